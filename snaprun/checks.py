@@ -1,0 +1,52 @@
+"""One wording for every refusal: what, its value, what is accepted, the remedy."""
+
+from collections.abc import Collection
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+
+class UserError(ValueError):
+    """A mistake that the user can mend: one line on stderr, exit code 2, no stack trace."""
+
+
+def refuse(what: str, value: Any, accepted: str, remedy: str = "") -> NoReturn:
+    """Raise the UserError `what=value is not accepted: expected <accepted>. <remedy>`."""
+    shown = repr(value) if isinstance(value, str) else str(value)
+    if len(shown) > 120:
+        shown = shown[:117] + "..."
+    line = f"{what}={shown} is not accepted: expected {accepted}."
+    raise UserError(f"{line} {remedy}".rstrip())
+
+
+def at_least(what: str, value: int, minimum: int) -> int:
+    """The integer `value`, which must be ≥ `minimum`."""
+    if isinstance(value, bool) or value != int(value) or value < minimum:
+        refuse(what, value, f"an integer ≥ {minimum}")
+    return int(value)
+
+
+def within(
+    what: str,
+    value: float,
+    low: float,
+    high: float,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> float:
+    """The real `value`, which must lie in the interval from `low` to `high`."""
+    above = value > low if open_low else value >= low
+    below = value < high if open_high else value <= high
+    if not (above and below):
+        interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
+        refuse(what, value, f"a number in {interval}")
+    return float(value)
+
+
+def one_of(what: str, value: Any, choices: Collection[Any]) -> Any:
+    """The `value`, which must be one of `choices`; a near miss is named."""
+    if value not in choices:
+        near = get_close_matches(str(value), [str(c) for c in choices], n=1)
+        listed = ", ".join(str(c) for c in choices)
+        refuse(what, value, f"one of {listed}", f"Did you mean {near[0]}?" if near else "")
+    return value
