@@ -1,0 +1,75 @@
+"""The files of a run, `results/<experiment>/<run_id>/`, and what its summary holds.
+
+- `config.yaml`: the resolved configuration, a nested dict.
+- `metrics.jsonl`: one JSON object a row, each with the three `COUNTERS`.
+- `summary.json`: written last, by rename, so its presence means *done*.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+CONFIG = "config.yaml"
+METRICS = "metrics.jsonl"
+SUMMARY = "summary.json"
+
+COUNTERS = ("tokens", "updates", "seconds")
+
+FINISHED = "finished"
+DIVERGED = "diverged"
+INCOMPLETE = "incomplete"  # never written: the status of a run without a summary
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended, what it reached and what it cost; `extras` lie beside them in the file."""
+
+    status: str  # FINISHED | DIVERGED
+    tokens: int  # data-time: time steps × lanes
+    updates: int  # optimiser steps
+    seconds: float  # wall clock of the training loop
+    metrics: Mapping[str, float | None]  # final values: level (bits), bpc, validation_bpc (bits)
+    cost: Mapping[str, float | None]  # ms_per_token, macs_per_token, state_bytes (all lanes), …
+    extras: Mapping[str, Any] = field(default_factory=dict)  # versions, text_sha256, parameters, …
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `summary.json`: the fields, and each of the extras as a key of its own."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extras"}
+        return {**own, **self.extras}
+
+    @classmethod
+    def from_json(cls, data: Any) -> "Summary":
+        """The summary that `data` describes; ValueError says which key is missing or wrong."""
+        if not isinstance(data, dict):
+            raise ValueError("no JSON object")
+        own = {f.name for f in fields(cls)} - {"extras"}
+        if missing := sorted(own - data.keys()):
+            raise ValueError(f"no {', '.join(missing)}")
+        if data["status"] not in (FINISHED, DIVERGED):
+            raise ValueError(f"status {data['status']!r}, not {FINISHED} or {DIVERGED}")
+        check_counters(data)
+        for name in ("metrics", "cost"):
+            _check_numbers(name, data[name])
+        extras = {key: value for key, value in data.items() if key not in own}
+        return cls(**{key: data[key] for key in own}, extras=extras)
+
+
+def check_counters(row: Any) -> None:
+    """Raise ValueError unless `row` is an object with counts of tokens, updates and seconds."""
+    if not isinstance(row, dict):
+        raise ValueError("no JSON object")
+    for name in COUNTERS:
+        value = row.get(name)
+        # bool is an int to Python, and a float count is no count.
+        kinds = (int, float) if name == "seconds" else (int,)
+        if value is None or type(value) not in kinds or not 0 <= value < math.inf:
+            raise ValueError(f"{name}={value!r}, not a finite count")
+
+
+def _check_numbers(name: str, values: Any) -> None:
+    if not isinstance(values, dict):
+        raise ValueError(f"{name} is no JSON object")
+    for key, value in values.items():
+        if value is not None and type(value) not in (int, float):
+            raise ValueError(f"{name}.{key}={value!r}, not a number or null")
