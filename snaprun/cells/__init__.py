@@ -1,0 +1,10 @@
+"""Recurrent cells by the name that YAML uses."""
+
+from snaprun.cells.base import Cell, Slot
+from snaprun.cells.gru import GRU
+from snaprun.cells.lstm import LSTM
+from snaprun.cells.vanilla import Vanilla
+
+CELLS: dict[str, type[Cell]] = {"vanilla": Vanilla, "gru": GRU, "lstm": LSTM}
+
+__all__ = ["CELLS", "GRU", "LSTM", "Cell", "Slot", "Vanilla"]

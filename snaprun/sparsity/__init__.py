@@ -1,0 +1,18 @@
+"""Which weights are live, their packed order, and what they reach."""
+
+from snaprun.sparsity.layout import Layout
+from snaprun.sparsity.masks import Dense, Diagonal, Sparsity, Uniform
+from snaprun.sparsity.pattern import Pattern, reachable
+
+SPARSITIES: dict[str, type[Sparsity]] = {"uniform": Uniform, "dense": Dense, "diagonal": Diagonal}
+
+__all__ = [
+    "SPARSITIES",
+    "Dense",
+    "Diagonal",
+    "Layout",
+    "Pattern",
+    "Sparsity",
+    "Uniform",
+    "reachable",
+]

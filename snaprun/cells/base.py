@@ -1,0 +1,50 @@
+"""Unit-local cells: slots, a transition, and the slopes from which every derivative follows.
+
+Shape suffixes: B lanes, C state components, M slots, K units.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One affine pre-activation of a unit, equation (1): which sources feed it, and its initial bias."""
+
+    name: str
+    recurrent: bool = True
+    input: bool = True
+    bias: float = 0.0
+
+
+class Cell(ABC):
+    """A recurrent cell whose unit u sees other units only through its slots a_mu, equation (1).
+
+    The transition is elementwise per unit, s_u(t) = φ(a_1u … a_mu, s_u(t-1)) with s_u ∈ R^c, and
+    component 0 of the state is the output h. A constructor's keyword arguments are the keys of
+    the cell's YAML file.
+    """
+
+    slots: ClassVar[tuple[Slot, ...]]
+    components: ClassVar[int] = 1
+
+    @abstractmethod
+    def transition(self, pre_BMK: Tensor, state_BCK: Tensor) -> Tensor:
+        """The next state s(t), shape (B, c, k), from the pre-activations and s(t-1)."""
+
+    @abstractmethod
+    def slopes(self, pre_BMK: Tensor, state_BCK: Tensor) -> tuple[Tensor, Tensor]:
+        """Closed forms of ∂s'_u/∂a_mu, shape (B, c, m, k), and ∂s'_u/∂s_u, shape (B, c, c, k)."""
+
+    @property
+    def slope_pattern(self) -> tuple[tuple[bool, ...], ...]:
+        """Structural pattern (c × m) of ∂s'/∂a: False where the slope is zero for every input."""
+        return ((True,) * len(self.slots),) * self.components
+
+    @property
+    def state_pattern(self) -> tuple[tuple[bool, ...], ...]:
+        """Structural pattern (c × c) of ∂s'/∂s: False where the slope is zero for every input."""
+        return ((True,) * self.components,) * self.components

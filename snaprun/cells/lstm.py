@@ -1,0 +1,42 @@
+"""The long short-term memory with a forget gate."""
+
+import torch
+from torch import Tensor
+
+from snaprun.cells.base import Cell, Slot
+
+
+class LSTM(Cell):
+    """c' = σ(f) c + σ(i) tanh(g), h' = σ(o) tanh(c') (Gers et al. 2000); the state is (h, c).
+
+    The forget bias starts at 1 (Jozefowicz et al. 2015). The output gate o reaches h' alone.
+    """
+
+    slots = (Slot("i"), Slot("f", bias=1.0), Slot("g"), Slot("o"))
+    components = 2
+    slope_pattern = ((True, True, True, True), (True, True, True, False))
+    state_pattern = ((False, True), (False, True))
+
+    def transition(self, pre_BMK: Tensor, state_BCK: Tensor) -> Tensor:
+        """The next state (h', c'), shape (B, 2, k)."""
+        i, f, g, o = self._gates(pre_BMK)
+        c = f * state_BCK[:, 1] + i * g
+        return torch.stack((o * torch.tanh(c), c), 1)
+
+    def slopes(self, pre_BMK: Tensor, state_BCK: Tensor) -> tuple[Tensor, Tensor]:
+        """∂(h', c')/∂(i, f, g, o), shape (B, 2, 4, k), and ∂(h', c')/∂(h, c), shape (B, 2, 2, k)."""
+        i, f, g, o = self._gates(pre_BMK)
+        c_tm1 = state_BCK[:, 1]
+        tanh_c = torch.tanh(f * c_tm1 + i * g)
+        dh_dc = o * (1 - tanh_c * tanh_c)
+        zero = torch.zeros_like(o)
+        dc_da = torch.stack((i * (1 - i) * g, f * (1 - f) * c_tm1, i * (1 - g * g), zero), 1)
+        dh_da = dc_da * dh_dc.unsqueeze(1)
+        dh_da[:, 3] = o * (1 - o) * tanh_c
+        ds_ds = torch.stack((zero, dh_dc * f, zero, f), 1)
+        return torch.stack((dh_da, dc_da), 1), ds_ds.unflatten(1, (2, 2))
+
+    @staticmethod
+    def _gates(pre_BMK: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        i, f, g, o = pre_BMK.unbind(1)
+        return torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)

@@ -1,0 +1,29 @@
+"""The leaky tanh network."""
+
+import torch
+from torch import Tensor
+
+from snaprun import checks
+from snaprun.cells.base import Cell, Slot
+
+
+class Vanilla(Cell):
+    """h' = (1-α) h + α tanh(a), the leaky tanh network; α = 1 is Elman's (Cognitive Science 1990).
+
+    Slopes: ∂h'/∂a = α (1 - tanh² a), ∂h'/∂h = 1-α.
+    """
+
+    slots = (Slot("a"),)
+
+    def __init__(self, alpha: float = 1.0):
+        self.alpha = checks.within("cell.alpha", alpha, 0.0, 1.0, open_low=True)
+
+    def transition(self, pre_BMK: Tensor, state_BCK: Tensor) -> Tensor:
+        """The next state h', shape (B, 1, k)."""
+        return (1 - self.alpha) * state_BCK + self.alpha * torch.tanh(pre_BMK)
+
+    def slopes(self, pre_BMK: Tensor, state_BCK: Tensor) -> tuple[Tensor, Tensor]:
+        """∂h'/∂a, shape (B, 1, 1, k), and ∂h'/∂h, shape (B, 1, 1, k)."""
+        dh_da = self.alpha * (1 - torch.tanh(pre_BMK).square())
+        dh_dh = torch.full_like(state_BCK, 1 - self.alpha)
+        return dh_da.unsqueeze(1), dh_dh.unsqueeze(1)

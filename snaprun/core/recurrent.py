@@ -1,0 +1,119 @@
+"""The recurrent core: one step of any unit-local cell with sparse weights, and its linearisation.
+
+Shape suffixes: B lanes, C state components, M slots, K units, J = k + a + 1 sources [h; x; 1],
+S = c·k states (component-major), P live recurrent parameters.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from snaprun.cells import Cell
+from snaprun.sparsity import Layout, Pattern, Sparsity, reachable
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that a learning rule sees of step t: slopes, sources, weights and credit."""
+
+    src_BJ: Tensor  # [h(t-1); x(t); 1]
+    dsda_BCMK: Tensor  # ∂s'_u/∂a_mu
+    dsds_BCCK: Tensor  # ∂s'_u/∂s_u
+    weights_MKJ: Tensor  # dense weights of the forward step
+    credit_BCK: Tensor | None = None  # δ_t = ∂L_t/∂s_t through the readout; None without a target
+    error_BO: Tensor | None = None  # ∂L_t/∂logits; None without a target
+
+    def with_credit(self, credit_BCK: Tensor, error_BO: Tensor) -> "Record":
+        """The same step with its credit δ_t and the output error behind it."""
+        return replace(self, credit_BCK=credit_BCK, error_BO=error_BO)
+
+    @property
+    def recurrent_MKK(self) -> Tensor:
+        """U of every slot."""
+        return self.weights_MKJ[:, :, : self.weights_MKJ.shape[1]]
+
+
+@dataclass(frozen=True)
+class RecurrentCore:
+    """A cell and the layout of its live weights; the weights themselves are passed in."""
+
+    cell: Cell
+    layout: Layout
+
+    @classmethod
+    def build(
+        cls, cell: Cell, sparsity: Sparsity, units: int, inputs: int, generator: Generator
+    ) -> "RecurrentCore":
+        """A core of `units` units and `inputs` inputs with a mask drawn from `generator`."""
+        recurrent = [slot.recurrent for slot in cell.slots]
+        fed = [slot.input for slot in cell.slots]
+        return cls(cell, Layout.of(sparsity.mask(recurrent, fed, units, inputs, generator)))
+
+    @property
+    def units(self) -> int:
+        """k."""
+        return self.layout.units
+
+    @property
+    def states(self) -> int:
+        """S = c·k."""
+        return self.cell.components * self.units
+
+    @property
+    def device(self) -> torch.device:
+        """Where the index arrays lie, and with them the state."""
+        return self.layout.live_MKJ.device
+
+    def to(self, device: torch.device | str) -> "RecurrentCore":
+        """The same core on another device."""
+        return replace(self, layout=self.layout.to(device))
+
+    def pattern(self, n: int | None) -> Pattern:
+        """The pattern of SnAp-n for this core; n=None for RTRL."""
+        return reachable(self.layout, self.cell.slope_pattern, self.cell.state_pattern, n)
+
+    def initial_parameters(self, generator: Generator, dtype: torch.dtype) -> Tensor:
+        """θ_0 (P,): weights N(0, 1/fan-in), fan-in counted over the live weights of a unit's slot.
+
+        Recurrent and input weights have a fan-in each; biases start at their slot's value. The
+        draw does not depend on the mask.
+        """
+        live_MKJ, units = self.layout.live_MKJ.cpu(), self.units
+        dense_MKJ = torch.randn(live_MKJ.shape, generator=generator, dtype=torch.float64)
+        for part in (slice(0, units), slice(units, live_MKJ.shape[2] - 1)):
+            fan_in = live_MKJ[:, :, part].sum(2, keepdim=True).clamp(min=1)
+            dense_MKJ[:, :, part] /= fan_in.sqrt()
+        bias_M = torch.tensor([slot.bias for slot in self.cell.slots], dtype=torch.float64)
+        dense_MKJ[:, :, -1] = bias_M[:, None]
+        return self.layout.to("cpu").gather(dense_MKJ).to(self.device, dtype)
+
+    def initial_state(self, lanes: int, dtype: torch.dtype) -> Tensor:
+        """s_0 = 0, shape (B, c, k)."""
+        return torch.zeros(lanes, self.cell.components, self.units, dtype=dtype, device=self.device)
+
+    def sources(self, state_BCK: Tensor, x: Tensor) -> Tensor:
+        """[h; x; 1], shape (B, J); x is (B, a), or (B,) indices of one-hot inputs."""
+        h_BK = state_BCK[:, 0]
+        if x.dim() == 1:
+            x = F.one_hot(x, self.layout.inputs)
+        return torch.cat((h_BK, x.to(h_BK.dtype), h_BK.new_ones(len(h_BK), 1)), 1)
+
+    def preactivations(self, weights_MKJ: Tensor, src_BJ: Tensor) -> Tensor:
+        """a_mu of equation (1), shape (B, m, k)."""
+        return (src_BJ @ weights_MKJ.flatten(0, 1).T).unflatten(1, weights_MKJ.shape[:2])
+
+    def step(self, weights_MKJ: Tensor, state_BCK: Tensor, x: Tensor) -> tuple[Tensor, "Linearise"]:
+        """The next state s(t), and a function that returns the step's Record."""
+        src_BJ = self.sources(state_BCK, x)
+        pre_BMK = self.preactivations(weights_MKJ, src_BJ)
+
+        def linearise() -> Record:
+            return Record(src_BJ, *self.cell.slopes(pre_BMK, state_BCK), weights_MKJ)
+
+        return self.cell.transition(pre_BMK, state_BCK), linearise
+
+
+Linearise = Callable[[], Record]

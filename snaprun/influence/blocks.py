@@ -1,0 +1,99 @@
+"""Packed storage of the influence matrix: dense blocks of reachable rows × a unit's parameters.
+
+Blocks of like size stand together in chunks that are padded to their largest member, so that a
+chunk is one batched product. Shape suffixes: B lanes, G blocks of a chunk, R rows, C columns,
+S = c·k states, E live entries of D, P live parameters. Padding points one past the end.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from snaprun.core import RecurrentCore
+from snaprun.core.jacobians import DynamicsEntries
+from snaprun.sparsity import Pattern
+
+# Entries of the gathered D[R, R] that a chunk may hold for one lane. Small enough for its
+# temporaries to stay in the allocator's pool: above 32 MiB every step pays for fresh pages.
+CHUNK_ENTRIES = 2**16
+# Rows of the largest block of a chunk over rows of the smallest.
+MOST_PADDING = 1.3
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Index arrays of G blocks, all on the device of the core."""
+
+    rows_GR: Tensor  # state row; S where padded
+    columns_GC: Tensor  # parameter; P where padded
+    entries_GRR: Tensor  # entry of D at (row, row); E where it is structurally zero or padded
+    own_row_N: Tensor  # the N rows of the flattened (G·R) that I_t feeds,
+    own_slope_NC: Tensor  # for every column of them ∂s'_pu/∂a_mu in the flattened (c·m·k),
+    own_source_NC: Tensor  # and src_j; k + a + 1 where padded
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """All chunks, and the entries of D that they read."""
+
+    chunks: tuple[Chunk, ...]
+    entries: DynamicsEntries
+    states: int
+    parameters: int
+
+
+def pack(core: RecurrentCore, pattern: Pattern) -> Blocks:
+    """The chunks of a pattern: blocks sorted by their number of rows and columns."""
+    layout = core.layout.to("cpu")
+    reach_GS = pattern.reach_SG.T.contiguous()
+    sizes = list(zip(reach_GS.sum(1).tolist(), pattern.columns_G.tolist(), strict=True))
+    order = sorted(range(len(sizes)), key=lambda g: sizes[g])
+
+    members: list[list[int]] = []
+    for g in order:
+        rows = sizes[g][0]
+        full = members and (len(members[-1]) + 1) * rows * rows > CHUNK_ENTRIES
+        if not members or full or rows > MOST_PADDING * sizes[members[-1][0]][0]:
+            members.append([])
+        members[-1].append(g)
+
+    # Only entries of P_D that lie inside some block are ever computed.
+    inside_SS = (reach_GS.T.float() @ reach_GS.float() > 0) & pattern.dynamics_SS
+    rows_E, columns_E = inside_SS.nonzero(as_tuple=True)
+    entry_SS = torch.full_like(inside_SS, len(rows_E), dtype=torch.int64)
+    entry_SS[rows_E, columns_E] = torch.arange(len(rows_E))
+    # One row and column more, all zero, for padded rows.
+    entry_SS = torch.nn.functional.pad(entry_SS, (0, 1, 0, 1), value=len(rows_E))
+
+    slots, units, sources = layout.live_MKJ.shape
+    columns_of = torch.argsort(pattern.block_P, stable=True).split(pattern.columns_G.tolist())
+    chunks = []
+    for group in members:
+        rows_GR = _padded([reach_GS[g].nonzero().squeeze(1) for g in group], core.states)
+        columns_GC = _padded([columns_of[g] for g in group], layout.size)
+        own_GR = torch.nn.functional.pad(pattern.own_SG.T[group], (0, 1)).gather(1, rows_GR)
+        own_block, own_row = own_GR.nonzero(as_tuple=True)
+        component_N1 = (rows_GR[own_block, own_row] // units)[:, None]
+        unit_N1 = (rows_GR[own_block, own_row] % units)[:, None]
+        columns_NC = columns_GC[own_block]
+        # A padded column borrows slot 0, and a source that is zero.
+        slot_NC = torch.nn.functional.pad(layout.slot_P, (0, 1))[columns_NC]
+        source_NC = torch.nn.functional.pad(layout.source_P, (0, 1), value=sources)[columns_NC]
+        chunk = Chunk(
+            rows_GR=rows_GR,
+            columns_GC=columns_GC,
+            entries_GRR=entry_SS[rows_GR[:, :, None], rows_GR[:, None, :]],
+            own_row_N=own_block * rows_GR.shape[1] + own_row,
+            own_slope_NC=(component_N1 * slots + slot_NC) * units + unit_N1,
+            own_source_NC=source_NC,
+        )
+        chunks.append(Chunk(**{k: v.to(core.device) for k, v in vars(chunk).items()}))
+    entries = DynamicsEntries.of(
+        rows_E.to(core.device), columns_E.to(core.device), units, core.cell.components
+    )
+    return Blocks(tuple(chunks), entries, core.states, layout.size)
+
+
+def _padded(lists: list[Tensor], value: int) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence(lists, batch_first=True, padding_value=value)

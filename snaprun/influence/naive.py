@@ -1,0 +1,52 @@
+"""Masked dense influence: the specification that every other backend is tested against.
+
+Shape suffixes: B lanes, S = c·k states, P live recurrent parameters.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from snaprun.core import Record, RecurrentCore
+from snaprun.core.jacobians import dynamics, immediate
+from snaprun.sparsity import Layout, Pattern
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the backend needs to know of a core and a pattern."""
+
+    layout: Layout
+    mask_SP: Tensor  # M_n
+
+
+def plan(core: RecurrentCore, pattern: Pattern) -> Plan:
+    """The plan of SnAp-n on `core`."""
+    return Plan(core.layout, pattern.mask_SP.to(core.device))
+
+
+def init(plan: Plan, lanes: int, dtype: torch.dtype) -> list[Tensor]:
+    """J_0 = 0, one tensor of shape (B, S, P)."""
+    return [torch.zeros(lanes, *plan.mask_SP.shape, dtype=dtype, device=plan.mask_SP.device)]
+
+
+def reset(plan: Plan, J: list[Tensor], lanes_B: Tensor) -> None:
+    """J ← 0 in place for the lanes where a sequence begins."""
+    del plan
+    for part in J:
+        part[lanes_B] = 0
+
+
+def step(plan: Plan, J: list[Tensor], record: Record) -> tuple[list[Tensor], Tensor | None]:
+    """J_t = M_n ∘ (I_t + D_t J_(t-1)), equation (5), and Σ_b δ_b J_b (P,) where there is credit."""
+    J_BSP = plan.mask_SP * (immediate(record, plan.layout) + dynamics(record) @ J[0])
+    if record.credit_BCK is None:
+        return [J_BSP], None
+    return [J_BSP], torch.einsum("bs,bsp->p", record.credit_BCK.flatten(1), J_BSP)
+
+
+def dense(plan: Plan, J: list[Tensor]) -> Tensor:
+    """The influence matrix, shape (B, S, P)."""
+    del plan
+    return J[0]

@@ -1,0 +1,103 @@
+"""SnAp-n reachability: which entries of the influence matrix a parameter reaches within n steps.
+
+Shape suffixes: S = c·k states (component-major: row p·k + u), G blocks, P live parameters.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from snaprun.sparsity.layout import Layout
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """M_n = OR_{i<n} P_D^i P_I, equation (5), as blocks of parameters that share their rows.
+
+    A block holds the parameters of one unit whose slots reach the same components in one step:
+    one block a unit for vanilla and GRU, two for the LSTM, whose output gate does not reach c.
+    """
+
+    reach_SG: Tensor  # boolean: the rows R_g that block g keeps
+    own_SG: Tensor  # boolean: the rows of P_I, reached at once
+    dynamics_SS: Tensor  # boolean: P_D
+    block_P: Tensor  # int64: the block of each parameter
+
+    @property
+    def mask_SP(self) -> Tensor:
+        """M_n itself, boolean (S, P)."""
+        return self.reach_SG[:, self.block_P]
+
+    @property
+    def columns_G(self) -> Tensor:
+        """|P_g|, the number of parameters of each block."""
+        return self.block_P.bincount(minlength=self.reach_SG.shape[1])
+
+    @property
+    def live(self) -> int:
+        """The number of entries that M_n keeps."""
+        return int((self.reach_SG.sum(0) * self.columns_G).sum())
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction of the S × P influence matrix that M_n drops."""
+        return 1 - self.live / (self.reach_SG.shape[0] * len(self.block_P))
+
+    @property
+    def product_macs(self) -> int:
+        """Multiply-adds of D J a lane and step with zeros skipped: Σ_g nnz(D[R_g, R_g])·|P_g|."""
+        reach = self.reach_SG.double()
+        nonzeros_G = (reach * (self.dynamics_SS.double() @ reach)).sum(0)
+        return int((nonzeros_G * self.columns_G).sum())
+
+
+def reachable(
+    layout: Layout,
+    slope_pattern: Sequence[Sequence[bool]],
+    state_pattern: Sequence[Sequence[bool]],
+    n: int | None,
+) -> Pattern:
+    """The pattern of SnAp-n, equation (5), from masks alone and never from the values of a step.
+
+    `slope_pattern` (c × m) and `state_pattern` (c × c) are the cell's. `n=None` goes on until
+    nothing more is reached: every entry of RTRL's influence matrix that can differ from zero.
+    Menick et al. 2020, arXiv 2006.07232, section 3.
+    """
+    layout = layout.to("cpu")
+    slope_CM = torch.tensor(slope_pattern)
+    units = layout.units
+    dynamics_SS = _dynamics(layout, slope_CM, torch.tensor(state_pattern))
+
+    # Slots with the same column of the slope pattern form a class; a block is a (unit, class).
+    classes_QC, class_M = torch.unique(slope_CM.T, dim=0, return_inverse=True)
+    block_of_P = layout.unit_P * len(classes_QC) + class_M[layout.slot_P]
+    used_G, block_P = torch.unique(block_of_P, return_inverse=True)
+    unit_G, class_G = used_G // len(classes_QC), used_G % len(classes_QC)
+
+    own_SG = (classes_QC[class_G].T[:, None, :] & (unit_G == torch.arange(units)[:, None])).reshape(
+        -1, len(used_G)
+    )
+    reach_SG = own_SG
+    step_SS = dynamics_SS.float()
+    steps = layout.units * slope_CM.shape[0] if n is None else n - 1
+    for _ in range(steps):
+        further_SG = reach_SG | (step_SS @ reach_SG.float() > 0)
+        if further_SG.equal(reach_SG):
+            break
+        reach_SG = further_SG
+    return Pattern(reach_SG, own_SG, dynamics_SS, block_P)
+
+
+def _dynamics(layout: Layout, slope_CM: Tensor, state_CC: Tensor) -> Tensor:
+    """P_D, boolean (S, S): the union over slots of the recurrent masks, plus the per-unit block."""
+    units, components = layout.units, slope_CM.shape[0]
+    recurrent_MKK = layout.live_MKJ[:, :, :units]
+    pattern = torch.zeros(components, units, components, units, dtype=torch.bool)
+    for p in range(components):
+        pattern[p, :, 0] |= recurrent_MKK[slope_CM[p]].any(0)
+        for q in range(components):
+            if state_CC[p, q]:
+                pattern[p, :, q].fill_diagonal_(True)
+    return pattern.view(components * units, components * units)
