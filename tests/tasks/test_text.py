@@ -1,0 +1,116 @@
+"""Texts from the standard library and from files, and every way that a path can be wrong."""
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+import pytest
+
+from snaprun.checks import UserError
+from snaprun.tasks.text import load_text
+
+
+def refusal(name: str, what: str = "task.text") -> str:
+    with pytest.raises(UserError) as caught:
+        load_text(name, what)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert line.startswith(
+        f"{what}={name!r} is not accepted: expected pydoc, wikitext103 or the path"
+    )
+    return line
+
+
+def test_pydoc_is_the_topics_in_the_order_of_their_names():
+    from pydoc_data.topics import topics
+
+    corpus = load_text("pydoc")
+    text = corpus.train.tobytes()
+    assert corpus.valid is None
+    assert len(text) == sum(len(t.encode()) for t in topics.values()) + len(topics) - 1
+    places = [text.index(topics[key].encode()) for key in ("assert", "if", "lambda", "yield")]
+    assert places == sorted(places)
+    assert corpus.sha256 == hashlib.sha256(text).hexdigest()
+    assert platform.python_version() in corpus.source
+
+
+def test_a_path_gives_the_bytes_of_the_file(tmp_path):
+    content = b"na\xc3\xafve\r\n\x00\xff"
+    path = tmp_path / "a text"
+    path.write_bytes(content)
+    corpus = load_text(str(path))
+    assert corpus.train.tobytes() == content
+    assert corpus.train.dtype == "uint8"
+    assert corpus.valid is None
+    assert corpus.sha256 == hashlib.sha256(content).hexdigest()
+    assert corpus.source == str(path)
+
+
+def test_a_path_may_be_relative_or_start_at_home(tmp_path, monkeypatch):
+    (tmp_path / "t.txt").write_bytes(b"words")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_text("t.txt").train.tobytes() == b"words"
+    assert load_text("~/t.txt").train.tobytes() == b"words"
+
+
+def test_a_link_is_followed(tmp_path):
+    (tmp_path / "t.txt").write_bytes(b"words")
+    (tmp_path / "link").symlink_to("t.txt")
+    assert load_text(str(tmp_path / "link")).train.tobytes() == b"words"
+
+
+def test_a_missing_file_is_named_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert f"{tmp_path / 'none.txt'} cannot be read (No such file" in refusal("none.txt")
+
+
+def test_the_key_that_was_typed_is_named():
+    refusal("no/such/file", "task.valid_text")
+
+
+def test_a_folder_is_refused(tmp_path):
+    assert f"{tmp_path} is a folder: name a file." in refusal(str(tmp_path))
+
+
+def test_no_name_is_refused():
+    assert "is a folder" in refusal("")
+
+
+def test_an_empty_file_is_refused(tmp_path):
+    path = tmp_path / "empty"
+    path.touch()
+    assert f"{path} is empty" in refusal(str(path))
+
+
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
+    (tmp_path / "t").write_bytes(b"words")
+    assert "(Not a directory)" in refusal(str(tmp_path / "t" / "u"))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert "is not a regular file" in refusal(str(tmp_path / "pipe"))
+
+
+def test_a_ring_of_links_is_refused(tmp_path):
+    (tmp_path / "a").symlink_to("a")
+    assert "cannot be read (Too many levels" in refusal(str(tmp_path / "a"))
+
+
+def test_an_impossible_path_is_refused():
+    assert "cannot be read (embedded null" in refusal("a\0b")
+
+
+def test_an_unreadable_file_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "locked"
+    path.write_bytes(b"words")
+    path.chmod(0)
+    if os.access(path, os.R_OK):  # root may read everything
+
+        def read_bytes(self: Path) -> bytes:
+            raise PermissionError(13, "Permission denied", str(self))
+
+        monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    assert f"{path} cannot be read (Permission denied)" in refusal(str(path))
