@@ -1,0 +1,9 @@
+"""The tasks by the name that the user types after `task=`."""
+
+from snaprun.tasks.base import Batch, Task
+from snaprun.tasks.charlm import CharLM
+from snaprun.tasks.copy import Copy
+
+TASKS: dict[str, type[Task]] = {"copy": Copy, "charlm": CharLM}
+
+__all__ = ["TASKS", "Batch", "CharLM", "Copy", "Task"]

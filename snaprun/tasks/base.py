@@ -1,0 +1,68 @@
+"""What every task offers: training batches, a curriculum, held-out data, and what is recorded."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A minibatch of sequences: T time steps × B lanes, one token per step and lane."""
+
+    inputs: Tensor  # (T, B) int64 indices of one-hot inputs, or (T, B, a) float
+    targets: Tensor  # (T, B) int64 classes, 0 where mask is False
+    mask: Tensor  # (T, B) bool: the step has a target
+    resets: Tensor  # (T, B) bool: a sequence begins here; state and influence are zeroed before it
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Return the same batch with all four tensors on `device`."""
+        return Batch(
+            self.inputs.to(device),
+            self.targets.to(device),
+            self.mask.to(device),
+            self.resets.to(device),
+        )
+
+
+class Task(ABC):
+    """A stream of sequences to learn online; the constructor's arguments are its config keys."""
+
+    inputs: int  # a, the width of the (one-hot) input
+    outputs: int  # the classes of the softmax
+    one_hot: bool  # Batch.inputs are indices
+
+    @abstractmethod
+    def batch(self, lanes: int, generator: torch.Generator) -> Batch:
+        """Return the next training minibatch of `lanes` lanes; all randomness is `generator`'s."""
+
+    def observe(self, bpc: float) -> None:
+        """Take the mean bits per character of the last minibatch; a curriculum moves by it."""
+        del bpc
+
+    def metrics(self) -> dict[str, float]:
+        """Return the task's own columns of a metric row."""
+        return {}
+
+    def validation(self, tokens: int | None) -> Iterator[Batch] | None:
+        """Return held-out batches of about `tokens` tokens (None: all), the same at every call.
+
+        None when the task has no held-out data. Batches differ in size: weigh by their mask.
+        """
+        del tokens
+        return None
+
+    def facts(self) -> dict[str, object]:
+        """Return what identifies the data, for summary.json."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the next batch depends on besides the generator, as ints and tensors."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a `state_dict()` of a task with the same arguments."""
+        del state

@@ -1,0 +1,167 @@
+"""Next-byte prediction on a text."""
+
+from collections.abc import Iterator
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snaprun.checks import at_least, one_of, refuse, within
+from snaprun.tasks.base import Batch, Task
+from snaprun.tasks.text import Bytes, load_text
+
+Mode = Literal["crops", "stream"]
+CROP_LANES = 512  # validation lanes of mode=crops, at most
+STREAM_LANES = 64  # validation lanes of mode=stream, at most
+
+
+class CharLM(Task):
+    """Predict byte i + 1 of a text from the bytes up to i; one-hot, 256 classes.
+
+    mode=crops: every lane is a random crop of `crop` steps and begins with a reset. mode=stream:
+    B lanes read on without end, lane b from byte b·⌊N/B⌋ of the N training bytes, `crop` steps a
+    minibatch; a reset only at the first step of the run and where a lane comes round from the end
+    of the text to its beginning, as byte 0 cannot be predicted from the last one.
+
+    The held-out text is `valid_text`, else the corpus's own validation part, else the last
+    `valid_fraction` of the text (0: none). Its regime is that of training. `text` and `valid_text`
+    are `pydoc`, `wikitext103` or a path (snaprun.tasks.text); a text with fewer than crop + 1
+    bytes is refused.
+    """
+
+    inputs = 256
+    outputs = 256
+    one_hot = True
+
+    def __init__(
+        self,
+        text: str = "pydoc",
+        valid_text: str | None = None,
+        mode: Mode = "crops",
+        crop: int = 128,
+        valid_fraction: float = 0.05,
+    ) -> None:
+        self.mode = one_of("task.mode", mode, get_args(Mode))
+        self.crop = at_least("task.crop", crop, 1)
+        within("task.valid_fraction", valid_fraction, 0.0, 1.0, open_high=True)
+
+        corpus = load_text(text)
+        train, valid = corpus.train, corpus.valid
+        self._facts: dict[str, object] = {
+            "text": text,
+            "text_source": corpus.source,
+            "text_sha256": corpus.sha256,
+        }
+        valid_what, valid_name = "task.text", text
+        if valid_text is not None:
+            valid_what, valid_name = "task.valid_text", valid_text
+            held_out = load_text(valid_text, valid_what)
+            valid = held_out.train if held_out.valid is None else held_out.valid
+            self._facts["valid_text"] = valid_text
+            self._facts["valid_text_source"] = held_out.source
+            self._facts["valid_text_sha256"] = held_out.sha256
+        elif valid is None and valid_fraction > 0:
+            cut = len(train) - int(len(train) * valid_fraction)
+            train, valid = train[:cut], train[cut:]
+
+        _require("task.text", text, train, self.crop + 1, "training (task.crop + 1)")
+        if valid is not None:
+            _require(valid_what, valid_name, valid, self.crop + 1, "validation (task.crop + 1)")
+        self._train: Bytes = train
+        self._valid: Bytes | None = valid
+        self._facts["train_bytes"] = len(train)
+        self._facts["valid_bytes"] = 0 if valid is None else len(valid)
+        self._text = text
+        self._positions: Tensor | None = None  # (B,) int64: the next input of each stream lane
+
+    def batch(self, lanes: int, generator: torch.Generator) -> Batch:
+        """Return `crop` steps of `lanes` lanes: random crops, or the continuation of the stream."""
+        if self.mode == "stream":
+            return self._stream_on(lanes)
+        starts = torch.randint(0, len(self._train) - self.crop, (lanes,), generator=generator)
+        return _window(self._train, starts, self.crop, reset=True)
+
+    def _stream_on(self, lanes: int) -> Batch:
+        first = self._positions is None
+        if self._positions is None:
+            need = lanes * (self.crop + 1)
+            purpose = f"training with train.lanes={lanes} (lanes × (task.crop + 1))"
+            _require("task.text", self._text, self._train, need, purpose)
+            self._positions = torch.arange(lanes) * (len(self._train) // lanes)
+        if len(self._positions) != lanes:
+            remedy = "A stream goes on with the lanes that it began with."
+            refuse("train.lanes", lanes, str(len(self._positions)), remedy)
+        # The last byte is only ever a target, so the inputs form a ring of N - 1.
+        ring = len(self._train) - 1
+        batch = _window(self._train, self._positions, self.crop, reset=first, ring=ring)
+        self._positions = (self._positions + self.crop) % ring
+        return batch
+
+    def validation(self, tokens: int | None) -> Iterator[Batch] | None:
+        """Return batches that predict each held-out byte once, up to about `tokens` of them.
+
+        mode=crops: adjacent crops, at most 512 lanes a batch. mode=stream: at most 64 contiguous
+        lanes, reset at the first step only; the last batch may be shorter. Less than one crop (or
+        less than one byte a lane) at the end is left out.
+        """
+        if self._valid is None:
+            return None
+        count = len(self._valid) - 1
+        if tokens is not None:
+            count = min(count, max(tokens, self.crop))
+        sweep = self._valid_stream if self.mode == "stream" else self._valid_crops
+        return sweep(self._valid, count)
+
+    def _valid_crops(self, text: Bytes, count: int) -> Iterator[Batch]:
+        starts = torch.arange(count // self.crop) * self.crop
+        for lanes in starts.split(CROP_LANES):
+            yield _window(text, lanes, self.crop, reset=True)
+
+    def _valid_stream(self, text: Bytes, count: int) -> Iterator[Batch]:
+        lanes = min(STREAM_LANES, count // self.crop)
+        steps = count // lanes
+        starts = torch.arange(lanes) * steps
+        for done in range(0, steps, self.crop):
+            chunk = min(self.crop, steps - done)
+            yield _window(text, starts + done, chunk, reset=done == 0)
+
+    def facts(self) -> dict[str, object]:
+        """Return the text's name, source and sha256, and the bytes of both parts."""
+        return dict(self._facts)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the stream's positions (B,), or None before its first batch and for crops."""
+        return {"positions": self._positions}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue the stream at the positions of `state`."""
+        self._positions = state["positions"]
+
+
+def _require(what: str, name: str, part: Bytes, need: int, purpose: str) -> None:
+    if len(part) < need:
+        accepted = f"a text that has at least {need} bytes for {purpose}"
+        remedy = f"It has {len(part)}: take a longer text, or set task.crop or task.valid_fraction."
+        refuse(what, name, accepted, remedy)
+
+
+def _window(text: Bytes, starts: Tensor, steps: int, *, reset: bool, ring: int = 0) -> Batch:
+    """`steps` steps of one lane per start (B,); `ring` > 0: input positions are taken modulo it.
+
+    `reset` begins a sequence at step 0 of every lane; position 0 of a ring always begins one.
+    """
+    position = torch.arange(steps).unsqueeze(1) + starts  # (T, B) int64
+    resets = torch.zeros(position.shape, dtype=torch.bool)
+    if ring:
+        position %= ring
+        resets = position == 0
+    if reset:
+        resets[0] = True
+    index = position.numpy()
+    return Batch(
+        inputs=torch.from_numpy(text[index].astype(np.int64)),
+        targets=torch.from_numpy(text[index + 1].astype(np.int64)),
+        mask=torch.ones(position.shape, dtype=torch.bool),
+        resets=resets,
+    )
