@@ -142,7 +142,10 @@ class CharLM(Task):
 def _require(what: str, name: str, part: Bytes, need: int, purpose: str) -> None:
     if len(part) < need:
         accepted = f"a text that has at least {need} bytes for {purpose}"
-        remedy = f"It has {len(part)}: take a longer text, or set task.crop or task.valid_fraction."
+        remedy = (
+            f"That part has {len(part)}: take a longer text, a smaller task.crop or another "
+            "task.valid_fraction."
+        )
         refuse(what, name, accepted, remedy)
 
 

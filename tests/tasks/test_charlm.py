@@ -207,7 +207,7 @@ def test_a_text_too_short_is_refused_with_the_bytes_needed(ramp, n, fraction, pa
         CharLM(ramp(n), crop=10, valid_fraction=fraction)
     line = str(caught.value)
     assert line.startswith(f"task.text={ramp(n)!r} is not accepted")
-    assert f"at least 11 bytes for {part} (task.crop + 1). It has 10:" in line
+    assert f"at least 11 bytes for {part} (task.crop + 1). That part has 10:" in line
 
 
 @pytest.mark.parametrize(("n", "fraction"), [(11, 0.0), (22, 0.5)])
@@ -218,7 +218,9 @@ def test_a_text_just_long_enough_is_taken(ramp, n, fraction):
 
 
 def test_a_validation_text_too_short_is_refused_by_its_own_key(ramp):
-    with pytest.raises(UserError, match=r"^task.valid_text='.*at least 11 bytes.*It has 10:"):
+    with pytest.raises(
+        UserError, match=r"^task.valid_text='.*at least 11 bytes.*That part has 10:"
+    ):
         CharLM(ramp(50), ramp(10), crop=10)
 
 
