@@ -1,0 +1,31 @@
+"""Learning rules by the name that YAML uses."""
+
+from snaprun.rules.base import Cost, LearningRule, Setup
+from snaprun.rules.bptt import BPTT
+from snaprun.rules.frozen import Frozen
+from snaprun.rules.rflo import RFLO
+from snaprun.rules.rtrl import RTRL
+from snaprun.rules.snap import SnAp
+from snaprun.rules.uoro import UORO
+
+RULES: dict[str, type[LearningRule]] = {
+    "bptt": BPTT,
+    "rtrl": RTRL,
+    "snap": SnAp,
+    "uoro": UORO,
+    "rflo": RFLO,
+    "frozen": Frozen,
+}
+
+__all__ = [
+    "BPTT",
+    "RFLO",
+    "RTRL",
+    "RULES",
+    "UORO",
+    "Cost",
+    "Frozen",
+    "LearningRule",
+    "Setup",
+    "SnAp",
+]

@@ -1,6 +1,6 @@
 """What a run leaves on disk: its schema, a writer and a reader."""
 
-from snaprun.store.reader import Run, find_runs, read_run
+from snaprun.store.reader import Run, find_runs, read_run, read_summary
 from snaprun.store.schema import COUNTERS, DIVERGED, FINISHED, INCOMPLETE, Summary
 from snaprun.store.writer import RunWriter
 
@@ -14,4 +14,5 @@ __all__ = [
     "Summary",
     "find_runs",
     "read_run",
+    "read_summary",
 ]

@@ -66,7 +66,7 @@ def read_run(folder: Path | str) -> Run:
         folder,
         _read_config(folder / CONFIG),
         _read_metrics(folder / METRICS),
-        _read_summary(folder / SUMMARY),
+        read_summary(folder),
     )
 
 
@@ -80,7 +80,9 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _read_summary(path: Path) -> Summary | None:
+def read_summary(folder: Path | str) -> Summary | None:
+    """The summary of the run in `folder`, None where it is not done; UserError if it is damaged."""
+    path = Path(folder) / SUMMARY
     if not path.exists():
         return None
     try:

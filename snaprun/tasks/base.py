@@ -39,6 +39,10 @@ class Task(ABC):
     def batch(self, lanes: int, generator: torch.Generator) -> Batch:
         """Return the next training minibatch of `lanes` lanes; all randomness is `generator`'s."""
 
+    def prepare(self, lanes: int) -> None:
+        """Take notice, before anything is written, that batches will have `lanes` lanes."""
+        del lanes
+
     def observe(self, bpc: float) -> None:
         """Take the mean bits per character of the last minibatch; a curriculum moves by it."""
         del bpc

@@ -82,16 +82,22 @@ class CharLM(Task):
         starts = torch.randint(0, len(self._train) - self.crop, (lanes,), generator=generator)
         return _window(self._train, starts, self.crop, reset=True)
 
-    def _stream_on(self, lanes: int) -> Batch:
-        first = self._positions is None
-        if self._positions is None:
-            need = lanes * (self.crop + 1)
-            purpose = f"training with train.lanes={lanes} (lanes × (task.crop + 1))"
-            _require("task.text", self._text, self._train, need, purpose)
-            self._positions = torch.arange(lanes) * (len(self._train) // lanes)
-        if len(self._positions) != lanes:
+    def prepare(self, lanes: int) -> None:
+        """Refuse lanes that the text is too short for, or that a begun stream does not have."""
+        if self.mode == "crops":
+            return
+        need = lanes * (self.crop + 1)
+        purpose = f"training with train.lanes={lanes} (lanes × (task.crop + 1))"
+        _require("task.text", self._text, self._train, need, purpose)
+        if self._positions is not None and len(self._positions) != lanes:
             remedy = "A stream goes on with the lanes that it began with."
             refuse("train.lanes", lanes, str(len(self._positions)), remedy)
+
+    def _stream_on(self, lanes: int) -> Batch:
+        self.prepare(lanes)
+        first = self._positions is None
+        if self._positions is None:
+            self._positions = torch.arange(lanes) * (len(self._train) // lanes)
         # The last byte is only ever a target, so the inputs form a ring of N - 1.
         ring = len(self._train) - 1
         batch = _window(self._train, self._positions, self.crop, reset=first, ring=ring)

@@ -1,0 +1,159 @@
+"""From a composed configuration to plain objects: keys, types, ranges, and the name of a run.
+
+The keys of a group are the keyword arguments of the class that it configures, so a new cell,
+rule or task brings its schema with it. Hydra refuses keys that stand in no YAML file;
+`arguments` refuses those that the class does not take, also where `+key=` went round Hydra.
+torch is imported only where objects are built.
+"""
+
+import hashlib
+import inspect
+import json
+import re
+import types
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from snaprun import checks
+
+if TYPE_CHECKING:
+    from snaprun.cells import Cell
+    from snaprun.train.run import Parts
+
+T = TypeVar("T")
+
+# Keys that say where and how a run is written, not what it computes.
+WHEREABOUTS = ("name", "results", "tensorboard")
+
+
+def resolve(config: DictConfig) -> dict[str, Any]:
+    """The configuration as plain nested dicts with every interpolation resolved."""
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise checks.UserError(" ".join(str(error).split())) from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def parts(plain: Mapping[str, Any]) -> "Parts":
+    """The plain objects of a training run from a resolved configuration; raises UserError."""
+    from snaprun.rules import RULES
+    from snaprun.sparsity import SPARSITIES
+    from snaprun.tasks import TASKS
+    from snaprun.train.machine import Machine
+    from snaprun.train.optim import OPTIMISERS
+    from snaprun.train.options import ReadoutOptions, TrainOptions
+    from snaprun.train.run import Parts
+
+    groups = ("task", "cell", "sparsity", "rule", "readout", "optim", "train")
+    here = {key: value for key, value in plain.items() if key not in (*groups, *WHEREABOUTS)}
+    machine = Machine(**arguments("", Machine, here))
+    built_cell, units = cell(plain)
+    return Parts(
+        machine=machine,
+        cell=built_cell,
+        units=units,
+        sparsity=construct("sparsity", SPARSITIES, plain),
+        rule=construct("rule", RULES, plain),
+        hidden=ReadoutOptions(**arguments("readout", ReadoutOptions, plain["readout"])).hidden,
+        optimiser=construct("optim", OPTIMISERS, plain),
+        options=TrainOptions(**arguments("train", TrainOptions, plain["train"])),
+        task=construct("task", TASKS, plain),  # last: it may read or fetch a text
+    )
+
+
+def cell(plain: Mapping[str, Any]) -> "tuple[Cell, int]":
+    """The cell and its number of units, which is a key of the group but not the cell's own."""
+    from snaprun.cells import CELLS
+
+    group = {key: value for key, value in plain["cell"].items() if key != "units"}
+    units = converted("cell.units", plain["cell"].get("units"), int)
+    return construct("cell", CELLS, {"cell": group}), checks.at_least("cell.units", units, 1)
+
+
+def construct(group: str, registry: Mapping[str, type[T]], plain: Mapping[str, Any]) -> T:
+    """The object that `plain[group]` configures: its `name` chooses the class, the rest are arguments."""
+    values = plain[group]
+    if not isinstance(values, Mapping) or "name" not in values:
+        checks.refuse(group, values, f"a group with a name, one of {', '.join(registry)}")
+    target = registry[checks.one_of(f"{group}.name", values["name"], list(registry))]
+    rest = {key: value for key, value in values.items() if key != "name"}
+    return target(**arguments(group, target, rest))
+
+
+def arguments(where: str, target: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` checked against the names and annotated types of `target`'s keyword arguments.
+
+    `where` is the group that holds them, "" at the top. Raises UserError for an unknown key or
+    a wrong type.
+    """
+    parameters = inspect.signature(target).parameters
+    prefix = f"{where}." if where else ""
+    for key in values:
+        if key not in parameters:
+            listed = ", ".join(prefix + name for name in parameters) or "none"
+            raise checks.UserError(f"{prefix}{key} is not a key here: accepted are {listed}.")
+    return {
+        key: converted(prefix + key, value, parameters[key].annotation)
+        for key, value in values.items()
+    }
+
+
+def converted(what: str, value: Any, annotation: Any) -> Any:
+    """`value` as the annotated type: an integral float (1e6) passes for an int, an int for a float."""
+    union = get_origin(annotation) in (Union, types.UnionType)
+    options = get_args(annotation) if union else (annotation,)
+    for option in options:
+        if get_origin(option) is Literal and value in get_args(option):
+            return value
+        if option in (type(None), bool, str, list) or get_origin(option) is list:
+            if isinstance(value, get_origin(option) or option):
+                return value
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            if option is float or (option is int and value == int(value)):
+                return option(value)
+    checks.refuse(what, value, " or ".join(map(_described, options)))
+
+
+def _described(option: Any) -> str:
+    words = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
+    if get_origin(option) is Literal:
+        return "one of " + ", ".join(map(str, get_args(option)))
+    return words.get(option, "null" if option is type(None) else "a list")
+
+
+def run_folder(plain: Mapping[str, Any]) -> Path:
+    """`results`/`name`/run_id, where the run of this configuration lies; raises UserError."""
+    for key, kind in zip(WHEREABOUTS, (str, str, bool), strict=True):
+        converted(key, plain[key], kind)
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", plain["name"]):
+        checks.refuse("name", plain["name"], "1 to 100 letters, digits, '_', '-' and '.'")
+    return Path(plain["results"]) / plain["name"] / run_id(plain)
+
+
+def run_id(plain: Mapping[str, Any]) -> str:
+    """The name of a run: its choices and seed in words, and a hash of all that it computes."""
+    computed = {key: value for key, value in plain.items() if key not in WHEREABOUTS}
+    canonical = json.dumps(computed, sort_keys=True)
+    digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
+    rule, sparsity = plain["rule"], plain["sparsity"]
+    words = [
+        plain["task"]["name"],
+        f"{plain['cell']['name']}{plain['cell']['units']}",
+        f"{sparsity['name']}{sparsity.get('level', '')}",
+        f"{rule['name']}{rule.get('n', '')}",
+        f"every{plain['train']['update_every']}",
+        f"seed{plain['seed']}",
+    ]
+    # Values have been checked by now, so this only drops the sign of an exponent and the like.
+    return re.sub(r"[^A-Za-z0-9.-]", "", "-".join(words)) + f"-{digest}"
+
+
+def without(plain: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    """`plain` less `keys`."""
+    return {key: value for key, value in plain.items() if key not in keys}

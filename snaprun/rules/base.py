@@ -1,0 +1,104 @@
+"""What a learning rule is, and what it costs.
+
+Shape suffixes: B lanes, C components, M slots, K units, J = k + a + 1 sources [h; x; 1],
+S = c·k states, P live recurrent parameters, O outputs.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import ClassVar, Generic, Literal, TypeVar
+
+import torch
+from torch import Generator, Tensor
+
+from snaprun.core import Record, RecurrentCore
+
+State = TypeVar("State")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a rule may know before the first step."""
+
+    core: RecurrentCore
+    lanes: int
+    dtype: torch.dtype
+    outputs: int  # width of the readout's logits
+    noise: Generator  # the rule's own stream of randomness, on the CPU
+    backend: ModuleType  # of snaprun.influence
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The exact cost of a rule a lane and step, zeros skipped, and its order of growth.
+
+    In the formulas k is units, p parameters, d the fraction of live weights, T the horizon.
+    """
+
+    macs: int  # multiply-adds, forward step and readout's credit apart from the readout itself
+    state: int  # numbers kept from step to step
+    memory_order: str
+    time_order: str
+
+
+class LearningRule(ABC, Generic[State]):
+    """Turns the stream of records into gradients of the recurrent parameters.
+
+    A constructor's keyword arguments are the keys of the rule's YAML file. `claim` says what
+    the gradient is: the exact one, SnAp-n's masked one, an unbiased estimate, or a biased one.
+    """
+
+    claim: ClassVar[Literal["exact", "masked", "unbiased", "biased"]]
+
+    @abstractmethod
+    def init(self, setup: Setup) -> State:
+        """The state before the first step."""
+
+    @abstractmethod
+    def reset(self, state: State, lanes_B: Tensor) -> State:
+        """The state with all memory of the lanes in `lanes_B` (boolean) gone: a sequence begins there."""
+
+    @abstractmethod
+    def step(self, state: State, record: Record) -> State:
+        """The state after one time step."""
+
+    @abstractmethod
+    def gradient(self, state: State) -> tuple[Tensor, State]:
+        """Σ over lanes and steps since the last call of dL/dθ as the rule sees it (P,), and the state that goes on."""
+
+    @abstractmethod
+    def kept(self, state: State) -> Iterable[Tensor]:
+        """The tensors that the rule keeps from step to step; their bytes are its memory."""
+
+    @abstractmethod
+    def cost(self, core: RecurrentCore, horizon: int) -> Cost:
+        """What a step costs; `horizon` is the number of steps between updates."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The sizes from which costs are counted: live weights and structurally nonzero slopes."""
+
+    parameters: int  # P
+    weights: int  # of them recurrent or input: the multiply-adds of a forward step
+    recurrent: int
+    states: int  # S
+    slopes: int  # structurally nonzero ∂s'/∂a of all units
+    blocks: int  # structurally nonzero ∂s'/∂s of all units
+    sources: int  # k + a + 1
+
+    @classmethod
+    def of(cls, core: RecurrentCore) -> "Counts":
+        """The counts of a core."""
+        live_MKJ, units = core.layout.live_MKJ, core.units
+        return cls(
+            parameters=core.layout.size,
+            weights=int(live_MKJ[:, :, :-1].sum()),
+            recurrent=int(live_MKJ[:, :, :units].sum()),
+            states=core.states,
+            slopes=units * sum(map(sum, core.cell.slope_pattern)),
+            blocks=units * sum(map(sum, core.cell.state_pattern)),
+            sources=live_MKJ.shape[2],
+        )

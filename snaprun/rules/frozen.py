@@ -1,0 +1,51 @@
+"""The baseline that leaves the recurrent parameters as they were drawn."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from snaprun.core import Record, RecurrentCore
+from snaprun.rules.base import Cost, Counts, LearningRule, Setup
+
+
+@dataclass(frozen=True)
+class FrozenState:
+    """Nothing is remembered."""
+
+    zero_P: Tensor
+
+
+class Frozen(LearningRule[FrozenState]):
+    """g = 0: only the readout learns, as in an echo state network (Jaeger 2001)."""
+
+    claim = "biased"
+
+    def init(self, setup: Setup) -> FrozenState:
+        """A zero gradient (P,)."""
+        size = setup.core.layout.size
+        return FrozenState(setup.core.layout.unit_P.new_zeros(size, dtype=setup.dtype))
+
+    def reset(self, state: FrozenState, lanes_B: Tensor) -> FrozenState:
+        """The same state."""
+        del lanes_B
+        return state
+
+    def step(self, state: FrozenState, record: Record) -> FrozenState:
+        """The same state."""
+        del record
+        return state
+
+    def gradient(self, state: FrozenState) -> tuple[Tensor, FrozenState]:
+        """Zero, shape (P,)."""
+        return state.zero_P.clone(), state
+
+    def kept(self, state: FrozenState) -> Iterable[Tensor]:
+        """Nothing."""
+        del state
+        return ()
+
+    def cost(self, core: RecurrentCore, horizon: int) -> Cost:
+        """The forward step alone."""
+        del horizon
+        return Cost(Counts.of(core).weights, 0, "k + p", "k² + p")

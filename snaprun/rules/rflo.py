@@ -1,0 +1,98 @@
+"""Random-feedback local online learning."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from snaprun import checks
+from snaprun.core import Record, RecurrentCore
+from snaprun.rules.base import Cost, Counts, LearningRule, Setup
+from snaprun.sparsity import Layout
+
+
+@dataclass(frozen=True)
+class RFLOState:
+    """Eligibility traces of every lane, and the gradient since the last update."""
+
+    layout: Layout
+    feedback_OK: Tensor | None  # fixed random feedback; None: the readout's own
+    trace_BCP: Tensor
+    gradient_P: Tensor
+
+
+class RFLO(LearningRule[RFLOState]):
+    """e ← (∂s'_u/∂s_u) e + ∂s'_u/∂a_m src_j, gradient q_u e: no recurrent weight is ever used.
+
+    For the leaky tanh network this is e ← (1-α) e + α φ'(a_u) src_j (Murray 2019, eLife 8:e43299).
+    `feedback=readout` takes q = δ, the exact credit; `feedback=random` takes q = (∂L/∂logits) B
+    with B ~ N(0, 1/k) fixed, as the original does, past all layers of the readout.
+    """
+
+    claim = "biased"
+
+    def __init__(self, feedback: Literal["readout", "random"] = "readout"):
+        self.feedback = checks.one_of("rule.feedback", feedback, ("readout", "random"))
+
+    def init(self, setup: Setup) -> RFLOState:
+        """e = 0, and B drawn from the rule's noise where it is asked for."""
+        core, feedback_OK = setup.core, None
+        if self.feedback == "random":
+            drawn = torch.randn(
+                setup.outputs, core.units, generator=setup.noise, dtype=torch.float64
+            )
+            feedback_OK = (drawn / core.units**0.5).to(core.device, setup.dtype)
+        trace_BCP = torch.zeros(
+            setup.lanes,
+            core.cell.components,
+            core.layout.size,
+            dtype=setup.dtype,
+            device=core.device,
+        )
+        return RFLOState(core.layout, feedback_OK, trace_BCP, torch.zeros_like(trace_BCP[0, 0]))
+
+    def reset(self, state: RFLOState, lanes_B: Tensor) -> RFLOState:
+        """e ← 0 in `lanes_B`."""
+        state.trace_BCP[lanes_B] = 0
+        return state
+
+    def step(self, state: RFLOState, record: Record) -> RFLOState:
+        """The trace's recursion, and Σ_b q_b e_b added to the gradient."""
+        layout = state.layout
+        block_BCCP = record.dsds_BCCK[..., layout.unit_P]
+        slope_BCP = record.dsda_BCMK[:, :, layout.slot_P, layout.unit_P]
+        trace_BCP = (block_BCCP * state.trace_BCP.unsqueeze(1)).sum(2)
+        trace_BCP += slope_BCP * record.src_BJ[:, None, layout.source_P]
+        credit_BCK = self._credit(state, record)
+        if credit_BCK is None:
+            return replace(state, trace_BCP=trace_BCP)
+        gradient_P = (credit_BCK[..., layout.unit_P] * trace_BCP).sum((0, 1))
+        return replace(state, trace_BCP=trace_BCP, gradient_P=state.gradient_P + gradient_P)
+
+    def gradient(self, state: RFLOState) -> tuple[Tensor, RFLOState]:
+        """Σ_t q_t e_t, shape (P,); the traces go on."""
+        return state.gradient_P, replace(state, gradient_P=torch.zeros_like(state.gradient_P))
+
+    def kept(self, state: RFLOState) -> Iterable[Tensor]:
+        """The traces."""
+        return (state.trace_BCP,)
+
+    def cost(self, core: RecurrentCore, horizon: int) -> Cost:
+        """Forward, the unit's block on the trace, the immediate term, and q e."""
+        del horizon
+        n, cell = Counts.of(core), core.cell
+        blocks = sum(map(sum, cell.state_pattern))
+        reached = torch.tensor(cell.slope_pattern).sum(0)
+        immediate = int(reached[core.layout.slot_P.cpu()].sum())
+        macs = n.weights + blocks * n.parameters + immediate + n.parameters
+        return Cost(macs, cell.components * n.parameters, "k + p", "k² + p")
+
+    @staticmethod
+    def _credit(state: RFLOState, record: Record) -> Tensor | None:
+        if state.feedback_OK is None or record.error_BO is None:
+            return record.credit_BCK
+        credit_BCK = torch.zeros_like(record.dsda_BCMK[:, :, 0])
+        credit_BCK[:, 0] = record.error_BO @ state.feedback_OK
+        return credit_BCK

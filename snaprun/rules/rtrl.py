@@ -1,0 +1,29 @@
+"""Real-time recurrent learning: the whole influence matrix."""
+
+from dataclasses import replace
+
+from snaprun.core import RecurrentCore
+from snaprun.rules.base import Cost
+from snaprun.rules.snap import SnAp
+
+
+class RTRL(SnAp):
+    """J_t = I_t + D_t J_(t-1), J_0 = 0, g_t = δ_t J_t, equation (4) (Williams & Zipser 1989).
+
+    Stored and advanced like SnAp-n with every entry that can ever differ from zero.
+    """
+
+    claim = "exact"
+
+    def __init__(self):
+        self.n = None
+
+    def cost(self, core: RecurrentCore, horizon: int) -> Cost:
+        """As SnAp-n with every reachable entry; dense where all weights live."""
+        counted = super().cost(core, horizon)
+        sparse = not core.layout.live_MKJ[:, :, : core.units].flatten(1).any(1).equal(
+            core.layout.live_MKJ[:, :, : core.units].flatten(1).all(1)
+        )
+        if sparse:
+            return replace(counted, memory_order="k + d k p", time_order="d (k² + d k² p)")
+        return replace(counted, memory_order="k + k p", time_order="k² + k² p")

@@ -1,0 +1,83 @@
+"""SnAp-n: the influence matrix, kept where a parameter reaches within n steps."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snaprun import checks
+from snaprun.core import Record, RecurrentCore
+from snaprun.rules.base import Cost, Counts, LearningRule, Setup
+
+
+@dataclass(frozen=True)
+class SnApState:
+    """The influence matrix in the backend's storage, and the gradient since the last update."""
+
+    backend: ModuleType
+    plan: Any
+    J: list[Tensor]
+    gradient_P: Tensor
+
+
+class SnAp(LearningRule[SnApState]):
+    """J_t = M_n ∘ (I_t + D_t J_(t-1)), g_t = δ_t J_t, equation (5), M_n = OR_{m<n} P_D^m P_I.
+
+    J is per lane, zero where a sequence begins, and carried over updates (Menick et al. 2020,
+    arXiv 2006.07232). With n at least the diameter of the graph it is RTRL.
+    """
+
+    claim = "masked"
+
+    def __init__(self, n: int = 1):
+        self.n: int | None = checks.at_least("rule.n", n, 1)
+
+    def init(self, setup: Setup) -> SnApState:
+        """J_0 = 0."""
+        core = setup.core
+        plan = setup.backend.plan(core, core.pattern(self.n))
+        J = setup.backend.init(plan, setup.lanes, setup.dtype)
+        zero_P = torch.zeros(core.layout.size, dtype=setup.dtype, device=core.device)
+        return SnApState(setup.backend, plan, J, zero_P)
+
+    def reset(self, state: SnApState, lanes_B: Tensor) -> SnApState:
+        """J ← 0 in `lanes_B`."""
+        state.backend.reset(state.plan, state.J, lanes_B)
+        return state
+
+    def step(self, state: SnApState, record: Record) -> SnApState:
+        """Equation (5), and Σ_b δ_b J_b added to the gradient."""
+        J, gradient_P = state.backend.step(state.plan, state.J, record)
+        if gradient_P is None:
+            return replace(state, J=J)
+        return replace(state, J=J, gradient_P=state.gradient_P + gradient_P)
+
+    def gradient(self, state: SnApState) -> tuple[Tensor, SnApState]:
+        """Σ_t δ_t J_t, shape (P,); J goes on as it is."""
+        return state.gradient_P, replace(state, gradient_P=torch.zeros_like(state.gradient_P))
+
+    def kept(self, state: SnApState) -> Iterable[Tensor]:
+        """J."""
+        return state.J
+
+    def cost(self, core: RecurrentCore, horizon: int) -> Cost:
+        """Forward, the entries of D, D J, I and δ J, all over live entries alone."""
+        del horizon
+        n, pattern = Counts.of(core), core.pattern(self.n)
+        immediate = int((pattern.own_SG.sum(0) * pattern.columns_G).sum())
+        macs = n.weights + self._dynamics_macs(core) + pattern.product_macs + immediate + pattern.live
+        memory, time = {
+            1: ("k + d p", "d (k² + p)"),
+            2: ("k + d² k p", "d (k² + d² k² p)"),
+        }.get(self.n or 0, ("≤ k + d k p", "≤ d (k² + d k² p)"))
+        return Cost(macs, pattern.live, memory, time)
+
+    def _dynamics_macs(self, core: RecurrentCore) -> int:
+        """Multiply-adds of the recurrent entries of D, equation (2); SnAp-1 needs its diagonal alone."""
+        recurrent_MKK = core.layout.live_MKJ[:, :, : core.units]
+        needed = recurrent_MKK.diagonal(dim1=1, dim2=2) if self.n == 1 else recurrent_MKK.flatten(1)
+        slope_CM = torch.tensor(core.cell.slope_pattern)
+        return int((slope_CM.sum(0) * needed.sum(1).cpu()).sum())

@@ -1,0 +1,92 @@
+"""Unbiased online recurrent optimisation."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Generator, Tensor
+
+from snaprun.core import Record, RecurrentCore
+from snaprun.core.jacobians import dynamics_jvp, immediate_vjp
+from snaprun.rules.base import Cost, Counts, LearningRule, Setup
+from snaprun.sparsity import Layout
+
+EPSILON = 1e-7  # keeps the norms' ratios finite, as in the paper
+
+
+@dataclass(frozen=True)
+class UOROState:
+    """The rank-one estimate J ≈ s̃ ⊗ θ̃ of every lane, and the gradient since the last update."""
+
+    layout: Layout
+    noise: Generator
+    s_BCK: Tensor  # s̃
+    theta_BP: Tensor  # θ̃
+    gradient_P: Tensor
+
+
+class UORO(LearningRule[UOROState]):
+    """s̃ ← ρ0 D s̃ + ρ1 ν, θ̃ ← θ̃/ρ0 + νᵀI/ρ1, g_t = (δ_t·s̃) θ̃ (Tallec & Ollivier 2017, arXiv 1702.05043).
+
+    ν ∈ {±1}^S iid, ρ0 = √((‖θ̃‖+ε)/(‖D s̃‖+ε)), ρ1 = √((‖νᵀI‖+ε)/(‖ν‖+ε)); the estimate is
+    unbiased. The authors' code shares θ̃ over the minibatch, which adds noise across lanes; here
+    every lane has its own, at B·P numbers.
+    """
+
+    claim = "unbiased"
+
+    def init(self, setup: Setup) -> UOROState:
+        """s̃ = θ̃ = 0."""
+        core = setup.core
+        theta_BP = torch.zeros(
+            setup.lanes, core.layout.size, dtype=setup.dtype, device=core.device
+        )
+        s_BCK = core.initial_state(setup.lanes, setup.dtype)
+        return UOROState(core.layout, setup.noise, s_BCK, theta_BP, torch.zeros_like(theta_BP[0]))
+
+    def reset(self, state: UOROState, lanes_B: Tensor) -> UOROState:
+        """s̃ = θ̃ = 0 in `lanes_B`."""
+        state.s_BCK[lanes_B] = 0
+        state.theta_BP[lanes_B] = 0
+        return state
+
+    def step(self, state: UOROState, record: Record) -> UOROState:
+        """The recursion above, and Σ_b (δ_b·s̃_b) θ̃_b added to the gradient."""
+        sign_BCK = torch.randint(0, 2, state.s_BCK.shape, generator=state.noise) * 2 - 1
+        nu_BCK = sign_BCK.to(state.s_BCK)
+        forward_BCK = dynamics_jvp(record, state.s_BCK)
+        immediate_BP = immediate_vjp(record, state.layout, nu_BCK)
+        rho0_B = _ratio(state.theta_BP, forward_BCK)
+        rho1_B = _ratio(immediate_BP, nu_BCK)
+        s_BCK = rho0_B[:, None, None] * forward_BCK + rho1_B[:, None, None] * nu_BCK
+        theta_BP = state.theta_BP / rho0_B[:, None] + immediate_BP / rho1_B[:, None]
+        state = replace(state, s_BCK=s_BCK, theta_BP=theta_BP)
+        if record.credit_BCK is None:
+            return state
+        scale_B = (record.credit_BCK * s_BCK).sum((1, 2))
+        return replace(state, gradient_P=state.gradient_P + scale_B @ theta_BP)
+
+    def gradient(self, state: UOROState) -> tuple[Tensor, UOROState]:
+        """Σ_t (δ_t·s̃_t) θ̃_t, shape (P,); the estimate goes on."""
+        return state.gradient_P, replace(state, gradient_P=torch.zeros_like(state.gradient_P))
+
+    def kept(self, state: UOROState) -> Iterable[Tensor]:
+        """s̃ and θ̃."""
+        return (state.s_BCK, state.theta_BP)
+
+    def cost(self, core: RecurrentCore, horizon: int) -> Cost:
+        """Forward, D s̃, νᵀI, the three norms that vary, both updates, and (δ·s̃) θ̃."""
+        del horizon
+        n = Counts.of(core)
+        forward = n.recurrent + n.slopes + n.blocks
+        immediate = n.slopes + n.parameters
+        norms = 2 * n.parameters + n.states
+        update = 2 * n.parameters + 2 * n.states
+        macs = n.weights + forward + immediate + norms + update + n.states + n.parameters
+        return Cost(macs, n.states + n.parameters, "k + p", "k² + p")
+
+
+def _ratio(above: Tensor, below: Tensor) -> Tensor:
+    """√((‖above‖+ε)/(‖below‖+ε)) of every lane, shape (B,)."""
+    norm_above, norm_below = (x.flatten(1).norm(dim=1) + EPSILON for x in (above, below))
+    return (norm_above / norm_below).sqrt()

@@ -1,0 +1,106 @@
+"""The online step: forward, loss, credit, rule, update. A faster engine offers the same `run`."""
+
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from snaprun.core import RecurrentCore
+from snaprun.rules import LearningRule, Setup
+from snaprun.tasks import Batch
+from snaprun.train.network import Network
+from snaprun.train.optim import Optimiser
+
+SEQUENCE = "sequence"
+
+
+class TorchEngine:
+    """Trains a network on batches of sequences, one time step at a time, in PyTorch.
+
+    After `update_every` steps, or at the end of every batch for "sequence", the optimiser steps
+    along the mean gradient over the (lane, step) pairs with a target since the last update; a
+    window without a target makes no update. State and rule state go on over updates and batches
+    and are zeroed only for lanes where a sequence begins.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        rule: LearningRule,
+        optimiser: Optimiser,
+        *,
+        lanes: int,
+        update_every: int | str,
+        noise: torch.Generator,
+        backend: ModuleType,
+    ):
+        self.network = network
+        self.rule = rule
+        self.clip = optimiser.clip
+        self.update_every = update_every
+        self.optimiser = optimiser.build(network.parameters)
+        core: RecurrentCore = network.core
+        outputs = network.readout.parameters[-1].numel()
+        setup = Setup(core, lanes, network.dtype, outputs, noise, backend)
+        self.rule_state = rule.init(setup)
+        self.state_BCK = core.initial_state(lanes, network.dtype)
+        self.weights_MKJ = network.weights()
+        self.updates = 0
+        self.longest_window = 0  # steps between updates, at most so far
+        self.rule_bytes = 0  # what the rule kept at the end of that window
+        self._steps = 0  # since the last update
+        self._targets = 0
+
+    def run(self, batch: Batch) -> Tensor:
+        """Train on one batch; the loss of every step before its update, in nats, shape (T, B)."""
+        steps = len(batch.mask)
+        nats_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype, device=batch.mask.device)
+        begins = batch.resets.any(1).tolist()
+        targets = batch.mask.sum(1).tolist()
+        for t in range(steps):
+            if begins[t]:
+                self._begin(batch.resets[t])
+            self._step(batch, t, targets[t], nats_TB[t])
+            if self._steps == self.update_every:
+                self._update()
+        if self.update_every == SEQUENCE:
+            self._update()
+        return nats_TB
+
+    def _begin(self, lanes_B: Tensor) -> None:
+        self.state_BCK = self.state_BCK.masked_fill(lanes_B[:, None, None], 0)
+        self.rule_state = self.rule.reset(self.rule_state, lanes_B)
+
+    def _step(self, batch: Batch, t: int, targets: int, nats_B: Tensor) -> None:
+        core, readout = self.network.core, self.network.readout
+        self.state_BCK, linearise = core.step(self.weights_MKJ, self.state_BCK, batch.inputs[t])
+        record = linearise()
+        if targets:
+            learned = readout.learn(self.state_BCK[:, 0], batch.targets[t], batch.mask[t])
+            credit_BCK = torch.zeros_like(self.state_BCK)
+            credit_BCK[:, 0] = learned.credit_BK
+            record = record.with_credit(credit_BCK, learned.error_BO)
+            nats_B.copy_(learned.nats_B)
+        self.rule_state = self.rule.step(self.rule_state, record)
+        self._steps += 1
+        self._targets += targets
+
+    def _update(self) -> None:
+        if self._steps > self.longest_window:
+            self.longest_window = self._steps
+            kept = self.rule.kept(self.rule_state)
+            self.rule_bytes = sum(x.numel() * x.element_size() for x in kept)
+        gradient_P, self.rule_state = self.rule.gradient(self.rule_state)
+        if self._targets:
+            parameters = self.network.parameters
+            self.network.theta.grad = gradient_P
+            for parameter in parameters:
+                assert parameter.grad is not None
+                parameter.grad /= self._targets
+            if self.clip is not None:
+                torch.nn.utils.clip_grad_norm_(parameters, self.clip)
+            self.optimiser.step()
+            self.optimiser.zero_grad()
+            self.weights_MKJ = self.network.weights()
+            self.updates += 1
+        self._steps = self._targets = 0

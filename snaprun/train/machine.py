@@ -1,0 +1,36 @@
+"""Where a computation runs and in which precision."""
+
+from typing import Literal
+
+import torch
+
+from snaprun import checks
+from snaprun.influence import choose
+
+
+class Machine:
+    """Where a computation runs and in which precision; the keys that every command shares."""
+
+    def __init__(
+        self,
+        seed: int = 0,
+        device: Literal["cpu", "cuda", "auto"] = "cpu",
+        dtype: Literal["float32", "float64"] = "float32",
+        threads: int = 1,
+        influence: str = "auto",
+    ):
+        self.seed = checks.at_least("seed", seed, 0)
+        checks.one_of("device", device, ("cpu", "cuda", "auto"))
+        if device == "cuda" and not torch.cuda.is_available():
+            checks.refuse("device", device, "cpu or auto on a machine without a CUDA device")
+        self.device = "cpu" if device == "auto" and not torch.cuda.is_available() else device
+        self.device = "cuda" if self.device == "auto" else self.device
+        self.dtype: torch.dtype = getattr(
+            torch, checks.one_of("dtype", dtype, ("float32", "float64"))
+        )
+        self.threads = checks.at_least("threads", threads, 1)
+        self.backend = choose(influence)
+
+    def start(self) -> None:
+        """Set the threads of PyTorch for this process."""
+        torch.set_num_threads(self.threads)

@@ -1,0 +1,85 @@
+"""Optimisers by the name that YAML uses, over PyTorch's own."""
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import Parameter
+
+from snaprun import checks
+
+
+class Optimiser:
+    """What all optimisers share: a learning rate and, where `clip` is set, a bound on the gradient's norm."""
+
+    def __init__(self, lr: float, clip: float | None):
+        self.lr = checks.within("optim.lr", lr, 0.0, float("inf"), open_low=True, open_high=True)
+        self.clip = (
+            None
+            if clip is None
+            else checks.within("optim.clip", clip, 0.0, float("inf"), open_low=True)
+        )
+
+    def build(self, parameters: Sequence[Parameter]) -> torch.optim.Optimizer:
+        """The PyTorch optimiser of these parameters."""
+        raise NotImplementedError
+
+
+class Adam(Optimiser):
+    """Adam (Kingma & Ba 2015, arXiv 1412.6980)."""
+
+    def __init__(
+        self,
+        lr: float = 1e-3,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        clip: float | None = None,
+    ):
+        super().__init__(lr, clip)
+        self.betas = (
+            checks.within("optim.beta1", beta1, 0.0, 1.0, open_high=True),
+            checks.within("optim.beta2", beta2, 0.0, 1.0, open_high=True),
+        )
+        self.eps = checks.within("optim.eps", eps, 0.0, float("inf"), open_low=True)
+
+    def build(self, parameters: Sequence[Parameter]) -> torch.optim.Optimizer:
+        """The fused implementation, one kernel a step."""
+        return torch.optim.Adam(parameters, self.lr, self.betas, self.eps, fused=True)
+
+
+class SGD(Optimiser):
+    """Stochastic gradient descent with momentum."""
+
+    def __init__(self, lr: float = 1e-2, momentum: float = 0.0, clip: float | None = None):
+        super().__init__(lr, clip)
+        self.momentum = checks.within("optim.momentum", momentum, 0.0, 1.0, open_high=True)
+
+    def build(self, parameters: Sequence[Parameter]) -> torch.optim.Optimizer:
+        """The fused implementation, one kernel a step."""
+        return torch.optim.SGD(parameters, self.lr, self.momentum, fused=True)
+
+
+class RMSprop(Optimiser):
+    """RMSprop (Tieleman & Hinton 2012) with momentum."""
+
+    def __init__(
+        self,
+        lr: float = 1e-3,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        momentum: float = 0.0,
+        clip: float | None = None,
+    ):
+        super().__init__(lr, clip)
+        self.alpha = checks.within("optim.alpha", alpha, 0.0, 1.0, open_high=True)
+        self.eps = checks.within("optim.eps", eps, 0.0, float("inf"), open_low=True)
+        self.momentum = checks.within("optim.momentum", momentum, 0.0, 1.0, open_high=True)
+
+    def build(self, parameters: Sequence[Parameter]) -> torch.optim.Optimizer:
+        """PyTorch's implementation."""
+        return torch.optim.RMSprop(
+            parameters, self.lr, self.alpha, self.eps, momentum=self.momentum
+        )
+
+
+OPTIMISERS: dict[str, type[Optimiser]] = {"adam": Adam, "sgd": SGD, "rmsprop": RMSprop}

@@ -1,0 +1,45 @@
+"""The keys under `train` and under `readout` in the configuration."""
+
+from typing import Literal
+
+from snaprun import checks
+
+
+class TrainOptions:
+    """How long to train, on how many lanes, how often to update, to log and to validate.
+
+    `tokens` is data-time, time steps × lanes; the run ends with the first batch that reaches it.
+    `update_every` counts time steps, or is "sequence". `log_every` and `eval_every` are in
+    tokens, as is `eval_tokens`, the size of the held-out part that is used (None: all of it).
+    """
+
+    def __init__(
+        self,
+        tokens: int = 300_000,
+        lanes: int = 16,
+        update_every: int | Literal["sequence"] = 1,
+        log_every: int = 1_000,
+        eval_every: int = 50_000,
+        eval_tokens: int | None = 100_000,
+    ):
+        self.tokens = checks.at_least("train.tokens", tokens, 1)
+        self.lanes = checks.at_least("train.lanes", lanes, 1)
+        if update_every != "sequence":
+            if isinstance(update_every, str) or update_every < 1:
+                checks.refuse("train.update_every", update_every, "an integer ≥ 1, or sequence")
+        self.update_every = update_every
+        self.log_every = checks.at_least("train.log_every", log_every, 1)
+        self.eval_every = checks.at_least("train.eval_every", eval_every, 1)
+        self.eval_tokens = (
+            None if eval_tokens is None else checks.at_least("train.eval_tokens", eval_tokens, 1)
+        )
+
+
+class ReadoutOptions:
+    """The width of the readout's hidden layer; 0 makes it linear."""
+
+    def __init__(self, name: Literal["linear", "mlp"] = "mlp", hidden: int = 256):
+        checks.one_of("readout.name", name, ("linear", "mlp"))
+        self.hidden = checks.at_least("readout.hidden", hidden, 0)
+        if name == "linear" and hidden:
+            checks.refuse("readout.hidden", hidden, "0 for readout=linear", "Use readout=mlp.")

@@ -1,0 +1,97 @@
+"""One training run from plain objects to its folder."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snaprun import __version__
+from snaprun.cells import Cell
+from snaprun.rules import LearningRule
+from snaprun.sparsity import Sparsity
+from snaprun.store import RunWriter, Summary
+from snaprun.tasks import Task
+from snaprun.train.engine import TorchEngine
+from snaprun.train.loop import train
+from snaprun.train.machine import Machine
+from snaprun.train.network import Network
+from snaprun.train.optim import Optimiser
+from snaprun.train.options import TrainOptions
+from snaprun.train.progress import Progress
+from snaprun.train.seeding import stream
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run composes."""
+
+    task: Task
+    cell: Cell
+    units: int
+    sparsity: Sparsity
+    rule: LearningRule
+    hidden: int  # of the readout; 0: linear
+    optimiser: Optimiser
+    options: TrainOptions
+    machine: Machine
+
+    def network(self) -> Network:
+        """The untrained network of the run's seed."""
+        return Network.build(
+            self.cell,
+            self.sparsity,
+            units=self.units,
+            inputs=self.task.inputs,
+            outputs=self.task.outputs,
+            hidden=self.hidden,
+            seed=self.machine.seed,
+            dtype=self.machine.dtype,
+            device=self.machine.device,
+        )
+
+
+def run(
+    parts: Parts, folder: Path, config: Mapping[str, Any], *, tensorboard: bool, bar: bool
+) -> Summary:
+    """Train what `parts` composes and write it to `folder`; `config` is kept there word for word."""
+    machine, options = parts.machine, parts.options
+    machine.start()
+    parts.task.prepare(options.lanes)
+    network = parts.network()
+    engine = TorchEngine(
+        network,
+        parts.rule,
+        parts.optimiser,
+        lanes=options.lanes,
+        update_every=options.update_every,
+        noise=stream(machine.seed, "noise"),
+        backend=machine.backend,
+    )
+    extras = {
+        "parameters": {
+            "recurrent": network.core.layout.size,
+            "readout": sum(p.numel() for p in network.readout.parameters),
+        },
+        "versions": {
+            "snaprun": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "device": torch.cuda.get_device_name() if machine.device == "cuda" else "cpu",
+    }
+    with (
+        RunWriter(folder, config, tensorboard) as writer,
+        Progress(folder.name, options.tokens, bar) as progress,
+    ):
+        return train(
+            parts.task,
+            engine,
+            options,
+            seed=machine.seed,
+            writer=writer,
+            progress=progress,
+            extras=extras,
+        )
