@@ -1,0 +1,45 @@
+"""Rules that claim no more than their own definition, each against what the definition implies."""
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from snaprun.checks import refuse
+from snaprun.influence import choose
+from snaprun.rules import RFLO, Frozen, LearningRule
+from snaprun.verify import unrolled
+from snaprun.verify.check import Check, equal
+from snaprun.verify.problem import NO_TARGET, Problem, advance
+
+
+def checks(rule: LearningRule, problem: Problem) -> list[Check]:
+    """The gradient of the whole sequence against the rule's definition."""
+    state = rule.init(problem.setup(Generator().manual_seed(0), choose("auto")))
+    state = advance(rule, state, problem.records())
+    got_P, _ = rule.gradient(state)
+    if isinstance(rule, Frozen):
+        return [equal("gradient, 0", got_P, torch.zeros_like(got_P), 0.0)]
+    if isinstance(rule, RFLO):
+        what, loss = "gradient, autograd with U h detached", None
+        if state.feedback_OK is not None:
+            what, loss = f"{what} and random feedback", _fed_back(problem, state.feedback_OK)
+        want_P = unrolled.gradients(problem, preactivations=unrolled.detached, loss=loss)[0]
+        return [equal(what, got_P, want_P)]
+    refuse(
+        "rule",
+        type(rule).__name__,
+        "a rule whose claim is exact, masked or unbiased, or one that verify/biased.py defines",
+        "Add what its definition implies there.",
+    )
+
+
+def _fed_back(problem: Problem, feedback_OK: Tensor) -> unrolled.Loss:
+    """A loss whose derivative with respect to h is (∂L/∂logits) B."""
+
+    def loss(h_BK: Tensor, targets_B: Tensor) -> Tensor:
+        logits_BO = (h_BK.detach() @ problem.readout_OK.T).requires_grad_()
+        nats = F.cross_entropy(logits_BO, targets_B, ignore_index=NO_TARGET, reduction="sum")
+        error_BO = torch.autograd.grad(nats, logits_BO)[0]
+        return (error_BO @ feedback_OK * h_BK).sum()
+
+    return loss

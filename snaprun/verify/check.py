@@ -1,0 +1,52 @@
+"""One comparison, and a table of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was compared, the error that was found, and the largest one that passes."""
+
+    what: str
+    error: float
+    bound: float
+    detail: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """error ≤ bound; never so for a NaN."""
+        return self.error <= self.bound
+
+
+def equal(what: str, got: Tensor, want: Tensor, bound: float = 1e-10) -> Check:
+    """The check max |got - want| / max |want| ≤ bound; absolute where `want` is zero throughout."""
+    if got.shape != want.shape:
+        shapes = f"shape {tuple(got.shape)}, not {tuple(want.shape)}"
+        return Check(what, float("inf"), bound, shapes)
+    if not want.numel():
+        return Check(what, 0.0, bound, "no entries")
+    scale = float(want.abs().max())
+    return Check(what, float((got - want).abs().max()) / (scale or 1.0), bound)
+
+
+def table(checks: Sequence[Check]) -> str:
+    """A header and one aligned row for every check: what, error, bound, ok or MISMATCH, detail."""
+    rows = [("compared", "error", "bound", "", "")]
+    for check in checks:
+        verdict = "ok" if check.passed else "MISMATCH"
+        rows.append((check.what, f"{check.error:.1e}", f"{check.bound:.1e}", verdict, check.detail))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for what, error, bound, verdict, detail in rows:
+        cells = (
+            what.ljust(widths[0]),
+            error.rjust(widths[1]),
+            bound.rjust(widths[2]),
+            verdict.ljust(widths[3]),
+            detail,
+        )
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

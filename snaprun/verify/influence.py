@@ -1,0 +1,63 @@
+"""The influence matrix of RTRL and SnAp-n: against its definition, and backend against backend."""
+
+from collections.abc import Iterator
+from types import ModuleType
+
+import torch
+from torch import Generator, Tensor
+
+from snaprun.influence import BACKENDS, naive
+from snaprun.rules import SnAp
+from snaprun.verify import onestep
+from snaprun.verify.check import Check, equal
+from snaprun.verify.problem import Problem, advance
+
+
+def definition_checks(rule: SnAp, problem: Problem) -> list[Check]:
+    """J_t of every step and Σ_t δ_t J_t against equation (5) with Jacobians from `torch.func`."""
+    name = "(4)" if rule.n is None else "(5)"
+    got = list(_advanced(rule, problem, naive))
+    want = list(defined(problem, onestep.mask(problem.core, rule.n)))
+    return _compared(f"equation {name} by jacrev", got, want)
+
+
+def backend_checks(rule: SnAp, problem: Problem) -> list[Check]:
+    """J_t of every step and Σ_t δ_t J_t of each backend against `naive`."""
+    want = list(_advanced(rule, problem, naive))
+    checks = []
+    for name, backend in BACKENDS.items():
+        if backend is not naive:
+            got = list(_advanced(rule, problem, backend))
+            checks += _compared(f"influence={name}, naive", got, want)
+    return checks
+
+
+def defined(problem: Problem, M_SP: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """J_t = M ∘ (I_t + D_t J_(t-1)) (B, S, P) and Σ_(τ≤t) δ_τ J_τ (P,) after every step."""
+    J_BSP = M_SP.new_zeros(problem.lanes, *M_SP.shape, dtype=torch.float64)
+    gradient_P = torch.zeros_like(problem.theta_P)
+    for resets_B, (D_BSS, I_BSP, credit_BS) in zip(
+        problem.resets_TB, onestep.trajectory(problem), strict=True
+    ):
+        J_BSP = J_BSP.masked_fill(resets_B[:, None, None], 0)
+        J_BSP = M_SP * (I_BSP + D_BSS @ J_BSP)
+        gradient_P = gradient_P + torch.einsum("bs,bsp->p", credit_BS, J_BSP)
+        yield J_BSP, gradient_P
+
+
+def _advanced(rule: SnAp, problem: Problem, backend: ModuleType) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same from the rule itself."""
+    state = rule.init(problem.setup(Generator(), backend))
+    for step in problem.records():
+        state = advance(rule, state, [step])
+        yield backend.dense(state.plan, state.J).clone(), state.gradient_P  # reset is in place
+
+
+def _compared(
+    oracle: str, got: list[tuple[Tensor, Tensor]], want: list[tuple[Tensor, Tensor]]
+) -> list[Check]:
+    J, J_wanted = (torch.stack([J for J, _ in part]) for part in (got, want))
+    return [
+        equal(f"J of every step, {oracle}", J, J_wanted),
+        equal(f"gradient, {oracle}", got[-1][1], want[-1][1]),
+    ]

@@ -1,0 +1,81 @@
+"""A cell's closed-form slopes, and every product built on them, against `torch.func`."""
+
+import torch
+from torch import Generator, Tensor
+from torch.func import jacrev, vmap
+
+from snaprun.cells import Cell
+from snaprun.core import jacobians
+from snaprun.verify import onestep
+from snaprun.verify.check import Check, equal
+from snaprun.verify.problem import Problem
+
+BOUND = 1e-12
+
+
+def unit_slopes(cell: Cell, pre_BMK: Tensor, state_BCK: Tensor) -> tuple[Tensor, Tensor]:
+    """∂s'_u/∂a_mu (B, c, m, k) and ∂s'_u/∂s_u (B, c, c, k) of the transition, unit by unit."""
+
+    def unit(pre_M: Tensor, state_C: Tensor) -> Tensor:
+        return cell.transition(pre_M[None, :, None], state_C[None, :, None])[0, :, 0]
+
+    over_units = vmap(jacrev(unit, argnums=(0, 1)), in_dims=-1, out_dims=-1)
+    return vmap(over_units)(pre_BMK, state_BCK)
+
+
+def cell_checks(cell: Cell, device: torch.device | str = "cpu") -> list[Check]:
+    """Slopes at random points, and exact zeros outside the declared patterns."""
+    generator = Generator().manual_seed(0)
+
+    def normal(rows: int) -> Tensor:
+        return torch.randn(7, rows, 11, generator=generator, dtype=torch.float64).to(device)
+
+    pre_BMK, state_BCK = normal(len(cell.slots)), normal(cell.components)
+    got = cell.slopes(pre_BMK, state_BCK)
+    want = unit_slopes(cell, pre_BMK, state_BCK)
+    checks = []
+    for what, g, w, pattern in zip(
+        ("∂s'/∂a", "∂s'/∂s"), got, want, (cell.slope_pattern, cell.state_pattern), strict=True
+    ):
+        checks.append(equal(f"{what} of the cell, torch.func", g, w, BOUND))
+        outside = w[:, ~torch.tensor(pattern, device=device)]
+        checks.append(equal(f"{what} outside its pattern, 0", outside, 0 * outside, 0.0))
+    return checks
+
+
+def product_checks(problem: Problem, seed: int) -> list[Check]:
+    """D, I, D v, λ D and λ I of every step of the problem."""
+    core = problem.core
+    generator = Generator().manual_seed(seed)
+    got: dict[str, list[Tensor]] = {}
+    want: dict[str, list[Tensor]] = {}
+    for (_, record), (D_BSS, I_BSP, credit_BS) in zip(
+        problem.records(), onestep.trajectory(problem), strict=True
+    ):
+        shape = (problem.lanes, core.cell.components, core.units)
+        v_BCK = torch.randn(shape, generator=generator, dtype=torch.float64).to(core.device)
+        v_BS = v_BCK.flatten(1)
+        credit_BCK = record.credit_BCK
+        ours = {
+            "D": jacobians.dynamics(record),
+            "I": jacobians.immediate(record, core.layout),
+            "D v": jacobians.dynamics_jvp(record, v_BCK).flatten(1),
+            "λ D": jacobians.dynamics_vjp(record, v_BCK).flatten(1),
+            "λ I": jacobians.immediate_vjp(record, core.layout, v_BCK),
+            "δ": torch.zeros_like(v_BS) if credit_BCK is None else credit_BCK.flatten(1),
+        }
+        theirs = {
+            "D": D_BSS,
+            "I": I_BSP,
+            "D v": torch.einsum("bij,bj->bi", D_BSS, v_BS),
+            "λ D": torch.einsum("bi,bij->bj", v_BS, D_BSS),
+            "λ I": torch.einsum("bi,bij->bj", v_BS, I_BSP),
+            "δ": credit_BS,
+        }
+        for name in ours:
+            got.setdefault(name, []).append(ours[name])
+            want.setdefault(name, []).append(theirs[name])
+    return [
+        equal(f"{name} of every step, torch.func", torch.stack(got[name]), torch.stack(w), BOUND)
+        for name, w in want.items()
+    ]

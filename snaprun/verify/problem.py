@@ -1,0 +1,144 @@
+"""A random problem in float64: a core, data with gaps and resets, and a linear softmax readout.
+
+Shape suffixes: T steps, B lanes, A inputs, K units, O outputs, P live parameters.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from types import ModuleType
+
+import torch
+from torch import Generator, Tensor
+
+from snaprun.cells import Cell
+from snaprun.core import Record, RecurrentCore
+from snaprun.rules import LearningRule, Setup
+from snaprun.rules.base import State
+from snaprun.sparsity import Sparsity
+
+NO_TARGET = -100  # the `ignore_index` of torch's cross_entropy
+
+Step = tuple[Tensor, Record]  # the lanes (B,) that begin before the step, and its record
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Weights, a readout, and sequences with steps without a target and resets in mid-sequence."""
+
+    core: RecurrentCore
+    theta_P: Tensor
+    readout_OK: Tensor
+    inputs_TBA: Tensor
+    targets_TB: Tensor  # NO_TARGET where there is none
+    resets_TB: Tensor
+
+    @classmethod
+    def draw(
+        cls,
+        cell: Cell,
+        sparsity: Sparsity,
+        *,
+        units: int,
+        inputs: int,
+        outputs: int,
+        lanes: int,
+        steps: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> "Problem":
+        """A problem drawn on the CPU, so that it is the same on every device.
+
+        All lanes begin at step 0, every second one again in the middle. Step 1 has no target in
+        any lane, later ones have none in a quarter of the lanes.
+        """
+        generator = Generator().manual_seed(seed)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+        core = RecurrentCore.build(cell, sparsity, units, inputs, generator)
+        theta_P = core.initial_parameters(generator, torch.float64)
+        theta_P += 0.3 * normal(core.layout.size)  # biases are not zero either
+        targets_TB = torch.randint(0, outputs, (steps, lanes), generator=generator)
+        targets_TB[torch.rand(steps, lanes, generator=generator) < 0.25] = NO_TARGET
+        targets_TB[1 : steps - 1][:1] = NO_TARGET
+        targets_TB[-1] = torch.randint(0, outputs, (lanes,), generator=generator)
+        resets_TB = torch.zeros(steps, lanes, dtype=torch.bool)
+        resets_TB[0] = True
+        resets_TB[steps // 2, ::2] = True
+        return cls(
+            core=core.to(device),
+            theta_P=theta_P.to(device),
+            readout_OK=normal(outputs, units).to(device),
+            inputs_TBA=normal(steps, lanes, inputs).to(device),
+            targets_TB=targets_TB.to(device),
+            resets_TB=resets_TB.to(device),
+        )
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return self.inputs_TBA.shape[0]
+
+    @property
+    def lanes(self) -> int:
+        """B."""
+        return self.inputs_TBA.shape[1]
+
+    def repeated(self, times: int) -> "Problem":
+        """The same sequences `times` over, as further lanes."""
+        return replace(
+            self,
+            inputs_TBA=self.inputs_TBA.repeat(1, times, 1),
+            targets_TB=self.targets_TB.repeat(1, times),
+            resets_TB=self.resets_TB.repeat(1, times),
+        )
+
+    def setup(self, noise: Generator, backend: ModuleType) -> Setup:
+        """What a rule is told of this problem."""
+        outputs = len(self.readout_OK)
+        return Setup(self.core, self.lanes, torch.float64, outputs, noise, backend)
+
+    def records(self) -> Iterator[Step]:
+        """The steps as the training loop hands them to a rule, weights held fixed."""
+        weights_MKJ = self.core.layout.scatter(self.theta_P)
+        state_BCK = self.core.initial_state(self.lanes, torch.float64)
+        for resets_B, x_BA, targets_B in zip(
+            self.resets_TB, self.inputs_TBA, self.targets_TB, strict=True
+        ):
+            state_BCK = state_BCK.masked_fill(resets_B[:, None, None], 0)
+            state_BCK, linearise = self.core.step(weights_MKJ, state_BCK, x_BA)
+            yield resets_B, self._with_credit(linearise(), state_BCK, targets_B)
+
+    def _with_credit(self, record: Record, state_BCK: Tensor, targets_B: Tensor) -> Record:
+        """∂L/∂logits = softmax - target, and δ = (∂L/∂logits) W on the output h."""
+        masked_B = targets_B != NO_TARGET
+        if not masked_B.any():
+            return record
+        error_BO = torch.softmax(state_BCK[:, 0] @ self.readout_OK.T, 1)
+        error_BO[masked_B, targets_B[masked_B]] -= 1
+        error_BO[~masked_B] = 0
+        credit_BCK = torch.zeros_like(state_BCK)
+        credit_BCK[:, 0] = error_BO @ self.readout_OK
+        return record.with_credit(credit_BCK, error_BO)
+
+
+def advance(rule: LearningRule[State], state: State, steps: Iterable[Step]) -> State:
+    """The rule's state after some steps and the resets before them."""
+    for resets_B, record in steps:
+        if resets_B.any():
+            state = rule.reset(state, resets_B)
+        state = rule.step(state, record)
+    return state
+
+
+def gradients(
+    rule: LearningRule[State], state: State, steps: Iterable[Step], every: int
+) -> list[Tensor]:
+    """What the rule returns every `every` steps, and at the end, from the initial `state` on."""
+    remaining, found = list(steps), []
+    for start in range(0, len(remaining), every):
+        state = advance(rule, state, remaining[start : start + every])
+        gradient_P, state = rule.gradient(state)
+        found.append(gradient_P)
+    return found

@@ -1,0 +1,83 @@
+"""Rules that claim an unbiased estimate: its mean over many draws, with a confidence interval.
+
+Shape suffixes: G groups of draws, P live parameters.
+"""
+
+from math import ceil
+from statistics import NormalDist
+
+import torch
+from torch import Generator, Tensor
+
+from snaprun.checks import at_least
+from snaprun.influence import choose
+from snaprun.rules import LearningRule
+from snaprun.verify import unrolled
+from snaprun.verify.check import Check
+from snaprun.verify.problem import Problem, gradients
+
+GROUPS = 256  # a rule returns sums over lanes, so the spread is seen between groups of draws
+FALSE_ALARM = 1e-6  # the chance that an unbiased rule fails a check
+ROUNDING = 1e-12  # of the largest entry
+
+
+def checks(rule: LearningRule, problem: Problem, draws: int, seed: int) -> list[Check]:
+    """The largest |t| over parameters (Bonferroni), and |t| along the exact gradient.
+
+    Draws are lanes with the same data and noise of their own. An entry that is the same in every
+    draw must be exact. Details give the power of the test.
+    """
+    groups = min(GROUPS, at_least("draws", draws, 100))
+    repeats = ceil(draws / groups)
+    exact_P = unrolled.gradients(problem)[0]
+    samples_GP = sample(rule, problem, groups, repeats, seed)
+    mean_P, deviation_P = samples_GP.mean(0), samples_GP.std(0) / groups**0.5
+    t_P = statistic(mean_P - exact_P, deviation_P, ROUNDING * float(exact_P.abs().max()))
+    norm = float(exact_P.norm())
+    share_G = samples_GP @ exact_P / norm**2
+    share, share_deviation = share_G.mean(), share_G.std() / groups**0.5
+    t_share = statistic(share - 1, share_deviation, ROUNDING)
+
+    bound = student_quantile(FALSE_ALARM / len(exact_P) / 2, groups - 1)
+    bound_share = student_quantile(FALSE_ALARM / 2, groups - 1)
+    return [
+        Check(
+            f"mean of {groups * repeats} draws, autograd: largest |t|",
+            float(t_P.max()),
+            bound,
+            f"mean off by {float((mean_P - exact_P).norm()) / norm:.1e} of the exact norm,"
+            f" standard error {float(deviation_P.norm()) / norm:.1e}",
+        ),
+        Check(
+            "the same along the exact gradient: |t|",
+            float(t_share),
+            bound_share,
+            f"{float(share):.4f} ± {bound_share * float(share_deviation):.4f} of it",
+        ),
+    ]
+
+
+def sample(rule: LearningRule, problem: Problem, groups: int, repeats: int, seed: int) -> Tensor:
+    """Means of `repeats` independent draws of the problem's gradient, shape (G, P)."""
+    problem = problem.repeated(repeats)
+    setup = problem.setup(Generator().manual_seed(seed), choose("auto"))
+    steps = list(problem.records())
+    drawn = [gradients(rule, rule.init(setup), steps, problem.steps)[0] for _ in range(groups)]
+    return torch.stack(drawn) / repeats
+
+
+def statistic(difference: Tensor, deviation: Tensor, rounding: float) -> Tensor:
+    """|difference| in standard errors; 0 within rounding, ∞ for an error without spread."""
+    return torch.where(difference.abs() <= rounding, 0.0, difference.abs() / deviation)
+
+
+def student_quantile(tail: float, freedom: int) -> float:
+    """The t that Student's distribution exceeds with probability `tail`.
+
+    The expansion of Abramowitz & Stegun 26.7.5 to the third order in 1/ν; made for ν ≥ 100.
+    """
+    z = -NormalDist().inv_cdf(tail)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
