@@ -14,8 +14,6 @@ class LSTM(Cell):
 
     slots = (Slot("i"), Slot("f", bias=1.0), Slot("g"), Slot("o"))
     components = 2
-    slope_pattern = ((True, True, True, True), (True, True, True, False))
-    state_pattern = ((False, True), (False, True))
 
     def transition(self, pre_BMK: Tensor, state_BCK: Tensor) -> Tensor:
         """The next state (h', c'), shape (B, 2, k)."""
@@ -35,6 +33,16 @@ class LSTM(Cell):
         dh_da[:, 3] = o * (1 - o) * tanh_c
         ds_ds = torch.stack((zero, dh_dc * f, zero, f), 1)
         return torch.stack((dh_da, dc_da), 1), ds_ds.unflatten(1, (2, 2))
+
+    @property
+    def slope_pattern(self) -> tuple[tuple[bool, ...], ...]:
+        """All but ∂c'/∂o."""
+        return ((True, True, True, True), (True, True, True, False))
+
+    @property
+    def state_pattern(self) -> tuple[tuple[bool, ...], ...]:
+        """By way of c alone: h enters through the slots."""
+        return ((False, True), (False, True))
 
     @staticmethod
     def _gates(pre_BMK: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

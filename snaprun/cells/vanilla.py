@@ -27,3 +27,8 @@ class Vanilla(Cell):
         dh_da = self.alpha * (1 - torch.tanh(pre_BMK).square())
         dh_dh = torch.full_like(state_BCK, 1 - self.alpha)
         return dh_da.unsqueeze(1), dh_dh.unsqueeze(1)
+
+    @property
+    def state_pattern(self) -> tuple[tuple[bool, ...], ...]:
+        """Nothing of h stays where α = 1."""
+        return ((self.alpha < 1,),)
