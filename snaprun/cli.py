@@ -1,29 +1,30 @@
 """The subcommands: each is a Hydra application with its own conf/<command>.yaml."""
 
 import atexit
-import logging
+import contextlib
+import io
 import os
 import re
 import sys
 import tempfile
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any
 
 import hydra
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from snaprun import __version__, commands
 from snaprun.checks import UserError
 from snaprun.config import resolve
 from snaprun.paths import conf_dir
 
-log = logging.getLogger(__name__)
-
-USER_MISTAKE, FAILED, INTERRUPTED = 2, 1, 130
+USER_MISTAKE, INTERRUPTED = 2, 130
 
 USAGE = f"""snaprun {__version__}: online training of recurrent networks
 
@@ -70,35 +71,56 @@ def _run(command: str, arguments: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [f"snaprun {command}", *arguments]
     codes: list[int] = []
-    job = _job(commands.COMMANDS[command], codes, wants_trace)
+    started: list[str] = []
+    job = _job(commands.COMMANDS[command], codes, started, wants_trace)
     try:
+        overrides = _overrides(arguments)
         hydra.main(config_path=str(conf_dir()), config_name=command, version_base="1.3")(job)()
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        if wants_trace:
-            raise
-        return _refused(one_line(error, command))
     except KeyboardInterrupt:
         print("snaprun: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except UserError as error:
+        return _refused(str(error))
+    except Exception as error:
+        # Before the first job there is only the user's own configuration to go wrong.
+        if started or wants_trace:
+            raise
+        return _refused(explanation(error, command, overrides))
     return max(codes, default=0)
 
 
+def _overrides(arguments: list[str]) -> list[str]:
+    """The KEY=VALUE words; UserError for a flag that Hydra does not know."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return get_args_parser().parse_args(arguments).overrides
+    except SystemExit as error:
+        reason = said.getvalue().splitlines()[-1].partition("error: ")[2]
+        raise UserError(f"{reason}; --hydra-help lists the flags, --help the keys.") from error
+
+
 def _job(
-    command: Callable[[dict[str, Any], bool], int], codes: list[int], wants_trace: bool
+    command: Callable[[dict[str, Any], bool], int],
+    codes: list[int],
+    started: list[str],
+    wants_trace: bool,
 ) -> Callable[[DictConfig], None]:
     """The function that Hydra calls for every job; exit codes are gathered in `codes`."""
     here = os.getpid()
 
     def job(cfg: DictConfig) -> None:
-        sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        hydra_config = HydraConfig.get()
+        name = hydra_config.job.override_dirname
+        started.append(name)
+        sweep = hydra_config.mode == RunMode.MULTIRUN
         try:
             codes.append(command(resolve(cfg), sweep))
         except UserError as error:
             # A launcher of other processes must see the failure; in this one the sweep goes on.
             if wants_trace or os.getpid() != here:
                 raise
-            where = f"job {HydraConfig.get().job.override_dirname}: " if sweep else ""
-            codes.append(_refused(f"{where}{error}"))
+            codes.append(_refused(f"job {name}: {error}" if sweep else str(error)))
 
     return job
 
@@ -108,20 +130,41 @@ def _refused(line: str) -> int:
     return USER_MISTAKE
 
 
-def one_line(error: Exception, command: str) -> str:
-    """What Hydra and OmegaConf say in paragraphs, as one line with a remedy."""
+def explanation(error: Exception, command: str, overrides: list[str]) -> str:
+    """What Hydra and OmegaConf say in paragraphs about a configuration, as one line."""
     said = " ".join(str(error).split())
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override!r} cannot be read: expected KEY=VALUE. "
+            "Quote a value that holds blanks, brackets or commas: KEY='\"…\"'."
+        )
     if found := re.match(r"Could not override '(.+?)'", said):
-        cause = f" {error.__cause__}" if error.__cause__ else ""
-        if "not in struct" in said + cause or "not in" in cause:
-            return (
-                f"{found[1]} is not a key of this configuration. "
-                f"snaprun {command} --cfg job lists the keys."
-            )
-    if found := re.match(r"In '.+?': Could not find '(.+?)/(.+?)' Available options in '.+?': (.+?)(?: Config search path|$)", said):
-        group, choice, options = found.groups()
-        return f"{group}={choice} is not accepted: expected one of {', '.join(options.split())}."
-    return said
+        return _unknown_key(found[1], command, overrides)
+    if found := re.search(
+        r"Could not find '(.+?)/([^/]+?)' Available options in '.+?': (.+)", said
+    ):
+        group, choice = found[1], found[2]
+        options = found[3].partition(" Config search path")[0].split()
+        near = get_close_matches(choice, options, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        accepted = ", ".join(options)
+        return f"{group}={choice} is not accepted: expected one of {accepted}.{hint}"
+    return f"{said} (HYDRA_FULL_ERROR=1 shows the trace.)"
+
+
+def _unknown_key(key: str, command: str, overrides: list[str]) -> str:
+    """One line that names the keys that stand beside an unknown one."""
+    others = [word for word in overrides if word.partition("=")[0] != key]
+    group = key.rpartition(".")[0]
+    accepted: list[str] = []
+    with contextlib.suppress(Exception), initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        composed = OmegaConf.select(compose(command, others), group) if group else None
+        keys = composed if group else compose(command, others)
+        accepted = [f"{group}.{name}" if group else str(name) for name in keys]
+    near = get_close_matches(key, accepted, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    listed = f": accepted are {', '.join(accepted)}" if accepted else ""
+    return f"{key} is not a key here{listed}.{hint}"
 
 
 def _complete(argv: list[str]) -> int:
@@ -135,7 +178,9 @@ def _complete(argv: list[str]) -> int:
         words.remove(command)
         os.environ["COMP_LINE"] = " ".join(words)
     sys.argv = ["snaprun", *argv]
-    app = hydra.main(config_path=str(conf_dir()), config_name=command or "train", version_base="1.3")
+    app = hydra.main(
+        config_path=str(conf_dir()), config_name=command or "train", version_base="1.3"
+    )
     app(lambda cfg: None)()
     return 0
 

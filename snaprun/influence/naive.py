@@ -46,6 +46,11 @@ def step(plan: Plan, J: list[Tensor], record: Record) -> tuple[list[Tensor], Ten
     return [J_BSP], torch.einsum("bs,bsp->p", record.credit_BCK.flatten(1), J_BSP)
 
 
+def tensors(J: list[Tensor]) -> list[Tensor]:
+    """What is kept from step to step."""
+    return J
+
+
 def dense(plan: Plan, J: list[Tensor]) -> Tensor:
     """The influence matrix, shape (B, S, P)."""
     del plan

@@ -1,16 +1,33 @@
 """Influence as per-unit blocks and batched products, in PyTorch, on any device.
 
-Shape suffixes as in influence/blocks.py.
+Temporaries live in one scratch buffer a purpose: allocating megabytes anew every step costs more
+than the arithmetic. Shape suffixes as in influence/blocks.py, N the rows that I_t feeds.
 """
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from snaprun.core import Record, RecurrentCore
-from snaprun.influence.blocks import Blocks, pack
+from snaprun.influence.blocks import Blocks, Chunk, pack
 from snaprun.sparsity import Pattern
 
 Plan = Blocks
+
+
+@dataclass(frozen=True)
+class Influence:
+    """J as one tensor (B, G, R, C) a chunk, and the scratch of the largest chunk."""
+
+    chunks: list[Tensor]
+    gathered: Tensor  # D[R, R]
+    product: Tensor  # D[R, R] J
+    slopes: Tensor  # the two factors of I
+    sources: Tensor
 
 
 def plan(core: RecurrentCore, pattern: Pattern) -> Plan:
@@ -18,61 +35,89 @@ def plan(core: RecurrentCore, pattern: Pattern) -> Plan:
     return pack(core, pattern)
 
 
-def init(plan: Plan, lanes: int, dtype: torch.dtype) -> list[Tensor]:
-    """J_0 = 0, for each chunk a tensor (B, G, R, C)."""
-    return [
-        torch.zeros(
-            lanes,
-            *chunk.rows_GR.shape,
-            chunk.columns_GC.shape[1],
-            dtype=dtype,
-            device=chunk.rows_GR.device,
-        )
-        for chunk in plan.chunks
-    ]
+def init(plan: Plan, lanes: int, dtype: torch.dtype) -> Influence:
+    """J_0 = 0."""
+    device = plan.chunks[0].rows_GR.device
+
+    def scratch(shape_of: Callable[[Chunk], Sequence[int]]) -> Tensor:
+        most = max(math.prod(shape_of(chunk)) for chunk in plan.chunks)
+        return torch.empty(lanes * most, dtype=dtype, device=device)
+
+    return Influence(
+        [torch.zeros(lanes, *_shape(c), dtype=dtype, device=device) for c in plan.chunks],
+        gathered=scratch(lambda chunk: chunk.entries_GRR.shape),
+        product=scratch(_shape),
+        slopes=scratch(lambda chunk: chunk.own_slope_NC.shape),
+        sources=scratch(lambda chunk: chunk.own_slope_NC.shape),
+    )
 
 
-def reset(plan: Plan, J: list[Tensor], lanes_B: Tensor) -> None:
+def reset(plan: Plan, J: Influence, lanes_B: Tensor) -> None:
     """J ← 0 in place for the lanes where a sequence begins."""
     del plan
-    for part in J:
-        part[lanes_B] = 0
+    for J_BGRC in J.chunks:
+        J_BGRC[lanes_B] = 0
 
 
-def step(plan: Plan, J: list[Tensor], record: Record) -> tuple[list[Tensor], Tensor | None]:
-    """J_u ← D[R, R] J_u + (rows of u) ⊗ I_u, equation (7), and Σ_b δ_b J_b (P,) where there is credit."""
-    D_BE = _with_zero(plan.entries.values(record))
-    src_BJ = _with_zero(record.src_BJ)
+def step(plan: Plan, J: Influence, record: Record) -> tuple[Influence, Tensor | None]:
+    """J_u ← D[R, R] J_u + (rows of u) ⊗ I_u, equation (7), in place.
+
+    Also Σ_b δ_b J_b, shape (P,), where there is credit.
+    """
+    D_BE = pad(plan.entries.values(record), (0, 1))
+    src_BJ = pad(record.src_BJ, (0, 1))
     slopes_BX = record.dsda_BCMK.flatten(1)
-    credit_BS = None if record.credit_BCK is None else _with_zero(record.credit_BCK.flatten(1))
-    gradient = None if credit_BS is None else credit_BS.new_zeros(plan.parameters + 1)
-    advanced = []
-    for chunk, J_BGRC in zip(plan.chunks, J, strict=True):
-        D_BGRR = _take(D_BE, chunk.entries_GRR)
-        I_BNC = _take(slopes_BX, chunk.own_slope_NC) * _take(src_BJ, chunk.own_source_NC)
-        elementwise = D_BGRR.shape[-1] == 1  # SnAp-1 of a one-component cell
-        J_BGRC = D_BGRR * J_BGRC if elementwise else D_BGRR @ J_BGRC
-        J_BGRC.flatten(1, 2).index_add_(1, chunk.own_row_N, I_BNC)
-        advanced.append(J_BGRC)
-        if credit_BS is not None and gradient is not None:
-            credit_BGR1 = _take(credit_BS, chunk.rows_GR).unsqueeze(3)
-            contracted = credit_BGR1 * J_BGRC if elementwise else credit_BGR1.mT @ J_BGRC
-            gradient[chunk.columns_GC] = contracted.sum((0, 2))
-    return advanced, None if gradient is None else gradient[:-1]
+    credit_BS = gradient_P = None
+    if record.credit_BCK is not None:
+        credit_BS = pad(record.credit_BCK.flatten(1), (0, 1))
+        gradient_P = credit_BS.new_zeros(plan.parameters + 1)
+    for chunk, J_BGRC in zip(plan.chunks, J.chunks, strict=True):
+        D_BGRR = _take(D_BE, chunk.entries_GRR, J.gathered)
+        slope_BNC = _take(slopes_BX, chunk.own_slope_NC, J.slopes)
+        source_BNC = _take(src_BJ, chunk.own_source_NC, J.sources)
+        if J_BGRC.shape[2] == 1:  # SnAp-1 of a one-component cell: every row is a unit's own
+            J_BGRC.mul_(D_BGRR)
+            J_BGRC.squeeze(2).addcmul_(slope_BNC, source_BNC)
+        else:
+            product_BGRC = _view(J.product, J_BGRC.shape)
+            J_BGRC.copy_(torch.matmul(D_BGRR, J_BGRC, out=product_BGRC))
+            J_BGRC.flatten(1, 2).index_add_(1, chunk.own_row_N, slope_BNC.mul_(source_BNC))
+        if credit_BS is not None and gradient_P is not None:
+            gradient_P[chunk.columns_GC] = _contract(credit_BS[:, chunk.rows_GR], J_BGRC)
+    return J, None if gradient_P is None else gradient_P[:-1]
 
 
-def dense(plan: Plan, J: list[Tensor]) -> Tensor:
+def tensors(J: Influence) -> list[Tensor]:
+    """What is kept from step to step."""
+    return J.chunks
+
+
+def dense(plan: Plan, J: Influence) -> Tensor:
     """The influence matrix, shape (B, S, P)."""
-    J_BSP = J[0].new_zeros(len(J[0]), plan.states + 1, plan.parameters + 1)
-    for chunk, J_BGRC in zip(plan.chunks, J, strict=True):
+    J_BSP = J.product.new_zeros(len(J.chunks[0]), plan.states + 1, plan.parameters + 1)
+    for chunk, J_BGRC in zip(plan.chunks, J.chunks, strict=True):
         J_BSP[:, chunk.rows_GR[:, :, None], chunk.columns_GC[:, None, :]] = J_BGRC
     return J_BSP[:, :-1, :-1]
 
 
-def _take(values_BX: Tensor, index: Tensor) -> Tensor:
-    # index_select on the flat index is several times faster than advanced indexing.
-    return values_BX.index_select(1, index.flatten()).unflatten(1, index.shape)
+def _contract(credit_BGR: Tensor, J_BGRC: Tensor) -> Tensor:
+    """Σ_b δ_b J_b of one chunk, shape (G, C)."""
+    if J_BGRC.shape[2] == 1:  # one product over the lanes, so that no (B, G, C) comes between
+        return (credit_BGR.permute(1, 2, 0) @ J_BGRC.squeeze(2).transpose(0, 1)).squeeze(1)
+    return (credit_BGR.unsqueeze(2) @ J_BGRC).sum((0, 2))
 
 
-def _with_zero(values_BX: Tensor) -> Tensor:
-    return torch.nn.functional.pad(values_BX, (0, 1))
+def _shape(chunk: Chunk) -> tuple[int, int, int]:
+    return (*chunk.rows_GR.shape, chunk.columns_GC.shape[1])
+
+
+def _view(scratch: Tensor, shape: torch.Size) -> Tensor:
+    return scratch[: shape.numel()].view(shape)
+
+
+def _take(values_BX: Tensor, index: Tensor, scratch: Tensor) -> Tensor:
+    """values[:, index] into the scratch; index_select is several times faster than indexing."""
+    lanes = len(values_BX)
+    taken = _view(scratch, torch.Size((lanes, index.numel())))
+    torch.index_select(values_BX, 1, index.flatten(), out=taken)
+    return taken.view(lanes, *index.shape)

@@ -34,13 +34,16 @@ class Setup:
 class Cost:
     """The exact cost of a rule a lane and step, zeros skipped, and its order of growth.
 
-    In the formulas k is units, p parameters, d the fraction of live weights, T the horizon.
+    The readout, the same for every rule, is not in it. In the orders k is units, p the parameters
+    of the dense network, d the fraction of live weights, T the horizon.
     """
 
-    macs: int  # multiply-adds, forward step and readout's credit apart from the readout itself
+    macs: int  # multiply-adds, the forward step included
     state: int  # numbers kept from step to step
+    touched: int  # numbers of the state read or written
     memory_order: str
     time_order: str
+    influence_sparsity: float | None = None  # of the S × P influence matrix, where there is one
 
 
 class LearningRule(ABC, Generic[State]):

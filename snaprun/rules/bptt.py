@@ -38,7 +38,8 @@ class BPTT(LearningRule[BPTTState]):
 
     def reset(self, state: BPTTState, lanes_B: Tensor) -> BPTTState:
         """Credit of the steps to come does not flow back past this point in `lanes_B`."""
-        state.begins[len(state.tape)] = lanes_B
+        begun_B = state.begins.get(len(state.tape))
+        state.begins[len(state.tape)] = lanes_B if begun_B is None else begun_B | lanes_B
         return state
 
     def step(self, state: BPTTState, record: Record) -> BPTTState:
@@ -77,4 +78,5 @@ class BPTT(LearningRule[BPTTState]):
         n, cell = Counts.of(core), core.cell
         macs = n.weights + n.slopes + n.recurrent + n.blocks + n.parameters
         slopes = cell.components * (len(cell.slots) + cell.components + 1) * core.units
-        return Cost(macs, horizon * (n.sources + slopes), "T k + p", "k² + p")
+        kept = n.sources + slopes  # of one step: written once, read once
+        return Cost(macs, horizon * kept, 2 * kept, "T k + p", "k² + p")

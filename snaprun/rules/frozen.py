@@ -48,4 +48,4 @@ class Frozen(LearningRule[FrozenState]):
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """The forward step alone."""
         del horizon
-        return Cost(Counts.of(core).weights, 0, "k + p", "k² + p")
+        return Cost(Counts.of(core).weights, 0, 0, "k + p", "k² + p")

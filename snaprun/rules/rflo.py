@@ -87,7 +87,8 @@ class RFLO(LearningRule[RFLOState]):
         reached = torch.tensor(cell.slope_pattern).sum(0)
         immediate = int(reached[core.layout.slot_P.cpu()].sum())
         macs = n.weights + blocks * n.parameters + immediate + n.parameters
-        return Cost(macs, cell.components * n.parameters, "k + p", "k² + p")
+        traces = cell.components * n.parameters
+        return Cost(macs, traces, 2 * traces, "k + p", "k² + p")
 
     @staticmethod
     def _credit(state: RFLOState, record: Record) -> Tensor | None:

@@ -19,11 +19,9 @@ class RTRL(SnAp):
         self.n = None
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
-        """As SnAp-n with every reachable entry; dense where all weights live."""
+        """As SnAp-n with every reachable entry; the order is the dense one where all weights live."""
         counted = super().cost(core, horizon)
-        sparse = not core.layout.live_MKJ[:, :, : core.units].flatten(1).any(1).equal(
-            core.layout.live_MKJ[:, :, : core.units].flatten(1).all(1)
-        )
-        if sparse:
-            return replace(counted, memory_order="k + d k p", time_order="d (k² + d k² p)")
-        return replace(counted, memory_order="k + k p", time_order="k² + k² p")
+        recurrent = [m for m, slot in enumerate(core.cell.slots) if slot.recurrent]
+        if core.layout.live_MKJ[recurrent, :, : core.units].all():
+            return replace(counted, memory_order="k + k p", time_order="k² + k² p")
+        return replace(counted, memory_order="k + d k p", time_order="d (k² + d k² p)")

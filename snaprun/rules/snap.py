@@ -19,7 +19,7 @@ class SnApState:
 
     backend: ModuleType
     plan: Any
-    J: list[Tensor]
+    J: Any
     gradient_P: Tensor
 
 
@@ -61,19 +61,21 @@ class SnAp(LearningRule[SnApState]):
 
     def kept(self, state: SnApState) -> Iterable[Tensor]:
         """J."""
-        return state.J
+        return state.backend.tensors(state.J)
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Forward, the entries of D, D J, I and δ J, all over live entries alone."""
         del horizon
         n, pattern = Counts.of(core), core.pattern(self.n)
         immediate = int((pattern.own_SG.sum(0) * pattern.columns_G).sum())
-        macs = n.weights + self._dynamics_macs(core) + pattern.product_macs + immediate + pattern.live
+        macs = (
+            n.weights + self._dynamics_macs(core) + pattern.product_macs + immediate + pattern.live
+        )
         memory, time = {
             1: ("k + d p", "d (k² + p)"),
             2: ("k + d² k p", "d (k² + d² k² p)"),
         }.get(self.n or 0, ("≤ k + d k p", "≤ d (k² + d k² p)"))
-        return Cost(macs, pattern.live, memory, time)
+        return Cost(macs, pattern.live, 2 * pattern.live, memory, time, pattern.sparsity)
 
     def _dynamics_macs(self, core: RecurrentCore) -> int:
         """Multiply-adds of the recurrent entries of D, equation (2); SnAp-1 needs its diagonal alone."""

@@ -38,9 +38,7 @@ class UORO(LearningRule[UOROState]):
     def init(self, setup: Setup) -> UOROState:
         """s̃ = θ̃ = 0."""
         core = setup.core
-        theta_BP = torch.zeros(
-            setup.lanes, core.layout.size, dtype=setup.dtype, device=core.device
-        )
+        theta_BP = torch.zeros(setup.lanes, core.layout.size, dtype=setup.dtype, device=core.device)
         s_BCK = core.initial_state(setup.lanes, setup.dtype)
         return UOROState(core.layout, setup.noise, s_BCK, theta_BP, torch.zeros_like(theta_BP[0]))
 
@@ -83,7 +81,8 @@ class UORO(LearningRule[UOROState]):
         norms = 2 * n.parameters + n.states
         update = 2 * n.parameters + 2 * n.states
         macs = n.weights + forward + immediate + norms + update + n.states + n.parameters
-        return Cost(macs, n.states + n.parameters, "k + p", "k² + p")
+        kept = n.states + n.parameters
+        return Cost(macs, kept, 2 * kept, "k + p", "k² + p")
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:

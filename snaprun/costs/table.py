@@ -1,0 +1,94 @@
+"""A table of exact costs: cells × sizes × rules."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+from torch import Generator
+
+from snaprun.cells import Cell
+from snaprun.core import RecurrentCore
+from snaprun.rules import BPTT, LearningRule
+from snaprun.sparsity import Uniform
+
+
+class Size(NamedTuple):
+    """A number of units and the sparsity of every recurrent and input matrix."""
+
+    units: int
+    level: float
+
+
+def table(
+    cells: Mapping[str, Cell],
+    sizes: Sequence[Size],
+    rules: Mapping[str, LearningRule],
+    *,
+    inputs: int,
+    horizon: int,
+    bytes_per_number: int,
+    generator: Generator,
+) -> pd.DataFrame:
+    """One row for each cell, size and rule, a lane and step each, zeros skipped.
+
+    Columns: parameters (live, recurrent core), influence_sparsity (fraction), macs (multiply-adds
+    with the forward step, without the readout), macs_to_bptt (ratio), state_bytes, bytes_per_step
+    (of the state, read and written), memory_order and time_order. `horizon` is T of BPTT. Inputs
+    are dense, and masks are drawn uniformly.
+    """
+    rows = []
+    for cell_name, cell in cells.items():
+        for size in sizes:
+            core = RecurrentCore.build(cell, Uniform(size.level), size.units, inputs, generator)
+            reference = BPTT().cost(core, horizon).macs
+            for rule_name, rule in rules.items():
+                cost = rule.cost(core, horizon)
+                rows.append(
+                    {
+                        "cell": cell_name,
+                        "units": size.units,
+                        "sparsity": size.level,
+                        "rule": rule_name,
+                        "parameters": core.layout.size,
+                        "influence_sparsity": cost.influence_sparsity,
+                        "macs": cost.macs,
+                        "macs_to_bptt": cost.macs / reference,
+                        "state_bytes": cost.state * bytes_per_number,
+                        "bytes_per_step": cost.touched * bytes_per_number,
+                        "memory_order": cost.memory_order,
+                        "time_order": cost.time_order,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def as_text(costs: pd.DataFrame) -> str:
+    """The table for a terminal: one block for each cell and size."""
+    blocks = []
+    for (cell, units, level), block in costs.groupby(["cell", "units", "sparsity"], sort=False):
+        shown = pd.DataFrame(
+            {
+                "rule": block["rule"],
+                "J sparsity": [
+                    "-" if pd.isna(x) else f"{100 * x:.2f} %" for x in block["influence_sparsity"]
+                ],
+                "MACs/step": [f"{x:,}" for x in block["macs"]],
+                "× BPTT": [f"{x:.2f}" for x in block["macs_to_bptt"]],
+                "state": [_bytes(x) for x in block["state_bytes"]],
+                "bytes/step": [_bytes(x) for x in block["bytes_per_step"]],
+                "memory order": block["memory_order"],
+                "time order": block["time_order"],
+            }
+        )
+        parameters = block["parameters"].iloc[0]
+        heading = f"{cell}-{units} at {100 * level:g} % sparsity: {parameters:,} live parameters"
+        blocks.append(f"{heading}\n{shown.to_string(index=False, justify='right')}")
+    return "\n\n".join(blocks)
+
+
+def _bytes(count: int) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"

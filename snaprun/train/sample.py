@@ -1,0 +1,30 @@
+"""Text from a trained character model."""
+
+import torch
+
+from snaprun.train.network import Network
+from snaprun.train.seeding import stream
+
+
+def sample(network: Network, prompt: bytes, length: int, temperature: float, seed: int) -> bytes:
+    """`length` bytes that follow `prompt` (at least one byte), each drawn from softmax(logits/temperature).
+
+    Temperature 0 takes the likeliest byte. The state starts at zero.
+    """
+    generator = stream(seed, "sample")
+    weights_MKJ, core = network.weights(), network.core
+    state_BCK = core.initial_state(1, network.dtype)
+    pending, drawn = list(prompt), bytearray()
+    while len(drawn) < length:
+        for byte in pending:
+            x = torch.tensor([byte], device=core.device)
+            state_BCK, _ = core.step(weights_MKJ, state_BCK, x)
+        logits_O = network.readout.logits(state_BCK[:, 0])[0].double().cpu()
+        if temperature == 0:
+            byte = int(logits_O.argmax())
+        else:
+            p_O = torch.softmax(logits_O / temperature, 0)
+            byte = int(torch.multinomial(p_O, 1, generator=generator))
+        drawn.append(byte)
+        pending = [byte]
+    return bytes(drawn)
