@@ -103,7 +103,8 @@ def dense(plan: Plan, J: Influence) -> Tensor:
 def _contract(credit_BGR: Tensor, J_BGRC: Tensor) -> Tensor:
     """Σ_b δ_b J_b of one chunk, shape (G, C)."""
     if J_BGRC.shape[2] == 1:  # one product over the lanes, so that no (B, G, C) comes between
-        return (credit_BGR.permute(1, 2, 0) @ J_BGRC.squeeze(2).transpose(0, 1)).squeeze(1)
+        credit_G1B = credit_BGR.permute(1, 2, 0).contiguous()
+        return (credit_G1B @ J_BGRC.squeeze(2).transpose(0, 1)).squeeze(1)
     return (credit_BGR.unsqueeze(2) @ J_BGRC).sum((0, 2))
 
 

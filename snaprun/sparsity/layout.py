@@ -17,12 +17,15 @@ class Layout:
     unit_P: Tensor  # int64
     slot_P: Tensor  # int64
     source_P: Tensor  # int64, into [h; x; 1]
+    flat_P: Tensor  # int64, into the flattened dense weights (m·k·J)
 
     @classmethod
     def of(cls, live_MKJ: Tensor) -> "Layout":
         """The layout of a boolean mask (m, k, k + a + 1)."""
         unit_P, slot_P, source_P = live_MKJ.permute(1, 0, 2).nonzero(as_tuple=True)
-        return cls(live_MKJ, unit_P, slot_P, source_P)
+        _, units, sources = live_MKJ.shape
+        flat_P = (slot_P * units + unit_P) * sources + source_P
+        return cls(live_MKJ, unit_P, slot_P, source_P, flat_P)
 
     @property
     def size(self) -> int:
@@ -39,16 +42,10 @@ class Layout:
         """a."""
         return self.live_MKJ.shape[2] - self.live_MKJ.shape[1] - 1
 
-    @property
-    def flat_P(self) -> Tensor:
-        """Index of each parameter in the flattened dense weights (m·k·J)."""
-        _, units, sources = self.live_MKJ.shape
-        return (self.slot_P * units + self.unit_P) * sources + self.source_P
-
     def scatter(self, theta_P: Tensor) -> Tensor:
         """The dense weights (m, k, J) of the packed vector θ, zero where no weight lives."""
         dense = theta_P.new_zeros(self.live_MKJ.numel())
-        return dense.index_put((self.flat_P,), theta_P).view(self.live_MKJ.shape)
+        return dense.index_put_((self.flat_P,), theta_P).view(self.live_MKJ.shape)
 
     def gather(self, dense_MKJ: Tensor) -> Tensor:
         """The packed vector (P,) of a dense array (m, k, J)."""
@@ -56,9 +53,4 @@ class Layout:
 
     def to(self, device: torch.device | str) -> "Layout":
         """The same arrays on another device."""
-        return Layout(
-            self.live_MKJ.to(device),
-            self.unit_P.to(device),
-            self.slot_P.to(device),
-            self.source_P.to(device),
-        )
+        return Layout(**{name: array.to(device) for name, array in vars(self).items()})
