@@ -4,21 +4,26 @@ Each takes the configuration and whether it is a job of a sweep, and returns an 
 is imported only where it is needed, so that --help and completion stay quick.
 """
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snaprun import checks, config
+
+if TYPE_CHECKING:
+    from snaprun.costs import Size
+    from snaprun.store import Summary
 
 FAILED = 1
 
 
 def train(plain: dict[str, Any], sweep: bool) -> int:
     """Train one run, or say that it is already there."""
-    folder = config.run_folder(plain)
     from snaprun.store import DIVERGED, read_summary
 
+    folder = config.run_folder(plain)
     summary = read_summary(folder)
     if summary is not None:
         print(f"{folder}: {summary.status} already, at {summary.tokens} tokens; skipped")
@@ -28,19 +33,150 @@ def train(plain: dict[str, Any], sweep: bool) -> int:
         summary = run(
             config.parts(plain), folder, plain, tensorboard=plain["tensorboard"], bar=not sweep
         )
-        print(report(folder, summary))
+        print(_report(folder, summary))
     if summary.status != DIVERGED:
         return 0
     token, lr = summary.extras.get("diverged_at_token"), plain["optim"]["lr"]
     print(
         f"snaprun: the loss became non-finite at token {token} with optim.lr={lr}; the metrics "
-        f"up to there are in {folder}. Try a smaller optim.lr or set optim.clip=1.",
+        f"up to there are kept. Try a smaller optim.lr, or optim.clip=1.",
         file=sys.stderr,
     )
     return FAILED
 
 
-def report(folder: Path, summary: Any) -> str:
+def plot(plain: dict[str, Any], sweep: bool) -> int:
+    """Draw figures from the metrics under a folder."""
+    del sweep
+    from snaprun import figures
+
+    values = config.arguments("", _plot_keys, plain)
+    checks.one_of("kind", values["kind"], ("all", *figures.KINDS))
+    kinds = figures.KINDS if values["kind"] == "all" else (values["kind"],)
+    source = Path(values["source"])
+    out = Path(values["out"]) if values["out"] is not None else source / "figures"
+    for file in figures.plot(source, out, kinds, values["incomplete"]):
+        print(file)
+    return 0
+
+
+def cost(plain: dict[str, Any], sweep: bool) -> int:
+    """Print what rules cost, and write it as CSV and figure."""
+    del sweep
+    from snaprun import costs, figures
+    from snaprun.cells import CELLS
+    from snaprun.train.seeding import stream
+
+    values = config.arguments("", _cost_keys, plain)
+    cells = {name: CELLS[checks.one_of("cells", name, list(CELLS))]() for name in values["cells"]}
+    counted = costs.table(
+        cells,
+        [_size(text) for text in values["sizes"]],
+        {name: config.rule(name) for name in map(str, values["rules"])},
+        inputs=checks.at_least("inputs", values["inputs"], 1),
+        horizon=checks.at_least("horizon", values["horizon"], 1),
+        bytes_per_number={"float32": 4, "float64": 8}[
+            checks.one_of("dtype", values["dtype"], ("float32", "float64"))
+        ],
+        generator=stream(checks.at_least("seed", values["seed"], 0), "mask"),
+    )
+    print(costs.as_text(counted), end="\n\n")
+    for file in figures.counts(counted, Path(values["out"])):
+        print(file)
+    return 0
+
+
+def verify(plain: dict[str, Any], sweep: bool) -> int:
+    """Check gradients against independent computations; 1 where one differs."""
+    del sweep
+    from snaprun import verify as verification
+    from snaprun.rules import RULES
+    from snaprun.sparsity import SPARSITIES
+
+    sizes = ("inputs", "outputs", "lanes", "steps", "draws")
+    machine = config.machine(plain, sizes)
+    cell, units = config.cell(plain)
+    counts = {
+        key: checks.at_least(key, config.converted(key, plain[key], int), 2 if key == "draws" else 1)
+        for key in sizes
+    }
+    found = verification.verify(
+        cell,
+        units,
+        config.construct("sparsity", SPARSITIES, plain),
+        config.construct("rule", RULES, plain),
+        seed=machine.seed,
+        device=machine.device,
+        **counts,
+    )
+    rule = plain["rule"]
+    print(f"{plain['cell']['name']}-{units}, {rule['name']}{rule.get('n', '')}, {machine.device}")
+    print(verification.table(found), end="\n\n")
+    return 0 if all(check.passed for check in found) else FAILED
+
+
+def sample(plain: dict[str, Any], sweep: bool) -> int:
+    """Write text from a trained character model to stdout."""
+    del sweep
+    from snaprun.store import read_config
+    from snaprun.train import checkpoint
+    from snaprun.train.sample import sample as draw
+
+    values = config.arguments("", _sample_keys, plain)
+    length = checks.at_least("length", values["length"], 1)
+    temperature = checks.within(
+        "temperature", values["temperature"], 0.0, float("inf"), open_high=True
+    )
+    prompt = values["prompt"].encode()
+    if not prompt:
+        checks.refuse("prompt", values["prompt"], "at least one character")
+    folder = Path(values["run"])
+    trained = read_config(folder)
+    if trained["task"]["name"] != "charlm":
+        checks.refuse("run", str(folder), "a run of task=charlm", "It is one of another task.")
+    network = config.untrained(trained)
+    checkpoint.load(folder, network)
+    text = draw(network, prompt, length, temperature, checks.at_least("seed", values["seed"], 0))
+    sys.stdout.write((prompt + text).decode(errors="replace") + "\n")
+    return 0
+
+
+COMMANDS: Mapping[str, Callable[[dict[str, Any], bool], int]] = {
+    "train": train,
+    "plot": plot,
+    "cost": cost,
+    "verify": verify,
+    "sample": sample,
+}
+
+
+# The keys of the commands whose configuration is flat, as annotated signatures.
+def _plot_keys(source: str, kind: str, out: str | None, incomplete: bool) -> None: ...
+def _sample_keys(run: str, length: int, temperature: float, prompt: str, seed: int) -> None: ...
+def _cost_keys(
+    cells: list,
+    sizes: list,
+    rules: list,
+    inputs: int,
+    horizon: int,
+    dtype: str,
+    seed: int,
+    out: str,
+) -> None: ...
+
+
+def _size(text: Any) -> "Size":
+    """A size written as units@sparsity."""
+    from snaprun.costs import Size
+
+    found = re.fullmatch(r"(\d+)@([\d.]+(?:[eE]-?\d+)?)", str(text))
+    if not found:
+        checks.refuse("sizes", text, "units@sparsity, such as 128@0.75")
+    units = checks.at_least("sizes (units)", int(found[1]), 1)
+    return Size(units, checks.within("sizes (sparsity)", float(found[2]), 0, 1, open_high=True))
+
+
+def _report(folder: Path, summary: "Summary") -> str:
     """The end of a run in a few lines: what it reached, what it cost, where it lies."""
     reached = ", ".join(f"{name} {value:.4g}" for name, value in summary.metrics.items())
     parameters, cost = summary.extras["parameters"], summary.cost
@@ -48,10 +184,7 @@ def report(folder: Path, summary: Any) -> str:
         f"{summary.status}: {reached} after {summary.tokens} tokens, {summary.updates} updates, "
         f"{summary.seconds:.1f} s\n"
         f"  {parameters['recurrent']} recurrent and {parameters['readout']} readout parameters; "
-        f"{cost['ms_per_token']:.3g} ms and {cost['macs_per_token']:.3g} multiply-adds a token; "
+        f"{cost['ms_per_token']:.3g} ms and {cost['macs_per_token']:,} multiply-adds a token; "
         f"rule state {cost['state_bytes'] / 1e6:.3g} MB\n"
         f"  {folder}"
     )
-
-
-COMMANDS: Mapping[str, Callable[[dict[str, Any], bool], int]] = {"train": train}

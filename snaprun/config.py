@@ -22,12 +22,16 @@ from snaprun import checks
 
 if TYPE_CHECKING:
     from snaprun.cells import Cell
+    from snaprun.rules import LearningRule
+    from snaprun.train.machine import Machine
+    from snaprun.train.network import Architecture, Network
     from snaprun.train.run import Parts
 
 T = TypeVar("T")
 
 # Keys that say where and how a run is written, not what it computes.
 WHEREABOUTS = ("name", "results", "tensorboard")
+GROUPS = ("task", "cell", "sparsity", "rule", "readout", "optim", "train")
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
@@ -43,27 +47,43 @@ def resolve(config: DictConfig) -> dict[str, Any]:
 def parts(plain: Mapping[str, Any]) -> "Parts":
     """The plain objects of a training run from a resolved configuration; raises UserError."""
     from snaprun.rules import RULES
-    from snaprun.sparsity import SPARSITIES
     from snaprun.tasks import TASKS
-    from snaprun.train.machine import Machine
     from snaprun.train.optim import OPTIMISERS
-    from snaprun.train.options import ReadoutOptions, TrainOptions
+    from snaprun.train.options import TrainOptions
     from snaprun.train.run import Parts
 
-    groups = ("task", "cell", "sparsity", "rule", "readout", "optim", "train")
-    here = {key: value for key, value in plain.items() if key not in (*groups, *WHEREABOUTS)}
-    machine = Machine(**arguments("", Machine, here))
-    built_cell, units = cell(plain)
     return Parts(
-        machine=machine,
-        cell=built_cell,
-        units=units,
-        sparsity=construct("sparsity", SPARSITIES, plain),
+        machine=machine(plain, WHEREABOUTS),
+        architecture=architecture(plain),
         rule=construct("rule", RULES, plain),
-        hidden=ReadoutOptions(**arguments("readout", ReadoutOptions, plain["readout"])).hidden,
         optimiser=construct("optim", OPTIMISERS, plain),
         options=TrainOptions(**arguments("train", TrainOptions, plain["train"])),
         task=construct("task", TASKS, plain),  # last: it may read or fetch a text
+    )
+
+
+def machine(plain: Mapping[str, Any], apart: Collection[str] = ()) -> "Machine":
+    """The keys at the top that are neither groups nor in `apart`."""
+    from snaprun.train.machine import Machine
+
+    here = {
+        key: value
+        for key, value in plain.items()
+        if key not in apart and not (key in GROUPS and isinstance(value, Mapping))
+    }
+    return Machine(**arguments("", Machine, here))
+
+
+def architecture(plain: Mapping[str, Any]) -> "Architecture":
+    """Cell, units, sparsity and readout."""
+    from snaprun.sparsity import SPARSITIES
+    from snaprun.train.network import Architecture
+    from snaprun.train.options import ReadoutOptions
+
+    built_cell, units = cell(plain)
+    readout = ReadoutOptions(**arguments("readout", ReadoutOptions, plain["readout"]))
+    return Architecture(
+        built_cell, units, construct("sparsity", SPARSITIES, plain), readout.hidden
     )
 
 
@@ -74,6 +94,25 @@ def cell(plain: Mapping[str, Any]) -> "tuple[Cell, int]":
     group = {key: value for key, value in plain["cell"].items() if key != "units"}
     units = converted("cell.units", plain["cell"].get("units"), int)
     return construct("cell", CELLS, {"cell": group}), checks.at_least("cell.units", units, 1)
+
+
+def rule(word: str) -> "LearningRule":
+    """The rule called `word`: a name of the registry, or snapN for SnAp-N."""
+    from snaprun.rules import RULES
+
+    found = re.fullmatch(r"snap(\d+)", word)
+    group = {"name": "snap", "n": int(found[1])} if found else {"name": word}
+    return construct("rule", RULES, {"rule": group})
+
+
+def untrained(plain: Mapping[str, Any]) -> "Network":
+    """The network of a run's configuration before training, on the CPU."""
+    from snaprun.tasks import TASKS
+    from snaprun.train.machine import DTYPES
+
+    task = TASKS[checks.one_of("task.name", plain["task"]["name"], list(TASKS))]
+    dtype = DTYPES[checks.one_of("dtype", plain["dtype"], list(DTYPES))]
+    return architecture(plain).build(task.inputs, task.outputs, plain["seed"], dtype)
 
 
 def construct(group: str, registry: Mapping[str, type[T]], plain: Mapping[str, Any]) -> T:

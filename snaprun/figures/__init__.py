@@ -1,0 +1,56 @@
+"""Figures and tables from the metrics of runs, without torch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snaprun.checks import one_of, refuse
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KINDS = ("learning", "cost", "tradeoff")
+
+
+def plot(source: Path, out: Path, kinds: Sequence[str], incomplete: bool) -> list[Path]:
+    """Draw each of `kinds` for each task of the runs under `source`; the files written in `out`.
+
+    A figure is `<kind>-<task>.png`, `.pdf` and, with the plotted numbers, `.csv`. Runs without a
+    summary are left out and logged unless `incomplete`. Raises UserError.
+    """
+    for kind in kinds:
+        one_of("kinds", kind, KINDS)
+    if not kinds:
+        refuse("kinds", list(kinds), f"some of {', '.join(KINDS)}")
+    # Here, so that the command line can name the kinds without loading matplotlib.
+    from snaprun.figures import cost, learning, tradeoff
+    from snaprun.figures.select import load
+    from snaprun.figures.style import paper
+
+    draw = {"learning": learning.draw, "cost": cost.draw, "tradeoff": tradeoff.draw}
+    sheets = load(Path(source), incomplete)
+    _make(Path(out))
+    with paper():
+        return [
+            file
+            for sheet in sheets
+            for kind in kinds
+            for file in draw[kind](sheet, Path(out) / f"{kind}-{sheet.task}")
+        ]
+
+
+def counts(costs: "pd.DataFrame", out: Path) -> list[Path]:
+    """Draw the table of `snaprun cost` as `out`/cost.png, .pdf and .csv; raises UserError."""
+    from snaprun.figures.counted import draw
+    from snaprun.figures.style import paper
+
+    _make(out)
+    with paper():
+        return draw(costs, out / "cost")
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        refuse("out", str(out), f"a folder that can be made ({error.strerror})")

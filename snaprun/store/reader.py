@@ -64,13 +64,15 @@ def read_run(folder: Path | str) -> Run:
     folder = Path(folder)
     return Run(
         folder,
-        _read_config(folder / CONFIG),
+        read_config(folder),
         _read_metrics(folder / METRICS),
         read_summary(folder),
     )
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(folder: Path | str) -> dict[str, Any]:
+    """The configuration of the run in `folder`; UserError if it cannot be read."""
+    path = Path(folder) / CONFIG
     try:
         config = yaml.load(path.read_bytes(), _YAML)
     except (OSError, ValueError, yaml.YAMLError) as error:

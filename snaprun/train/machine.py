@@ -8,6 +8,9 @@ from snaprun import checks
 from snaprun.influence import choose
 
 
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
 class Machine:
     """Where a computation runs and in which precision; the keys that every command shares."""
 
@@ -23,11 +26,10 @@ class Machine:
         checks.one_of("device", device, ("cpu", "cuda", "auto"))
         if device == "cuda" and not torch.cuda.is_available():
             checks.refuse("device", device, "cpu or auto on a machine without a CUDA device")
-        self.device = "cpu" if device == "auto" and not torch.cuda.is_available() else device
-        self.device = "cuda" if self.device == "auto" else self.device
-        self.dtype: torch.dtype = getattr(
-            torch, checks.one_of("dtype", dtype, ("float32", "float64"))
-        )
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = device
+        self.dtype = DTYPES[checks.one_of("dtype", dtype, list(DTYPES))]
         self.threads = checks.at_least("threads", threads, 1)
         self.backend = choose(influence)
 

@@ -13,6 +13,33 @@ from snaprun.train.readout import Readout
 from snaprun.train.seeding import stream
 
 
+@dataclass(frozen=True)
+class Architecture:
+    """What a network is, apart from its task and its seed."""
+
+    cell: Cell
+    units: int
+    sparsity: Sparsity
+    hidden: int  # of the readout; 0: linear
+
+    def build(
+        self,
+        inputs: int,
+        outputs: int,
+        seed: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> "Network":
+        """A network drawn from the streams `mask` and `init` of `seed`, the same on every device."""
+        core = RecurrentCore.build(
+            self.cell, self.sparsity, self.units, inputs, stream(seed, "mask")
+        ).to(device)
+        init = stream(seed, "init")
+        theta = Parameter(core.initial_parameters(init, dtype), False)
+        readout = Readout(self.units, outputs, self.hidden, init, dtype).to(device)
+        return Network(core, theta, readout)
+
+
 @dataclass
 class Network:
     """θ (P,) of the core's live weights, and the readout's parameters."""
@@ -20,26 +47,6 @@ class Network:
     core: RecurrentCore
     theta: Parameter
     readout: Readout
-
-    @classmethod
-    def build(
-        cls,
-        cell: Cell,
-        sparsity: Sparsity,
-        *,
-        units: int,
-        inputs: int,
-        outputs: int,
-        hidden: int,
-        seed: int,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-    ) -> "Network":
-        """A network drawn from the streams `mask` and `init` of `seed`, the same on every device."""
-        core = RecurrentCore.build(cell, sparsity, units, inputs, stream(seed, "mask")).to(device)
-        init = stream(seed, "init")
-        theta = Parameter(core.initial_parameters(init, dtype), False)
-        return cls(core, theta, Readout(units, outputs, hidden, init, dtype).to(device))
 
     @property
     def parameters(self) -> list[Parameter]:

@@ -9,15 +9,13 @@ from typing import Any
 import torch
 
 from snaprun import __version__
-from snaprun.cells import Cell
 from snaprun.rules import LearningRule
-from snaprun.sparsity import Sparsity
 from snaprun.store import RunWriter, Summary
 from snaprun.tasks import Task
 from snaprun.train.engine import TorchEngine
 from snaprun.train.loop import train
 from snaprun.train.machine import Machine
-from snaprun.train.network import Network
+from snaprun.train.network import Architecture
 from snaprun.train.optim import Optimiser
 from snaprun.train.options import TrainOptions
 from snaprun.train.progress import Progress
@@ -29,28 +27,11 @@ class Parts:
     """What a run composes."""
 
     task: Task
-    cell: Cell
-    units: int
-    sparsity: Sparsity
+    architecture: Architecture
     rule: LearningRule
-    hidden: int  # of the readout; 0: linear
     optimiser: Optimiser
     options: TrainOptions
     machine: Machine
-
-    def network(self) -> Network:
-        """The untrained network of the run's seed."""
-        return Network.build(
-            self.cell,
-            self.sparsity,
-            units=self.units,
-            inputs=self.task.inputs,
-            outputs=self.task.outputs,
-            hidden=self.hidden,
-            seed=self.machine.seed,
-            dtype=self.machine.dtype,
-            device=self.machine.device,
-        )
 
 
 def run(
@@ -60,7 +41,9 @@ def run(
     machine, options = parts.machine, parts.options
     machine.start()
     parts.task.prepare(options.lanes)
-    network = parts.network()
+    network = parts.architecture.build(
+        parts.task.inputs, parts.task.outputs, machine.seed, machine.dtype, machine.device
+    )
     engine = TorchEngine(
         network,
         parts.rule,

@@ -1,0 +1,53 @@
+"""What rules cost by count: the table of `snaprun cost`, drawn."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from snaprun.figures import words
+from snaprun.figures.layout import PAGE, blank, frame, save
+from snaprun.figures.style import look
+
+COLUMNS = {
+    "macs": "multiply-adds per lane and step",
+    "state_bytes": "bytes of rule state per lane",
+}
+
+
+def draw(costs: pd.DataFrame, stem: Path) -> list[Path]:
+    """One row of panels a cell: multiply-adds and bytes of state against the sizes, a line a rule."""
+    cells = list(costs["cell"].unique())
+    figure = blank(PAGE, 1.9 * len(cells))
+    axes = figure.subplots(len(cells), len(COLUMNS), squeeze=False)
+    for row, cell in zip(axes, cells, strict=True):
+        for ax, (column, label) in zip(row, COLUMNS.items(), strict=True):
+            _panel(ax, costs[costs["cell"] == cell], column)
+            ax.set_ylabel(label)
+            ax.set_title(cell)
+    handles = axes[0, 0].get_legend_handles_labels()[0]
+    frame(figure, handles, "Counted from the masks with zeros skipped; the readout is not counted.")
+    return save(figure, costs, stem)
+
+
+def _panel(ax: Axes, costs: pd.DataFrame, column: str) -> None:
+    for name, of_rule in costs.groupby("rule", sort=False):
+        found = re.fullmatch(r"([a-z]+)(\d*)", str(name))
+        choices = {"rule.name": found[1], "rule.n": int(found[2] or 1)} if found else {}
+        rule = words.rule({"rule.name": name, **choices})
+        shown = look(rule.family)
+        sizes = [
+            f"{units}\n{100 * level:.4g} %"
+            for units, level in zip(of_rule["units"], of_rule["sparsity"], strict=True)
+        ]
+        ax.plot(
+            sizes,
+            of_rule[column].where(of_rule[column] > 0),  # a log axis has no zero
+            color=shown.colour,
+            linestyle=shown.line,
+            marker=shown.marker,
+            label=rule.text,
+        )
+    ax.set_yscale("log")
+    ax.set_xlabel("units and sparsity")

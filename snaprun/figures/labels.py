@@ -1,0 +1,74 @@
+"""Labels written beside their points, clear of each other and of the points."""
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
+
+from snaprun.figures.style import INK
+
+_REACHES = (5, 9, 14, 20, 28, 38)  # points from the marker
+_LEADER = 9  # beyond it a thin line leads from the label to its point
+_DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
+
+
+def place(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
+    """Write the text of each (x, y, text), in data units, at the nearest free place around it.
+
+    Call it when the limits and the size of the axes are final.
+    """
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    pixels = figure.dpi / 72
+    spots = axes.transData.transform([point[:2] for point in points])
+    taken = [_around(spot, 3.2 * pixels) for spot in spots]
+    inside = axes.get_window_extent(renderer)
+    for x, y, text in points:
+        label = axes.annotate(text, (x, y), (0, 0), textcoords="offset points", fontsize=6.5)
+        candidates = []
+        for reach, (right, up) in product(_REACHES, _DIRECTIONS):
+            _put(label, reach, right, up)
+            box = label.get_window_extent(renderer).padded(0.8 * pixels)
+            cost = sum(_shared(box, other) for other in taken) + 3 * _outside(box, inside)
+            candidates.append((cost, reach, right, up, box))
+            if cost == 0:
+                break
+        # Of equal costs the first, which is the nearest.
+        _, reach, right, up, box = min(candidates, key=lambda candidate: candidate[0])
+        _put(label, reach, right, up)
+        taken.append(box)
+        if reach > _LEADER:
+            axes.annotate(
+                "",
+                (x, y),
+                (right * reach, up * reach),
+                textcoords="offset points",
+                arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.4, "shrinkB": 2},
+            )
+
+
+def _put(label: Annotation, reach: float, right: int, up: int) -> None:
+    label.set_horizontalalignment(("right", "center", "left")[right + 1])
+    label.set_verticalalignment(("top", "center", "bottom")[up + 1])
+    label.set_position((right * reach, up * reach))
+
+
+def _around(spot: np.ndarray, radius: float) -> Bbox:
+    return Bbox.from_extents(*(spot - radius), *(spot + radius))
+
+
+def _shared(one: Bbox, other: Bbox) -> float:
+    """The area that two boxes share, in square pixels."""
+    width = min(one.x1, other.x1) - max(one.x0, other.x0)
+    height = min(one.y1, other.y1) - max(one.y0, other.y0)
+    return max(width, 0) * max(height, 0)
+
+
+def _outside(box: Bbox, inside: Bbox) -> float:
+    return box.width * box.height - _shared(box, inside)

@@ -1,0 +1,131 @@
+"""What all figures share: the frame of legend and caption, axes, and the files written."""
+
+import math
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from snaprun.figures.select import Series
+from snaprun.figures.stats import BOOTSTRAP_SEEDS
+from snaprun.figures.style import INK, compact
+
+COLUMN, PAGE = 3.5, 7.2  # inches: the widths of one column and of two in a paper
+_EDGE = 0.06  # inches around the caption and above the legend
+_LINE = 0.12  # inches a line of the caption
+
+
+def blank(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches, which belongs to no window and no global state."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def frame(figure: Figure, handles: Sequence[Artist], caption: str) -> None:
+    """Put the shared legend and the caption under the panels; the figure grows by their height."""
+    width, height = figure.get_size_inches()
+    lines = wrapped(caption, width - 2 * _EDGE, 6).split("\n")
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    base = _EDGE + _LINE * len(lines)
+    legend_height = 0.0
+    # As many columns as fit, then no more than the rows need.
+    columns = len(handles)
+    while handles:
+        legend = figure.legend(
+            handles=handles,
+            ncols=columns,
+            loc="lower center",
+            frameon=False,
+            borderpad=0.3,
+            borderaxespad=0,
+            handlelength=2.8,
+            columnspacing=1.4,
+        )
+        box = legend.get_window_extent(renderer)
+        balanced = math.ceil(len(handles) / math.ceil(len(handles) / columns))
+        if columns == 1 or (box.width <= width * figure.dpi and balanced == columns):
+            legend_height = box.height / figure.dpi + _EDGE
+            legend.set_bbox_to_anchor((0, base / (height + base + legend_height), 1, 1))
+            break
+        legend.remove()
+        columns = balanced if balanced < columns else columns - 1
+    total = height + base + legend_height
+    figure.set_size_inches(width, total)
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    bottom = (base + legend_height) / total
+    engine.set(rect=(0, bottom, 1, 1 - bottom))
+    figure.text(_EDGE / width, _EDGE / total, "\n".join(lines), fontsize=6, color=INK, va="bottom")
+
+
+def save(figure: Figure, table: pd.DataFrame, stem: Path) -> list[Path]:
+    """Write `stem` as PNG (200 dpi), PDF and, with the plotted numbers, CSV."""
+    png, pdf, csv = (Path(f"{stem}.{kind}") for kind in ("png", "pdf", "csv"))
+    figure.savefig(png, dpi=200)
+    # Without the date, drawing the same runs twice gives the same bytes.
+    figure.savefig(pdf, metadata={"CreationDate": None})
+    table.to_csv(csv, index=False)
+    return [png, pdf, csv]
+
+
+def linear(axis: Axis, integer: bool = False) -> None:
+    """Few ticks, in compact numbers."""
+    axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=integer))
+    axis.set_major_formatter(FuncFormatter(compact))
+
+
+def cost_axis(axes: Axes, values: Iterable[float]) -> bool:
+    """The x axis for these costs; logarithmic, and True, where they span more than 10 times."""
+    positive = [value for value in values if value > 0]
+    if not positive or max(positive) <= 10 * min(positive):
+        linear(axes.xaxis)
+        return False
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(numticks=6))
+    axes.xaxis.set_major_formatter(FuncFormatter(compact))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    return True
+
+
+def wrapped(text: str, width: float, size: float) -> str:
+    """`text` in lines of at most `width` inches at this font size (points), about."""
+    return textwrap.fill(text, int(width * 72 / (0.57 * size)))
+
+
+def named(same: Sequence[Series]) -> str:
+    """The label of series that share it, and how many of their runs did not finish."""
+    runs = sum(len(one.runs) for one in same)
+    ends = {
+        "diverged": sum(one.diverged for one in same),
+        "incomplete": sum(one.incomplete for one in same),
+    }
+    notes = [f"{count} of {runs} {end}" for end, count in ends.items() if count]
+    label = same[0].label
+    return f"{label} ({', '.join(notes)})" if notes else label
+
+
+def seeds_caption(series: Iterable[Series], point: str, bar: str) -> str:
+    """How many seeds there are, and what the `point` (line, dot) and `bar` (band) show of them."""
+    counts = sorted({len(one.runs) for one in series})
+    number = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    if counts[-1] == 1:
+        return "1 seed."
+    several = [count for count in counts if count > 1]
+    kinds = []
+    if several[-1] >= BOOTSTRAP_SEEDS:
+        kinds.append("bootstrap 95 % interval of the median")
+    if several[0] < BOOTSTRAP_SEEDS:
+        kinds.append("range")
+    text = kinds[0]
+    if len(kinds) == 2:
+        text = f"{kinds[0]} (from {BOOTSTRAP_SEEDS} seeds on) or {kinds[1]} (fewer)"
+    return f"{number} seeds: {point} is the median, {bar} the {text}."

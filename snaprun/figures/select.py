@@ -1,0 +1,226 @@
+"""Which runs a figure shows, and in which panel and series.
+
+A *series* is everything equal but the seed; a *panel* is one task, cell and sparsity with all
+their settings; a *sheet* is one task, the content of one figure.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snaprun.checks import UserError, refuse
+from snaprun.figures import words
+from snaprun.store.reader import Run, find_runs, read_run
+from snaprun.store.schema import CONFIG, DIVERGED, INCOMPLETE
+
+_log = logging.getLogger(__name__)
+
+# Keys that never change what is learned or what it costs.
+_NO_CHOICE = {"name", "results", "tensorboard", "train.log_every", "train.eval_every", "seed"}
+_NEEDED = ("task.name", "cell.name", "cell.units", "sparsity.name", "rule.name", "seed")
+
+Choices = Mapping[str, Any]  # dotted key -> value
+
+
+@dataclass(frozen=True)
+class Series:
+    """Runs that differ in the seed alone."""
+
+    label: str
+    family: str  # the key of style.LOOKS
+    variant: int  # 0, 1, … among the series of this family in the sheet
+    rank: int  # its place in the legend of the sheet
+    runs: tuple[Run, ...]  # by seed
+
+    @property
+    def diverged(self) -> int:
+        """How many of the runs diverged."""
+        return sum(run.status == DIVERGED for run in self.runs)
+
+    @property
+    def incomplete(self) -> int:
+        """How many of the runs have no summary."""
+        return sum(run.status == INCOMPLETE for run in self.runs)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The series of one task, cell and sparsity."""
+
+    title: str
+    series: tuple[Series, ...]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The panels of one task."""
+
+    task: str
+    panels: tuple[Panel, ...]
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs of the sheet."""
+        return [run for panel in self.panels for series in panel.series for run in series.runs]
+
+
+def load(source: Path, incomplete: bool) -> list[Sheet]:
+    """The sheets of the runs under `source`, by task; what is left out is logged by folder.
+
+    Left out are runs without a row, runs that repeat another's configuration and seed and,
+    unless `incomplete`, runs without a summary. UserError if no run is left.
+    """
+    runs: dict[tuple[Any, Any], Run] = {}
+    # Done runs first, so that of two equal runs the done one is kept.
+    found = sorted(map(read_run, find_runs(source)), key=lambda run: run.status == INCOMPLETE)
+    for run in found:
+        identity = (frozenset(_choices(run).items()), run.config["seed"])
+        if run.status == INCOMPLETE and not incomplete:
+            _log.warning("left out (incomplete): %s", run.folder)
+        elif run.metrics.empty:
+            _log.warning("left out (no rows): %s", run.folder)
+        elif identity in runs:
+            same = runs[identity].folder
+            _log.warning("left out (same configuration and seed as %s): %s", same, run.folder)
+        else:
+            runs[identity] = run
+    if not runs:
+        refuse(
+            "source",
+            str(source),
+            "a folder with a finished run in it",
+            "Wait for the runs to end, or set incomplete=true.",
+        )
+    tasks: dict[str, list[Run]] = defaultdict(list)
+    for run in sorted(runs.values(), key=lambda run: run.folder):
+        tasks[run.config["task"]["name"]].append(run)
+    return [_sheet(task, tasks[task]) for task in sorted(tasks)]
+
+
+def _choices(run: Run) -> dict[str, Any]:
+    """The configuration in dotted keys, without those that are no choices."""
+    flat = dict(_flat(run.config))
+    for key in _NEEDED:
+        if flat.get(key) is None:
+            raise UserError(f"{run.folder / CONFIG} has no {key}: expected the file of a run.")
+    return {key: value for key, value in flat.items() if key not in _NO_CHOICE}
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value) if isinstance(value, list) else value
+
+
+def _sheet(task: str, runs: list[Run]) -> Sheet:
+    grouped: dict[Any, dict[Any, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    place: dict[Any, Choices] = {}  # the choices behind an identity, of a panel or a series
+    for run in runs:
+        panel, series = {}, {}
+        for key, value in _choices(run).items():
+            of_panel = key.startswith(("task.", "cell.", "sparsity."))
+            (panel if of_panel else series)[key] = value
+        panel_id, series_id = frozenset(panel.items()), frozenset(series.items())
+        place[panel_id], place[series_id] = panel, series
+        grouped[panel_id][series_id].append(run)
+
+    rule = {s: words.rule(place[s]) for of_panel in grouped.values() for s in of_panel}
+    rests = [[_without(place[s], rule[s].told) for s in of_panel] for of_panel in grouped.values()]
+    shown = set().union(*map(_varying, rests))
+    # A choice that differs between panels only, such as an lr per cell, belongs to the title.
+    titled = _varying([rest for of_panel in rests for rest in of_panel]) - shown
+
+    labels = _labels(grouped.values(), place, rule, shown)
+    order = sorted(rule, key=lambda s: _series_order(rule[s], place[s]))
+    ranked = list(dict.fromkeys(labels[s] for s in order))
+    variants: dict[str, list[str]] = defaultdict(list)
+    for s in order:
+        if labels[s] not in variants[rule[s].family]:
+            variants[rule[s].family].append(labels[s])
+
+    titles = _titles(grouped, place, rule, titled)
+    panels = []
+    for panel_id in sorted(grouped, key=lambda p: words.panel_order(place[p])):
+        of_panel = grouped[panel_id]
+        series = tuple(
+            Series(
+                labels[s],
+                rule[s].family,
+                variants[rule[s].family].index(labels[s]),
+                ranked.index(labels[s]),
+                tuple(sorted(of_panel[s], key=lambda run: words.sortable(run.config["seed"]))),
+            )
+            for s in order
+            if s in of_panel
+        )
+        panels.append(Panel(titles[panel_id], series))
+    return Sheet(task, tuple(panels))
+
+
+def _labels(
+    panels: Iterable[Mapping[Any, Any]],
+    place: Mapping[Any, Choices],
+    rule: Mapping[Any, words.Rule],
+    shown: set[str],
+) -> dict[Any, str]:
+    """Each series in words, with the choices that tell it from the others of its panel."""
+    keys = {s: set(shown) for s in rule}
+    for of_panel in panels:
+        same: dict[str, list[Any]] = defaultdict(list)
+        for s in of_panel:
+            same[_label(rule[s], place[s], keys[s])].append(s)
+        for alike in same.values():
+            # Alike in every key that all of them have: what only some have tells them apart.
+            some = set().union(*(place[s] for s in alike))
+            every = some.intersection(*(place[s] for s in alike))
+            for s in alike:
+                keys[s] |= some - every
+    return {s: _label(rule[s], place[s], keys[s]) for s in rule}
+
+
+def _label(rule: words.Rule, choices: Choices, shown: set[str]) -> str:
+    rest = _without(choices, rule.told)
+    return ", ".join([rule.text, *words.settings({k: v for k, v in rest.items() if k in shown})])
+
+
+def _titles(
+    grouped: Mapping[Any, Mapping[Any, Any]],
+    place: Mapping[Any, Choices],
+    rule: Mapping[Any, words.Rule],
+    titled: set[str],
+) -> dict[Any, str]:
+    """Each panel in words, with the choices that tell it from the other panels."""
+    network = {p: words.network(place[p]) for p in grouped}
+    rest = {p: _without(place[p], network[p].told) for p in grouped}
+    told = _varying(rest.values())
+    titles = {}
+    for p, of_panel in grouped.items():
+        settings = {key: value for key, value in rest[p].items() if key in told}
+        for s in of_panel:
+            own = _without(place[s], rule[s].told)
+            settings |= {key: own[key] for key in own if key in titled}
+        titles[p] = ", ".join([network[p].text, *words.settings(settings)])
+    return titles
+
+
+def _series_order(rule: words.Rule, choices: Choices) -> tuple[Any, ...]:
+    rest = sorted(_without(choices, rule.told).items())
+    return (rule.order, [(key, words.sortable(value)) for key, value in rest])
+
+
+def _without(choices: Choices, keys: Iterable[str]) -> dict[str, Any]:
+    return {key: value for key, value in choices.items() if key not in keys}
+
+
+def _varying(choices: Iterable[Choices]) -> set[str]:
+    """The keys with more than one value among those that have the key."""
+    values: dict[str, set[Any]] = defaultdict(set)
+    for one in choices:
+        for key, value in one.items():
+            values[key].add(value)
+    return {key for key, found in values.items() if len(found) > 1}

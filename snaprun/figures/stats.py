@@ -1,0 +1,90 @@
+"""Curves over seeds: step functions, a light smoothing, the median and its band.
+
+Shapes: N rows of a run, G points of the common grid, S seeds.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+BOOTSTRAP_SEEDS = 5  # fewer say too little about a 95 % interval: their range is shown
+_RESAMPLES = 1000
+
+
+def carried(tokens_N: Array, values_N: Array, grid_G: Array) -> Array:
+    """The last value at or before each point of the grid (G,); NaN before the first."""
+    index_G = np.searchsorted(tokens_N, grid_G, side="right") - 1
+    return np.where(index_G >= 0, values_N[np.maximum(index_G, 0)], np.nan)
+
+
+def smoothed(tokens_N: Array, values_N: Array, width: float) -> Array:
+    """The mean of the rows of the last `width` tokens, this row included (N,)."""
+    first_N = np.searchsorted(tokens_N, tokens_N - width, side="right")
+    first_N = np.minimum(first_N, np.arange(len(tokens_N)))
+    sum_N = np.concatenate([[0.0], np.cumsum(values_N)])
+    last_N = np.arange(1, len(tokens_N) + 1)
+    return (sum_N[last_N] - sum_N[first_N]) / (last_N - first_N)
+
+
+def band_name(seeds: int) -> str:
+    """What the band over that many seeds is, in words; empty where there is none."""
+    if seeds >= BOOTSTRAP_SEEDS:
+        return "bootstrap 95 %"
+    return "range" if seeds > 1 else ""
+
+
+def median_band(values_SG: Array) -> tuple[Array, Array, Array]:
+    """Median, lower and upper edge of the band (G,) over the seeds that have a value there.
+
+    The band is a bootstrap 95 % interval of the median from 5 seeds on, the range for 2 to 4;
+    its edges are NaN for one seed, and all three are NaN for none.
+    """
+    median_G, low_G, high_G = np.full((3, values_SG.shape[1]), np.nan)
+    present_SG = np.isfinite(values_SG)
+    patterns, which_G = np.unique(present_SG, axis=1, return_inverse=True)
+    for number, seeds_S in enumerate(patterns.T):
+        at_G = which_G.reshape(-1) == number
+        values = values_SG[seeds_S][:, at_G]
+        if len(values):
+            median_G[at_G] = np.median(values, axis=0)
+        if len(values) >= BOOTSTRAP_SEEDS:
+            low_G[at_G], high_G[at_G] = _bootstrap(values)
+        elif len(values) > 1:
+            low_G[at_G], high_G[at_G] = values.min(axis=0), values.max(axis=0)
+    return median_G, low_G, high_G
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and band of one number over seeds; NaN where there is none."""
+
+    median: float
+    low: float
+    high: float
+    seeds: int
+
+    @property
+    def bars(self) -> list[list[float]] | None:
+        """The lengths of the error bars below and above the median; None without a band."""
+        if math.isnan(self.low):
+            return None
+        return [[self.median - self.low], [self.high - self.median]]
+
+
+def over_seeds(values: list[float]) -> Spread:
+    """The median and band of one number a seed."""
+    (median,), (low,), (high,) = median_band(np.array(values, dtype=float).reshape(-1, 1))
+    return Spread(float(median), float(low), float(high), len(values))
+
+
+def _bootstrap(values_SG: Array) -> tuple[Array, Array]:
+    """The 2.5 and 97.5 % quantiles of the median of S seeds drawn with replacement."""
+    # The same draws at every point, and at every call: a figure drawn twice is the same figure.
+    draws = np.random.default_rng(0).integers(len(values_SG), size=(_RESAMPLES, len(values_SG)))
+    medians = np.median(values_SG[draws], axis=1)
+    low_G, high_G = np.quantile(medians, (0.025, 0.975), axis=0)
+    return low_G, high_G

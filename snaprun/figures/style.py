@@ -1,0 +1,123 @@
+"""How figures look: one colour, line and marker a rule, the same in every figure.
+
+The colours are those of Okabe and Ito, told apart by colour-blind readers; the lines and markers
+tell the rules apart in grey.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import to_rgb
+
+BLACK, ORANGE, SKY, GREEN, _YELLOW, BLUE, VERMILLION, PURPLE = map(
+    to_rgb, matplotlib.color_sequences["okabe_ito"]
+)
+GREY = (0.55, 0.55, 0.55)
+INK = (0.35, 0.35, 0.35)  # captions and ticks
+
+Line = Literal["-"] | tuple[float, tuple[float, ...]]
+Fill = Literal["full", "none", "left", "top", "right", "bottom"]
+_SOLID: Line = "-"
+_DASHED: Line = (0, (5, 1.5))
+_DASH_DOT: Line = (0, (6, 1.2, 1, 1.2))
+_DOTTED: Line = (0, (1, 1.2))
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour (red, green, blue in [0, 1]), line style, marker and its fill, as matplotlib has them."""
+
+    colour: tuple[float, float, float]
+    line: Line
+    marker: str
+    fill: Fill = "full"
+
+    def line_kwargs(self) -> dict[str, Any]:
+        """The arguments that draw a line with markers in this look."""
+        return {"linestyle": self.line, **self.marker_kwargs()}
+
+    def marker_kwargs(self) -> dict[str, Any]:
+        """The arguments that draw a marker in this look; what its fill leaves is white."""
+        return {
+            "color": self.colour,
+            "marker": self.marker,
+            "fillstyle": "full" if self.fill == "none" else self.fill,
+            "markerfacecolor": "white" if self.fill == "none" else self.colour,
+            "markerfacecoloralt": "white",
+            "markeredgewidth": 0.7,
+        }
+
+
+# In the order in which legends and tables name the families of rules.
+LOOKS = {
+    "BPTT": Look(BLACK, _SOLID, "o"),
+    "TBPTT": Look(BLACK, _DASHED, "s"),
+    "RTRL": Look(VERMILLION, _DASH_DOT, "D"),
+    "SnAp-1": Look(BLUE, _SOLID, "^"),
+    "SnAp-2": Look(GREEN, _DASHED, "v"),
+    "SnAp-3": Look(SKY, _DASH_DOT, "<"),
+    "SnAp-n": Look(SKY, _DOTTED, ">"),
+    "UORO": Look(ORANGE, _DOTTED, "X"),
+    "RFLO": Look(PURPLE, _DASHED, "P"),
+    "RFLO (random feedback)": Look(PURPLE, _DOTTED, "p"),
+    "frozen": Look(GREY, _SOLID, "d"),
+    "other": Look(INK, _DASH_DOT, "h"),
+}
+
+_FILLS: tuple[Fill, ...] = ("full", "none", "left", "top", "right", "bottom")
+
+
+def look(family: str, variant: int = 0) -> Look:
+    """The look of a family; further variants (of another lr, say) are lighter, filled otherwise."""
+    base = LOOKS[family]
+    white = 0.7 * (1 - 0.6**variant)
+    r, g, b = np.asarray(base.colour) * (1 - white) + white
+    fill = _FILLS[variant % len(_FILLS)]
+    return replace(base, colour=(float(r), float(g), float(b)), fill=fill)
+
+
+@contextmanager
+def paper() -> Iterator[None]:
+    """Inside, figures are made and saved in the style of a paper; the globals are restored."""
+    with matplotlib.rc_context(
+        {
+            "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+            "font.size": 7.5,
+            "axes.titlesize": 7.5,
+            "axes.labelsize": 7.5,
+            "xtick.labelsize": 6.5,
+            "ytick.labelsize": 6.5,
+            "legend.fontsize": 7,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.linewidth": 0.6,
+            "axes.edgecolor": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "xtick.major.width": 0.6,
+            "ytick.major.width": 0.6,
+            "xtick.major.size": 2.5,
+            "ytick.major.size": 2.5,
+            "xtick.minor.size": 1.5,
+            "axes.grid": True,
+            "grid.color": "0.92",
+            "grid.linewidth": 0.6,
+            "axes.axisbelow": True,
+            "lines.linewidth": 1.3,
+            "lines.markersize": 4,
+            "pdf.fonttype": 42,  # TrueType: text stays text in an editor
+        }
+    ):
+        yield
+
+
+def compact(value: float, _position: object = None) -> str:
+    """A number in at most three digits and a letter: 0.32, 24, 1.5k, 300k, 2.1M."""
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"

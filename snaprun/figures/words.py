@@ -1,0 +1,106 @@
+"""Configurations in words: rules, networks, and the settings that tell two series apart."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from snaprun.figures.style import LOOKS
+
+_CELLS = {"vanilla": "vanilla", "gru": "GRU", "lstm": "LSTM"}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network in words, and the keys that the words tell."""
+
+    text: str
+    told: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A learning rule in words, the keys that the words tell, its look and its rank."""
+
+    text: str
+    told: frozenset[str]
+    family: str  # the key of style.LOOKS
+    order: tuple[Any, ...]
+
+
+def rule(choices: Mapping[str, Any]) -> Rule:
+    """The rule of a configuration in dotted keys: `SnAp-1`, `TBPTT(8)`, `RTRL`, …"""
+    name = choices["rule.name"]
+    told, number = {"rule.name"}, 0
+    if name == "snap":
+        told.add("rule.n")
+        number = choices.get("rule.n", 1)
+        text = f"SnAp-{number}"
+        family = text if text in LOOKS else "SnAp-n"
+    elif name == "bptt":
+        told.add("train.update_every")
+        every = choices.get("train.update_every", "sequence")
+        truncated = every != "sequence"
+        number = every if truncated else 0
+        text, family = (f"TBPTT({every})", "TBPTT") if truncated else ("BPTT", "BPTT")
+    elif name == "rflo":
+        told.add("rule.feedback")
+        random = choices.get("rule.feedback") == "random"
+        text = family = "RFLO (random feedback)" if random else "RFLO"
+    else:
+        text = name.upper() if name.upper() in LOOKS else name
+        family = text if text in LOOKS else "other"
+    return Rule(text, frozenset(told), family, (list(LOOKS).index(family), sortable(number), text))
+
+
+def network(choices: Mapping[str, Any]) -> Network:
+    """The network of a configuration in dotted keys: `GRU-128, 75 % sparse`."""
+    told = {"task.name", "cell.name", "cell.units", "sparsity.name", "sparsity.share_slots"}
+    name = choices["cell.name"]
+    text = f"{_CELLS.get(name, name)}-{choices['cell.units']}, "
+    if choices["sparsity.name"] == "uniform" and "sparsity.level" in choices:
+        told.add("sparsity.level")
+        text += f"{100 * choices['sparsity.level']:.4g} % sparse"
+    else:
+        text += choices["sparsity.name"]
+    if choices.get("sparsity.share_slots"):
+        text += ", slots share one mask"
+    return Network(text, frozenset(told))
+
+
+def panel_order(choices: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A sort key: by cell, then units, then sparsity, then everything else."""
+    cells = list(_CELLS)
+    name = choices["cell.name"]
+    return (
+        cells.index(name) if name in cells else len(cells),
+        name,
+        sortable(choices["cell.units"]),
+        sortable(choices.get("sparsity.level", 0)),
+        [(key, sortable(value)) for key, value in sorted(choices.items())],
+    )
+
+
+def settings(choices: Mapping[str, Any]) -> list[str]:
+    """The configuration in dotted keys as `lr=0.001`, `optim=adam`, …, short where it is clear."""
+    tails = [key.rsplit(".")[-1] for key in choices]
+    texts = []
+    for key, tail in zip(choices, tails, strict=True):
+        group = key.split(".")[0]
+        short = group if tail == "name" else tail if tails.count(tail) == 1 else key
+        texts.append(f"{short}={_value(choices[key])}")
+    return texts
+
+
+def sortable(value: Any) -> tuple[Any, ...]:
+    """A sort key for values of any type: numbers by size, then the rest as text."""
+    if isinstance(value, int | float):
+        return (0, value, "")
+    return (1, 0, str(value))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = "none" if value is None else str(value)
+    text = text.lower() if isinstance(value, bool) else text
+    return text if len(text) <= 20 else "…" + text[-19:]
