@@ -1,0 +1,104 @@
+"""Every cell, sparsity, rule and backend of the registries, and small problems to try them on."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Generator
+
+from snaprun.cells import CELLS as CELL_TYPES
+from snaprun.cells import Cell, Slot, Vanilla
+from snaprun.core import RecurrentCore
+from snaprun.influence import BACKENDS
+from snaprun.rules import RULES as RULE_TYPES
+from snaprun.rules import LearningRule
+from snaprun.sparsity import SPARSITIES as SPARSITY_TYPES
+from snaprun.sparsity import Sparsity, Uniform
+from snaprun.verify.problem import Problem
+
+# Arguments to try besides the defaults.
+RULE_ARGUMENTS = {"snap": [{"n": 1}, {"n": 2}, {"n": 3}], "rflo": [{}, {"feedback": "random"}]}
+
+CELLS: dict[str, Cell] = {
+    **{name: kind() for name, kind in CELL_TYPES.items()},
+    "vanilla, leaky": Vanilla(alpha=0.6),
+}
+SPARSITIES: dict[str, Sparsity] = {
+    **{name: kind() for name, kind in SPARSITY_TYPES.items()},
+    "uniform, shared": Uniform(level=0.6, share_slots=True),
+    "uniform, units without a weight": Uniform(level=0.95),
+}
+RULES: dict[str, LearningRule] = {
+    " ".join([name, *map(str, arguments.values())]): kind(**arguments)
+    for name, kind in RULE_TYPES.items()
+    for arguments in RULE_ARGUMENTS.get(name, [{}])
+}
+FAST_BACKENDS = [name for name in BACKENDS if name != "naive"]
+
+
+class LeakyReLU(Cell):
+    """h' = max(a, a/10): a cell that the package does not know."""
+
+    slots = (Slot("a"),)
+
+    def transition(self, pre_BMK, state_BCK):
+        return torch.where(pre_BMK > 0, pre_BMK, 0.1 * pre_BMK)
+
+    def slopes(self, pre_BMK, state_BCK):
+        slope_BMK = torch.where(pre_BMK > 0, torch.ones_like(pre_BMK), 0.1)
+        return slope_BMK.unsqueeze(1), torch.zeros_like(state_BCK).unsqueeze(1)
+
+
+def rng(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+def core(
+    cell: Cell, sparsity: Sparsity | None = None, units: int = 7, inputs: int = 3, seed: int = 0
+) -> RecurrentCore:
+    return RecurrentCore.build(cell, sparsity or Uniform(level=0.6), units, inputs, rng(seed))
+
+
+def problem(
+    cell: Cell,
+    sparsity: Sparsity | None = None,
+    units: int = 7,
+    lanes: int = 3,
+    steps: int = 7,
+    seed: int = 0,
+) -> Problem:
+    return Problem.draw(
+        cell,
+        sparsity or Uniform(level=0.6),
+        units=units,
+        inputs=3,
+        outputs=4,
+        lanes=lanes,
+        steps=steps,
+        seed=seed,
+    )
+
+
+def without_resets(problem: Problem) -> Problem:
+    """The same problem where sequences begin at step 0 alone."""
+    resets_TB = problem.resets_TB.clone()
+    resets_TB[1:] = False
+    return replace(problem, resets_TB=resets_TB)
+
+
+def lane(problem: Problem, b: int) -> Problem:
+    """One lane of a problem."""
+    cut: Callable[[torch.Tensor], torch.Tensor] = lambda x: x[:, b : b + 1]  # noqa: E731
+    return replace(
+        problem,
+        inputs_TBA=cut(problem.inputs_TBA),
+        targets_TB=cut(problem.targets_TB),
+        resets_TB=cut(problem.resets_TB),
+    )
+
+
+def close(got: torch.Tensor, want: torch.Tensor, tolerance: float = 1e-12) -> None:
+    """Equal up to `tolerance` times the largest entry wanted."""
+    assert got.shape == want.shape
+    scale = float(want.abs().max()) if want.numel() else 0.0
+    torch.testing.assert_close(got, want, rtol=0, atol=tolerance * (scale or 1.0))

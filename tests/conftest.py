@@ -1,0 +1,15 @@
+"""One thread a process, so that pytest-xdist can fill the cores; a trap for unwritten memory."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+
+
+@pytest.fixture
+def nan_filled_empty(monkeypatch):
+    """`torch.empty` hands out NaN, so that reading what was never written shows."""
+    import torch
+
+    monkeypatch.setattr(torch, "empty", lambda *size, **k: torch.zeros(*size, **k).fill_(torch.nan))
