@@ -84,7 +84,7 @@ class RecurrentCore:
         live_MKJ, units = self.layout.live_MKJ.cpu(), self.units
         dense_MKJ = torch.randn(live_MKJ.shape, generator=generator, dtype=torch.float64)
         for part in (slice(0, units), slice(units, live_MKJ.shape[2] - 1)):
-            fan_in = live_MKJ[:, :, part].sum(2, keepdim=True).clamp(min=1)
+            fan_in = live_MKJ[:, :, part].sum(2, keepdim=True).clamp(min=1).double()
             dense_MKJ[:, :, part] /= fan_in.sqrt()
         bias_M = torch.tensor([slot.bias for slot in self.cell.slots], dtype=torch.float64)
         dense_MKJ[:, :, -1] = bias_M[:, None]

@@ -88,7 +88,8 @@ class Dense(Sparsity):
 class Diagonal(Sparsity):
     """Each unit sees itself alone (IndRNN, arXiv 1803.04831; eLSTM, arXiv 2305.19044); inputs at `level`.
 
-    On a diagonal recurrence SnAp-1 is RTRL.
+    On a diagonal recurrence SnAp-1 is RTRL; for the LSTM, whose output gate reaches c by way of
+    h one step later, SnAp-2 is.
     """
 
     def __init__(self, level: float = 0.0):
