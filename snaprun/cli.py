@@ -66,7 +66,8 @@ def _main(argv: list[str]) -> int:
 
 def _run(command: str, arguments: list[str]) -> int:
     """Run one command under Hydra; every mistake of the user's ends in one line."""
-    wants_trace = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+    full_error = os.environ.get("HYDRA_FULL_ERROR", "0")
+    wants_trace = full_error not in ("", "0")
     # Makes Hydra raise what went wrong instead of printing it and exiting.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [f"snaprun {command}", *arguments]
@@ -86,6 +87,8 @@ def _run(command: str, arguments: list[str]) -> int:
         if started or wants_trace:
             raise
         return _refused(explanation(error, command, overrides))
+    finally:
+        os.environ["HYDRA_FULL_ERROR"] = full_error
     return max(codes, default=0)
 
 
@@ -138,6 +141,8 @@ def explanation(error: Exception, command: str, overrides: list[str]) -> str:
             f"{error.override!r} cannot be read: expected KEY=VALUE. "
             "Quote a value that holds blanks, brackets or commas: KEY='\"…\"'."
         )
+    if "group override must be a string" in said:
+        return f"{said}: expected GROUP=CHOICE; keys of a group are set as GROUP.KEY=VALUE."
     if found := re.match(r"Could not override '(.+?)'", said):
         return _unknown_key(found[1], command, overrides)
     if found := re.search(

@@ -1,0 +1,300 @@
+"""The command line from the outside: exit codes, one line for a mistake, nothing left behind."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from snaprun import __version__
+from snaprun.cli import _main
+
+SMALL = ["cell.units=6", "readout.hidden=5", "train.tokens=400", "train.lanes=3"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    return tmp_path
+
+
+def metrics(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def only_run(root: Path) -> Path:
+    (found,) = root.glob("*/*/summary.json")
+    return found.parent
+
+
+BAD = {
+    "trian": "train",
+    "train cell.unitz=3": "cell.units",
+    "train foo.bar=3": "foo.bar",
+    "train +foo=3": "foo",
+    "train +cell.foo=3": "cell.foo",
+    "train rule=foo": "snap1",
+    "train cell=gruu": "Did you mean gru?",
+    "train cell=3": "Config group",
+    "train nonsense": "KEY=VALUE",
+    "train cell.units=[1": "KEY=VALUE",
+    "train --nonsense": "--nonsense",
+    "train cell.units=0": "≥ 1",
+    "train cell.units=-3": "≥ 1",
+    "train cell.units=abc": "an integer",
+    "train cell.units=2.5": "an integer",
+    "train cell.units=true": "an integer",
+    "train cell.units=null": "an integer",
+    "train cell=vanilla cell.alpha=0": "(0, 1]",
+    "train sparsity.level=1": "[0, 1)",
+    "train sparsity.level=-0.1": "[0, 1)",
+    "train sparsity.level=nan": "[0, 1)",
+    "train sparsity=foo": "uniform",
+    "train rule=snap rule.n=0": "≥ 1",
+    "train rule=snap rule.n=1.5": "an integer",
+    "train rule=bptt rule.n=1": "rule.name",
+    "train rule=rflo rule.feedback=foo": "random",
+    "train readout=linear readout.hidden=3": "readout=mlp",
+    "train readout.hidden=-1": "≥ 0",
+    "train optim.lr=0": "(0, inf)",
+    "train optim.lr=fast": "a number",
+    "train optim.clip=0": "(0, inf",
+    "train optim.beta1=1": "[0, 1)",
+    "train train.update_every=0": "sequence",
+    "train train.update_every=often": "sequence",
+    "train train.update_every=1.5": "sequence",
+    "train train.lanes=0": "≥ 1",
+    "train train.tokens=0": "≥ 1",
+    "train train.tokens=1.5": "an integer",
+    "train train.log_every=0": "≥ 1",
+    "train task=copy task.fixed_length=0": "≥ 1",
+    "train task.bpc_scope=foo": "recall",
+    "train task=charlm task.text=/does/not/exist": "/does/not/exist",
+    "train task=charlm task.text=empty.txt": "empty",
+    "train task=charlm task.text=short.txt": "129",
+    "train task=charlm task.text=.": "folder",
+    "train task=charlm task.mode=stream train.lanes=100000": "train.lanes",
+    "train device=cuda": "CUDA",
+    "train device=tpu": "cpu",
+    "train dtype=int8": "float32",
+    "train threads=0": "≥ 1",
+    "train influence=magic": "naive",
+    "train seed=-1": "≥ 0",
+    "train seed=abc": "an integer",
+    "train name=../x": "letters",
+    "train name=": "letters",
+    "train results=3": "a string",
+    "plot source=nowhere": "nowhere",
+    "plot source=.": "runs",
+    "plot kind=foo": "learning",
+    "plot incomplete=perhaps": "true or false",
+    "cost cells=[foo]": "gru",
+    "cost cells=gru": "a list",
+    "cost sizes=[128]": "units@sparsity",
+    "cost sizes=[0@0.5]": "≥ 1",
+    "cost sizes=[5@1.5]": "[0, 1)",
+    "cost rules=[snapp]": "snap",
+    "cost rules=[snap0]": "≥ 1",
+    "cost horizon=0": "≥ 1",
+    "verify lanes=0": "≥ 1",
+    "verify rule=foo": "snap1",
+    "sample": "run",
+    "sample run=nowhere": "nowhere",
+    "sample run=. length=0": "≥ 1",
+    "sample run=. temperature=-1": "[0, inf)",
+    "sample run=. prompt=''": "character",
+}
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_a_mistake_ends_in_one_line_and_leaves_nothing(line, here, capfd):
+    (here / "empty.txt").write_bytes(b"")
+    (here / "short.txt").write_bytes(b"too short")
+    before = sorted(here.rglob("*"))
+    code = _main(line.split(" "))
+    out, err = capfd.readouterr()
+    assert code == 2
+    assert out == ""
+    assert err.startswith("snaprun: ")
+    assert err.count("\n") == 1
+    assert len(err) < 600
+    assert BAD[line] in err
+    assert "Traceback" not in err
+    assert sorted(here.rglob("*")) == before
+
+
+def test_a_run_writes_its_folder_and_is_skipped_when_launched_again(here, capfd):
+    assert _main(["train", *SMALL]) == 0
+    folder = only_run(here / "results")
+    assert str(folder.relative_to(here)) in capfd.readouterr().out
+    assert {file.name for file in folder.iterdir()} == {
+        "config.yaml",
+        "metrics.jsonl",
+        "summary.json",
+        "checkpoint.pt",
+    }
+    assert sorted(path.name for path in here.iterdir()) == ["results"]
+    written = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
+    assert _main(["train", *SMALL]) == 0
+    assert "skipped" in capfd.readouterr().out
+    assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == written
+
+
+def test_the_same_command_twice_gives_the_same_metrics_but_for_the_clock(here):
+    for results in ("one", "two"):
+        assert _main(["train", *SMALL, f"results={results}", "rule=uoro"]) == 0
+    one, two = (metrics(only_run(here / results)) for results in ("one", "two"))
+    assert len(one) >= 1
+    for row in (*one, *two):
+        assert row.pop("seconds") > 0
+    assert one == two
+
+
+def test_a_broken_run_is_started_afresh(here):
+    assert _main(["train", *SMALL]) == 0
+    folder = only_run(here / "results")
+    whole = metrics(folder)
+    (folder / "summary.json").unlink()
+    (folder / "metrics.jsonl").write_text('{"tokens": 1, "upd')
+    assert _main(["train", *SMALL]) == 0
+    again = metrics(folder)
+    for row in (*whole, *again):
+        row.pop("seconds")
+    assert again == whole
+
+
+def test_a_sweep_goes_on_after_a_mistake(here, capfd):
+    code = _main(["train", "-m", *SMALL[1:], "cell.units=0,4", "seed=0,1"])
+    err = capfd.readouterr().err
+    assert code == 2
+    assert err.count("is not accepted") == 2
+    assert "cell.units=0" in err
+    assert len(list((here / "results").glob("*/*/summary.json"))) == 2
+    assert sorted(path.name for path in here.iterdir()) == ["results"]
+
+
+def test_a_diverged_run_says_at_which_token_and_keeps_its_metrics(here, capfd):
+    line = ["train", *SMALL, "train.tokens=4000", "train.log_every=10", "optim=sgd", "optim.lr=1e30"]
+    assert _main(line) == 1
+    err = capfd.readouterr().err
+    folder = only_run(here / "results")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "diverged"
+    assert 0 < summary["diverged_at_token"] < summary["tokens"] < 4000
+    assert f"token {summary['diverged_at_token']}" in err
+    assert "optim.lr=1e+30" in err
+    assert metrics(folder)[-1]["tokens"] == summary["tokens"]
+    assert _main(line) == 1  # already there, and said again
+    assert "diverged already" in capfd.readouterr().out
+
+
+def test_plot_draws_what_train_wrote(here, capfd):
+    assert _main(["train", "-m", *SMALL, "rule=snap1,bptt"]) == 0
+    capfd.readouterr()
+    assert _main(["plot"]) == 0
+    files = [Path(line) for line in capfd.readouterr().out.split()]
+    assert {file.suffix for file in files} == {".png", ".pdf", ".csv"}
+    assert all(file.stat().st_size > 100 for file in files)
+
+
+def test_plot_names_a_corrupt_metrics_file(here, capfd):
+    assert _main(["train", *SMALL]) == 0
+    file = only_run(here / "results") / "metrics.jsonl"
+    file.write_text("garbage\n" + file.read_text())
+    capfd.readouterr()
+    assert _main(["plot"]) == 2
+    err = capfd.readouterr().err
+    assert str(file.relative_to(here)) in err
+    assert err.count("\n") == 1
+
+
+def test_cost_prints_and_writes_a_table(here, capfd):
+    assert _main(["cost", "cells=[gru]", "sizes=[9@0.5]", "rules=[bptt,snap1,snap4,rtrl]"]) == 0
+    out = capfd.readouterr().out
+    assert "gru-9 at 50 % sparsity" in out
+    assert (here / "results/cost/cost.csv").read_text().count("\n") == 5
+    assert (here / "results/cost/cost.png").stat().st_size > 1000
+
+
+def test_verify_prints_a_table_and_fails_on_a_mismatch(here, capfd, monkeypatch):
+    words = ["verify", "cell.units=3", "steps=4", "rule=rtrl"]
+    assert _main(words) == 0
+    assert "ok" in capfd.readouterr().out
+
+    from snaprun.cells import GRU
+
+    right = GRU.slopes
+    monkeypatch.setattr(GRU, "slopes", lambda *a: tuple(1.01 * slope for slope in right(*a)))
+    assert _main(words) == 1
+    assert "MISMATCH" in capfd.readouterr().out
+
+
+def test_sample_continues_the_prompt(here, capfd):
+    (here / "text.txt").write_text("abracadabra " * 200)
+    line = ["train", "task=charlm", "task.text=text.txt", *SMALL, "task.crop=20"]
+    assert _main([*line, "train.tokens=6000", "optim.lr=1e-2"]) == 0
+    folder = only_run(here / "results")
+    (here / "text.txt").unlink()  # a sample needs the run's folder alone
+    capfd.readouterr()
+    for _ in range(2):
+        assert _main(["sample", f"run={folder}", "length=60", "prompt=abr"]) == 0
+    first, second = capfd.readouterr().out.splitlines()[:2]
+    assert first == second
+    assert first.startswith("abr")
+    assert len(first) == 63
+    assert set(first) <= set("abrcd ")
+
+
+def test_sample_refuses_a_damaged_checkpoint(here, capfd):
+    (here / "text.txt").write_text("abracadabra " * 200)
+    assert _main(["train", "task=charlm", "task.text=text.txt", *SMALL, "task.crop=20"]) == 0
+    folder = only_run(here / "results")
+    (folder / "checkpoint.pt").write_bytes(b"garbage")
+    capfd.readouterr()
+    assert _main(["sample", f"run={folder}"]) == 2
+    err = capfd.readouterr().err
+    assert "checkpoint" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("experiment", ["copy_small", "charlm_small"])
+def test_every_experiment_composes(experiment, here, capfd):
+    assert _main(["train", f"experiment={experiment}", "--cfg", "job"]) == 0
+    assert f"name: {experiment}" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("snaprun ", {"train", "plot", "cost", "verify", "sample"}),
+        ("snaprun train rule=r", {"rule=rtrl", "rule=rflo"}),
+        ("snaprun plot ki", {"kind="}),
+    ],
+)
+def test_completion(line, expected, here, monkeypatch, capfd):
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_POINT", str(len(line)))
+    assert _main(["-sc", "query=bash"]) == 0
+    assert expected <= set(capfd.readouterr().out.split())
+
+
+def test_help_and_version(here, capfd):
+    assert _main(["--version"]) == 0
+    assert _main([]) == 0
+    out = capfd.readouterr().out
+    assert __version__ in out
+    assert all(word in out for word in ("train", "plot", "cost", "verify", "sample"))
+
+
+def test_python_dash_m(here):
+    done = subprocess.run(
+        [sys.executable, "-m", "snaprun", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"snaprun {__version__}\n"
+
+
+def test_the_command_line_starts_without_torch(here):
+    code = "import sys, snaprun.cli, snaprun.figures; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
