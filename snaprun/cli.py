@@ -72,6 +72,7 @@ def _run(command: str, arguments: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [f"snaprun {command}", *arguments]
     codes: list[int] = []
+    overrides: list[str] = []
     started: list[str] = []
     job = _job(commands.COMMANDS[command], codes, started, wants_trace)
     try:
@@ -163,9 +164,9 @@ def _unknown_key(key: str, command: str, overrides: list[str]) -> str:
     group = key.rpartition(".")[0]
     accepted: list[str] = []
     with contextlib.suppress(Exception), initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        composed = OmegaConf.select(compose(command, others), group) if group else None
-        keys = composed if group else compose(command, others)
-        accepted = [f"{group}.{name}" if group else str(name) for name in keys]
+        composed = compose(command, others)
+        keys = OmegaConf.select(composed, group) if group else composed
+        accepted = [f"{group}.{name}" if group else str(name) for name in keys or ()]
     near = get_close_matches(key, accepted, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     listed = f": accepted are {', '.join(accepted)}" if accepted else ""

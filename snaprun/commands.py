@@ -96,8 +96,9 @@ def verify(plain: dict[str, Any], sweep: bool) -> int:
     sizes = ("inputs", "outputs", "lanes", "steps", "draws")
     machine = config.machine(plain, sizes)
     cell, units = config.cell(plain)
+    least = {"draws": 100}  # fewer give no confidence interval
     counts = {
-        key: checks.at_least(key, config.converted(key, plain[key], int), 2 if key == "draws" else 1)
+        key: checks.at_least(key, config.converted(key, plain[key], int), least.get(key, 1))
         for key in sizes
     }
     found = verification.verify(
@@ -185,6 +186,6 @@ def _report(folder: Path, summary: "Summary") -> str:
         f"{summary.seconds:.1f} s\n"
         f"  {parameters['recurrent']} recurrent and {parameters['readout']} readout parameters; "
         f"{cost['ms_per_token']:.3g} ms and {cost['macs_per_token']:,} multiply-adds a token; "
-        f"rule state {cost['state_bytes'] / 1e6:.3g} MB\n"
+        f"rule state {cost['state_bytes']:,} bytes\n"
         f"  {folder}"
     )

@@ -82,9 +82,7 @@ def architecture(plain: Mapping[str, Any]) -> "Architecture":
 
     built_cell, units = cell(plain)
     readout = ReadoutOptions(**arguments("readout", ReadoutOptions, plain["readout"]))
-    return Architecture(
-        built_cell, units, construct("sparsity", SPARSITIES, plain), readout.hidden
-    )
+    return Architecture(built_cell, units, construct("sparsity", SPARSITIES, plain), readout.hidden)
 
 
 def cell(plain: Mapping[str, Any]) -> "tuple[Cell, int]":
@@ -116,7 +114,7 @@ def untrained(plain: Mapping[str, Any]) -> "Network":
 
 
 def construct(group: str, registry: Mapping[str, type[T]], plain: Mapping[str, Any]) -> T:
-    """The object that `plain[group]` configures: its `name` chooses the class, the rest are arguments."""
+    """The object that `plain[group]` configures: `name` is its class, the rest its arguments."""
     values = plain[group]
     if not isinstance(values, Mapping) or "name" not in values:
         checks.refuse(group, values, f"a group with a name, one of {', '.join(registry)}")
@@ -144,18 +142,17 @@ def arguments(where: str, target: Any, values: Mapping[str, Any]) -> dict[str, A
 
 
 def converted(what: str, value: Any, annotation: Any) -> Any:
-    """`value` as the annotated type: an integral float (1e6) passes for an int, an int for a float."""
+    """`value` as the annotated type; an integral float (1e6) passes for an int."""
     union = get_origin(annotation) in (Union, types.UnionType)
     options = get_args(annotation) if union else (annotation,)
     for option in options:
         if get_origin(option) is Literal and value in get_args(option):
             return value
-        if option in (type(None), bool, str, list) or get_origin(option) is list:
-            if isinstance(value, get_origin(option) or option):
-                return value
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            if option is float or (option is int and value == int(value)):
-                return option(value)
+        if option in (type(None), bool, str, list) and isinstance(value, option):
+            return value
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and (option is float or (option is int and float(value).is_integer())):
+            return option(value)
     checks.refuse(what, value, " or ".join(map(_described, options)))
 
 

@@ -176,7 +176,8 @@ def test_a_sweep_goes_on_after_a_mistake(here, capfd):
 
 
 def test_a_diverged_run_says_at_which_token_and_keeps_its_metrics(here, capfd):
-    line = ["train", *SMALL, "train.tokens=4000", "train.log_every=10", "optim=sgd", "optim.lr=1e30"]
+    line = ["train", *SMALL, "train.tokens=4000", "train.log_every=10"]
+    line += ["optim=sgd", "optim.lr=1e30"]
     assert _main(line) == 1
     err = capfd.readouterr().err
     folder = only_run(here / "results")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Slot:
-    """One affine pre-activation of a unit, equation (1): which sources feed it, and its initial bias."""
+    """One affine pre-activation of a unit, equation (1): its sources and its initial bias."""
 
     name: str
     recurrent: bool = True

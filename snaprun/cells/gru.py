@@ -17,7 +17,7 @@ class GRU(Cell):
 
     def transition(self, pre_BMK: Tensor, state_BCK: Tensor) -> Tensor:
         """The next state h', shape (B, 1, k)."""
-        z, r, n = self._gates(pre_BMK)
+        z, _, n = self._gates(pre_BMK)
         h = state_BCK[:, 0]
         return (n + z * (h - n)).unsqueeze(1)
 

@@ -22,7 +22,7 @@ class LSTM(Cell):
         return torch.stack((o * torch.tanh(c), c), 1)
 
     def slopes(self, pre_BMK: Tensor, state_BCK: Tensor) -> tuple[Tensor, Tensor]:
-        """∂(h', c')/∂(i, f, g, o), shape (B, 2, 4, k), and ∂(h', c')/∂(h, c), shape (B, 2, 2, k)."""
+        """∂(h', c')/∂(i, f, g, o), shape (B, 2, 4, k), and ∂(h', c')/∂(h, c), (B, 2, 2, k)."""
         i, f, g, o = self._gates(pre_BMK)
         c_tm1 = state_BCK[:, 1]
         tanh_c = torch.tanh(f * c_tm1 + i * g)

@@ -65,7 +65,8 @@ def table(
 def as_text(costs: pd.DataFrame) -> str:
     """The table for a terminal: one block for each cell and size."""
     blocks = []
-    for (cell, units, level), block in costs.groupby(["cell", "units", "sparsity"], sort=False):
+    for _, block in costs.groupby(["cell", "units", "sparsity"], sort=False):
+        first = block.iloc[0]
         shown = pd.DataFrame(
             {
                 "rule": block["rule"],
@@ -80,13 +81,15 @@ def as_text(costs: pd.DataFrame) -> str:
                 "time order": block["time_order"],
             }
         )
-        parameters = block["parameters"].iloc[0]
-        heading = f"{cell}-{units} at {100 * level:g} % sparsity: {parameters:,} live parameters"
+        heading = (
+            f"{first['cell']}-{first['units']} at {100 * first['sparsity']:g} % sparsity: "
+            f"{first['parameters']:,} live parameters"
+        )
         blocks.append(f"{heading}\n{shown.to_string(index=False, justify='right')}")
     return "\n\n".join(blocks)
 
 
-def _bytes(count: int) -> str:
+def _bytes(count: float) -> str:
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.3g} {unit}"

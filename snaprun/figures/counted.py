@@ -17,15 +17,17 @@ COLUMNS = {
 
 
 def draw(costs: pd.DataFrame, stem: Path) -> list[Path]:
-    """One row of panels a cell: multiply-adds and bytes of state against the sizes, a line a rule."""
+    """A row of panels a cell: multiply-adds and bytes of state against size, a line a rule."""
     cells = list(costs["cell"].unique())
     figure = blank(PAGE, 1.9 * len(cells))
     axes = figure.subplots(len(cells), len(COLUMNS), squeeze=False)
     for row, cell in zip(axes, cells, strict=True):
-        for ax, (column, label) in zip(row, COLUMNS.items(), strict=True):
-            _panel(ax, costs[costs["cell"] == cell], column)
-            ax.set_ylabel(label)
-            ax.set_title(cell)
+        for ax, column in zip(row, COLUMNS, strict=True):
+            _panel(ax, costs.loc[costs["cell"] == cell], column)
+        row[0].set_ylabel(words.CELLS.get(cell, cell))
+    for top, bottom, label in zip(axes[0], axes[-1], COLUMNS.values(), strict=True):
+        top.set_title(label)
+        bottom.set_xlabel("units and sparsity")
     handles = axes[0, 0].get_legend_handles_labels()[0]
     frame(figure, handles, "Counted from the masks with zeros skipped; the readout is not counted.")
     return save(figure, costs, stem)
@@ -50,4 +52,3 @@ def _panel(ax: Axes, costs: pd.DataFrame, column: str) -> None:
             label=rule.text,
         )
     ax.set_yscale("log")
-    ax.set_xlabel("units and sparsity")

@@ -6,7 +6,7 @@ from typing import Any
 
 from snaprun.figures.style import LOOKS
 
-_CELLS = {"vanilla": "vanilla", "gru": "GRU", "lstm": "LSTM"}
+CELLS = {"vanilla": "vanilla", "gru": "GRU", "lstm": "LSTM"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def network(choices: Mapping[str, Any]) -> Network:
     """The network of a configuration in dotted keys: `GRU-128, 75 % sparse`."""
     told = {"task.name", "cell.name", "cell.units", "sparsity.name", "sparsity.share_slots"}
     name = choices["cell.name"]
-    text = f"{_CELLS.get(name, name)}-{choices['cell.units']}, "
+    text = f"{CELLS.get(name, name)}-{choices['cell.units']}, "
     if choices["sparsity.name"] == "uniform" and "sparsity.level" in choices:
         told.add("sparsity.level")
         text += f"{100 * choices['sparsity.level']:.4g} % sparse"
@@ -69,7 +69,7 @@ def network(choices: Mapping[str, Any]) -> Network:
 
 def panel_order(choices: Mapping[str, Any]) -> tuple[Any, ...]:
     """A sort key: by cell, then units, then sparsity, then everything else."""
-    cells = list(_CELLS)
+    cells = list(CELLS)
     name = choices["cell.name"]
     return (
         cells.index(name) if name in cells else len(cells),

@@ -108,7 +108,7 @@ def _contract(credit_BGR: Tensor, J_BGRC: Tensor) -> Tensor:
     return (credit_BGR.unsqueeze(2) @ J_BGRC).sum((0, 2))
 
 
-def _shape(chunk: Chunk) -> tuple[int, int, int]:
+def _shape(chunk: Chunk) -> tuple[int, ...]:
     return (*chunk.rows_GR.shape, chunk.columns_GC.shape[1])
 
 

@@ -61,7 +61,7 @@ class LearningRule(ABC, Generic[State]):
 
     @abstractmethod
     def reset(self, state: State, lanes_B: Tensor) -> State:
-        """The state with all memory of the lanes in `lanes_B` (boolean) gone: a sequence begins there."""
+        """The state with no memory of the lanes in `lanes_B` (boolean): sequences begin there."""
 
     @abstractmethod
     def step(self, state: State, record: Record) -> State:
@@ -69,7 +69,10 @@ class LearningRule(ABC, Generic[State]):
 
     @abstractmethod
     def gradient(self, state: State) -> tuple[Tensor, State]:
-        """Σ over lanes and steps since the last call of dL/dθ as the rule sees it (P,), and the state that goes on."""
+        """The gradient (P,) and the state that goes on.
+
+        It is the sum of dL/dθ, as the rule sees it, over lanes and steps since the last call.
+        """
 
     @abstractmethod
     def kept(self, state: State) -> Iterable[Tensor]:

@@ -19,7 +19,7 @@ class RTRL(SnAp):
         self.n = None
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
-        """As SnAp-n with every reachable entry; the order is the dense one where all weights live."""
+        """As SnAp-n with every reachable entry; the dense order where all weights live."""
         counted = super().cost(core, horizon)
         recurrent = [m for m, slot in enumerate(core.cell.slots) if slot.recurrent]
         if core.layout.live_MKJ[recurrent, :, : core.units].all():

@@ -78,7 +78,7 @@ class SnAp(LearningRule[SnApState]):
         return Cost(macs, pattern.live, 2 * pattern.live, memory, time, pattern.sparsity)
 
     def _dynamics_macs(self, core: RecurrentCore) -> int:
-        """Multiply-adds of the recurrent entries of D, equation (2); SnAp-1 needs its diagonal alone."""
+        """Multiply-adds of the recurrent entries of D; SnAp-1 needs its diagonal alone."""
         recurrent_MKK = core.layout.live_MKJ[:, :, : core.units]
         needed = recurrent_MKK.diagonal(dim1=1, dim2=2) if self.n == 1 else recurrent_MKK.flatten(1)
         slope_CM = torch.tensor(core.cell.slope_pattern)

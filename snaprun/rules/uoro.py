@@ -26,11 +26,11 @@ class UOROState:
 
 
 class UORO(LearningRule[UOROState]):
-    """s̃ ← ρ0 D s̃ + ρ1 ν, θ̃ ← θ̃/ρ0 + νᵀI/ρ1, g_t = (δ_t·s̃) θ̃ (Tallec & Ollivier 2017, arXiv 1702.05043).
+    """s̃ ← ρ0 D s̃ + ρ1 ν, θ̃ ← θ̃/ρ0 + νᵀI/ρ1, g_t = (δ_t·s̃) θ̃, unbiased.
 
-    ν ∈ {±1}^S iid, ρ0 = √((‖θ̃‖+ε)/(‖D s̃‖+ε)), ρ1 = √((‖νᵀI‖+ε)/(‖ν‖+ε)); the estimate is
-    unbiased. The authors' code shares θ̃ over the minibatch, which adds noise across lanes; here
-    every lane has its own, at B·P numbers.
+    ν ∈ {±1}^S iid, ρ0 = √((‖θ̃‖+ε)/(‖D s̃‖+ε)), ρ1 = √((‖νᵀI‖+ε)/(‖ν‖+ε)). Tallec & Ollivier
+    2017, arXiv 1702.05043. The authors' code shares θ̃ over the minibatch, which adds noise
+    across lanes; here every lane has its own, at B·P numbers.
     """
 
     claim = "unbiased"

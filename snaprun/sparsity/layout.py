@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Layout:
-    """θ ∈ R^P holds the live weights alone, ordered by unit, slot, source; these arrays say which is which."""
+    """θ ∈ R^P holds the live weights alone, ordered by unit, slot, source; which is which."""
 
     live_MKJ: Tensor  # boolean: the mask
     unit_P: Tensor  # int64

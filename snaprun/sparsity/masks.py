@@ -56,7 +56,7 @@ class Sparsity(ABC):
 
 
 class Uniform(Sparsity):
-    """Exactly round((1 - level)·k·k) recurrent and round((1 - level)·k·a) input weights live, uniformly at random."""
+    """In every matrix exactly round((1 - level)·entries) weights live, uniformly at random."""
 
     def __init__(self, level: float = 0.75, share_slots: bool = False):
         self.level = checks.within("sparsity.level", level, 0.0, 1.0, open_high=True)
@@ -86,7 +86,9 @@ class Dense(Sparsity):
 
 
 class Diagonal(Sparsity):
-    """Each unit sees itself alone (IndRNN, arXiv 1803.04831; eLSTM, arXiv 2305.19044); inputs at `level`.
+    """Each unit sees itself alone; input matrices at `level`.
+
+    IndRNN, arXiv 1803.04831; eLSTM, Irie et al. 2023, arXiv 2305.19044.
 
     On a diagonal recurrence SnAp-1 is RTRL; for the LSTM, whose output gate reaches c by way of
     h one step later, SnAp-2 is.

@@ -109,7 +109,7 @@ def _first_bad_token(nats_TB: Tensor) -> int:
 
 
 def _cost(engine: TorchEngine, lanes: int, ms_per_token: float) -> dict[str, float]:
-    """Measured and analytic cost of core and rule; the readout, the same for all rules, is apart."""
+    """Measured and analytic cost of core and rule; the readout, the same for all, is apart."""
     counted = engine.rule.cost(engine.network.core, engine.longest_window)
     return {
         "ms_per_token": ms_per_token,

@@ -7,7 +7,6 @@ import torch
 from snaprun import checks
 from snaprun.influence import choose
 
-
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 

@@ -30,7 +30,7 @@ class Architecture:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> "Network":
-        """A network drawn from the streams `mask` and `init` of `seed`, the same on every device."""
+        """A network drawn from the streams `mask` and `init` of `seed`."""
         core = RecurrentCore.build(
             self.cell, self.sparsity, self.units, inputs, stream(seed, "mask")
         ).to(device)

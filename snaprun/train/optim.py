@@ -9,7 +9,7 @@ from snaprun import checks
 
 
 class Optimiser:
-    """What all optimisers share: a learning rate and, where `clip` is set, a bound on the gradient's norm."""
+    """What all share: a learning rate and, where `clip` is set, a bound on the gradient's norm."""
 
     def __init__(self, lr: float, clip: float | None):
         self.lr = checks.within("optim.lr", lr, 0.0, float("inf"), open_low=True, open_high=True)

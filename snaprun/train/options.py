@@ -24,9 +24,8 @@ class TrainOptions:
     ):
         self.tokens = checks.at_least("train.tokens", tokens, 1)
         self.lanes = checks.at_least("train.lanes", lanes, 1)
-        if update_every != "sequence":
-            if isinstance(update_every, str) or update_every < 1:
-                checks.refuse("train.update_every", update_every, "an integer ≥ 1, or sequence")
+        if update_every != "sequence" and (isinstance(update_every, str) or update_every < 1):
+            checks.refuse("train.update_every", update_every, "an integer ≥ 1, or sequence")
         self.update_every = update_every
         self.log_every = checks.at_least("train.log_every", log_every, 1)
         self.eval_every = checks.at_least("train.eval_every", eval_every, 1)

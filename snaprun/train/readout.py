@@ -3,6 +3,7 @@
 Shape suffixes: B lanes, K units, H hidden, O outputs.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -31,7 +32,7 @@ class Readout:
     ):
         widths = [units, *([hidden] if hidden else []), outputs]
         self.parameters: list[Parameter] = []
-        for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+        for fan_in, fan_out in pairwise(widths):
             for shape in ((fan_out, fan_in), (fan_out,)):
                 drawn = torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1
                 self.parameters.append(Parameter((drawn / fan_in**0.5).to(dtype), False))
@@ -51,7 +52,7 @@ class Readout:
         return self._layers(h_BK)[-1]
 
     def learn(self, h_BK: Tensor, targets_B: Tensor, mask_B: Tensor) -> Credit:
-        """The loss of the lanes in `mask_B` (boolean), its credit, and the parameters' gradients."""
+        """The loss of the lanes in `mask_B` (boolean) and its credit; gradients go to `.grad`."""
         *below, logits_BO = self._layers(h_BK)
         log_p_BO = F.log_softmax(logits_BO, dim=1)
         nats_B = -log_p_BO.gather(1, targets_B[:, None]).squeeze(1) * mask_B

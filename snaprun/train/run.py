@@ -37,7 +37,7 @@ class Parts:
 def run(
     parts: Parts, folder: Path, config: Mapping[str, Any], *, tensorboard: bool, bar: bool
 ) -> Summary:
-    """Train what `parts` composes and write it to `folder`; `config` is kept there word for word."""
+    """Train what `parts` composes and write it to `folder`, with `config` beside it."""
     machine, options = parts.machine, parts.options
     machine.start()
     parts.task.prepare(options.lanes)

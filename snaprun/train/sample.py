@@ -7,9 +7,10 @@ from snaprun.train.seeding import stream
 
 
 def sample(network: Network, prompt: bytes, length: int, temperature: float, seed: int) -> bytes:
-    """`length` bytes that follow `prompt` (at least one byte), each drawn from softmax(logits/temperature).
+    """`length` bytes that follow `prompt`, each drawn from softmax(logits/temperature).
 
-    Temperature 0 takes the likeliest byte. The state starts at zero.
+    The prompt has at least one byte; the state starts at zero. Temperature 0 takes the
+    likeliest byte.
     """
     generator = stream(seed, "sample")
     weights_MKJ, core = network.weights(), network.core

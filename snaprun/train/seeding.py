@@ -1,4 +1,4 @@
-"""Named streams of randomness, so that one seed gives every rule the same start and the same data."""
+"""Named streams of randomness: one seed gives every rule the same start and the same data."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ STREAMS = ("init", "mask", "data", "noise", "sample")
 
 
 def stream(seed: int, name: str) -> Generator:
-    """The CPU generator of the stream `name`: its own seed, the first 8 bytes of sha256("seed/name")."""
+    """The CPU generator of the stream `name`, seeded by 8 bytes of sha256("seed/name")."""
     if name not in STREAMS:
         raise ValueError(f"no stream of randomness is called {name!r}; there are {STREAMS}")
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
