@@ -1,0 +1,31 @@
+"""The contract, for every rule on every cell."""
+
+import pytest
+
+from snaprun.sparsity import Dense, Diagonal, Uniform
+from tests.cases import CELLS, RULES, LeakyReLU, problem
+from tests.rules import contract
+
+
+@pytest.fixture(params=RULES)
+def rule(request):
+    return RULES[request.param]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_contract(rule, cell):
+    contract.check(rule, problem(CELLS[cell]))
+
+
+@pytest.mark.parametrize("sparsity", [Dense(), Diagonal(level=0.5), Uniform(level=0.95)])
+def test_contract_on_other_masks(rule, sparsity):
+    contract.check(rule, problem(CELLS["lstm"], sparsity, units=5, lanes=2))
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_contract_on_tiny_networks(rule, units):
+    contract.check(rule, problem(CELLS["gru"], units=units, lanes=2))
+
+
+def test_contract_of_a_new_cell(rule):
+    contract.check(rule, problem(LeakyReLU()))

@@ -1,0 +1,112 @@
+"""Rules against one another and against networks through which credit flows only in part."""
+
+import pytest
+import torch
+
+from snaprun.cells import GRU, LSTM, Vanilla
+from snaprun.checks import UserError
+from snaprun.influence import BACKENDS
+from snaprun.rules import BPTT, RFLO, RTRL, SnAp
+from snaprun.sparsity import Dense, Diagonal, Uniform
+from snaprun.verify import unrolled
+from tests.cases import CELLS, close, problem, rng, without_resets
+from tests.rules.contract import gradient
+
+
+def diagonal(weights_MKJ, h_BK, x_BA):
+    """U stop(h) + diag(stop U) (h - stop(h)): credit flows back within a unit alone."""
+    own_MK = weights_MKJ[:, :, : h_BK.shape[1]].diagonal(dim1=1, dim2=2).detach()
+    return unrolled.attached(weights_MKJ, h_BK.detach(), x_BA) + own_MK * (
+        h_BK - h_BK.detach()
+    ).unsqueeze(1)
+
+
+@pytest.mark.parametrize("sparsity", [Dense(), Uniform(level=0.6), Diagonal()])
+@pytest.mark.parametrize("cell", CELLS)
+def test_snap1_is_bptt_with_credit_within_a_unit(cell, sparsity):
+    drawn = problem(CELLS[cell], sparsity)
+    got_P = gradient(SnAp(1), drawn)
+    want_P = unrolled.gradients(drawn, preactivations=diagonal)[0]
+    # o reaches c by way of a self-connection, one step later than SnAp-1 looks.
+    exact_P = drawn.core.layout.slot_P != 3 if isinstance(CELLS[cell], LSTM) else slice(None)
+    close(got_P[exact_P], want_P[exact_P])
+
+
+def test_snap1_of_the_lstm_is_so_throughout_without_self_connections():
+    class NoSelf(Uniform):
+        def recurrent(self, units, generator):
+            return super().recurrent(units, generator) & ~torch.eye(units, dtype=torch.bool)
+
+    drawn = problem(LSTM(), NoSelf(level=0.4))
+    close(gradient(SnAp(1), drawn), unrolled.gradients(drawn, preactivations=diagonal)[0])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_exact_rules_agree(cell):
+    drawn = problem(CELLS[cell], Uniform(level=0.8), steps=12)
+    exact_P = unrolled.gradients(drawn)[0]
+    assert float(exact_P.abs().max()) > 0.1
+    close(gradient(BPTT(), drawn), exact_P)
+    close(gradient(RTRL(), drawn), exact_P)
+    close(gradient(SnAp(drawn.core.states), drawn), exact_P)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_snap_is_rtrl_where_nothing_further_is_reached(cell):
+    steps = 2 if isinstance(CELLS[cell], LSTM) else 1  # o reaches c by way of h
+    diagonal_recurrence = problem(CELLS[cell], Diagonal(level=0.5))
+    close(gradient(SnAp(steps), diagonal_recurrence), gradient(RTRL(), diagonal_recurrence))
+    dense = problem(CELLS[cell], Dense())
+    close(gradient(SnAp(2), dense), gradient(RTRL(), dense))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_snap_errs_less_the_further_it_looks(cell):
+    drawn = without_resets(problem(CELLS[cell], Uniform(level=0.8), units=12, steps=12))
+    exact_P = unrolled.gradients(drawn)[0]
+    errors = [float((gradient(SnAp(n), drawn) - exact_P).norm()) for n in (1, 2, 3)]
+    assert errors[0] > errors[1] > errors[2] > 1e-3
+
+
+def test_rflo_is_snap1_less_the_self_connections():
+    class NoSelf(Dense):
+        def recurrent(self, units, generator):
+            return ~torch.eye(units, dtype=torch.bool)
+
+    drawn = problem(GRU(), NoSelf())
+    close(gradient(RFLO(), drawn), gradient(SnAp(1), drawn))
+    dense = problem(GRU(), Dense())
+    assert not gradient(RFLO(), dense).allclose(gradient(SnAp(1), dense))
+
+
+def test_rflo_of_murray_for_the_leaky_network():
+    alpha, drawn = 0.3, problem(Vanilla(alpha=0.3))
+    layout = drawn.core.layout
+    trace_BP = torch.zeros(drawn.lanes, layout.size, dtype=torch.float64)
+    want_P = torch.zeros_like(drawn.theta_P)
+    weights_MKJ = layout.scatter(drawn.theta_P)
+    for resets_B, record in drawn.records():
+        trace_BP[resets_B] = 0
+        slope_BK = 1 - torch.tanh(record.src_BJ @ weights_MKJ[0].T) ** 2
+        immediate_BP = slope_BK[:, layout.unit_P] * record.src_BJ[:, layout.source_P]
+        trace_BP = (1 - alpha) * trace_BP + alpha * immediate_BP
+        if record.credit_BCK is not None:
+            want_P += (record.credit_BCK[:, 0, layout.unit_P] * trace_BP).sum(0)
+    close(gradient(RFLO(), drawn), want_P)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_gradient_does_not_depend_on_the_backend(backend):
+    drawn = problem(LSTM(), Uniform(level=0.7))
+    rule = SnAp(2)
+    state = rule.init(drawn.setup(rng(), BACKENDS[backend]))
+    for resets_B, record in drawn.records():
+        state = rule.step(rule.reset(state, resets_B), record)
+    close(rule.gradient(state)[0], gradient(rule, drawn))
+
+
+def test_refuses_bad_arguments():
+    with pytest.raises(UserError, match=r"rule\.n=0"):
+        SnAp(0)
+    with pytest.raises(UserError, match=r"rule\.feedback='own'"):
+        RFLO("own")  # type: ignore[arg-type]

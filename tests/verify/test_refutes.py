@@ -1,0 +1,201 @@
+"""verify() fails where it should: the mistakes that public implementations made, and others."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from snaprun.cells import GRU, LSTM, Vanilla
+from snaprun.checks import UserError
+from snaprun.influence import BACKENDS
+from snaprun.influence import torch as torch_backend
+from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, SnAp
+from tests.cases import CELLS
+from tests.verify.test_passes import failures, run
+
+
+def failed(cell, rule, **sizes):
+    return [check.what for check in failures(run(cell, rule, **sizes))]
+
+
+class SlopeOfTheLogistic(GRU):
+    """σ'(x) written σ(x) σ(1-x) for the update gate."""
+
+    def slopes(self, pre_BMK, state_BCK):
+        dsda_BCMK, dsds_BCCK = super().slopes(pre_BMK, state_BCK)
+        z = pre_BMK[:, 0]
+        wrong = torch.sigmoid(1 - z) / (1 - torch.sigmoid(z))
+        return torch.cat((dsda_BCMK[:, :, :1] * wrong[:, None, None], dsda_BCMK[:, :, 1:]), 2), (
+            dsds_BCCK
+        )
+
+
+@pytest.mark.parametrize("rule", [BPTT(), SnAp(1), RFLO()])
+def test_a_wrong_slope(rule):
+    found = failed(SlopeOfTheLogistic(), rule)
+    assert "∂s'/∂a of the cell, torch.func" in found
+    assert any(what.startswith("gradient, ") for what in found)
+
+
+class TooNarrow(LSTM):
+    """An LSTM that forgets that f reaches c."""
+
+    @property
+    def slope_pattern(self):
+        return ((True, True, True, True), (True, False, True, False))
+
+
+def test_a_slope_pattern_that_is_too_narrow():
+    assert "∂s'/∂a outside its pattern, 0" in failed(TooNarrow(), BPTT())
+    assert any("jacrev" in what for what in failed(TooNarrow(), SnAp(2)))
+
+
+class OneSlot(SnAp):
+    """SnAp-2 that takes the recurrent graph of the first slot for the whole cell's."""
+
+    def init(self, setup):
+        core = setup.core
+        live_MKJ = core.layout.live_MKJ.clone()
+        live_MKJ[1:, :, : core.units] = False
+        narrow = replace(core, layout=replace(core.layout, live_MKJ=live_MKJ))
+        plan = setup.backend.plan(core, narrow.pattern(2))
+        return replace(super().init(setup), plan=plan, J=setup.backend.init(plan, 3, setup.dtype))
+
+
+def test_a_pattern_of_one_slot():
+    assert any("J of every step, equation (5)" in what for what in failed(GRU(), OneSlot(2)))
+    assert failed(Vanilla(), OneSlot(2)) == []  # it has no other slot
+
+
+class WithoutDynamics(UORO):
+    """s̃ ← ρ1 ν: the estimate forgets the past."""
+
+    def step(self, state, record):
+        return super().step(replace(state, s_BCK=torch.zeros_like(state.s_BCK)), record)
+
+
+class WithoutScale(UORO):
+    """θ̃ scaled by 1.2 in the gradient."""
+
+    def gradient(self, state):
+        gradient_P, state = super().gradient(state)
+        return 1.2 * gradient_P, state
+
+
+@pytest.mark.parametrize("rule", [WithoutDynamics(), WithoutScale()])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_biased_estimate(cell, rule):
+    assert len(failed(CELLS[cell], rule, draws=32768, steps=5)) in (1, 2)
+
+
+class Forgetful(BPTT):
+    """Credit flows on past the beginning of a sequence."""
+
+    def reset(self, state, lanes_B):
+        return state
+
+
+class Unmasked(RTRL):
+    """An influence matrix that outlives its sequence."""
+
+    def reset(self, state, lanes_B):
+        return state
+
+
+class MeanOverLanes(RTRL):
+    """Gradients averaged instead of summed."""
+
+    def gradient(self, state):
+        gradient_P, state = super().gradient(state)
+        return gradient_P / 3, state
+
+
+class NoTrace(RFLO):
+    """RFLO without its memory."""
+
+    def step(self, state, record):
+        return super().step(replace(state, trace_BCP=torch.zeros_like(state.trace_BCP)), record)
+
+
+class Thawed(Frozen):
+    """A frozen core that moves by rounding."""
+
+    def gradient(self, state):
+        return state.zero_P + 1e-300, state
+
+
+class NotANumber(BPTT):
+    def gradient(self, state):
+        gradient_P, state = super().gradient(state)
+        return gradient_P * float("nan"), state
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [Unmasked(), MeanOverLanes(), NoTrace(), NoTrace("random"), Thawed(), NotANumber()],
+    ids=lambda rule: type(rule).__name__,
+)
+def test_a_wrong_rule(rule):
+    assert any(what.startswith("gradient, ") for what in failed(GRU(), rule))
+
+
+def test_credit_that_flows_past_a_reset():
+    assert len(failed(GRU(), Forgetful())) == 2  # the whole sequence, and windows with a reset
+
+
+class WholeTape(BPTT):
+    """Truncated BPTT that never cuts its tape."""
+
+    def gradient(self, state):
+        gradient_P, _ = super().gradient(state)
+        return gradient_P, state
+
+
+def test_a_tape_that_is_not_cut():
+    found = failed(GRU(), WholeTape())
+    assert found == ["updates every 2 steps, autograd"]
+
+
+def backend(**changed):
+    functions = ("plan", "init", "reset", "step", "tensors", "dense")
+    return SimpleNamespace(**{name: getattr(torch_backend, name) for name in functions} | changed)
+
+
+def off_by_a_little(plan, J, record):
+    J, gradient_P = torch_backend.step(plan, J, record)
+    return J, None if gradient_P is None else gradient_P * (1 + 1e-9)
+
+
+def forgets_to_reset(plan, J, lanes_B):
+    pass
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [backend(step=off_by_a_little), backend(reset=forgets_to_reset)],
+    ids=["step", "reset"],
+)
+def test_a_backend_with_an_error(monkeypatch, broken):
+    monkeypatch.setitem(BACKENDS, "broken", broken)
+    found = failed(LSTM(), SnAp(2))
+    assert found != []
+    assert all("influence=broken" in what for what in found)
+
+
+class Unknown(BPTT):
+    """A rule of which verify knows nothing but its claim."""
+
+    def __init__(self, claim):
+        self.claim = claim
+
+
+@pytest.mark.parametrize("claim", ["masked", "biased"])
+def test_refuses_a_rule_without_a_definition(claim):
+    with pytest.raises(UserError, match="Unknown"):
+        run(GRU(), Unknown(claim))
+
+
+def test_refuses_too_few_draws():
+    with pytest.raises(UserError, match="draws=99"):
+        run(GRU(), UORO(), draws=99)
