@@ -1,15 +1,16 @@
 """Labels written beside their points, clear of each other and of the points."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
+from snaprun.figures.stats import Spread
 from snaprun.figures.style import INK
 
 _REACHES = (5, 9, 14, 20, 28, 38)  # points from the marker
@@ -17,8 +18,17 @@ _LEADER = 9  # beyond it a thin line leads from the label to its point
 _DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 
 
-def place(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
-    """Write the text of each (x, y, text), in data units, at the nearest free place around it.
+@dataclass(frozen=True)
+class Point:
+    """A point with error bars, in data units, and what to write beside it."""
+
+    text: str
+    x: Spread
+    y: Spread
+
+
+def place(axes: Axes, points: Sequence[Point]) -> None:
+    """Write the text of each point at the nearest free place around it.
 
     Call it when the limits and the size of the axes are final.
     """
@@ -26,11 +36,11 @@ def place(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
     assert isinstance(figure, Figure)
     renderer = FigureCanvasAgg(figure).get_renderer()
     pixels = figure.dpi / 72
-    spots = axes.transData.transform([point[:2] for point in points])
-    taken = [_around(spot, 3.2 * pixels) for spot in spots]
+    taken = [box for point in points for box in _boxes(axes, point, pixels)]
     inside = axes.get_window_extent(renderer)
-    for x, y, text in points:
-        label = axes.annotate(text, (x, y), (0, 0), textcoords="offset points", fontsize=6.5)
+    for point in points:
+        spot = (point.x.median, point.y.median)
+        label = axes.annotate(point.text, spot, (0, 0), textcoords="offset points", fontsize=6.5)
         candidates = []
         for reach, (right, up) in product(_REACHES, _DIRECTIONS):
             _put(label, reach, right, up)
@@ -46,7 +56,7 @@ def place(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
         if reach > _LEADER:
             axes.annotate(
                 "",
-                (x, y),
+                spot,
                 (right * reach, up * reach),
                 textcoords="offset points",
                 arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.4, "shrinkB": 2},
@@ -59,8 +69,20 @@ def _put(label: Annotation, reach: float, right: int, up: int) -> None:
     label.set_position((right * reach, up * reach))
 
 
-def _around(spot: np.ndarray, radius: float) -> Bbox:
-    return Bbox.from_extents(*(spot - radius), *(spot + radius))
+def _boxes(axes: Axes, point: Point, pixels: float) -> list[Bbox]:
+    """Where the marker and the error bars of a point are, in pixels."""
+    x, y = point.x, point.y
+    boxes = [_box(axes, (x.median, y.median), (x.median, y.median), 3.2 * pixels)]
+    if x.bars:
+        boxes.append(_box(axes, (x.low, y.median), (x.high, y.median), pixels))
+    if y.bars:
+        boxes.append(_box(axes, (x.median, y.low), (x.median, y.high), pixels))
+    return boxes
+
+
+def _box(axes: Axes, low: tuple[float, float], high: tuple[float, float], margin: float) -> Bbox:
+    (x0, y0), (x1, y1) = axes.transData.transform([low, high])
+    return Bbox.from_extents(x0 - margin, y0 - margin, x1 + margin, y1 + margin)
 
 
 def _shared(one: Bbox, other: Bbox) -> float:

@@ -2,6 +2,7 @@
 
 import math
 import textwrap
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from snaprun.figures.select import Series
+from snaprun.figures.select import Series, Sheet
 from snaprun.figures.stats import BOOTSTRAP_SEEDS
-from snaprun.figures.style import INK, compact
+from snaprun.figures.style import INK, compact, look
 
 COLUMN, PAGE = 3.5, 7.2  # inches: the widths of one column and of two in a paper
 _EDGE = 0.06  # inches around the caption and above the legend
@@ -90,7 +92,9 @@ def cost_axis(axes: Axes, values: Iterable[float]) -> bool:
         linear(axes.xaxis)
         return False
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(numticks=6))
+    # Decades alone would leave one or two ticks on a short axis.
+    short = max(positive) < 100 * min(positive)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if short else (1,), numticks=7))
     axes.xaxis.set_major_formatter(FuncFormatter(compact))
     axes.xaxis.set_minor_formatter(NullFormatter())
     return True
@@ -111,6 +115,21 @@ def named(same: Sequence[Series]) -> str:
     notes = [f"{count} of {runs} {end}" for end, count in ends.items() if count]
     label = same[0].label
     return f"{label} ({', '.join(notes)})" if notes else label
+
+
+def legend(sheet: Sheet, lines: bool = True) -> list[Line2D]:
+    """One handle a label, in the order of rank; what did not finish is counted over all panels."""
+    same: dict[int, list[Series]] = defaultdict(list)
+    for panel in sheet.panels:
+        for series in panel.series:
+            same[series.rank].append(series)
+    handles = []
+    for _, alike in sorted(same.items()):
+        style = look(alike[0].family, alike[0].variant).line_kwargs()
+        if not lines:
+            style["linestyle"] = "none"
+        handles.append(Line2D([], [], **style, label=named(alike)))
+    return handles
 
 
 def seeds_caption(series: Iterable[Series], point: str, bar: str) -> str:

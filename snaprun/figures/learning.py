@@ -4,7 +4,6 @@ copy: the curriculum's L. Texts and everything else: training and validation bit
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from snaprun.figures import layout
@@ -70,7 +68,10 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
     columns = min(3, len(sheet.panels))
     blocks = math.ceil(len(sheet.panels) / columns)
     rows = blocks * len(shown)
-    width = {1: layout.COLUMN, 2: 5.6, 3: layout.PAGE}[columns]
+    labels = {series.rank for panel in sheet.panels for series in panel.series}
+    # One panel fits a column of the paper, unless its legend would be longer than the figure.
+    single = layout.COLUMN if len(labels) <= 8 else 5.6
+    width = {1: single, 2: 5.6, 3: layout.PAGE}[columns]
     figure = layout.blank(width, rows * (1.75 if columns > 1 else 2.1))
     grid = figure.subplots(rows, columns, squeeze=False)
     tables = []
@@ -84,6 +85,8 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
                 axes.set_title(layout.wrapped(panel.title, width / columns - 0.3, 7.5))
             if p % columns == 0:
                 axes.set_ylabel(quantity.label)
+            else:
+                axes.tick_params(labelleft=False)
             below = p + columns >= len(sheet.panels)
             if q == len(shown) - 1 and below:
                 axes.set_xlabel("data-time (tokens)")
@@ -91,7 +94,8 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
     for p in range(len(sheet.panels), blocks * columns):
         for q in range(len(shown)):
             grid[(p // columns) * len(shown) + q, p % columns].remove()
-    layout.frame(figure, _legend(sheet), _caption(sheet, shown))
+    figure.align_ylabels()
+    layout.frame(figure, layout.legend(sheet), _caption(sheet, shown))
     return layout.save(figure, pd.concat(tables, ignore_index=True), stem)
 
 
@@ -161,11 +165,8 @@ def _panel(axes: Axes, panel: Panel, quantity: Quantity) -> pd.DataFrame:
         axes.plot(
             points.tokens,
             points.median,
-            color=style.colour,
-            linestyle=style.line,
-            marker=style.marker,
+            **style.line_kwargs(),
             markevery=(start, every),
-            markeredgewidth=0.6,
             drawstyle=drawstyle,
         )
         axes.fill_between(
@@ -180,6 +181,8 @@ def _panel(axes: Axes, panel: Panel, quantity: Quantity) -> pd.DataFrame:
         for tokens, value in points.stops:
             axes.plot(tokens, value, "x", color=style.colour, markersize=6, markeredgewidth=1.4)
         tables.append(_table(panel, series, quantity, points))
+    end = max(run.metrics["tokens"].iloc[-1] for series in panel.series for run in series.runs)
+    axes.set_xlim(-0.03 * end, 1.03 * end)
     layout.linear(axes.xaxis)
     return pd.concat([pd.DataFrame(), *tables], ignore_index=True)
 
@@ -212,34 +215,13 @@ def _same_heights(used: Sequence[Axes], quantity: Quantity) -> None:
         layout.linear(axes.yaxis, integer=quantity.step)
 
 
-def _legend(sheet: Sheet) -> list[Line2D]:
-    """One handle a label, in the order of rank; runs are counted over all panels."""
-    everywhere: dict[int, list[Series]] = defaultdict(list)
-    for panel in sheet.panels:
-        for series in panel.series:
-            everywhere[series.rank].append(series)
-    handles = []
-    for _, same in sorted(everywhere.items()):
-        style = look(same[0].family, same[0].variant)
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color=style.colour,
-                linestyle=style.line,
-                marker=style.marker,
-                markeredgewidth=0.6,
-                label=layout.named(same),
-            )
-        )
-    return handles
-
-
 def _caption(sheet: Sheet, shown: Sequence[Quantity]) -> str:
     series = [series for panel in sheet.panels for series in panel.series]
     parts = [layout.seeds_caption(series, "the line", "the band")]
     if any(quantity.smooth for quantity in shown):
-        parts.append(f"Training bpc: mean over the last {_SMOOTHING:.0%} of a run's data-time.")
+        parts.append(
+            f"Training bpc: mean over the last {100 * _SMOOTHING:g} % of a run's data-time."
+        )
     if any(one.diverged for one in series):
         parts.append("A cross: a seed diverged here, and the line goes on without it.")
     return " ".join(parts)

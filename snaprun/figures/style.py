@@ -29,7 +29,7 @@ _DOTTED: Line = (0, (1, 1.2))
 
 @dataclass(frozen=True)
 class Look:
-    """Colour (red, green, blue in [0, 1]), line style, marker and its fill, as matplotlib has them."""
+    """Colour (red, green, blue in [0, 1]), line, marker and its fill, as matplotlib has them."""
 
     colour: tuple[float, float, float]
     line: Line

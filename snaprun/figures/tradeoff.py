@@ -1,18 +1,18 @@
 """Learning against cost: what a rule reached against what it cost a token."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from snaprun.figures import labels, layout
-from snaprun.figures.cost import MACS, TIME, Cost, Spread, over_seeds, spread
-from snaprun.figures.learning import Quantity, quantities
+from snaprun.figures.cost import MACS, TIME, Cost, spread
+from snaprun.figures.learning import LEVEL, Quantity, quantities
 from snaprun.figures.select import Panel, Series, Sheet
-from snaprun.figures.stats import band_name
+from snaprun.figures.stats import Spread, band_name, over_seeds
 from snaprun.figures.style import look
 from snaprun.store.reader import Run
 
@@ -22,24 +22,37 @@ _COSTS = (TIME, MACS)
 def draw(sheet: Sheet, stem: Path) -> list[Path]:
     """Draw what was reached against the costs, a row a panel, and write the three files."""
     quantity = quantities(sheet)[-1]
-    figure = layout.blank(layout.PAGE, 2.1 * len(sheet.panels))
-    grid = figure.subplots(len(sheet.panels), len(_COSTS), squeeze=False, sharey="row")
+    rows = len(sheet.panels)
+    figure = layout.blank(layout.PAGE, 0.2 + (1.9 if rows < 4 else 1.5) * rows)
+    grid = figure.subplots(rows, len(_COSTS), squeeze=False, sharey="row")
     placed = []
     for row, panel in zip(grid, sheet.panels, strict=True):
         row[0].set_title(panel.title, loc="left")
         row[0].set_ylabel(f"final {quantity.label}" if quantity.smooth else quantity.label)
         for axes, cost in zip(row, _COSTS, strict=True):
-            axes.set_xlabel(cost.label)
             placed.append((axes, _points(axes, panel, cost, quantity)))
         layout.linear(row[0].yaxis, integer=quantity.step)
-    layout.frame(figure, [], _caption(sheet))
+    for axes, cost in zip(grid[-1], _COSTS, strict=True):
+        axes.set_xlabel(cost.label)
+    # Beside the points where there is room for it, else in a legend.
+    direct = all(
+        len(panel.series) <= 8 and all(len(series.label) <= 28 for series in panel.series)
+        for panel in sheet.panels
+    )
+    handles = [] if direct else layout.legend(sheet, lines=False)
+    layout.frame(figure, handles, _caption(sheet, quantity))
+    if direct:
+        _label(figure, placed)
+    tables = [_table(panel, quantity) for panel in sheet.panels]
+    return layout.save(figure, pd.concat(tables, ignore_index=True), stem)
+
+
+def _label(figure: Figure, placed: Sequence[tuple[Axes, list[labels.Point]]]) -> None:
     # Labels are placed on the page as it will be: lay it out, then keep it so.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes, points in placed:
         labels.place(axes, points)
-    tables = [_table(panel, quantity) for panel in sheet.panels]
-    return layout.save(figure, pd.concat(tables, ignore_index=True), stem)
 
 
 def reached(series: Series, quantity: Quantity) -> Spread:
@@ -59,10 +72,8 @@ def _final(run: Run, key: str) -> float | None:
     return float(values[-1]) if len(values) else None
 
 
-def _points(
-    axes: Axes, panel: Panel, cost: Cost, quantity: Quantity
-) -> list[tuple[float, float, str]]:
-    """Draw the series that have both numbers; their places and labels, in data units."""
+def _points(axes: Axes, panel: Panel, cost: Cost, quantity: Quantity) -> list[labels.Point]:
+    """Draw the series that have both numbers."""
     found = [
         (series, x, y)
         for series in panel.series
@@ -74,17 +85,18 @@ def _points(
         axes.errorbar(
             x.median,
             y.median,
-            xerr=_bars(x),
-            yerr=_bars(y),
-            color=style.colour,
-            marker=style.marker,
+            xerr=x.bars,
+            yerr=y.bars,
+            **style.marker_kwargs(),
             markersize=5,
             elinewidth=0.9,
         )
     axes.margins(0.12, 0.15)
     low, high = axes.get_ylim()
+    if quantity.step:  # room for ticks at integers
+        low, high = max(0.0, min(low, high - 3)), max(high, low + 3)
     axes.set_ylim(low, max(min(high, quantity.ceiling), low + 1e-3))
-    return [(x.median, y.median, layout.named([series])) for series, x, y in found]
+    return [labels.Point(layout.named([series]), x, y) for series, x, y in found]
 
 
 def _table(panel: Panel, quantity: Quantity) -> pd.DataFrame:
@@ -115,6 +127,8 @@ def _table(panel: Panel, quantity: Quantity) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _caption(sheet: Sheet) -> str:
+def _caption(sheet: Sheet, quantity: Quantity) -> str:
     series: Sequence[Series] = [one for panel in sheet.panels for one in panel.series]
-    return f"{layout.seeds_caption(series, 'the point', 'the bars')} Up and to the left is better."
+    better = "Up" if quantity is LEVEL else "Down"
+    seeds = layout.seeds_caption(series, "the point", "the bars")
+    return f"{seeds} {better} and to the left is better."

@@ -1,0 +1,63 @@
+"""Runs made up for the figures, written through the store's own writer."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from snaprun.store import RunWriter, Summary
+
+RULES: dict[str, dict[str, Any]] = {
+    "bptt": {"name": "bptt"},
+    "rtrl": {"name": "rtrl"},
+    "snap1": {"name": "snap", "n": 1},
+    "snap2": {"name": "snap", "n": 2},
+    "uoro": {"name": "uoro"},
+    "rflo": {"name": "rflo", "feedback": "readout"},
+    "frozen": {"name": "frozen"},
+}
+
+
+def config(rule: str = "snap1", seed: int = 0, **changes: Any) -> dict[str, Any]:
+    """A resolved configuration; `changes` are keyed `optim__lr` for optim.lr."""
+    made: dict[str, Any] = {
+        "task": {"name": "copy", "fixed_length": None},
+        "cell": {"name": "gru", "units": 24},
+        "sparsity": {"name": "uniform", "level": 0.75, "share_slots": False},
+        "rule": dict(RULES[rule]),
+        "optim": {"name": "adam", "lr": 0.001},
+        "train": {"update_every": "sequence" if rule == "bptt" else 1, "log_every": 10},
+        "seed": seed,
+        "name": "made-up",
+        "results": "results",
+        "tensorboard": False,
+    }
+    for key, value in changes.items():
+        *groups, last = key.split("__")
+        place = made
+        for group in groups:
+            place = place[group]
+        place[last] = value
+    return made
+
+
+def write(
+    folder: Path,
+    made: dict[str, Any],
+    rows: Sequence[tuple[int, dict[str, float | None]]],
+    status: str | None = "finished",
+    **cost: float,
+) -> Path:
+    """A run with these (tokens, values); without a status it is incomplete."""
+    with RunWriter(folder, made) as writer:
+        for tokens, values in rows:
+            writer.row(tokens=tokens, updates=tokens, seconds=0.1, **values)
+        if status:
+            cost = {"ms_per_token": 0.5, "macs_per_token": 1000, "state_bytes": 64} | cost
+            tokens, values = rows[-1]
+            writer.finish(Summary(status, tokens, tokens, 0.1, values, cost))
+    return folder
+
+
+def levels(*pairs: tuple[int, int]) -> list[tuple[int, dict[str, float | None]]]:
+    """Rows of the copy task from pairs of tokens and L."""
+    return [(tokens, {"bpc": 0.5, "level": level}) for tokens, level in pairs]

@@ -1,0 +1,200 @@
+"""Whole figures: the files, the numbers in them, and what is drawn."""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+
+from snaprun.checks import UserError
+from snaprun.figures import KINDS, learning, plot, style
+from snaprun.figures.select import load
+from tests.figures.runs import RULES, config, levels, write
+
+
+def read(files, stem):
+    (path,) = [file for file in files if file.name == f"{stem}.csv"]
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
+@pytest.fixture
+def seeds(tmp_path):
+    """Three seeds with rows at different tokens, the third diverged after 30 tokens."""
+    source = tmp_path / "runs"
+    write(source / "0", config(seed=0), levels((10, 1), (20, 2), (40, 4)), ms_per_token=1)
+    write(source / "1", config(seed=1), levels((12, 1), (25, 3), (40, 5)), ms_per_token=2)
+    write(source / "2", config(seed=2), levels((10, 2), (30, 6)), "diverged", ms_per_token=6)
+    return source
+
+
+def test_every_kind_is_written_as_png_pdf_and_csv_for_each_task(seeds, tmp_path):
+    text = config(task__name="charlm")
+    write(seeds / "text", text, [(10, {"bpc": 4.0}), (20, {"validation_bpc": 3.5})])
+    out = tmp_path / "deep" / "out"
+    files = plot(seeds, out, KINDS, False)
+    stems = [f"{kind}-{task}" for task in ("charlm", "copy") for kind in KINDS]
+    assert files == [out / f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf", "csv")]
+    for file in files:
+        start = {".png": b"\x89PNG", ".pdf": b"%PDF", ".csv": b"panel,series"}[file.suffix]
+        assert file.read_bytes().startswith(start)
+
+
+def test_the_learning_table_is_the_median_of_step_functions(seeds, tmp_path):
+    table = read(plot(seeds, tmp_path / "out", ["learning"], False), "learning-copy")
+    # By hand, from 12 tokens on, where all three have begun; the third ends at 30.
+    expected = {
+        #    seeds' values: median, low, high, seeds
+        12: ([1, 1, 2], 1, 1, 2, 3),
+        20: ([2, 1, 2], 2, 1, 2, 3),
+        25: ([2, 3, 2], 2, 2, 3, 3),
+        30: ([2, 3, 6], 3, 2, 6, 3),
+        40: ([4, 5], 4.5, 4, 5, 2),
+    }
+    assert table["tokens"].tolist() == list(expected)
+    for row, (values, median, low, high, count) in zip(
+        table.itertuples(), expected.values(), strict=True
+    ):
+        assert np.median(values) == median
+        assert (row.median, row.low, row.high, row.seeds) == (median, low, high, count)
+    assert set(table["series"]) == {"SnAp-1"}
+    assert set(table["band"]) == {"range"}
+    assert table[["runs", "diverged", "incomplete"]].drop_duplicates().values.tolist() == [
+        [3, 1, 0]
+    ]
+
+
+def test_the_cost_and_tradeoff_tables_are_medians_over_seeds(seeds, tmp_path):
+    files = plot(seeds, tmp_path / "out", ["cost", "tradeoff"], False)
+    cost = read(files, "cost-copy").iloc[0]
+    assert cost["ms_per_token"] == np.median([1, 2, 6])
+    assert (cost["ms_per_token_low"], cost["ms_per_token_high"]) == (1, 6)
+    assert (cost["macs_per_token"], cost["state_bytes"]) == (1000, 64)
+    assert np.isnan(cost["state_bytes_analytic"])
+    tradeoff = read(files, "tradeoff-copy").iloc[0]
+    assert tradeoff["quantity"] == "level"
+    assert (tradeoff["reached"], tradeoff["reached_low"], tradeoff["reached_high"]) == (5, 4, 6)
+    assert (tradeoff["ms_per_token"], tradeoff["seeds"], tradeoff["diverged"]) == (2, 3, 1)
+
+
+def test_a_text_shows_smoothed_training_and_plain_validation_bpc(tmp_path):
+    rng = np.random.default_rng(0)
+    bpc = rng.uniform(2, 3, 200)
+    rows = [(10 * (i + 1), {"bpc": float(value)}) for i, value in enumerate(bpc)]
+    rows += [(2000, {"validation_bpc": 2.75})]
+    source = write(tmp_path / "run", config(task__name="charlm"), rows)
+    files = plot(source, tmp_path / "out", ["learning", "tradeoff"], False)
+    table = read(files, "learning-charlm")
+    training = table[table["quantity"] == "bpc"]
+    # 2 % of 2000 tokens are four rows.
+    expected = [bpc[max(0, i - 3) : i + 1].mean() for i in range(200)]
+    np.testing.assert_allclose(training["median"], expected, atol=1e-12)
+    validation = table[table["quantity"] == "validation_bpc"]
+    assert validation[["tokens", "median"]].values.tolist() == [[2000, 2.75]]
+    assert validation["low"].isna().all()
+    assert read(files, "tradeoff-charlm")["reached"].tolist() == [2.75]
+
+
+def test_a_copy_task_of_fixed_length_is_told_by_its_bits(tmp_path):
+    source = write(tmp_path / "run", config(task__fixed_length=5), levels((10, 5), (20, 5)))
+    table = read(plot(source, tmp_path / "out", ["learning"], False), "learning-copy")
+    assert set(table["quantity"]) == {"bpc"}
+
+
+def test_a_long_run_is_thinned_but_keeps_its_ends(tmp_path):
+    source = write(tmp_path / "run", config(), levels(*((i, i) for i in range(1, 1001))))
+    table = read(plot(source, tmp_path / "out", ["learning"], False), "learning-copy")
+    assert len(table) == 400
+    assert table["tokens"].iloc[[0, -1]].tolist() == [1, 1000]
+    assert (table["median"] == table["tokens"]).all()
+
+
+def test_incomplete_runs_are_drawn_to_their_end_and_counted(tmp_path):
+    source = tmp_path / "runs"
+    write(source / "0", config(seed=0), levels((10, 1), (20, 2)))
+    write(source / "1", config(seed=1), levels((10, 5)), status=None)
+    files = plot(source, tmp_path / "out", KINDS, True)
+    table = read(files, "learning-copy")
+    assert table["median"].tolist() == [3, 2]
+    assert set(table["incomplete"]) == {1}
+    assert read(files, "cost-copy")[["seeds", "incomplete"]].values.tolist() == [[1, 1]]
+    assert read(files, "tradeoff-copy")["reached"].tolist() == [3.5]
+
+
+def test_drawing_twice_gives_the_same_bytes_and_leaves_the_globals_alone(seeds, tmp_path):
+    before = dict(matplotlib.rcParams)
+    first = plot(seeds, tmp_path / "a", KINDS, False)
+    second = plot(seeds, tmp_path / "b", KINDS, False)
+    assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_nothing_is_drawn_outside_the_figure_and_no_two_texts_overlap(tmp_path, monkeypatch):
+    drawn = []
+
+    def keep(figure, table, stem):
+        figure.draw_without_rendering()
+        drawn.append((stem.name, figure, texts(figure)))
+        return []
+
+    monkeypatch.setattr("snaprun.figures.layout.save", keep)
+    for cell in ("vanilla", "gru", "lstm", "lstm2"):
+        for number, rule in enumerate(RULES):
+            rows = levels((10, 1), (20, 2 + number))
+            cost = {"ms_per_token": 0.1 * 2**number, "macs_per_token": 10.0**number}
+            write(tmp_path / f"{cell}{rule}", config(rule, cell__name=cell), rows, **cost)
+    plot(tmp_path, tmp_path / "out", KINDS, False)
+    assert [name for name, *_ in drawn] == [f"{kind}-copy" for kind in KINDS]
+    for name, figure, found in drawn:
+        shown = {text for text, _ in found}
+        assert {"SnAp-1", "BPTT", "frozen", "GRU-24, 75 % sparse"} <= shown, name
+        for index, (text, box) in enumerate(found):
+            assert box.x0 >= 0, (name, text)
+            assert box.y0 >= 0, (name, text)
+            assert box.x1 <= figure.bbox.width, (name, text)
+            assert box.y1 <= figure.bbox.height, (name, text)
+            for other, its in found[:index]:
+                across = min(box.x1, its.x1) - max(box.x0, its.x0)
+                along = min(box.y1, its.y1) - max(box.y0, its.y0)
+                assert across <= 0.5 or along <= 0.5, (name, text, other)
+
+
+def texts(figure):
+    """Every drawn text of a figure with its box in pixels."""
+    # matplotlib keeps, but does not draw, the ticks beyond the limits of an axis.
+    beyond = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
+            if not low <= tick.get_loc() <= high:
+                beyond |= {tick.label1, tick.label2}
+    return [
+        (text.get_text(), text.get_window_extent())
+        for text in figure.findobj(Text)
+        if text.get_visible() and text.get_text().strip() and text not in beyond
+    ]
+
+
+@pytest.mark.parametrize(("kinds", "named"), [(["lerning"], "learning"), ([], "some of")])
+def test_unknown_kinds_are_refused_before_anything_is_written(seeds, tmp_path, kinds, named):
+    with pytest.raises(UserError, match=named):
+        plot(seeds, tmp_path / "out", kinds, False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_out_that_cannot_be_made_is_refused(seeds, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="out="):
+        plot(seeds, tmp_path / "file", KINDS, False)
+
+
+def test_a_diverged_seed_is_marked_where_it_stopped(seeds):
+    (sheet,) = load(seeds, incomplete=False)
+    (series,) = sheet.panels[0].series
+    curve = learning.curve(series, learning.LEVEL)
+    assert curve is not None
+    assert curve.stops == [(30, 6)]
+    from snaprun.figures import layout
+
+    with style.paper():
+        (handle,) = layout.legend(sheet)
+    assert handle.get_label() == "SnAp-1 (1 of 3 diverged)"

@@ -1,0 +1,166 @@
+"""Which runs are drawn, in which panel, under which name."""
+
+import logging
+
+import pytest
+
+from snaprun.checks import UserError
+from snaprun.figures import style, words
+from snaprun.figures.select import load
+from tests.figures.runs import RULES, config, levels, write
+
+ROWS = levels((10, 1), (20, 2))
+
+
+def sheet(source, configs):
+    for number, made in enumerate(configs):
+        write(source / str(number), made, ROWS)
+    (only,) = load(source, incomplete=False)
+    return only
+
+
+def labels(panel):
+    return [series.label for series in panel.series]
+
+
+def test_seven_rules_on_three_cells_are_three_panels(tmp_path):
+    made = [config(rule, cell__name=cell) for cell in ("lstm", "vanilla", "gru") for rule in RULES]
+    only = sheet(tmp_path, made)
+    names = ["BPTT", "RTRL", "SnAp-1", "SnAp-2", "UORO", "RFLO", "frozen"]
+    assert [(panel.title, labels(panel)) for panel in only.panels] == [
+        ("vanilla-24, 75 % sparse", names),
+        ("GRU-24, 75 % sparse", names),
+        ("LSTM-24, 75 % sparse", names),
+    ]
+
+
+def test_seeds_and_keys_that_change_nothing_share_a_series(tmp_path):
+    made = [
+        config(seed=2),
+        config(seed=0, name="elsewhere", results="/else", tensorboard=True),
+        config(seed=1, train__log_every=99),
+    ]
+    (series,) = sheet(tmp_path, made).panels[0].series
+    assert [run.config["seed"] for run in series.runs] == [0, 1, 2]
+    assert series.label == "SnAp-1"
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes", "label"),
+    [
+        ("bptt", {}, "BPTT"),
+        ("bptt", {"train__update_every": 1}, "TBPTT(1)"),
+        ("bptt", {"train__update_every": 16}, "TBPTT(16)"),
+        ("snap1", {"rule__n": 4}, "SnAp-4"),
+        ("rflo", {}, "RFLO"),
+        ("rflo", {"rule__feedback": "random"}, "RFLO (random feedback)"),
+        ("uoro", {"rule__name": "kf-rtrl"}, "kf-rtrl"),
+        ("snap1", {"optim__lr": 0.1, "train__update_every": 8}, "SnAp-1"),
+    ],
+)
+def test_a_rule_alone_is_named_by_its_words(tmp_path, rule, changes, label):
+    assert labels(sheet(tmp_path, [config(rule, **changes)]).panels[0]) == [label]
+
+
+def test_only_choices_that_vary_in_a_panel_are_in_its_labels(tmp_path):
+    made = [config("snap1", optim__lr=lr) for lr in (0.01, 0.001)]
+    made += [config("snap1", optim__lr=0.001, train__update_every=8)]
+    made += [config("bptt", optim__lr=0.001, train__update_every=8)]
+    assert labels(sheet(tmp_path, made).panels[0]) == [
+        "TBPTT(8), lr=0.001",
+        "SnAp-1, lr=0.001, update_every=1",
+        "SnAp-1, lr=0.001, update_every=8",
+        "SnAp-1, lr=0.01, update_every=1",
+    ]
+
+
+def test_a_choice_that_only_some_have_tells_series_apart(tmp_path):
+    plain, other = config(), config()
+    other["optim"]["momentum"] = 0.9
+    assert sorted(labels(sheet(tmp_path, [plain, other]).panels[0])) == [
+        "SnAp-1",
+        "SnAp-1, momentum=0.9",
+    ]
+
+
+def test_what_differs_between_panels_is_in_their_titles(tmp_path):
+    made = [config(cell__units=24, optim__lr=0.1), config(cell__units=128, optim__lr=0.2)]
+    made += [config(sparsity__name="dense", sparsity__share_slots=True, optim__lr=0.2)]
+    only = sheet(tmp_path, made)
+    assert sorted(panel.title for panel in only.panels) == [
+        "GRU-128, 75 % sparse, lr=0.2",
+        "GRU-24, 75 % sparse, lr=0.1",
+        "GRU-24, dense, slots share one mask, lr=0.2",
+    ]
+    assert {label for panel in only.panels for label in labels(panel)} == {"SnAp-1"}
+
+
+def test_incomplete_runs_are_named_and_left_out_or_kept(tmp_path, caplog):
+    write(tmp_path / "done", config(), ROWS)
+    write(tmp_path / "broken", config(seed=1), ROWS, status=None)
+    (only,) = load(tmp_path, incomplete=False)
+    assert [run.folder.name for run in only.runs] == ["done"]
+    assert caplog.messages == [f"left out (incomplete): {tmp_path / 'broken'}"]
+    caplog.clear()
+    (only,) = load(tmp_path, incomplete=True)
+    assert [run.folder.name for run in only.runs] == ["done", "broken"]
+    assert only.panels[0].series[0].incomplete == 1
+    assert caplog.messages == []
+
+
+def test_the_same_run_twice_is_no_second_seed(tmp_path, caplog):
+    write(tmp_path / "a", config(), ROWS, status=None)
+    write(tmp_path / "b", config(), ROWS)
+    write(tmp_path / "c", config(name="elsewhere"), ROWS)
+    with caplog.at_level(logging.WARNING):
+        (only,) = load(tmp_path, incomplete=True)
+    assert [run.folder.name for run in only.runs] == ["b"]
+    same = f"left out (same configuration and seed as {tmp_path / 'b'}): "
+    assert caplog.messages == [f"{same}{tmp_path / 'c'}", f"{same}{tmp_path / 'a'}"]
+
+
+def test_a_source_of_incomplete_runs_only_is_refused_with_the_remedy(tmp_path):
+    write(tmp_path / "broken", config(), ROWS, status=None)
+    with pytest.raises(UserError, match="incomplete=true"):
+        load(tmp_path, incomplete=False)
+
+
+def test_a_configuration_without_a_rule_names_the_file_and_key(tmp_path):
+    made = config()
+    del made["rule"]["name"]
+    write(tmp_path, made, ROWS)
+    with pytest.raises(UserError, match=r"config\.yaml has no rule\.name"):
+        load(tmp_path, incomplete=False)
+
+
+def test_every_rule_has_a_look_of_its_own(tmp_path):
+    made = [*RULES.items(), ("tbptt", {"name": "bptt", "every": 8})]
+    made += [("snap3", {"name": "snap", "n": 3}), ("snap4", {"name": "snap", "n": 4})]
+    made += [("random", {"name": "rflo", "feedback": "random"}), ("new", {"name": "new"})]
+    families = [
+        words.rule(
+            {f"rule.{key}": value for key, value in rule.items()}
+            | {"train.update_every": rule.get("every", "sequence")}
+        ).family
+        for _, rule in made
+    ]
+    assert sorted(families) == sorted(style.LOOKS)
+    looks = [style.look(family) for family in families]
+    assert len({(look.colour, look.line) for look in looks}) == len(looks)
+    # In grey: line and marker.
+    assert len({(look.line, look.marker) for look in looks}) == len(looks)
+
+
+def test_variants_of_a_rule_differ_but_keep_its_line_and_marker():
+    looks = [style.look("SnAp-1", variant) for variant in range(6)]
+    assert looks[0] == style.LOOKS["SnAp-1"]
+    assert len({look.colour for look in looks}) == len({look.fill for look in looks}) == 6
+    assert len({(look.line, look.marker) for look in looks}) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (0.0321, "0.0321"), (24, "24"), (999.7, "1k"), (300_000, "300k"), (2.1e6, "2.1M")],
+)
+def test_numbers_are_compact(value, text):
+    assert style.compact(value) == text
