@@ -47,7 +47,7 @@ class TorchEngine:
         self.weights_MKJ = network.weights()
         self.updates = 0
         self.longest_window = 0  # steps between updates, at most so far
-        self.rule_bytes = 0  # what the rule kept at the end of that window
+        self.rule_bytes = 0  # the most that the rule has kept at the end of a window
         self._steps = 0  # since the last update
         self._targets = 0
 
@@ -86,10 +86,9 @@ class TorchEngine:
         self._targets += targets
 
     def _update(self) -> None:
-        if self._steps > self.longest_window:
-            self.longest_window = self._steps
-            kept = self.rule.kept(self.rule_state)
-            self.rule_bytes = sum(x.numel() * x.element_size() for x in kept)
+        self.longest_window = max(self.longest_window, self._steps)
+        kept = sum(x.numel() * x.element_size() for x in self.rule.kept(self.rule_state))
+        self.rule_bytes = max(self.rule_bytes, kept)
         gradient_P, self.rule_state = self.rule.gradient(self.rule_state)
         if self._targets:
             parameters = self.network.parameters
