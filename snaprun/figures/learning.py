@@ -22,6 +22,7 @@ from snaprun.store.schema import DIVERGED, FINISHED
 
 _GRID = 400  # points a curve: more are not seen at the width of a page
 _SMOOTHING = 0.02  # of the data-time of a run
+_DESCENT = 0.1  # of the data-time of a panel, in which bpc may lie above its axis
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,11 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
     grid = figure.subplots(rows, columns, squeeze=False)
     tables = []
     for q, quantity in enumerate(shown):
-        used = []
+        used, found = [], []
         for p, panel in enumerate(sheet.panels):
             axes = grid[(p // columns) * len(shown) + q, p % columns]
             used.append(axes)
-            tables.append(_panel(axes, panel, quantity))
+            found.append(_panel(axes, panel, quantity))
             if q == 0:
                 axes.set_title(layout.wrapped(panel.title, width / columns - 0.3, 7.5))
             if p % columns == 0:
@@ -90,13 +91,16 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
             below = p + columns >= len(sheet.panels)
             if q == len(shown) - 1 and below:
                 axes.set_xlabel("data-time (tokens)")
-        _same_heights(used, quantity)
+        tables.append(pd.concat(found, ignore_index=True))
+        _heights(used, quantity, tables[-1])
     for p in range(len(sheet.panels), blocks * columns):
         for q in range(len(shown)):
             grid[(p // columns) * len(shown) + q, p % columns].remove()
     figure.align_ylabels()
     layout.frame(figure, layout.legend(sheet), _caption(sheet, shown))
-    return layout.save(figure, pd.concat(tables, ignore_index=True), stem)
+    return layout.save(
+        figure, pd.concat(tables, ignore_index=True).drop(columns="end", errors="ignore"), stem
+    )
 
 
 def curve(series: Series, quantity: Quantity) -> Curve | None:
@@ -152,6 +156,7 @@ def _track(run: Run, quantity: Quantity) -> _Track | None:
 
 
 def _panel(axes: Axes, panel: Panel, quantity: Quantity) -> pd.DataFrame:
+    end = max(run.metrics["tokens"].iloc[-1] for series in panel.series for run in series.runs)
     tables = []
     drawstyle = "steps-post" if quantity.step else "default"
     for number, series in enumerate(panel.series):
@@ -180,20 +185,22 @@ def _panel(axes: Axes, panel: Panel, quantity: Quantity) -> pd.DataFrame:
         )
         for tokens, value in points.stops:
             axes.plot(tokens, value, "x", color=style.colour, markersize=6, markeredgewidth=1.4)
-        tables.append(_table(panel, series, quantity, points))
-    end = max(run.metrics["tokens"].iloc[-1] for series in panel.series for run in series.runs)
+        tables.append(_table(panel, series, quantity, points, end))
     axes.set_xlim(-0.03 * end, 1.03 * end)
     layout.linear(axes.xaxis)
     return pd.concat([pd.DataFrame(), *tables], ignore_index=True)
 
 
-def _table(panel: Panel, series: Series, quantity: Quantity, points: Curve) -> pd.DataFrame:
+def _table(
+    panel: Panel, series: Series, quantity: Quantity, points: Curve, end: int
+) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "panel": panel.title,
             "series": series.label,
             "quantity": quantity.key,
             "tokens": points.tokens.astype("int64"),
+            "end": end,
             "median": points.median,
             "low": points.low,
             "high": points.high,
@@ -206,12 +213,19 @@ def _table(panel: Panel, series: Series, quantity: Quantity, points: Curve) -> p
     )
 
 
-def _same_heights(used: Sequence[Axes], quantity: Quantity) -> None:
+def _heights(used: Sequence[Axes], quantity: Quantity, table: pd.DataFrame) -> None:
     """Give the panels of one quantity one y axis, so that they can be compared."""
     low = min(axes.get_ylim()[0] for axes in used)
-    high = min(quantity.ceiling, max(axes.get_ylim()[1] for axes in used))
+    high = max(axes.get_ylim()[1] for axes in used)
+    if not quantity.step and len(table):
+        # The first descent, which every rule makes, would press what tells them apart flat.
+        late = table[table["tokens"] >= _DESCENT * table["end"]]
+        low, high = late[["median", "low"]].min(axis=None), late[["median", "high"]].max(axis=None)
+        high = min(quantity.ceiling, high)
+        margin = 0.05 * max(high - low, 0.1)
+        low, high = low - margin, high + margin
     for axes in used:
-        axes.set_ylim(min(low, high - 1e-3), high)
+        axes.set_ylim(low, max(high, low + 1e-3))
         layout.linear(axes.yaxis, integer=quantity.step)
 
 
@@ -222,6 +236,8 @@ def _caption(sheet: Sheet, shown: Sequence[Quantity]) -> str:
         parts.append(
             f"Training bpc: mean over the last {100 * _SMOOTHING:g} % of a run's data-time."
         )
+    if not all(quantity.step for quantity in shown):
+        parts.append(f"Axes are fitted to what follows the first {100 * _DESCENT:g} %.")
     if any(one.diverged for one in series):
         parts.append("A cross: a seed diverged here, and the line goes on without it.")
     return " ".join(parts)

@@ -198,3 +198,26 @@ def test_a_diverged_seed_is_marked_where_it_stopped(seeds):
     with style.paper():
         (handle,) = layout.legend(sheet)
     assert handle.get_label() == "SnAp-1 (1 of 3 diverged)"
+
+
+def test_a_run_that_diverged_at_once_is_drawn_without_values(tmp_path):
+    made = config(task__name="charlm")
+    source = write(tmp_path / "run", made, [(10, {"bpc": None})], "diverged")
+    files = plot(source, tmp_path / "out", KINDS, False)
+    assert len(files) == 9
+    tradeoff = read(files, "tradeoff-charlm")
+    assert tradeoff["reached"].isna().tolist() == [True]
+    assert tradeoff["diverged"].tolist() == [1]
+
+
+def test_the_axis_of_bpc_is_fitted_to_what_follows_the_descent(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "snaprun.figures.layout.save", lambda figure, *_: drawn.append(figure) or []
+    )
+    rows = [(i, {"bpc": 8.0 if i < 10 else 3.0 - i / 100}) for i in range(1, 101)]
+    source = write(tmp_path / "run", config(task__name="charlm"), rows)
+    plot(source, tmp_path / "out", ["learning"], False)
+    low, high = drawn[0].axes[0].get_ylim()
+    assert 1.8 < low < 2.01  # the last value, smoothed over two rows, is 2.005
+    assert 2.9 < high < 8.0
