@@ -1,0 +1,55 @@
+// The influence matrix of SnAp-n and RTRL, equation (7), in blocks.
+//
+// Arrays that are passed in have lanes innermost, padded to `stride` lanes (a multiple of 8):
+// slopes (c, m, k, stride), blocks (c, c, k, stride), src (k + a + 1, stride), credit (c, k, stride).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace snaprun {
+
+// What is fixed for a core and a pattern; the indices are those of snaprun.influence.blocks.
+struct Pattern {
+    int units = 0, components = 0, slots = 0, sources = 0;  // k, c, m, k + a + 1
+    int parameters = 0;                                     // P
+    // θ is ordered by unit, slot, source.
+    std::vector<int32_t> unit_P, slot_P, source_P;
+    // Block g keeps the state rows rows[row_begin[g] .. row_begin[g + 1]), ascending, for the
+    // parameters columns[column_begin[g] .. column_begin[g + 1]), ascending, all of one unit;
+    // own[...] beside rows says whether I_t feeds the row.
+    std::vector<int32_t> row_begin, rows, column_begin, columns;
+    std::vector<uint8_t> own;
+    // Live entries of D that lie inside a block, sorted by (row, column).
+    std::vector<int32_t> entry_row, entry_column;
+};
+
+template <class T>
+class Influence {
+public:
+    Influence(const Pattern& pattern, int lanes, int stride, int threads);
+    ~Influence();
+
+    // J ← 0 in the lanes where `lanes[b]` is not 0.
+    void reset(const uint8_t* lanes);
+
+    // J ← D[R, R] J + (rows of u) ⊗ I; adds Σ_b δ_b J_b to gradient (P) where credit is not null.
+    // theta (P) are the weights of the forward step. Lanes beyond `lanes` must hold zeros.
+    void step(const T* theta, const T* slopes, const T* blocks, const T* src, const T* credit,
+              T* gradient);
+
+    // J as a dense (lanes, c·k, P) array.
+    void dense(T* out) const;
+
+    // J from a dense array, entries outside the pattern ignored.
+    void load(const T* in);
+
+    int64_t stored() const;  // numbers in storage, padding included
+
+private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace snaprun
