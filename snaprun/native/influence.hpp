@@ -8,7 +8,12 @@
 #include <memory>
 #include <vector>
 
+#ifndef SNAPRUN_NS
+#define SNAPRUN_NS portable
+#endif
+
 namespace snaprun {
+namespace SNAPRUN_NS {
 
 // What is fixed for a core and a pattern; the indices are those of snaprun.influence.blocks.
 struct Pattern {
@@ -24,6 +29,8 @@ struct Pattern {
     // Live entries of D that lie inside a block, sorted by (row, column).
     std::vector<int32_t> entry_row, entry_column;
 };
+
+namespace SNAPRUN_NS {
 
 template <class T>
 class Influence {
@@ -43,7 +50,7 @@ public:
     void dense(T* out) const;
 
     // J from a dense array, entries outside the pattern ignored.
-    void load(const T* in);
+    void assign(const T* in);
 
     int64_t stored() const;  // numbers in storage, padding included
 
@@ -52,4 +59,6 @@ private:
     std::unique_ptr<State> state_;
 };
 
+}  // namespace SNAPRUN_NS
+}  // namespace SNAPRUN_NS
 }  // namespace snaprun
