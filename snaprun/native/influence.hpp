@@ -13,7 +13,6 @@
 #endif
 
 namespace snaprun {
-namespace SNAPRUN_NS {
 
 // What is fixed for a core and a pattern; the indices are those of snaprun.influence.blocks.
 struct Pattern {
@@ -59,6 +58,5 @@ private:
     std::unique_ptr<State> state_;
 };
 
-}  // namespace SNAPRUN_NS
 }  // namespace SNAPRUN_NS
 }  // namespace snaprun
