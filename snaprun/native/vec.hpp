@@ -1,60 +1,15 @@
-// Vectors of 32 bytes in GCC's own notation: scalars broadcast, comparisons give masks for ?:.
+// What the engine needs of vectors beyond simd.hpp.
 #pragma once
 
 #include <cstdint>
 
-#ifndef SNAPRUN_NS
-#define SNAPRUN_NS baseline
-#endif
+#include "simd.hpp"
 
 namespace snaprun {
 namespace SNAPRUN_NS {
 
 template <class T>
-struct VecOf;
-
-template <>
-struct VecOf<float> {
-    typedef float type __attribute__((vector_size(32)));
-    typedef float loose __attribute__((vector_size(32), aligned(4), may_alias));
-    typedef int32_t bits __attribute__((vector_size(32)));
-};
-
-template <>
-struct VecOf<double> {
-    typedef double type __attribute__((vector_size(32)));
-    typedef double loose __attribute__((vector_size(32), aligned(8), may_alias));
-    typedef int64_t bits __attribute__((vector_size(32)));
-};
-
-template <class T>
-using Vec = typename VecOf<T>::type;
-template <class T>
-using Bits = typename VecOf<T>::bits;
-template <class T>
-constexpr int kWidth = 32 / sizeof(T);
-
-template <class T>
-inline Vec<T> load(const T* p) {
-    return *reinterpret_cast<const typename VecOf<T>::loose*>(p);
-}
-
-template <class T>
-inline void store(T* p, Vec<T> v) {
-    *reinterpret_cast<typename VecOf<T>::loose*>(p) = v;
-}
-
-template <class T>
-inline Vec<T> splat(T x) {
-    return Vec<T>{} + x;
-}
-
-template <class T>
-inline T sum(Vec<T> v) {
-    T total = 0;
-    for (int i = 0; i < kWidth<T>; ++i) total += v[i];
-    return total;
-}
+using Bits = typename Simd<T>::Mask;
 
 // out[i] += Σ of v[i], i < 4.
 inline void add_sums(float* out, const Vec<float> v[4]) {

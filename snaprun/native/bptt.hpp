@@ -1,0 +1,162 @@
+// λ_t = δ_t + λ_(t+1) D_(t+1), g = Σ_t λ_t I_t, equation (6), over the tape since the last update.
+#pragma once
+
+#include "rule.hpp"
+
+namespace snaprun {
+namespace SNAPRUN_NS {
+
+template <class T>
+class BPTT final : public Rule<T> {
+public:
+    BPTT(const Pattern& p, const Rows& rows, int stride)
+        : Rule<T>(p, stride), rows_(rows), stride_(stride), units_(p.units), slots_(p.slots),
+          components_(p.components), src_size_(size_t(p.sources) * stride),
+          unit_size_(size_t(p.units) * stride), lambda_(p.components * unit_size_),
+          next_(p.components * unit_size_), slot_credit_(kChunk * p.slots * unit_size_),
+          by_column_(p.parameters) {}
+
+    void reserve(int64_t steps) override {
+        const int64_t wanted = length_ + steps;
+        if (wanted <= capacity_) return;
+        capacity_ = wanted;
+        tape_.resize(capacity_ * step_size());
+        begins_.resize(capacity_ * stride_);
+        begun_.resize(capacity_ + 1);
+        has_credit_.resize(capacity_);
+    }
+
+    void reset(const uint8_t* lanes) override {
+        uint8_t* begins = begins_.data() + length_ * stride_;
+        for (int b = 0; b < stride_; ++b) begins[b] |= lanes[b];
+        begun_[length_] = 1;
+    }
+
+    Place<T> place() override { return at(length_); }
+
+    void step(const Step<T>& s, T*) override { has_credit_[length_++] = s.has_credit; }
+
+    void finish(const T* theta, T* gradient) override {
+        if (gradient) backward(theta, gradient);
+        std::memset(begins_.data(), 0, length_ * stride_);
+        std::memset(begun_.data(), 0, length_);
+        length_ = 0;
+    }
+
+    int64_t bytes() const override { return length_ * step_size() * sizeof(T); }
+
+private:
+    static constexpr int kChunk = 4;  // steps whose I are summed at once: their src stay in L1
+
+    size_t step_size() const {
+        const size_t c = components_;
+        return src_size_ + (c * slots_ + c * c + c) * unit_size_;
+    }
+
+    Place<T> at(int64_t t) {
+        T* src = tape_.data() + t * step_size();
+        T* slopes = src + src_size_;
+        T* blocks = slopes + components_ * slots_ * unit_size_;
+        return {src, slopes, blocks, blocks + components_ * components_ * unit_size_};
+    }
+
+    void backward(const T* theta, T* gradient) {
+        int64_t t = length_ - 1;
+        while (t >= 0 && !has_credit_[t]) --t;
+        if (t > 0) {
+            for (int i = 0; i < rows_.parameters; ++i) by_column_[i] = theta[rows_.column_entry[i]];
+        }
+        lambda_.zero();
+        const T* sources[kChunk];
+        int filled = 0;
+        for (; t >= 0; --t) {
+            const Place<T> p = at(t);
+            if (has_credit_[t]) {
+                for (size_t i = 0; i < unit_size_; ++i) lambda_[i] += p.credit[i];
+            }
+            T* slot_credit = slot_credit_.data() + filled * slots_ * unit_size_;
+            slot_vjp(p, slot_credit);
+            sources[filled++] = p.src;
+            if (filled == kChunk || t == 0) {
+                add_gradient(sources, filled, gradient);
+                filled = 0;
+            }
+            if (t) back(p, slot_credit);
+            if (begun_[t]) {
+                zero_lanes(lambda_.data(), size_t(components_) * units_, stride_,
+                           begins_.data() + t * stride_);
+            }
+        }
+    }
+
+    // (k, m, stride): λ ∂s'/∂a.
+    void slot_vjp(const Place<T>& p, T* out) const {
+        for (int u = 0; u < units_; ++u) {
+            for (int m = 0; m < slots_; ++m, out += stride_) {
+                for (int b = 0; b < stride_; b += kWidth<T>) {
+                    Vec<T> total = {};
+                    for (int c = 0; c < components_; ++c) {
+                        const size_t i = size_t(u) * stride_ + b;
+                        total += load(lambda_.data() + c * unit_size_ + i) *
+                                 load(p.slopes + (c * slots_ + m) * unit_size_ + i);
+                    }
+                    store(out + b, total);
+                }
+            }
+        }
+    }
+
+    // λ ← λ D.
+    void back(const Place<T>& p, const T* slot_credit) {
+        for (int q = 0; q < components_; ++q) {
+            for (size_t i = 0; i < unit_size_; i += kWidth<T>) {
+                Vec<T> total = {};
+                for (int c = 0; c < components_; ++c) {
+                    total += load(lambda_.data() + c * unit_size_ + i) *
+                             load(p.blocks + (c * components_ + q) * unit_size_ + i);
+                }
+                store(next_.data() + q * unit_size_ + i, total);
+            }
+        }
+        add_transposed(rows_, by_column_.data(), slot_credit, next_.data());
+        std::memcpy(lambda_.data(), next_.data(), components_ * unit_size_ * sizeof(T));
+    }
+
+    // gradient += Σ_t λ_t I_t over the steps of a chunk.
+    void add_gradient(const T* const* sources, int steps, T* gradient) const {
+        for (int r = 0; r < rows_.rows; ++r) {
+            const T* credit = slot_credit_.data() + size_t(r) * stride_;
+            int e = rows_.begin[r];
+            const int end = rows_.begin[r + 1];
+            for (; e + 4 <= end; e += 4) entries<4>(sources, steps, credit, e, gradient);
+            for (; e < end; ++e) entries<1>(sources, steps, credit, e, gradient);
+        }
+    }
+
+    template <int N>
+    void entries(const T* const* sources, int steps, const T* credit, int e, T* gradient) const {
+        Vec<T> acc[N] = {};
+        for (int t = 0; t < steps; ++t, credit += slots_ * unit_size_) {
+            const T* from = sources[t];
+            for (int b = 0; b < stride_; b += kWidth<T>) {
+                const Vec<T> c = load(credit + b);
+                for (int i = 0; i < N; ++i) acc[i] += c * load(from + rows_.offset[e + i] + b);
+            }
+        }
+        if (N == 4) {
+            add_sums(gradient + e, acc);
+        } else {
+            gradient[e] += sum<T>(acc[0]);
+        }
+    }
+
+    const Rows& rows_;
+    int stride_, units_, slots_, components_;
+    size_t src_size_, unit_size_;
+    int64_t length_ = 0, capacity_ = 0;
+    Buffer<T> lambda_, next_, slot_credit_, by_column_, tape_;
+    Buffer<uint8_t> begins_, begun_, has_credit_;
+};
+
+}  // namespace SNAPRUN_NS
+}  // namespace snaprun

@@ -1,0 +1,102 @@
+// The cells of snaprun.cells: next state, ∂s'/∂a and ∂s'/∂s of every unit, lanes innermost.
+#pragma once
+
+#include "engine.hpp"
+#include "math.hpp"
+
+namespace snaprun {
+namespace SNAPRUN_NS {
+
+// pre (k, m, stride); state (c, k, stride), replaced; slopes (c, m, k, stride);
+// blocks (c, c, k, stride); ones (stride): 1 in real lanes, 0 in padded ones, whose slopes are 0.
+template <class T>
+struct CellStep {
+    const T* pre;
+    T* state;
+    T* slopes;
+    T* blocks;
+    const T* ones;
+    int units, stride;
+};
+
+template <class T>
+inline void vanilla_step(const CellStep<T>& s, T alpha) {
+    const T keep = 1 - alpha;
+    for (int i = 0, size = s.units * s.stride; i < size; i += kWidth<T>) {
+        const Vec<T> one = load(s.ones + i % s.stride);
+        const Vec<T> t = tanh<T>(load(s.pre + i));
+        store(s.state + i, keep * load(s.state + i) + alpha * t);
+        store(s.slopes + i, one * (alpha * (T(1) - t * t)));
+        store(s.blocks + i, one * keep);
+    }
+}
+
+template <class T>
+inline void gru_step(const CellStep<T>& s) {
+    const int size = s.units * s.stride;
+    for (int u = 0; u < s.units; ++u) {
+        const T* pre = s.pre + size_t(u) * 4 * s.stride;
+        for (int b = 0; b < s.stride; b += kWidth<T>) {
+            const int i = u * s.stride + b;
+            const Vec<T> one = load(s.ones + b), h = load(s.state + i);
+            const Vec<T> n_h = load(pre + 3 * s.stride + b);
+            const Vec<T> z = sigmoid<T>(load(pre + b)), r = sigmoid<T>(load(pre + s.stride + b));
+            const Vec<T> n = tanh<T>(load(pre + 2 * s.stride + b) + r * n_h);
+            const Vec<T> dh_dnx = one * ((T(1) - z) * (T(1) - n * n));
+            const Vec<T> dh_dnh = dh_dnx * r;
+            store(s.state + i, n + z * (h - n));
+            store(s.slopes + i, one * (z * (T(1) - z) * (h - n)));
+            store(s.slopes + size + i, dh_dnh * (T(1) - r) * n_h);
+            store(s.slopes + 2 * size + i, dh_dnx);
+            store(s.slopes + 3 * size + i, dh_dnh);
+            store(s.blocks + i, one * z);
+        }
+    }
+}
+
+// State (h, c). ∂h'/∂h, ∂c'/∂h and ∂c'/∂o stay 0 as they were allocated.
+template <class T>
+inline void lstm_step(const CellStep<T>& s) {
+    const int size = s.units * s.stride;
+    T* const dh = s.slopes;
+    T* const dc = s.slopes + size_t(4) * size;
+    for (int u = 0; u < s.units; ++u) {
+        const T* pre = s.pre + size_t(u) * 4 * s.stride;
+        for (int b = 0; b < s.stride; b += kWidth<T>) {
+            const int k = u * s.stride + b;
+            const Vec<T> one = load(s.ones + b), c_tm1 = load(s.state + size + k);
+            const Vec<T> i = sigmoid<T>(load(pre + b)), f = sigmoid<T>(load(pre + s.stride + b));
+            const Vec<T> g = tanh<T>(load(pre + 2 * s.stride + b));
+            const Vec<T> o = sigmoid<T>(load(pre + 3 * s.stride + b));
+            const Vec<T> c = f * c_tm1 + i * g, t = tanh<T>(c);
+            const Vec<T> dh_dc = o * (T(1) - t * t);
+            const Vec<T> di = one * (i * (T(1) - i) * g), df = one * (f * (T(1) - f) * c_tm1);
+            const Vec<T> dg = one * (i * (T(1) - g * g));
+            store(s.state + k, o * t);
+            store(s.state + size + k, c);
+            store(dc + k, di);
+            store(dc + size + k, df);
+            store(dc + 2 * size + k, dg);
+            store(dh + k, di * dh_dc);
+            store(dh + size + k, df * dh_dc);
+            store(dh + 2 * size + k, dg * dh_dc);
+            store(dh + 3 * size + k, one * (o * (T(1) - o) * t));
+            store(s.blocks + size + k, one * (dh_dc * f));
+            store(s.blocks + 3 * size + k, one * f);
+        }
+    }
+}
+
+template <class T>
+inline void cell_step(CellKind kind, T alpha, const CellStep<T>& step) {
+    if (kind == CellKind::vanilla) {
+        vanilla_step(step, alpha);
+    } else if (kind == CellKind::gru) {
+        gru_step(step);
+    } else {
+        lstm_step(step);
+    }
+}
+
+}  // namespace SNAPRUN_NS
+}  // namespace snaprun

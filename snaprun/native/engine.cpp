@@ -1,0 +1,193 @@
+// The online loop: forward, loss, credit, rule, update; the twin of snaprun.train.engine.
+#include "engine.hpp"
+
+#include <algorithm>
+
+#include "bptt.hpp"
+#include "cell.hpp"
+#include "readout.hpp"
+#include "rflo.hpp"
+#include "uoro.hpp"
+
+namespace snaprun {
+namespace SNAPRUN_NS {
+
+template <class T>
+class Engine final : public EngineBase<T> {
+public:
+    explicit Engine(const EngineConfig& config)
+        : c_(config), p_(c_.pattern), stride_((c_.lanes + 7) / 8 * 8), rows_(p_, stride_),
+          readout_(p_.units, c_.hidden, c_.outputs, c_.lanes, stride_),
+          optimiser_(c_, sizes(p_, readout_)), state_(p_.components * unit_size()),
+          pre_(p_.slots * unit_size()), ones_(stride_), gradient_(p_.parameters),
+          begins_(stride_), rule_(make_rule()) {
+        for (int b = 0; b < c_.lanes; ++b) ones_[b] = 1;
+        // Adding a column to single lanes is slow; a few inputs are cheaper as dense ones.
+        by_index_ = c_.inputs * (stride_ / kWidth<T>) > 4 * c_.lanes;
+    }
+
+    void run(const Sequence<T>& s) override {
+        const int64_t every = c_.update_every;
+        rule_->reserve(every ? std::min(every, s.steps) : s.steps);
+        for (int64_t t = 0; t < s.steps; ++t) {
+            const bool last = every ? window_ + 1 == every : t + 1 == s.steps;
+            begin(s.resets + t * c_.lanes);
+            step(s, t, last);
+        }
+    }
+
+    int64_t updates() const override { return updates_; }
+    int64_t longest_window() const override { return longest_; }
+    int64_t rule_bytes() const override { return bytes_; }
+    const T* moment(int i, int which) const override { return optimiser_.moment(i, which); }
+    const T* state() const override { return state_.data(); }
+    int stride() const override { return stride_; }
+
+private:
+    size_t unit_size() const { return size_t(p_.units) * stride_; }
+
+    static std::vector<size_t> sizes(const Pattern& p, const Readout<T>& readout) {
+        std::vector<size_t> sizes = readout.sizes();
+        sizes.insert(sizes.begin(), size_t(p.parameters));
+        return sizes;
+    }
+
+    std::unique_ptr<Rule<T>> make_rule() {
+        switch (c_.rule) {
+            case RuleKind::influence:
+                return std::make_unique<InfluenceRule<T>>(p_, c_.lanes, stride_, c_.threads);
+            case RuleKind::bptt:
+                return std::make_unique<BPTT<T>>(p_, rows_, stride_);
+            case RuleKind::rflo:
+                return std::make_unique<RFLO<T>>(p_, rows_, c_.feedback, c_.outputs, stride_);
+            case RuleKind::uoro:
+                return std::make_unique<UORO<T>>(p_, rows_, c_.lanes, stride_);
+            default:
+                return std::make_unique<Frozen<T>>(p_, stride_);
+        }
+    }
+
+    void begin(const uint8_t* resets) {
+        bool any = false;
+        for (int b = 0; b < c_.lanes; ++b) any |= begins_[b] = resets[b] != 0;
+        if (!any) return;
+        zero_lanes(state_.data(), size_t(p_.components) * p_.units, stride_, begins_.data());
+        rule_->reset(begins_.data());
+    }
+
+    void fill_sources(const Sequence<T>& s, int64_t t, T* src) const {
+        std::memcpy(src, state_.data(), unit_size() * sizeof(T));
+        T* x = src + unit_size();
+        const size_t size = size_t(c_.inputs) * stride_;
+        if (s.indices) {
+            std::memset(x, 0, size * sizeof(T));
+            for (int b = 0; b < c_.lanes; ++b) x[s.indices[t * c_.lanes + b] * stride_ + b] = 1;
+        } else {
+            const T* from = s.dense + t * c_.lanes * c_.inputs;
+            for (int b = 0; b < c_.lanes; ++b) {
+                for (int j = 0; j < c_.inputs; ++j) x[size_t(j) * stride_ + b] = *from++;
+            }
+        }
+        std::memcpy(x + size, ones_.data(), stride_ * sizeof(T));
+    }
+
+    void step(const Sequence<T>& s, int64_t t, bool last) {
+        T* const theta = s.parameters[0];
+        const Place<T> at = rule_->place();
+        fill_sources(s, t, at.src);
+        const bool by_index = s.indices && by_index_;
+        forward(rows_, theta, at.src, pre_.data(), !by_index);
+        if (by_index) {
+            add_inputs(rows_, theta, s.indices + t * c_.lanes, c_.lanes, pre_.data());
+        }
+        cell_step<T>(c_.cell, T(c_.alpha),
+                     {pre_.data(), state_.data(), at.slopes, at.blocks, ones_.data(), p_.units,
+                      stride_});
+        const uint8_t* mask = s.mask + t * c_.lanes;
+        const int64_t targets = c_.lanes - std::count(mask, mask + c_.lanes, 0);
+        targets_ += targets;
+        ++window_;
+        T* const nats = s.nats + t * c_.lanes;
+        std::fill(nats, nats + c_.lanes, T(0));
+        const bool stepped = last && targets && c_.clip < 0;
+        if (targets) {
+            if (stepped) optimiser_.begin();
+            readout_.learn({s.parameters, state_.data(), s.targets + t * c_.lanes, mask, nats,
+                            at.credit, stepped ? &optimiser_ : nullptr, T(1) / T(targets_)});
+        }
+        const int8_t* noise =
+            s.noise ? s.noise + t * c_.lanes * p_.components * p_.units : nullptr;
+        rule_->step({at, targets != 0, theta, readout_.error(), noise}, gradient_.data());
+        if (last) update(s, stepped);
+    }
+
+    // `stepped`: the readout has taken its part of this step of the optimiser.
+    void update(const Sequence<T>& s, bool stepped) {
+        longest_ = std::max(longest_, window_);
+        bytes_ = std::max(bytes_, rule_->bytes());
+        rule_->finish(s.parameters[0], targets_ ? gradient_.data() : nullptr);
+        if (targets_) {
+            T scale = T(1) / T(targets_);
+            if (c_.clip >= 0) scale *= clipping(scale);
+            if (!stepped) {
+                optimiser_.begin();
+                const std::vector<size_t>& sizes = readout_sizes_;
+                for (int i = 0; i < 2 * readout_.layers(); ++i) {
+                    optimiser_.apply(1 + i, 0, sizes[i], s.parameters[1 + i],
+                                     readout_.gradient(i), scale);
+                }
+            }
+            if (rule_->moves() || c_.clip >= 0) {
+                optimiser_.apply(0, 0, p_.parameters, s.parameters[0], gradient_.data(), scale);
+            }
+            ++updates_;
+        }
+        gradient_.zero();
+        readout_.begin_window();
+        window_ = targets_ = 0;
+    }
+
+    // As torch.nn.utils.clip_grad_norm_; NaN stays NaN.
+    T clipping(T scale) {
+        T squares = square_sum(gradient_.data(), gradient_.size());
+        for (int i = 0; i < 2 * readout_.layers(); ++i) {
+            squares += square_sum(readout_.gradient(i), readout_sizes_[i]);
+        }
+        const T factor = T(c_.clip) / (std::sqrt(squares) * scale + T(1e-6));
+        return factor > 1 ? T(1) : factor;
+    }
+
+    static T square_sum(const T* values, size_t count) {
+        Vec<T> total = {};
+        size_t i = 0;
+        for (; i + kWidth<T> <= count; i += kWidth<T>) total += load(values + i) * load(values + i);
+        T rest = sum<T>(total);
+        for (; i < count; ++i) rest += values[i] * values[i];
+        return rest;
+    }
+
+    const EngineConfig c_;
+    const Pattern& p_;
+    int stride_;
+    Rows rows_;
+    Readout<T> readout_;
+    Optimiser<T> optimiser_;
+    Buffer<T> state_, pre_, ones_, gradient_;
+    Buffer<uint8_t> begins_;
+    const std::vector<size_t> readout_sizes_ = readout_.sizes();
+    std::unique_ptr<Rule<T>> rule_;
+    bool by_index_ = false;
+    int64_t window_ = 0, targets_ = 0;  // since the last update: steps, and (lane, step) targets
+    int64_t updates_ = 0, longest_ = 0, bytes_ = 0;
+};
+
+template <class T>
+std::unique_ptr<EngineBase<T>> make_engine(const EngineConfig& config) {
+    return std::make_unique<Engine<T>>(config);
+}
+
+template std::unique_ptr<EngineBase<float>> make_engine<float>(const EngineConfig&);
+template std::unique_ptr<EngineBase<double>> make_engine<double>(const EngineConfig&);
+
+}  // namespace SNAPRUN_NS
+}  // namespace snaprun

@@ -1,0 +1,68 @@
+// Whole sequences of online training without Python, allocation or lock inside a step.
+//
+// Suffixes: T steps, B lanes, k units, c state components, m slots, a inputs, J = k + a + 1
+// sources [h; x; 1], P live recurrent parameters, O outputs.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "influence.hpp"
+
+namespace snaprun {
+
+enum class CellKind { vanilla, gru, lstm };
+enum class RuleKind { influence, bptt, rflo, uoro, frozen };
+enum class OptimiserKind { adam, sgd };
+
+struct EngineConfig {
+    CellKind cell = CellKind::gru;
+    double alpha = 1.0;     // leak of the vanilla cell
+    Pattern pattern;        // the layout of θ always; its blocks for RuleKind::influence
+    int inputs = 0, outputs = 0, hidden = 0, lanes = 0, threads = 1;
+    int64_t update_every = 1;  // 0: at the end of a batch
+    RuleKind rule = RuleKind::frozen;
+    std::vector<double> feedback;  // (O, k) of RFLO, empty: the readout's own
+    OptimiserKind optimiser = OptimiserKind::adam;
+    double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, momentum = 0.0;
+    double clip = -1.0;  // < 0: none
+};
+
+// θ (P), then weight (out, in) and bias (out) of every layer of the readout.
+constexpr int kMostParameters = 5;
+
+template <class T>
+struct Sequence {
+    int64_t steps = 0;
+    T* parameters[kMostParameters] = {};
+    const int64_t* indices = nullptr;  // (T, B), or
+    const T* dense = nullptr;          // (T, B, a)
+    const int64_t* targets = nullptr;  // (T, B)
+    const uint8_t* mask = nullptr;     // (T, B)
+    const uint8_t* resets = nullptr;   // (T, B)
+    const int8_t* noise = nullptr;     // (T, B, c, k) for UORO
+    T* nats = nullptr;                 // (T, B)
+};
+
+template <class T>
+class EngineBase {
+public:
+    virtual ~EngineBase() = default;
+    // All sizes and indices must have been checked.
+    virtual void run(const Sequence<T>& sequence) = 0;
+    virtual int64_t updates() const = 0;
+    virtual int64_t longest_window() const = 0;
+    virtual int64_t rule_bytes() const = 0;
+    // The optimiser's two buffers for parameter i, `size` numbers each; null where it has none.
+    virtual const T* moment(int parameter, int which) const = 0;
+    virtual const T* state() const = 0;  // (c, k, stride)
+    virtual int stride() const = 0;
+};
+
+namespace SNAPRUN_NS {
+template <class T>
+std::unique_ptr<EngineBase<T>> make_engine(const EngineConfig& config);
+}  // namespace SNAPRUN_NS
+
+}  // namespace snaprun

@@ -1,0 +1,344 @@
+// Python's view of the engine: everything is checked here, so that a step need not.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <atomic>
+#include <cstring>
+#include <string>
+
+#include "bindings.hpp"
+#include "dispatch.hpp"
+#include "engine.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace snaprun {
+
+#define SNAPRUN_DECLARE(ns)                                                   \
+    namespace ns {                                                            \
+    template <class T>                                                        \
+    std::unique_ptr<EngineBase<T>> make_engine(const EngineConfig& config);   \
+    }
+SNAPRUN_DECLARE(portable)
+SNAPRUN_DECLARE(v3)
+SNAPRUN_DECLARE(v4)
+
+namespace {
+
+template <class T>
+std::unique_ptr<EngineBase<T>> make(const EngineConfig& config) {
+    SNAPRUN_DISPATCH(make_engine<T>(config))
+}
+
+template <class T>
+using Array = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
+
+[[noreturn]] void refuse(const std::string& what) { throw nb::value_error(what.c_str()); }
+
+void require(bool holds, const char* what) {
+    if (!holds) refuse(what);
+}
+
+template <class A>
+bool has_shape(const A& a, std::initializer_list<int64_t> shape) {
+    if (a.ndim() != shape.size()) return false;
+    size_t i = 0;
+    for (int64_t n : shape) {
+        if (int64_t(a.shape(i++)) != n) return false;
+    }
+    return true;
+}
+
+template <class A>
+void within(const A& a, int64_t bound, const char* name) {
+    for (size_t i = 0; i < a.size(); ++i) {
+        if (a.data()[i] < 0 || a.data()[i] >= bound) {
+            refuse(std::string(name) + " must lie in [0, " + std::to_string(bound) + "), not " +
+                   std::to_string(a.data()[i]));
+        }
+    }
+}
+
+std::vector<int32_t> indices(nb::handle values, const char* name, int64_t bound) {
+    auto list = nb::cast<std::vector<int64_t>>(values);
+    std::vector<int32_t> out;
+    out.reserve(list.size());
+    for (int64_t v : list) {
+        if (v < 0 || v >= bound) {
+            refuse(std::string(name) + " must lie in [0, " + std::to_string(bound) + ")");
+        }
+        out.push_back(int32_t(v));
+    }
+    return out;
+}
+
+void check_begins(const std::vector<int32_t>& begins, size_t blocks, size_t size,
+                  const char* name) {
+    bool good = begins.size() == blocks + 1 && begins.front() == 0 &&
+                size_t(begins.back()) == size;
+    for (size_t i = 1; good && i < begins.size(); ++i) good = begins[i - 1] <= begins[i];
+    if (!good) refuse(std::string(name) + " must rise from 0 to the number of entries");
+}
+
+bool ascending(const std::vector<int32_t>& values, int begin, int end) {
+    for (int i = begin + 1; i < end; ++i) {
+        if (values[i - 1] >= values[i]) return false;
+    }
+    return true;
+}
+
+}  // namespace
+
+Pattern read_pattern(nb::dict d) {
+    constexpr int64_t most = int64_t(1) << 30;
+    Pattern p;
+    auto size = [&](const char* name) {
+        const int64_t value = nb::cast<int64_t>(d[name]);
+        if (value < 1 || value > 1 << 24) refuse(std::string(name) + " must be at least 1");
+        return int(value);
+    };
+    p.units = size("units");
+    p.components = size("components");
+    p.slots = size("slots");
+    p.sources = size("sources");
+    require(p.sources > p.units, "sources must be more than units");
+    require(p.components <= 8 && p.slots <= 16, "too many components or slots");
+    p.unit_P = indices(d["unit"], "unit", p.units);
+    p.slot_P = indices(d["slot"], "slot", p.slots);
+    p.source_P = indices(d["source"], "source", p.sources);
+    const size_t P = p.unit_P.size();
+    require(P >= 1 && int64_t(P) < most, "there must be parameters");
+    require(p.slot_P.size() == P && p.source_P.size() == P,
+            "unit, slot and source must be equally long");
+    p.parameters = int(P);
+    for (size_t e = 1; e < P; ++e) {
+        const int64_t before = (int64_t(p.unit_P[e - 1]) * p.slots + p.slot_P[e - 1]) * p.sources +
+                               p.source_P[e - 1];
+        const int64_t here =
+            (int64_t(p.unit_P[e]) * p.slots + p.slot_P[e]) * p.sources + p.source_P[e];
+        require(before < here, "parameters must be ordered by unit, slot, source");
+    }
+    if (!d.contains("rows")) return p;
+    const int64_t states = int64_t(p.components) * p.units;
+    p.row_begin = indices(d["row_begin"], "row_begin", most);
+    p.rows = indices(d["rows"], "rows", states);
+    p.column_begin = indices(d["column_begin"], "column_begin", most);
+    p.columns = indices(d["columns"], "columns", p.parameters);
+    for (int32_t own : indices(d["own"], "own", 2)) p.own.push_back(uint8_t(own));
+    p.entry_row = indices(d["entry_row"], "entry_row", states);
+    p.entry_column = indices(d["entry_column"], "entry_column", states);
+    require(!p.row_begin.empty(), "row_begin must not be empty");
+    const size_t blocks = p.row_begin.size() - 1;
+    check_begins(p.row_begin, blocks, p.rows.size(), "row_begin");
+    check_begins(p.column_begin, blocks, p.columns.size(), "column_begin");
+    require(p.own.size() == p.rows.size(), "own must be as long as rows");
+    require(p.entry_row.size() == p.entry_column.size(),
+            "entry_row and entry_column must be equally long");
+    std::vector<uint8_t> seen(P);
+    for (size_t g = 0; g < blocks; ++g) {
+        require(ascending(p.rows, p.row_begin[g], p.row_begin[g + 1]) &&
+                    ascending(p.columns, p.column_begin[g], p.column_begin[g + 1]),
+                "rows and columns of a block must ascend");
+        for (int i = p.column_begin[g]; i < p.column_begin[g + 1]; ++i) {
+            require(!seen[p.columns[i]]++, "a parameter stands in two blocks");
+            require(p.unit_P[p.columns[i]] == p.unit_P[p.columns[p.column_begin[g]]],
+                    "a block must hold parameters of one unit");
+        }
+    }
+    for (size_t i = 1; i < p.entry_row.size(); ++i) {
+        const int64_t before = p.entry_row[i - 1] * states + p.entry_column[i - 1];
+        require(before < p.entry_row[i] * states + p.entry_column[i], "entries must ascend");
+    }
+    return p;
+}
+
+namespace {
+
+template <class E>
+E named(nb::dict d, const char* key, std::initializer_list<std::pair<const char*, E>> choices) {
+    const std::string name = nb::cast<std::string>(d[key]);
+    for (const auto& choice : choices) {
+        if (name == choice.first) return choice.second;
+    }
+    refuse(std::string(key) + "=" + name + " is not known");
+}
+
+EngineConfig read_config(nb::dict d) {
+    EngineConfig c;
+    c.pattern = read_pattern(nb::cast<nb::dict>(d["pattern"]));
+    c.cell = named<CellKind>(d, "cell",
+                             {{"vanilla", CellKind::vanilla}, {"gru", CellKind::gru},
+                              {"lstm", CellKind::lstm}});
+    c.rule = named<RuleKind>(d, "rule",
+                             {{"influence", RuleKind::influence}, {"bptt", RuleKind::bptt},
+                              {"rflo", RuleKind::rflo}, {"uoro", RuleKind::uoro},
+                              {"frozen", RuleKind::frozen}});
+    c.optimiser = named<OptimiserKind>(
+        d, "optimiser", {{"adam", OptimiserKind::adam}, {"sgd", OptimiserKind::sgd}});
+    auto number = [&](const char* key, double& to) {
+        if (d.contains(key)) to = nb::cast<double>(d[key]);
+    };
+    number("alpha", c.alpha);
+    number("lr", c.lr);
+    number("beta1", c.beta1);
+    number("beta2", c.beta2);
+    number("eps", c.eps);
+    number("momentum", c.momentum);
+    number("clip", c.clip);
+    auto integer = [&](const char* key, int64_t least) {
+        const int64_t value = nb::cast<int64_t>(d[key]);
+        if (value < least || value > 1 << 24) {
+            refuse(std::string(key) + "=" + std::to_string(value) + " is out of range");
+        }
+        return int(value);
+    };
+    c.outputs = integer("outputs", 1);
+    c.hidden = integer("hidden", 0);
+    c.lanes = integer("lanes", 1);
+    c.threads = integer("threads", 1);
+    c.update_every = nb::cast<int64_t>(d["update_every"]);
+    require(c.update_every >= 0, "update_every must be at least 0");
+    const Pattern& p = c.pattern;
+    c.inputs = p.sources - p.units - 1;
+    if (d.contains("feedback")) c.feedback = nb::cast<std::vector<double>>(d["feedback"]);
+    require(c.feedback.empty() || c.feedback.size() == size_t(c.outputs) * p.units,
+            "feedback must be (outputs, units)");
+    const bool lstm = c.cell == CellKind::lstm, vanilla = c.cell == CellKind::vanilla;
+    require(p.components == (lstm ? 2 : 1) && p.slots == (vanilla ? 1 : 4),
+            "components and slots do not fit the cell");
+    require(c.rule != RuleKind::influence || !p.row_begin.empty(), "the pattern has no blocks");
+    const int64_t stride = c.lanes + 7, most = int64_t(1) << 30;
+    require(int64_t(p.sources) * stride < most &&
+                int64_t(p.units) * p.slots * p.components * stride < most &&
+                (int64_t(c.hidden) + c.outputs) * stride < most,
+            "too many lanes for so many units");
+    return c;
+}
+
+template <class T>
+class PyEngine {
+public:
+    explicit PyEngine(nb::dict config)
+        : config_(read_config(config)), engine_(make<T>(config_)) {}
+
+    void run(Array<T> theta, std::vector<Array<T>> readout, std::optional<Array<const int64_t>> index,
+             std::optional<Array<const T>> dense, Array<const int64_t> targets,
+             Array<const bool> mask, Array<const bool> resets,
+             std::optional<Array<const int8_t>> noise, Array<T> nats) {
+        const Pattern& p = config_.pattern;
+        Sequence<T> s;
+        require(has_shape(theta, {p.parameters}), "theta must have the shape (P,)");
+        s.parameters[0] = theta.data();
+        const int widths[3] = {p.units, config_.hidden ? config_.hidden : config_.outputs,
+                               config_.outputs};
+        const size_t layers = config_.hidden ? 2 : 1;
+        require(readout.size() == 2 * layers, "the readout has another number of layers");
+        for (size_t l = 0; l < layers; ++l) {
+            require(has_shape(readout[2 * l], {widths[l + 1], widths[l]}) &&
+                        has_shape(readout[2 * l + 1], {widths[l + 1]}),
+                    "a readout parameter has another shape");
+            s.parameters[1 + 2 * l] = readout[2 * l].data();
+            s.parameters[2 + 2 * l] = readout[2 * l + 1].data();
+        }
+        require(mask.ndim() == 2, "mask must have the shape (T, B)");
+        const int64_t steps = int64_t(mask.shape(0)), lanes = config_.lanes;
+        require(has_shape(mask, {steps, lanes}) && has_shape(targets, {steps, lanes}) &&
+                    has_shape(resets, {steps, lanes}) && has_shape(nats, {steps, lanes}),
+                "targets, mask, resets and nats must have the shape (T, lanes)");
+        require(index.has_value() != dense.has_value(), "inputs are either indices or dense");
+        if (index) {
+            require(has_shape(*index, {steps, lanes}), "indices must have the shape (T, lanes)");
+            within(*index, config_.inputs, "input index");
+            s.indices = index->data();
+        } else {
+            require(has_shape(*dense, {steps, lanes, config_.inputs}),
+                    "inputs must have the shape (T, lanes, a)");
+            s.dense = dense->data();
+        }
+        within(targets, config_.outputs, "target");
+        if (config_.rule == RuleKind::uoro) {
+            require(noise.has_value() && has_shape(*noise, {steps, lanes, p.components, p.units}),
+                    "noise must have the shape (T, lanes, c, k)");
+            s.noise = noise->data();
+        }
+        s.steps = steps;
+        s.targets = targets.data();
+        s.mask = reinterpret_cast<const uint8_t*>(mask.data());
+        s.resets = reinterpret_cast<const uint8_t*>(resets.data());
+        s.nats = nats.data();
+        if (busy_.test_and_set()) throw std::runtime_error("this engine runs in another thread");
+        struct Release {
+            std::atomic_flag& flag;
+            ~Release() { flag.clear(); }
+        } release{busy_};
+        nb::gil_scoped_release unlocked;
+        engine_->run(s);
+    }
+
+    // False where the optimiser keeps no such buffer.
+    bool copy_moment(int parameter, int which, Array<T> out) const {
+        const Pattern& p = config_.pattern;
+        const size_t in[2] = {size_t(p.units), size_t(config_.hidden)};
+        const size_t first = config_.hidden ? config_.hidden : config_.outputs;
+        const size_t sizes[5] = {size_t(p.parameters), first * in[0], first,
+                                 config_.outputs * in[1], size_t(config_.outputs)};
+        require(parameter >= 0 && parameter < (config_.hidden ? 5 : 3) && which >= 0 && which < 2,
+                "there is no such parameter or moment");
+        require(out.size() == sizes[parameter], "the array has another size");
+        const T* moment = engine_->moment(parameter, which);
+        if (moment) std::memcpy(out.data(), moment, out.size() * sizeof(T));
+        return moment != nullptr;
+    }
+
+    // s as (B, c, k).
+    void copy_state(Array<T> out) const {
+        const Pattern& p = config_.pattern;
+        require(has_shape(out, {config_.lanes, p.components, p.units}),
+                "the state has the shape (lanes, c, k)");
+        const int states = p.components * p.units, stride = engine_->stride();
+        for (int b = 0; b < config_.lanes; ++b) {
+            for (int i = 0; i < states; ++i) {
+                out.data()[size_t(b) * states + i] = engine_->state()[size_t(i) * stride + b];
+            }
+        }
+    }
+
+    int64_t updates() const { return engine_->updates(); }
+    int64_t longest_window() const { return engine_->longest_window(); }
+    int64_t rule_bytes() const { return engine_->rule_bytes(); }
+
+private:
+    EngineConfig config_;
+    std::unique_ptr<EngineBase<T>> engine_;
+    std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
+};
+
+template <class T>
+void bind(nb::module_& m, const char* name) {
+    using E = PyEngine<T>;
+    nb::class_<E>(m, name)
+        .def(nb::init<nb::dict>(), "config"_a)
+        .def("run", &E::run, "theta"_a.noconvert(), "readout"_a.noconvert(),
+             "index"_a.noconvert().none(), "dense"_a.noconvert().none(), "targets"_a.noconvert(),
+             "mask"_a.noconvert(), "resets"_a.noconvert(), "noise"_a.noconvert().none(),
+             "nats"_a.noconvert())
+        .def("copy_moment", &E::copy_moment, "parameter"_a, "which"_a, "out"_a.noconvert())
+        .def("copy_state", &E::copy_state, "out"_a.noconvert())
+        .def_prop_ro("updates", &E::updates)
+        .def_prop_ro("longest_window", &E::longest_window)
+        .def_prop_ro("rule_bytes", &E::rule_bytes);
+}
+
+}  // namespace
+
+void bind_engine(nb::module_& m) {
+    bind<float>(m, "Engine32");
+    bind<double>(m, "Engine64");
+    m.def("isa", &isa_name, "The instruction set in use.");
+}
+
+}  // namespace snaprun

@@ -1,0 +1,171 @@
+// From h to the loss and back: snaprun.train.readout with lanes innermost.
+#pragma once
+
+#include <cmath>
+
+#include "dense.hpp"
+#include "math.hpp"
+#include "optim.hpp"
+
+namespace snaprun {
+namespace SNAPRUN_NS {
+
+// What the loss of one step needs; parameter 0 is θ, 1 + 2l and 2 + 2l are layer l's.
+template <class T>
+struct ReadoutStep {
+    T* const* parameters;
+    const T* h;              // (k, stride)
+    const int64_t* targets;  // (B)
+    const uint8_t* mask;     // (B)
+    T* nats;                 // (B)
+    T* credit;               // (k, stride): δ
+    // Where this step ends a window that is not clipped: the optimiser steps layer by layer, on
+    // the gradient times `scale`, as soon as the gradient of a few rows is there.
+    Optimiser<T>* optimiser;
+    T scale;
+};
+
+template <class T>
+class Readout {
+public:
+    Readout(int units, int hidden, int outputs, int lanes, int stride)
+        : layers_(hidden ? 2 : 1), lanes_(lanes), stride_(stride),
+          across_(size_t(lanes) * pad(std::max(units, hidden))), greatest_(stride), total_(stride) {
+        const int widths[3] = {units, hidden ? hidden : outputs, outputs};
+        for (int l = 0; l < layers_; ++l) {
+            in_[l] = widths[l];
+            out_[l] = widths[l + 1];
+            value_[l].resize(size_t(out_[l]) * stride);
+            credit_[l].resize(size_t(out_[l]) * stride);
+            weight_gradient_[l].resize(size_t(in_[l]) * out_[l]);
+            bias_gradient_[l].resize(out_[l]);
+        }
+    }
+
+    int layers() const { return layers_; }
+    std::vector<size_t> sizes() const {
+        std::vector<size_t> sizes;
+        for (int l = 0; l < layers_; ++l) {
+            sizes.push_back(size_t(in_[l]) * out_[l]);
+            sizes.push_back(out_[l]);
+        }
+        return sizes;
+    }
+    T* gradient(int i) {
+        return i % 2 ? bias_gradient_[i / 2].data() : weight_gradient_[i / 2].data();
+    }
+    const T* error() const { return credit_[layers_ - 1].data(); }  // ∂L/∂logits (O, stride)
+    void begin_window() { fresh_ = true; }
+
+    // The loss of the lanes in `mask`, its credit, and the parameters' gradients.
+    void learn(const ReadoutStep<T>& s) {
+        for (int l = 0; l < layers_; ++l) {
+            if (l) rectify(value_[l - 1]);
+            product<T>(s.parameters[1 + 2 * l], in_[l], 1, out_[l], in_[l], s.parameters[2 + 2 * l],
+                       source(s, l), value_[l].data(), stride_);
+        }
+        loss(s);
+        for (int l = layers_ - 1; l >= 0; --l) {
+            T* below = l ? credit_[l - 1].data() : s.credit;
+            product<T>(s.parameters[1 + 2 * l], 1, in_[l], in_[l], out_[l], nullptr,
+                       credit_[l].data(), below, stride_);
+            if (l) gate(value_[l - 1], below);
+            accumulate(s, l);
+        }
+        fresh_ = false;
+    }
+
+private:
+    static size_t pad(size_t count) { return (count + 23) / 8 * 8; }
+
+    const T* source(const ReadoutStep<T>& s, int l) { return l ? value_[l - 1].data() : s.h; }
+
+    // NaN passes, as in torch.
+    static void rectify(Buffer<T>& values) {
+        for (size_t i = 0; i < values.size(); i += kWidth<T>) {
+            const Vec<T> v = load(values.data() + i);
+            store(values.data() + i, v < T(0) ? Vec<T>{} : v);
+        }
+    }
+
+    static void gate(const Buffer<T>& values, T* credit) {
+        for (size_t i = 0; i < values.size(); i += kWidth<T>) {
+            const Vec<T> v = load(values.data() + i), c = load(credit + i);
+            store(credit + i, c * (v > T(0) ? splat(T(1)) : Vec<T>{}));
+        }
+    }
+
+    void loss(const ReadoutStep<T>& s) {
+        const int outputs = out_[layers_ - 1];
+        T* const logits = value_[layers_ - 1].data();
+        T* const error = credit_[layers_ - 1].data();
+        for (int b = 0; b < stride_; b += kWidth<T>) {
+            Vec<T> greatest = load(logits + b), total = {};
+            for (int o = 1; o < outputs; ++o) {
+                const Vec<T> v = load(logits + o * stride_ + b);
+                greatest = v > greatest ? v : greatest;
+            }
+            for (int o = 0; o < outputs; ++o) {
+                const Vec<T> e = exp<T>(load(logits + o * stride_ + b) - greatest);
+                store(error + o * stride_ + b, e);
+                total += e;
+            }
+            for (int o = 0; o < outputs; ++o) {
+                T* const p = error + o * stride_ + b;
+                store(p, load(p) / total);
+            }
+            store(greatest_.data() + b, greatest);
+            store(total_.data() + b, total);
+        }
+        for (int b = 0; b < stride_; ++b) {
+            const T kept = b < lanes_ && s.mask[b] ? T(1) : T(0);
+            if (b < lanes_) {
+                const int64_t y = s.targets[b];
+                const T log_p = logits[y * stride_ + b] - greatest_[b] - std::log(total_[b]);
+                s.nats[b] = -log_p * kept;
+                error[y * stride_ + b] -= 1;
+            }
+            if (kept == 0) {
+                for (int o = 0; o < outputs; ++o) error[o * stride_ + b] *= kept;
+            }
+        }
+    }
+
+    void accumulate(const ReadoutStep<T>& s, int l) {
+        const int rows = out_[l], columns = in_[l];
+        const size_t width = pad(columns);
+        const T* const credit = credit_[l].data();
+        T* const gradient = weight_gradient_[l].data();
+        transpose(source(s, l), columns, stride_, lanes_, across_.data(), width);
+        for (int r = 0; r < rows; r += kOuterRows) {
+            const int count = std::min(kOuterRows, rows - r);
+            const size_t first = size_t(r) * columns;
+            outer(credit + size_t(r) * stride_, stride_, across_.data(), width, lanes_,
+                  gradient + first, count, columns, !fresh_);
+            if (s.optimiser) {
+                s.optimiser->apply(1 + 2 * l, first, size_t(count) * columns,
+                                   s.parameters[1 + 2 * l], gradient, s.scale);
+            }
+        }
+        T* const bias = bias_gradient_[l].data();
+        for (int r = 0; r < rows; ++r) {
+            Vec<T> total = {};
+            for (int b = 0; b < stride_; b += kWidth<T>) {
+                total += load(credit + size_t(r) * stride_ + b);
+            }
+            bias[r] = (fresh_ ? T(0) : bias[r]) + sum<T>(total);
+        }
+        if (s.optimiser) {
+            s.optimiser->apply(2 + 2 * l, 0, rows, s.parameters[2 + 2 * l], bias, s.scale);
+        }
+    }
+
+    int layers_, lanes_, stride_;
+    int in_[2] = {}, out_[2] = {};
+    bool fresh_ = true;
+    Buffer<T> across_, greatest_, total_;
+    Buffer<T> value_[2], credit_[2], weight_gradient_[2], bias_gradient_[2];
+};
+
+}  // namespace SNAPRUN_NS
+}  // namespace snaprun

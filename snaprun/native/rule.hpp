@@ -1,0 +1,90 @@
+// What the engine asks of a learning rule; the twin of snaprun.rules.base.
+#pragma once
+
+#include "sparse.hpp"
+
+namespace snaprun {
+namespace SNAPRUN_NS {
+
+// Where the engine writes a step: src (J, stride), slopes (c, m, k, stride),
+// blocks (c, c, k, stride), credit (c, k, stride).
+template <class T>
+struct Place {
+    T *src, *slopes, *blocks, *credit;
+};
+
+template <class T>
+struct Step {
+    Place<T> at;
+    bool has_credit;
+    const T* theta;
+    const T* error;       // ∂L/∂logits (O, stride), where there is credit
+    const int8_t* noise;  // (B, c, k) for UORO
+};
+
+template <class T>
+class Rule {
+public:
+    Rule(const Pattern& p, int stride)
+        : src_(size_t(p.sources) * stride),
+          slopes_(size_t(p.components) * p.slots * p.units * stride),
+          blocks_(size_t(p.components) * p.components * p.units * stride),
+          credit_(size_t(p.components) * p.units * stride) {}
+    virtual ~Rule() = default;
+
+    // Before a batch: so many steps will come with no update between them, at most.
+    virtual void reserve(int64_t steps) { (void)steps; }
+    // Lanes (stride) where a sequence begins.
+    virtual void reset(const uint8_t* lanes) = 0;
+    virtual Place<T> place() {
+        return {src_.data(), slopes_.data(), blocks_.data(), credit_.data()};
+    }
+    // Adds what is known of the gradient (P) at once.
+    virtual void step(const Step<T>& step, T* gradient) = 0;
+    // At the end of a window: adds the rest, where it is wanted (not null).
+    virtual void finish(const T* theta, T* gradient) { (void)theta, (void)gradient; }
+    virtual int64_t bytes() const = 0;  // kept from step to step
+    virtual bool moves() const { return true; }  // false: the gradient is always 0
+
+private:
+    Buffer<T> src_, slopes_, blocks_, credit_;
+};
+
+template <class T>
+class Frozen final : public Rule<T> {
+public:
+    using Rule<T>::Rule;
+    void reset(const uint8_t*) override {}
+    void step(const Step<T>&, T*) override {}
+    int64_t bytes() const override { return 0; }
+    bool moves() const override { return false; }
+};
+
+// SnAp-n and RTRL, equation (5).
+template <class T>
+class InfluenceRule final : public Rule<T> {
+public:
+    InfluenceRule(const Pattern& p, int lanes, int stride, int threads)
+        : Rule<T>(p, stride), J_(p, lanes, stride, threads) {}
+    void reset(const uint8_t* lanes) override { J_.reset(lanes); }
+    void step(const Step<T>& s, T* gradient) override {
+        J_.step(s.theta, s.at.slopes, s.at.blocks, s.at.src, s.has_credit ? s.at.credit : nullptr,
+                gradient);
+    }
+    int64_t bytes() const override { return J_.stored() * int64_t(sizeof(T)); }
+
+private:
+    Influence<T> J_;
+};
+
+// 0 in the lanes of `lanes` for every one of `count` rows of `stride`.
+template <class T>
+inline void zero_lanes(T* values, size_t count, int stride, const uint8_t* lanes) {
+    for (int b = 0; b < stride; ++b) {
+        if (!lanes[b]) continue;
+        for (size_t i = 0; i < count; ++i) values[i * stride + b] = 0;
+    }
+}
+
+}  // namespace SNAPRUN_NS
+}  // namespace snaprun
