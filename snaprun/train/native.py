@@ -1,0 +1,201 @@
+"""The online step of engine.py in C++: whole batches without Python inside."""
+
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from snaprun.cells import GRU, LSTM, Vanilla
+from snaprun.core import RecurrentCore
+from snaprun.influence import choose
+from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, LearningRule, Setup, SnAp
+from snaprun.sparsity import Layout, Pattern
+from snaprun.tasks import Batch
+from snaprun.train.engine import SEQUENCE
+from snaprun.train.network import Network
+from snaprun.train.optim import SGD, Adam, Optimiser
+
+try:
+    from snaprun import _native
+except ImportError:  # installed without a compiler
+    _native = None
+
+CELLS = {Vanilla: "vanilla", GRU: "gru", LSTM: "lstm"}
+RULES = {
+    SnAp: "influence",
+    RTRL: "influence",
+    BPTT: "bptt",
+    RFLO: "rflo",
+    UORO: "uoro",
+    Frozen: "frozen",
+}
+
+
+def supports(network: Network, rule: LearningRule, optimiser: Optimiser) -> str | None:
+    """None, or in words why the native engine cannot train this."""
+    if _native is None:
+        return "the C++ core was not built"
+    if network.core.device.type != "cpu":
+        return f"it runs on the CPU, not on {network.core.device.type}"
+    if network.dtype not in (torch.float32, torch.float64):
+        return f"it computes in float32 or float64, not in {network.dtype}"
+    if type(network.core.cell) not in CELLS:
+        return f"it does not know the cell {type(network.core.cell).__name__}"
+    if type(rule) not in RULES:
+        return f"it does not know the rule {type(rule).__name__}"
+    if type(optimiser) not in (Adam, SGD):
+        return f"it does not know the optimiser {type(optimiser).__name__}"
+    return None
+
+
+class NativeEngine:
+    """The same as TorchEngine in C++: parameters are shared with PyTorch, the rest lives there."""
+
+    def __init__(
+        self,
+        network: Network,
+        rule: LearningRule,
+        optimiser: Optimiser,
+        *,
+        lanes: int,
+        update_every: int | str,
+        noise: Generator,
+        threads: int = 1,
+    ):
+        reason = supports(network, rule, optimiser)
+        if reason or _native is None:
+            raise ValueError(f"the native engine cannot train this: {reason}")
+        self.network = network
+        self.rule = rule
+        self._lanes = lanes
+        self._noise = noise if isinstance(rule, UORO) else None
+        core, readout = network.core, network.readout.parameters
+        outputs = readout[-1].numel()
+        config: dict[str, Any] = {
+            "pattern": layout_fields(core),
+            "cell": CELLS[type(core.cell)],
+            "rule": RULES[type(rule)],
+            "outputs": outputs,
+            "hidden": readout[0].shape[0] if len(readout) > 2 else 0,
+            "lanes": lanes,
+            "threads": threads,
+            "update_every": 0 if update_every == SEQUENCE else update_every,
+            "optimiser": "adam" if isinstance(optimiser, Adam) else "sgd",
+            "lr": optimiser.lr,
+        }
+        if isinstance(core.cell, Vanilla):
+            config["alpha"] = core.cell.alpha
+        if isinstance(optimiser, Adam):
+            config["beta1"], config["beta2"] = optimiser.betas
+            config["eps"] = optimiser.eps
+        elif isinstance(optimiser, SGD):
+            config["momentum"] = optimiser.momentum
+        if optimiser.clip is not None:
+            config["clip"] = optimiser.clip
+        if isinstance(rule, SnAp):
+            config["pattern"] |= block_fields(core, core.pattern(rule.n))
+        if isinstance(rule, RFLO) and rule.feedback == "random":
+            setup = Setup(core, lanes, network.dtype, outputs, noise, choose("auto"))
+            feedback_OK = rule.init(setup).feedback_OK
+            assert feedback_OK is not None
+            config["feedback"] = feedback_OK.double().flatten().tolist()
+        kind = _native.Engine32 if network.dtype == torch.float32 else _native.Engine64
+        self._engine = kind(config)
+
+    @property
+    def updates(self) -> int:
+        """Steps that the optimiser has made."""
+        return self._engine.updates
+
+    @property
+    def longest_window(self) -> int:
+        """Steps between updates, at most so far."""
+        return self._engine.longest_window
+
+    @property
+    def rule_bytes(self) -> int:
+        """The most that the rule has kept at the end of a window, in its own storage."""
+        return self._engine.rule_bytes
+
+    @property
+    def state_BCK(self) -> Tensor:
+        """A copy of s, shape (B, c, k)."""
+        core = self.network.core
+        state_BCK = core.initial_state(self._lanes, self.network.dtype)
+        self._engine.copy_state(state_BCK)
+        return state_BCK
+
+    def moments(self) -> list[list[Tensor]]:
+        """Copies of the optimiser's buffers, a list for every one of the network's parameters."""
+        kept: list[list[Tensor]] = []
+        for i, parameter in enumerate(self.network.parameters):
+            copies = [torch.empty_like(parameter) for _ in range(2)]
+            there = [self._engine.copy_moment(i, which, x) for which, x in enumerate(copies)]
+            kept.append([x for x, has in zip(copies, there, strict=True) if has])
+        return kept
+
+    def run(self, batch: Batch) -> Tensor:
+        """Train on one batch; the loss of every step before its update, in nats, shape (T, B)."""
+        nats_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype)
+        one_hot = batch.inputs.dim() == 2
+        dense = None if one_hot else batch.inputs.to(self.network.dtype).contiguous()
+        parameters = [p.detach() for p in self.network.parameters]
+        self._engine.run(
+            parameters[0],
+            parameters[1:],
+            batch.inputs.contiguous() if one_hot else None,
+            dense,
+            batch.targets.contiguous(),
+            batch.mask.contiguous(),
+            batch.resets.contiguous(),
+            self._draw(len(batch.mask)),
+            nats_TB,
+        )
+        return nats_TB
+
+    def _draw(self, steps: int) -> Tensor | None:
+        """UORO's ν of every step, as the rule itself draws it, shape (T, B, c, k)."""
+        if self._noise is None:
+            return None
+        core = self.network.core
+        shape = (self._lanes, core.cell.components, core.units)
+        nu_TBCK = torch.empty(steps, *shape, dtype=torch.int8)
+        for t in range(steps):
+            nu_TBCK[t] = torch.randint(0, 2, shape, generator=self._noise) * 2 - 1
+        return nu_TBCK
+
+
+def layout_fields(core: RecurrentCore) -> dict[str, Any]:
+    """The layout of θ as the extension takes it."""
+    layout: Layout = core.layout.to("cpu")
+    return {
+        "units": core.units,
+        "components": core.cell.components,
+        "slots": len(core.cell.slots),
+        "sources": layout.live_MKJ.shape[2],
+        "unit": layout.unit_P.tolist(),
+        "slot": layout.slot_P.tolist(),
+        "source": layout.source_P.tolist(),
+    }
+
+
+def block_fields(core: RecurrentCore, pattern: Pattern) -> dict[str, Any]:
+    """The blocks of an influence pattern as the extension takes them."""
+    reach_GS = pattern.reach_SG.T.contiguous()
+    rows_per_block = reach_GS.sum(1)
+    block_E, rows_E = reach_GS.nonzero(as_tuple=True)
+    inside_SS = (reach_GS.T.float() @ reach_GS.float() > 0) & pattern.dynamics_SS
+    entry_row, entry_column = inside_SS.nonzero(as_tuple=True)
+
+    def begins(counts: Tensor) -> list[int]:
+        return [0, *counts.cumsum(0).tolist()]
+
+    return {
+        "row_begin": begins(rows_per_block),
+        "rows": rows_E.tolist(),
+        "own": pattern.own_SG[rows_E, block_E].long().tolist(),
+        "column_begin": begins(pattern.columns_G),
+        "columns": torch.argsort(pattern.block_P, stable=True).tolist(),
+        "entry_row": entry_row.tolist(),
+        "entry_column": entry_column.tolist(),
+    }

@@ -1,0 +1,249 @@
+"""The native engine against the torch engine, its specification."""
+
+import itertools
+
+import pytest
+import torch
+
+from snaprun.cells import GRU, LSTM, Vanilla
+from snaprun.influence import choose
+from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, SnAp
+from snaprun.sparsity import Dense, Uniform
+from snaprun.tasks import Batch
+from snaprun.train.engine import TorchEngine
+from snaprun.train.native import NativeEngine, supports
+from snaprun.train.network import Architecture
+from snaprun.train.optim import SGD, Adam, RMSprop
+from tests.cases import LeakyReLU, close, rng
+
+native = pytest.importorskip("snaprun._native")
+
+A, O = 5, 4
+BOUND = 1e-9
+CELLS = {"vanilla": Vanilla(), "leaky": Vanilla(alpha=0.6), "gru": GRU(), "lstm": LSTM()}
+RULES = {
+    "snap 1": SnAp(1),
+    "snap 2": SnAp(2),
+    "rtrl": RTRL(),
+    "bptt": BPTT(),
+    "rflo": RFLO(),
+    "rflo random": RFLO("random"),
+    "uoro": UORO(),
+    "frozen": Frozen(),
+}
+OPTIMISERS = {"adam": Adam(lr=0.01), "sgd": SGD(lr=0.05, momentum=0.9)}
+EVERY = (1, 3, "sequence")
+
+
+def network(cell, hidden=0, units=7, dtype=torch.float64, inputs=A, sparsity=None):
+    built = Architecture(cell, units, sparsity or Uniform(level=0.5), hidden)
+    return built.build(inputs, O, seed=4, dtype=dtype)
+
+
+def batches(lanes, updates, every, one_hot=True, inputs=A):
+    """Enough sequences for `updates` updates: missing targets, and lanes that begin anew."""
+    generator, made = rng(7), []
+    steps = 11 if every == "sequence" or updates * every < 60 else 50
+    wanted = updates if every == "sequence" else updates * every // steps + 1
+    for number in range(wanted):
+        resets = torch.zeros(steps, lanes, dtype=torch.bool)
+        if number % 4 == 0:
+            resets[0] = True
+        resets |= torch.rand(steps, lanes, generator=generator) < 0.03
+        mask = torch.rand(steps, lanes, generator=generator) < 0.7
+        if number % 3 == 0:
+            mask[2:8] = False
+        x = torch.randint(0, inputs, (steps, lanes), generator=generator)
+        if not one_hot:
+            x = torch.randn(steps, lanes, inputs, generator=generator)
+        targets = torch.randint(0, O, (steps, lanes), generator=generator) * mask
+        made.append(Batch(x, targets, mask, resets))
+    return made
+
+
+def engines(build, rule, optimiser, every, lanes, threads=1):
+    ours = NativeEngine(
+        build(), rule, optimiser, lanes=lanes, update_every=every, noise=rng(3), threads=threads
+    )
+    theirs = TorchEngine(
+        build(),
+        rule,
+        optimiser,
+        lanes=lanes,
+        update_every=every,
+        noise=rng(3),
+        backend=choose("torch"),
+    )
+    return ours, theirs
+
+
+def compare(ours, theirs, data, bound=BOUND):
+    for batch in data:
+        close(ours.run(batch), theirs.run(batch), bound)
+    for got, want in zip(ours.network.parameters, theirs.network.parameters, strict=True):
+        close(got.detach(), want.detach(), bound)
+    close(ours.state_BCK, theirs.state_BCK, bound)
+    assert ours.updates == theirs.updates > 0
+    assert ours.longest_window == theirs.longest_window
+
+
+LANES, HIDDEN, CLIP = itertools.cycle((1, 3, 16, 17)), itertools.cycle((0, 9, 0, 9, 9)), None
+ONE_HOT = itertools.cycle((True, False, False, True, False, True, True))
+GRID = [
+    (cell, rule, optimiser, every, next(LANES), next(HIDDEN), next(ONE_HOT))
+    for cell, rule, optimiser, every in itertools.product(CELLS, RULES, OPTIMISERS, EVERY)
+]
+
+
+@pytest.mark.parametrize(("cell", "rule", "optimiser", "every", "lanes", "hidden", "one_hot"), GRID)
+def test_trains_as_the_torch_engine(cell, rule, optimiser, every, lanes, hidden, one_hot):
+    ours, theirs = engines(
+        lambda: network(CELLS[cell], hidden), RULES[rule], OPTIMISERS[optimiser], every, lanes
+    )
+    compare(ours, theirs, batches(lanes, 25, every, one_hot))
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_agrees_after_two_hundred_updates(cell, rule):
+    ours, theirs = engines(lambda: network(CELLS[cell], 9), RULES[rule], Adam(lr=3e-3), 1, 3)
+    compare(ours, theirs, batches(3, 240, 1))
+    assert ours.updates >= 200
+
+
+@pytest.mark.parametrize("every", EVERY)
+@pytest.mark.parametrize("clip", [1e-2, 0.3, 100.0])
+@pytest.mark.parametrize("rule", ["snap 1", "bptt", "frozen"])
+def test_clipping(rule, clip, every):
+    optimiser = SGD(lr=0.2, momentum=0.9, clip=clip)
+    ours, theirs = engines(lambda: network(GRU(), 9), RULES[rule], optimiser, every, 3)
+    compare(ours, theirs, batches(3, 20, every))
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 8, 16, 17, 24, 32])
+@pytest.mark.parametrize("sparsity", [Uniform(level=0.95), Dense(), Uniform(level=0.8)], ids=str)
+def test_sizes(lanes, sparsity):
+    """Units without a live weight, many inputs taken by index, widths that fill no vector."""
+
+    def build():
+        return network(GRU(), 30, units=33, inputs=40, sparsity=sparsity)
+
+    for rule in (SnAp(1), BPTT()):
+        ours, theirs = engines(build, rule, Adam(), 2, lanes)
+        compare(ours, theirs, batches(lanes, 10, 2, inputs=40))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_single_precision_stays_close(rule):
+    ours, theirs = engines(
+        lambda: network(LSTM(), 9, dtype=torch.float32), RULES[rule], SGD(lr=0.05), 1, 5
+    )
+    compare(ours, theirs, batches(5, 60, 1), 2e-4)
+
+
+def test_windows_go_on_over_batches():
+    for rule in (BPTT(), SnAp(2)):
+        ours, theirs = engines(lambda: network(LSTM()), rule, Adam(), 17, 3)
+        compare(ours, theirs, batches(3, 9, 17))
+
+
+@pytest.mark.parametrize("rule", ["snap 1", "bptt", "rflo"])
+def test_losses_that_are_not_finite_come_through(rule):
+    ours, _ = engines(lambda: network(GRU(), 9), RULES[rule], SGD(lr=1e200), 1, 3)
+    nats = torch.cat([ours.run(batch) for batch in batches(3, 60, 1)])
+    assert not nats.isfinite().all()
+
+
+def test_parameters_are_shared_and_moments_reported():
+    ours, theirs = engines(lambda: network(GRU(), 9), SnAp(1), Adam(), 1, 3)
+    before = ours.network.theta.clone()
+    (batch, *_) = batches(3, 20, 1)
+    ours.run(batch), theirs.run(batch)
+    assert not ours.network.theta.equal(before)
+    for parameter, got in zip(theirs.network.parameters, ours.moments(), strict=True):
+        state = theirs.optimiser.state[parameter]
+        for moment, name in zip(got, ("exp_avg", "exp_avg_sq"), strict=True):
+            close(moment, state[name], BOUND)
+    plain, _ = engines(lambda: network(GRU()), SnAp(1), SGD(), 1, 3)
+    assert plain.moments() == [[], [], []]
+
+
+def test_two_threads_train_as_one():
+    one, _ = engines(lambda: network(LSTM()), SnAp(2), Adam(), 1, 3)
+    two, _ = engines(lambda: network(LSTM()), SnAp(2), Adam(), 1, 3, threads=2)
+    for batch in batches(3, 40, 1):
+        close(two.run(batch), one.run(batch), 1e-12)
+
+
+def test_says_what_it_cannot_train():
+    class Mine(SnAp):
+        pass
+
+    gru = network(GRU())
+    assert supports(gru, SnAp(1), Adam()) is None
+    assert "LeakyReLU" in (supports(network(LeakyReLU()), SnAp(1), Adam()) or "")
+    assert "Mine" in (supports(gru, Mine(1), Adam()) or "")
+    assert "RMSprop" in (supports(gru, SnAp(1), RMSprop()) or "")
+    with pytest.raises(ValueError, match="RMSprop"):
+        NativeEngine(gru, SnAp(1), RMSprop(), lanes=3, update_every=1, noise=rng())
+
+
+def test_refuses_bad_batches():
+    ours, _ = engines(lambda: network(GRU()), UORO(), Adam(), 1, 3)
+    (good, *_) = batches(3, 5, 1)
+
+    def refused(error, **changed):
+        with pytest.raises(error):
+            ours.run(Batch(**(vars(good) | changed)))
+
+    refused(ValueError, inputs=good.inputs + A)
+    refused(ValueError, inputs=good.inputs - 9)
+    refused(ValueError, targets=good.targets + O)
+    refused(ValueError, targets=good.targets[:, :2])
+    refused(ValueError, mask=good.mask[:4])
+    refused(ValueError, inputs=torch.zeros(11, 3, A + 1))
+    refused(TypeError, mask=good.mask.long())
+    refused(TypeError, targets=good.targets.int())
+    refused(TypeError, inputs=good.inputs.int())
+    theta = ours.network.theta
+    wrong = (theta.detach()[:-1], theta.detach().float(), theta.detach().repeat(2)[::2], None)
+    for bad, error in zip(wrong, (ValueError, TypeError, TypeError, TypeError), strict=True):
+        readout = [p.detach() for p in ours.network.readout.parameters]
+        noise = torch.ones(11, 3, 1, 7, dtype=torch.int8)
+        rest = (good.inputs, None, good.targets, good.mask, good.resets, noise)
+        with pytest.raises(error):
+            ours._engine.run(bad, readout, *rest, torch.zeros(11, 3).double())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("unit", [99]),
+        ("source", [-1]),
+        ("slot", [0]),
+        ("rows", [0]),
+        ("columns", [10**6]),
+        ("units", 0),
+        ("sources", 3),
+        ("row_begin", [0, 5]),
+        ("entry_row", [9999]),
+    ],
+)
+def test_refuses_bad_patterns(name, value):
+    from snaprun.train.native import block_fields, layout_fields
+
+    core = network(GRU()).core
+    pattern = layout_fields(core) | block_fields(core, core.pattern(1)) | {name: value}
+    config = {
+        "pattern": pattern,
+        "cell": "gru",
+        "rule": "influence",
+        "outputs": O,
+        "hidden": 0,
+        "lanes": 3,
+        "threads": 1,
+        "update_every": 1,
+        "optimiser": "adam",
+    }
+    with pytest.raises((ValueError, TypeError)):
+        native.Engine64(config)
