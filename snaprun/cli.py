@@ -32,6 +32,7 @@ USAGE = f"""snaprun {__version__}: online training of recurrent networks
   snaprun plot     figures from the metrics of runs
   snaprun cost     what each rule costs: multiply-adds and bytes, counted
   snaprun verify   check gradients against independent computations
+  snaprun bench    how fast this machine takes a step, by backend, engine and rule
   snaprun sample   text from a trained character model
 
 snaprun COMMAND --help lists a command's keys, --cfg job shows its configuration.

@@ -116,6 +116,35 @@ def verify(plain: dict[str, Any], sweep: bool) -> int:
     return 0 if all(check.passed for check in found) else FAILED
 
 
+def bench(plain: dict[str, Any], sweep: bool) -> int:
+    """Time backends and engines; tables go to stdout, a figure and CSVs to `out`."""
+    del sweep
+    from snaprun import bench as benchmark
+    from snaprun import figures
+
+    group = plain["bench"]
+    if not isinstance(group, Mapping):
+        checks.refuse("bench", group, f"keys under it: bench.{', bench.'.join(benchmark.KEYS)}")
+    options = benchmark.BenchOptions(**config.arguments("bench", benchmark.BenchOptions, group))
+    values = config.arguments("", _bench_keys, config.without(plain, ("bench",)))
+    threads = checks.at_least("threads", values["threads"], 1)
+    seed = checks.at_least("seed", values["seed"], 0)
+    out = figures.folder(Path(values["out"]))
+    results = benchmark.run(
+        options,
+        threads=threads,
+        seed=seed,
+        tell=lambda text: print(text, end="\n\n", flush=True),
+        say=_note,
+    )
+    for file in figures.bench(results.tables, out):
+        print(file)
+    if options.json is not None:
+        results.write(options.json)
+        print(options.json)
+    return 0
+
+
 def sample(plain: dict[str, Any], sweep: bool) -> int:
     """Write text from a trained character model to stdout."""
     del sweep
@@ -147,6 +176,7 @@ COMMANDS: Mapping[str, Callable[[dict[str, Any], bool], int]] = {
     "plot": plot,
     "cost": cost,
     "verify": verify,
+    "bench": bench,
     "sample": sample,
 }
 
@@ -154,6 +184,7 @@ COMMANDS: Mapping[str, Callable[[dict[str, Any], bool], int]] = {
 # The keys of the commands whose configuration is flat, as annotated signatures.
 def _plot_keys(source: str, kind: str, out: str | None, incomplete: bool) -> None: ...
 def _sample_keys(run: str, length: int, temperature: float, prompt: str, seed: int) -> None: ...
+def _bench_keys(threads: int, seed: int, out: str) -> None: ...
 def _cost_keys(
     cells: list,
     sizes: list,
@@ -164,6 +195,12 @@ def _cost_keys(
     seed: int,
     out: str,
 ) -> None: ...
+
+
+def _note(line: str) -> None:
+    """What goes on, for someone who watches."""
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr)
 
 
 def _size(text: Any) -> "Size":

@@ -98,6 +98,14 @@ BAD = {
     "cost rules=[snapp]": "snap",
     "cost rules=[snap0]": "≥ 1",
     "cost horizon=0": "≥ 1",
+    "bench bench.parts=[foo]": "kernel",
+    "bench bench.parts=[]": "kernel",
+    "bench bench.seconds=-1": "[0, inf)",
+    "bench bench.quick=perhaps": "true or false",
+    "bench bench.json=nowhere/x.json": "a folder that exists",
+    "bench bench=quick": "bench.quick",
+    "bench threads=0": "≥ 1",
+    "bench seed=-1": "≥ 0",
     "verify lanes=0": "≥ 1",
     "verify rule=foo": "snap1",
     "sample": "run",
@@ -219,6 +227,16 @@ def test_cost_prints_and_writes_a_table(here, capfd):
     assert (here / "results/cost/cost.png").stat().st_size > 1000
 
 
+def test_bench_prints_tables_and_writes_files(here, capfd):
+    words = ["bench.parts=[memory]", "bench.quick=true", "bench.json=all.json", "out=there"]
+    assert _main(["bench", *words]) == 0
+    out = capfd.readouterr().out
+    assert "bytes of rule state" in out
+    assert "not measured" in out
+    assert (here / "all.json").is_file()
+    assert (here / "there/bench.png").stat().st_size > 1000
+
+
 def test_verify_prints_a_table_and_fails_on_a_mismatch(here, capfd, monkeypatch):
     words = ["verify", "cell.units=3", "steps=4", "rule=rtrl"]
     assert _main(words) == 0
@@ -269,7 +287,7 @@ def test_every_experiment_composes(experiment, here, capfd):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("snaprun ", {"train", "plot", "cost", "verify", "sample"}),
+        ("snaprun ", {"train", "plot", "cost", "verify", "bench", "sample"}),
         ("snaprun train rule=r", {"rule=rtrl", "rule=rflo"}),
         ("snaprun plot ki", {"kind="}),
     ],
@@ -286,7 +304,7 @@ def test_help_and_version(here, capfd):
     assert _main([]) == 0
     out = capfd.readouterr().out
     assert __version__ in out
-    assert all(word in out for word in ("train", "plot", "cost", "verify", "sample"))
+    assert all(word in out for word in ("train", "plot", "cost", "verify", "bench", "sample"))
 
 
 def test_python_dash_m(here):

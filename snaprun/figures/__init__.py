@@ -1,6 +1,6 @@
 """Figures and tables from the metrics of runs, without torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ def plot(source: Path, out: Path, kinds: Sequence[str], incomplete: bool) -> lis
 
     draw = {"learning": learning.draw, "cost": cost.draw, "tradeoff": tradeoff.draw}
     sheets = load(Path(source), incomplete)
-    _make(Path(out))
+    folder(Path(out))
     with paper():
         return [
             file
@@ -44,13 +44,31 @@ def counts(costs: "pd.DataFrame", out: Path) -> list[Path]:
     from snaprun.figures.counted import draw
     from snaprun.figures.style import paper
 
-    _make(out)
+    folder(out)
     with paper():
         return draw(costs, out / "cost")
 
 
-def _make(out: Path) -> None:
+def bench(tables: Mapping[str, "pd.DataFrame"], out: Path) -> list[Path]:
+    """Draw the tables of `snaprun bench` as `out`/bench.png, .pdf and .csv, and write each as CSV.
+
+    Raises UserError.
+    """
+    from snaprun.figures.measured import draw
+    from snaprun.figures.style import paper
+
+    folder(out)
+    files = [out / f"{name}.csv" for name in tables]
+    for file, table in zip(files, tables.values(), strict=True):
+        table.to_csv(file, index=False)
+    with paper():
+        return [*files, *draw(tables, out / "bench")]
+
+
+def folder(out: Path) -> Path:
+    """`out`, made where it is not there; raises UserError."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         refuse("out", str(out), f"a folder that can be made ({error.strerror})")
+    return out

@@ -1,0 +1,7 @@
+"""How fast backends and engines are on this machine: kernel, step, growth and memory."""
+
+from snaprun.bench.options import KEYS, PARTS, BenchOptions
+from snaprun.bench.results import Results
+from snaprun.bench.run import run
+
+__all__ = ["KEYS", "PARTS", "BenchOptions", "Results", "run"]

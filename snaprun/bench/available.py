@@ -1,0 +1,104 @@
+"""The backends and engines that can be timed here, and the one place that knows how they differ."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from snaprun.influence import BACKENDS
+from snaprun.rules import LearningRule
+from snaprun.train.engine import TorchEngine
+from snaprun.train.network import Network
+from snaprun.train.optim import Adam
+from snaprun.train.seeding import stream
+
+NATIVE = "native"
+TIMED = ("torch", NATIVE)  # of backends and engines; naive is a specification
+LR = 1e-6  # parameters hardly move, however long is measured
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine by name: how it is built, and why it cannot run something (None: it can)."""
+
+    name: str
+    build: Callable[..., Any]
+    refusal: Callable[[Network, LearningRule, Adam], str | None]
+    refused: dict[str, str] = field(default_factory=dict)  # what it did not take, and why
+
+    def start(
+        self, network: Network, rule: LearningRule, lanes: int, update_every: int | str, seed: int
+    ) -> Any | None:
+        """The engine with Adam on this network; None where it does not take the combination."""
+        optimiser = Adam(lr=LR)
+        reason = self.refusal(network, rule, optimiser)
+        if reason is not None:
+            cell = type(network.core.cell).__name__
+            self.refused[f"{cell}, {type(rule).__name__}"] = reason
+            return None
+        return self.build(
+            network,
+            rule,
+            optimiser,
+            lanes=lanes,
+            update_every=update_every,
+            noise=stream(seed, "noise"),
+            backend=BACKENDS.get(self.name, BACKENDS["torch"]),
+        )
+
+
+def backends() -> dict[str, ModuleType]:
+    """The backends that are there."""
+    return {name: BACKENDS[name] for name in TIMED if name in BACKENDS}
+
+
+def engines() -> dict[str, Engine]:
+    """The engines that are there."""
+    found = {"torch": Engine("torch", TorchEngine, lambda *_: None)}
+    module = _native_engine()
+    if module is not None:
+        found[NATIVE] = Engine(NATIVE, module.NativeEngine, module.supports)
+    return found
+
+
+def stored(backend: ModuleType, J: Any) -> int:
+    """Numbers in the storage of J, padding included."""
+    if hasattr(backend, "stored"):
+        return int(backend.stored(J))
+    return sum(part.numel() for part in backend.tensors(J))
+
+
+def native_isa() -> str | None:
+    """The instruction set that the extension chose, where it tells."""
+    tell = getattr(BACKENDS.get(NATIVE), "isa", None)
+    return str(tell()) if callable(tell) else None
+
+
+def missing() -> list[str]:
+    """A line for each thing that is not there and is therefore left out."""
+    lines = []
+    if NATIVE not in BACKENDS:
+        lines.append("influence=native is not installed: left out of the kernel.")
+    if _native_engine() is None:
+        lines.append("engine=native is not installed: left out of the step and its growth.")
+    return lines
+
+
+def use_threads(threads: int) -> None:
+    """Set the threads of PyTorch and of the extension for what is built and run from now on."""
+    torch.set_num_threads(threads)
+    for module in (BACKENDS.get(NATIVE), _native_engine()):
+        if module is not None and hasattr(module, "set_threads"):
+            module.set_threads(threads)
+
+
+def _native_engine() -> ModuleType | None:
+    if NATIVE not in BACKENDS:  # both come with the extension
+        return None
+    try:
+        return importlib.import_module("snaprun.train.native")
+    except ImportError:
+        return None

@@ -1,0 +1,114 @@
+"""Timing of several contenders side by side: A B C A B C …, so that all see the same machine."""
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+Clock = Callable[[], float]  # seconds
+
+
+class Spread(NamedTuple):
+    """Median and quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to measure: seconds a group and a visit, and the rounds it takes at least."""
+
+    seconds: float
+    visit: float
+    least: int
+    most: int = 500
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Something to be timed: `work(n)` does n units of `steps` time steps each."""
+
+    name: str
+    work: Callable[[int], object]
+    steps: int = 1
+    prepare: Callable[[], object] | None = None  # before every visit, untimed
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds a time step, one a round."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Seconds a step in the median round."""
+        return spread(self.seconds).median
+
+    @property
+    def best(self) -> float:
+        """Seconds a step in the fastest round."""
+        return min(self.seconds)
+
+    def columns(self, name: str, scale: float) -> dict[str, float]:
+        """Median, quartiles and best, times `scale`, as columns that begin with `name`."""
+        median, low, high = spread(self.seconds)
+        values = {"": median, "_low": low, "_high": high, "_best": self.best}
+        return {name + end: scale * value for end, value in values.items()}
+
+
+def ratio(above: Times, below: Times) -> Spread:
+    """above/below round by round: what slows a whole round falls out."""
+    return spread([a / b for a, b in zip(above.seconds, below.seconds, strict=True)])
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Median and quartiles of `values`."""
+    low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return Spread(float(median), float(low), float(high))
+
+
+def interleave(
+    contenders: Sequence[Contender], budget: Budget, clock: Clock = time.perf_counter
+) -> dict[str, Times]:
+    """The times of every contender by name.
+
+    A warm-up round finds how many units fill a visit. A visit of several begins with one that is
+    not timed, for the caches still hold the data of the contender before.
+    """
+    found: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        units = {c.name: _fitting(c, budget.visit, clock) for c in contenders}
+        begun, rounds = clock(), 0
+        while rounds < budget.least or (rounds < budget.most and clock() - begun < budget.seconds):
+            for contender in contenders:
+                found[contender.name].append(_visit(contender, units[contender.name], clock))
+            rounds += 1
+    finally:
+        if collecting:
+            gc.enable()
+    return {name: Times(tuple(seconds)) for name, seconds in found.items()}
+
+
+def _fitting(contender: Contender, visit: float, clock: Clock) -> int:
+    _visit(contender, 1, clock)
+    one = _visit(contender, 1, clock) * contender.steps
+    return max(1, int(visit / one)) if one > 0 else 1
+
+
+def _visit(contender: Contender, units: int, clock: Clock) -> float:
+    """Seconds a step."""
+    if contender.prepare is not None:
+        contender.prepare()
+    if units > 1:
+        contender.work(1)
+    begun = clock()
+    contender.work(units)
+    return (clock() - begun) / (units * contender.steps)

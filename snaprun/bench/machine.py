@@ -1,0 +1,58 @@
+"""What the numbers were measured on."""
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+from snaprun import __version__
+from snaprun.bench.roofline import last_level_cache
+
+
+def facts(threads: int) -> dict[str, Any]:
+    """Processor, cores, threads, versions, and how busy the machine is at the start."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {
+        "cpu": _cpu(),
+        "cores": cores(),
+        "threads": threads,
+        "isa": torch.backends.cpu.get_cpu_capability(),
+        "last_level_cache_bytes": last_level_cache(),
+        "load_average": load,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "snaprun": __version__,
+    }
+
+
+def line(known: dict[str, Any]) -> str:
+    """The facts for a terminal."""
+    text = (
+        f"{known['cpu']}, {known['cores']} cores, {known['isa']}, threads={known['threads']}; "
+        f"torch {known['torch']}, python {known['python']}, snaprun {known['snaprun']}"
+    )
+    load = known["load_average"]
+    if load is not None and load > 0.5:
+        text += f"\nThe machine is busy (load average {load:.1f}): take the times with care."
+    return text
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for entry in info.read_text().splitlines():
+            if entry.startswith("model name"):
+                return entry.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,37 @@
+"""The keys under `bench` in the configuration."""
+
+from pathlib import Path
+
+from snaprun import checks
+
+KEYS = ("parts", "quick", "seconds", "json")
+PARTS = ("kernel", "step", "growth", "memory")
+
+
+class BenchOptions:
+    """Which parts are measured, whether quickly, and where everything goes as one JSON file.
+
+    `seconds` is the time to measure each group of contenders (None: that of the sizes).
+    """
+
+    def __init__(
+        self,
+        parts: list,
+        quick: bool = False,
+        seconds: float | None = None,
+        json: str | None = None,
+    ):
+        for part in parts:
+            checks.one_of("bench.parts", part, PARTS)
+        if not parts:
+            checks.refuse("bench.parts", parts, f"some of {', '.join(PARTS)}")
+        self.parts = tuple(part for part in PARTS if part in parts)
+        self.quick = quick
+        self.seconds = (
+            None
+            if seconds is None
+            else checks.within("bench.seconds", seconds, 0.0, float("inf"), open_high=True)
+        )
+        self.json = None if json is None else Path(json)
+        if self.json is not None and (self.json.is_dir() or not self.json.parent.is_dir()):
+            checks.refuse("bench.json", json, "a file in a folder that exists")

@@ -1,0 +1,27 @@
+"""Ratios of two contenders of one group, taken round by round."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from snaprun.bench.interleave import Spread
+
+COLUMNS = ("what", "network", "lanes", "engine", "ratio", "ratio_low", "ratio_high")
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as long the first of `what` takes as the second: median and quartiles."""
+
+    what: str
+    network: str
+    lanes: int
+    engine: str  # or backend
+    spread: Spread
+
+
+def table(ratios: Sequence[Ratio]) -> pd.DataFrame:
+    """A row a ratio."""
+    rows = [(one.what, one.network, one.lanes, one.engine, *one.spread) for one in ratios]
+    return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -1,0 +1,166 @@
+"""The tables of the bench for a terminal."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from snaprun.bench.roofline import Ceilings
+
+Show = Callable[[Any], str]
+
+
+def _number(value: Any) -> str:
+    return "-" if pd.isna(value) else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _percent(value: Any) -> str:
+    return f"{100 * value:.0f} %"
+
+
+def _bytes(value: Any) -> str:
+    return f"{int(value):,}"
+
+
+def _spread(frame: pd.DataFrame, column: str) -> list[str]:
+    """Median and quartiles of a column."""
+    parts = (frame[column], frame[f"{column}_low"], frame[f"{column}_high"])
+    return [
+        f"{_number(m)} [{_number(low)}, {_number(high)}]"
+        for m, low, high in zip(*parts, strict=True)
+    ]
+
+
+def kernel(table: pd.DataFrame, ceilings: Ceilings) -> str:
+    """Times, rates, and the fraction of the roofline."""
+    shown = _columns(
+        table,
+        {"network": str, "lanes": str, "backend": str},
+        {"ms (quartiles)": _spread(table, "ms")},
+        {
+            "ms_best": _number,
+            "ms_without_credit": _number,
+            "gmacs_per_s": _number,
+            "gbytes_per_s": _number,
+            "bound": str,
+            "roofline_ms": _number,
+            "fraction": _percent,
+            "fraction_best": _percent,
+            "storage_ratio": lambda x: f"{x:.3f}",
+        },
+    )
+    names = {
+        "ms_best": "best",
+        "ms_without_credit": "no credit",
+        "gmacs_per_s": "GMAC/s",
+        "gbytes_per_s": "GB/s",
+        "roofline_ms": "roof ms",
+        "fraction": "of roof",
+        "fraction_best": "at best",
+        "storage_ratio": "stored/live",
+    }
+    return (
+        "kernel: one step of SnAp-2's influence matrix with its gradient\n"
+        f"ceilings: sgemm {ceilings.macs_per_s / 1e9:.1f} GMAC/s, "
+        f"copy {ceilings.bytes_per_s / 1e9:.1f} GB/s read and written\n"
+        + _text(shown.rename(columns=names))
+    )
+
+
+def step(table: pd.DataFrame) -> str:
+    """Microseconds a step."""
+    every = ["never" if pd.isna(x) else str(int(x)) for x in table["update_every"]]
+    shown = _columns(
+        table,
+        {"network": str, "lanes": str, "rule": str},
+        {"update": every},
+        {"engine": str},
+        {"µs a step (quartiles)": _spread(table, "us")},
+        {"us_best": _number},
+    )
+    return "step: whole training step, an update every so many steps\n" + _blocks(
+        table, ["network", "lanes", "optimiser"], shown.rename(columns={"us_best": "best"})
+    )
+
+
+def growth(table: pd.DataFrame) -> str:
+    """Time and memory along each axis."""
+    shown = _columns(
+        table,
+        {"axis": str, "network": str, "parameters": _bytes, "rule": str, "engine": str},
+        {"µs a step (quartiles)": _spread(table, "us")},
+        {"state_bytes": _bytes, "state_bytes_analytic": _bytes},
+    )
+    return "growth: whole step, and bytes of rule state\n" + _blocks(
+        table, ["axis"], shown.rename(columns=_STATE)
+    )
+
+
+def memory(table: pd.DataFrame) -> str:
+    """Bytes of rule state."""
+    shown = _columns(
+        table,
+        {
+            "network": str,
+            "lanes": str,
+            "rule": str,
+            "engine": str,
+            "state_bytes": _bytes,
+            "state_bytes_analytic": _bytes,
+            "ratio": lambda x: "-" if pd.isna(x) else f"{x:.3f}",
+        },
+    )
+    return "memory: bytes of rule state\n" + _text(shown.rename(columns=_STATE))
+
+
+def ratios(table: pd.DataFrame) -> str:
+    """Ratios with their quartiles."""
+    shown = _columns(
+        table,
+        {"what": str, "network": str, "lanes": str, "engine": str},
+        {"ratio (quartiles)": _spread(table, "ratio")},
+    )
+    return "ratios: time of the first over the second, round by round\n" + _text(shown, left=1)
+
+
+def targets(table: pd.DataFrame) -> str:
+    """What the native code must reach, and whether it does."""
+    shown = _columns(
+        table, {"what": str, "must": str, "goal": str, "measured": _number, "verdict": str}
+    )
+    return "targets of the native code, as medians\n" + _text(shown, left=1)
+
+
+_STATE = {"state_bytes": "state bytes", "state_bytes_analytic": "counted"}
+
+
+def _columns(
+    table: pd.DataFrame, *groups: Mapping[str, Show] | Mapping[str, list[str]]
+) -> pd.DataFrame:
+    """Columns of `table` through a function each, or ready lists, in this order."""
+    return pd.DataFrame(
+        {
+            name: [how(x) for x in table[name]] if callable(how) else how
+            for group in groups
+            for name, how in group.items()
+        }
+    )
+
+
+def _blocks(table: pd.DataFrame, by: list[str], shown: pd.DataFrame) -> str:
+    """The text with an empty line between groups, columns aligned over all of them."""
+    head, *lines = _text(shown).split("\n")
+    text, last = [head], None
+    for group, line in zip(zip(*(table[name] for name in by), strict=True), lines, strict=True):
+        text += ["", line] if last not in (None, group) else [line]
+        last = group
+    return "\n".join(text)
+
+
+def _text(shown: pd.DataFrame, left: int = 0) -> str:
+    """Aligned columns, the first `left` of them to the left."""
+    for name in shown.columns[:left]:
+        width = max([len(name), *shown[name].map(len)])
+        shown = shown.assign(**{name: shown[name].str.ljust(width)})
+        shown = shown.rename(columns={name: name.ljust(width)})
+    return shown.to_string(index=False, justify="right")

@@ -1,0 +1,44 @@
+"""Which rows a target looks at, and what it says of them."""
+
+import pandas as pd
+
+from snaprun.bench.targets import TARGETS, Target, judge
+
+
+def test_verdicts_on_both_sides_of_the_bounds():
+    faster = Target("x", 2, 4, "ratios", "ratio", {})
+    assert [faster.verdict(x) for x in (None, 1.9, 2, 3.9, 4)] == [
+        "not measured",
+        "NOT MET",
+        "met",
+        "met",
+        "goal met",
+    ]
+    smaller = Target("x", 1.2, 1.0, "ratios", "ratio", {}, lower=True)
+    assert [smaller.verdict(x) for x in (1.3, 1.2, 1.0)] == ["NOT MET", "met", "goal met"]
+
+
+def test_the_worst_row_counts_and_none_may_be_missing():
+    table = pd.DataFrame({"network": ["a", "b"], "engine": "native", "ratio": [3.0, 5.0]})
+    both = Target("x", 2, 4, "ratios", "ratio", {"network": ("a", "b")})
+    assert both.measured({"ratios": table}) == 3.0
+    assert both.measured({"ratios": table.iloc[:1]}) is None
+    assert both.measured({}) is None
+
+
+def test_nothing_is_claimed_without_native_code():
+    table = pd.DataFrame(
+        {
+            "network": ["gru-128@0.75"],
+            "lanes": 16,
+            "n": 2,
+            "backend": "torch",
+            "fraction": 0.9,
+            "storage_ratio": 1.0,
+        }
+    )
+    judged = judge({"kernel": table})
+    assert len(judged) == len(TARGETS) == 13
+    assert set(judged["verdict"]) == {"not measured"}
+    judged = judge({"kernel": table.assign(backend="native")})
+    assert judged["verdict"].value_counts().to_dict() == {"not measured": 11, "goal met": 2}
