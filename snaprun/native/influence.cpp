@@ -450,5 +450,14 @@ int64_t Influence<T>::stored() const {
 template class Influence<float>;
 template class Influence<double>;
 
+template <class T>
+std::unique_ptr<InfluenceBase<T>> make_influence(const Pattern& pattern, int lanes, int stride,
+                                                 int threads) {
+    return std::make_unique<Influence<T>>(pattern, lanes, stride, threads);
+}
+
+template std::unique_ptr<InfluenceBase<float>> make_influence(const Pattern&, int, int, int);
+template std::unique_ptr<InfluenceBase<double>> make_influence(const Pattern&, int, int, int);
+
 }  // namespace SNAPRUN_NS
 }  // namespace snaprun

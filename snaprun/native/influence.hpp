@@ -29,29 +29,42 @@ struct Pattern {
     std::vector<int32_t> entry_row, entry_column;
 };
 
-namespace SNAPRUN_NS {
-
+// What the bindings see, whichever instruction set the kernels were compiled for.
 template <class T>
-class Influence {
+class InfluenceBase {
 public:
-    Influence(const Pattern& pattern, int lanes, int stride, int threads);
-    ~Influence();
+    virtual ~InfluenceBase() = default;
 
     // J ← 0 in the lanes where `lanes[b]` is not 0.
-    void reset(const uint8_t* lanes);
+    virtual void reset(const uint8_t* lanes) = 0;
 
     // J ← D[R, R] J + (rows of u) ⊗ I; adds Σ_b δ_b J_b to gradient (P) where credit is not null.
     // theta (P) are the weights of the forward step. Lanes beyond `lanes` must hold zeros.
-    void step(const T* theta, const T* slopes, const T* blocks, const T* src, const T* credit,
-              T* gradient);
+    virtual void step(const T* theta, const T* slopes, const T* blocks, const T* src,
+                      const T* credit, T* gradient) = 0;
 
     // J as a dense (lanes, c·k, P) array.
-    void dense(T* out) const;
+    virtual void dense(T* out) const = 0;
 
     // J from a dense array, entries outside the pattern ignored.
-    void assign(const T* in);
+    virtual void assign(const T* in) = 0;
 
-    int64_t stored() const;  // numbers in storage, padding included
+    virtual int64_t stored() const = 0;  // numbers in storage, padding included
+};
+
+namespace SNAPRUN_NS {
+
+template <class T>
+class Influence final : public InfluenceBase<T> {
+public:
+    Influence(const Pattern& pattern, int lanes, int stride, int threads);
+    ~Influence() override;
+    void reset(const uint8_t* lanes) override;
+    void step(const T* theta, const T* slopes, const T* blocks, const T* src, const T* credit,
+              T* gradient) override;
+    void dense(T* out) const override;
+    void assign(const T* in) override;
+    int64_t stored() const override;
 
 private:
     struct State;

@@ -1,0 +1,125 @@
+// Python's view of the influence kernel: everything is checked here, so that a step need not.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+
+#include <optional>
+#include <string>
+
+#include "bindings.hpp"
+#include "dispatch.hpp"
+#include "influence.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace snaprun {
+
+#define SNAPRUN_DECLARE(ns)                                                          \
+    namespace ns {                                                                   \
+    template <class T>                                                               \
+    std::unique_ptr<InfluenceBase<T>> make_influence(const Pattern&, int, int, int); \
+    }
+SNAPRUN_DECLARE(portable)
+SNAPRUN_DECLARE(v3)
+SNAPRUN_DECLARE(v4)
+
+namespace {
+
+template <class T>
+std::unique_ptr<InfluenceBase<T>> make(const Pattern& pattern, int lanes, int stride, int threads) {
+    SNAPRUN_DISPATCH(make_influence<T>(pattern, lanes, stride, threads))
+}
+
+template <class T>
+using Array = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
+
+template <class T>
+class Kernel {
+public:
+    Kernel(nb::dict fields, int lanes, int threads)
+        : pattern_(read_pattern(fields)), lanes_(lanes), stride_((lanes + 7) / 8 * 8) {
+        if (lanes < 1) throw nb::value_error("lanes must be at least 1");
+        if (threads < 1) throw nb::value_error("threads must be at least 1");
+        if (pattern_.rows.empty()) throw nb::value_error("the pattern has no rows");
+        kernel_ = make<T>(pattern_, lanes_, stride_, threads);
+    }
+
+    void reset(Array<const bool> lanes) {
+        require(lanes, "lanes", {lanes_});
+        kernel_->reset(reinterpret_cast<const uint8_t*>(lanes.data()));
+    }
+
+    void step(Array<const T> theta, Array<const T> slopes, Array<const T> blocks,
+              Array<const T> src, std::optional<Array<const T>> credit,
+              std::optional<Array<T>> gradient) {
+        const Pattern& p = pattern_;
+        require(theta, "theta", {p.parameters});
+        require(slopes, "slopes", {p.components, p.slots, p.units, stride_});
+        require(blocks, "blocks", {p.components, p.components, p.units, stride_});
+        require(src, "src", {p.sources, stride_});
+        if (credit.has_value() != gradient.has_value())
+            throw nb::value_error("credit and gradient go together");
+        if (credit) {
+            require(*credit, "credit", {p.components, p.units, stride_});
+            require(*gradient, "gradient", {p.parameters});
+        }
+        nb::gil_scoped_release release;
+        kernel_->step(theta.data(), slopes.data(), blocks.data(), src.data(),
+                      credit ? credit->data() : nullptr, gradient ? gradient->data() : nullptr);
+    }
+
+    void dense(Array<T> out) const {
+        require(out, "out", {lanes_, pattern_.components * pattern_.units, pattern_.parameters});
+        kernel_->dense(out.data());
+    }
+
+    void assign(Array<const T> in) {
+        require(in, "in", {lanes_, pattern_.components * pattern_.units, pattern_.parameters});
+        kernel_->assign(in.data());
+    }
+
+    int64_t stored() const { return kernel_->stored(); }
+    int stride() const { return stride_; }
+
+private:
+    template <class A>
+    static void require(const A& array, const char* name, std::initializer_list<int64_t> shape) {
+        bool same = array.ndim() == shape.size();
+        size_t i = 0;
+        for (int64_t n : shape) {
+            same = same && static_cast<int64_t>(array.shape(i)) == n;
+            ++i;
+        }
+        if (same) return;
+        std::string want;
+        for (int64_t n : shape) want += (want.empty() ? "" : ", ") + std::to_string(n);
+        throw nb::value_error((std::string(name) + " must have the shape (" + want + ")").c_str());
+    }
+
+    Pattern pattern_;
+    int lanes_, stride_;
+    std::unique_ptr<InfluenceBase<T>> kernel_;
+};
+
+template <class T>
+void bind(nb::module_& m, const char* name) {
+    nb::class_<Kernel<T>>(m, name)
+        .def(nb::init<nb::dict, int, int>(), "pattern"_a, "lanes"_a, "threads"_a)
+        .def("reset", &Kernel<T>::reset, "lanes"_a)
+        .def("step", &Kernel<T>::step, "theta"_a, "slopes"_a, "blocks"_a, "src"_a,
+             "credit"_a.none(), "gradient"_a.none())
+        .def("dense", &Kernel<T>::dense, "out"_a)
+        .def("assign", &Kernel<T>::assign, "array"_a)
+        .def_prop_ro("stored", &Kernel<T>::stored)
+        .def_prop_ro("stride", &Kernel<T>::stride);
+}
+
+}  // namespace
+
+void bind_influence(nb::module_& m) {
+    bind<float>(m, "Influence32");
+    bind<double>(m, "Influence64");
+}
+
+}  // namespace snaprun
