@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -46,7 +47,6 @@ class Engine:
             lanes=lanes,
             update_every=update_every,
             noise=stream(seed, "noise"),
-            backend=BACKENDS.get(self.name, BACKENDS["torch"]),
         )
 
 
@@ -56,11 +56,14 @@ def backends() -> dict[str, ModuleType]:
 
 
 def engines() -> dict[str, Engine]:
-    """The engines that are there."""
-    found = {"torch": Engine("torch", TorchEngine, lambda *_: None)}
+    """The engines that are there, for the threads of PyTorch."""
+    on_torch = partial(TorchEngine, backend=BACKENDS["torch"])
+    found = {"torch": Engine("torch", on_torch, lambda *_: None)}
     module = _native_engine()
     if module is not None:
-        found[NATIVE] = Engine(NATIVE, module.NativeEngine, module.supports)
+        threads = torch.get_num_threads()
+        build = partial(module.NativeEngine, threads=threads)
+        found[NATIVE] = Engine(NATIVE, build, module.supports)
     return found
 
 
@@ -96,9 +99,8 @@ def use_threads(threads: int) -> None:
 
 
 def _native_engine() -> ModuleType | None:
-    if NATIVE not in BACKENDS:  # both come with the extension
-        return None
     try:
+        importlib.import_module("snaprun._native")
         return importlib.import_module("snaprun.train.native")
     except ImportError:
         return None
