@@ -1,6 +1,7 @@
 """The backends and engines that can be timed here, and the one place that knows how they differ."""
 
 import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,8 +10,10 @@ from typing import Any
 
 import torch
 
+from snaprun.core import RecurrentCore
 from snaprun.influence import BACKENDS
 from snaprun.rules import LearningRule
+from snaprun.sparsity import Pattern
 from snaprun.train.engine import TorchEngine
 from snaprun.train.network import Network
 from snaprun.train.optim import Adam
@@ -67,6 +70,14 @@ def engines() -> dict[str, Engine]:
     return found
 
 
+def influence(
+    backend: ModuleType, core: RecurrentCore, pattern: Pattern, lanes: int, dtype: torch.dtype
+) -> tuple[Any, Any]:
+    """The backend's plan and J_0 for the threads of PyTorch."""
+    plan = _with_threads(backend.plan)(core, pattern)
+    return plan, _with_threads(backend.init)(plan, lanes, dtype)
+
+
 def stored(backend: ModuleType, J: Any) -> int:
     """Numbers in the storage of J, padding included."""
     if hasattr(backend, "stored"):
@@ -76,7 +87,10 @@ def stored(backend: ModuleType, J: Any) -> int:
 
 def native_isa() -> str | None:
     """The instruction set that the extension chose, where it tells."""
-    tell = getattr(BACKENDS.get(NATIVE), "isa", None)
+    try:
+        tell = getattr(importlib.import_module("snaprun._native"), "isa", None)
+    except ImportError:
+        return None
     return str(tell()) if callable(tell) else None
 
 
@@ -96,6 +110,13 @@ def use_threads(threads: int) -> None:
     for module in (BACKENDS.get(NATIVE), _native_engine()):
         if module is not None and hasattr(module, "set_threads"):
             module.set_threads(threads)
+
+
+def _with_threads(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` told the threads, where it asks for them; others go by PyTorch's."""
+    if "threads" in inspect.signature(function).parameters:
+        return partial(function, threads=torch.get_num_threads())
+    return function
 
 
 def _native_engine() -> ModuleType | None:

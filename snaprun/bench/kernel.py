@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from snaprun.bench.available import backends, stored, use_threads
+from snaprun.bench.available import backends, influence, stored, use_threads
 from snaprun.bench.interleave import Contender, Times, interleave, ratio
 from snaprun.bench.machine import cores
 from snaprun.bench.problem import immediate_macs, record
@@ -72,8 +72,7 @@ def _group(
     contenders: list[Contender] = []
     padding: dict[str, float] = {}
     for name, backend in backends().items():
-        plan = backend.plan(network.core, pattern)
-        J = backend.init(plan, size.lanes, network.dtype)
+        plan, J = influence(backend, network.core, pattern, size.lanes, network.dtype)
         padding[name] = stored(backend, J) / (pattern.live * size.lanes)
         for label, what in ((f"{name} δ", seen), (name, unseen)):
             contenders.append(Contender(label, partial(_advance, backend, plan, J, what)))
@@ -94,8 +93,7 @@ def _two_threads(
     for name, backend in backends().items():
         for count in (1, 2):
             use_threads(count)
-            plan = backend.plan(network.core, pattern)
-            J = backend.init(plan, size.lanes, network.dtype)
+            plan, J = influence(backend, network.core, pattern, size.lanes, network.dtype)
             advance = partial(_advance, backend, plan, J, seen)
             prepare = partial(use_threads, count)
             contenders.append(Contender(f"{name} {count}", advance, prepare=prepare))

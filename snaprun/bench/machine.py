@@ -12,7 +12,7 @@ from snaprun import __version__
 from snaprun.bench.roofline import last_level_cache
 
 
-def facts(threads: int) -> dict[str, Any]:
+def facts(threads: int, native_isa: str | None = None) -> dict[str, Any]:
     """Processor, cores, threads, versions, and how busy the machine is at the start."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
@@ -20,6 +20,7 @@ def facts(threads: int) -> dict[str, Any]:
         "cores": cores(),
         "threads": threads,
         "isa": torch.backends.cpu.get_cpu_capability(),
+        "native_isa": native_isa,
         "last_level_cache_bytes": last_level_cache(),
         "load_average": load,
         "system": f"{platform.system()} {platform.machine()}",
@@ -32,8 +33,9 @@ def facts(threads: int) -> dict[str, Any]:
 
 def line(known: dict[str, Any]) -> str:
     """The facts for a terminal."""
+    isa = known["isa"] + (f" (native {known['native_isa']})" if known["native_isa"] else "")
     text = (
-        f"{known['cpu']}, {known['cores']} cores, {known['isa']}, threads={known['threads']}; "
+        f"{known['cpu']}, {known['cores']} cores, {isa}, threads={known['threads']}; "
         f"torch {known['torch']}, python {known['python']}, snaprun {known['snaprun']}"
     )
     load = known["load_average"]

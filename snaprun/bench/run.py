@@ -29,7 +29,7 @@ def run(
     if options.seconds is not None:
         sizes = replace(sizes, budget=replace(sizes.budget, seconds=options.seconds))
     use_threads(threads)
-    results = Results(facts(threads) | {"native_isa": native_isa()})
+    results = Results(facts(threads, native_isa()))
     tables: dict[str, pd.DataFrame] = results.tables
     tell("\n".join([line(results.machine), *missing()]))
     there = list(engines().values())

@@ -137,3 +137,14 @@ def test_the_sizes_hold_what_the_targets_ask_for():
         assert {("gru-128@0.75", 16), ("gru-256@0.9375", 1), ("lstm-256@0.9375", 16)} <= kernels
         assert {net.name for net in measured.published} == set(PUBLISHED_MS)
         assert all(net.inputs == net.outputs == 16 for net in measured.published)
+
+
+def test_threads_go_to_those_who_ask_for_them():
+    def asks(core, pattern, threads=7):
+        return threads
+
+    torch.set_num_threads(1)
+    assert available._with_threads(asks)(None, None) == 1
+    assert available._with_threads(lambda core, pattern: 3)(None, None) == 3
+    available.use_threads(2)
+    assert torch.get_num_threads() == 2
