@@ -7,6 +7,7 @@
 #include "cell.hpp"
 #include "readout.hpp"
 #include "rflo.hpp"
+#include "snap1.hpp"
 #include "uoro.hpp"
 
 namespace snaprun {
@@ -59,7 +60,9 @@ private:
             case RuleKind::bptt:
                 return std::make_unique<BPTT<T>>(p_, rows_, stride_);
             case RuleKind::rflo:
-                return std::make_unique<RFLO<T>>(p_, rows_, c_.feedback, c_.outputs, stride_);
+                return std::make_unique<RFLO<T>>(c_, rows_, stride_);
+            case RuleKind::snap1:
+                return std::make_unique<SnAp1<T>>(c_, rows_, stride_);
             case RuleKind::uoro:
                 return std::make_unique<UORO<T>>(p_, rows_, c_.lanes, stride_);
             default:

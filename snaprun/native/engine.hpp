@@ -13,7 +13,7 @@
 namespace snaprun {
 
 enum class CellKind { vanilla, gru, lstm };
-enum class RuleKind { influence, bptt, rflo, uoro, frozen };
+enum class RuleKind { influence, snap1, bptt, rflo, uoro, frozen };
 enum class OptimiserKind { adam, sgd };
 
 struct EngineConfig {

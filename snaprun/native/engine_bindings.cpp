@@ -174,7 +174,8 @@ EngineConfig read_config(nb::dict d) {
                              {{"vanilla", CellKind::vanilla}, {"gru", CellKind::gru},
                               {"lstm", CellKind::lstm}});
     c.rule = named<RuleKind>(d, "rule",
-                             {{"influence", RuleKind::influence}, {"bptt", RuleKind::bptt},
+                             {{"influence", RuleKind::influence},
+                              {"snap1", RuleKind::snap1}, {"bptt", RuleKind::bptt},
                               {"rflo", RuleKind::rflo}, {"uoro", RuleKind::uoro},
                               {"frozen", RuleKind::frozen}});
     c.optimiser = named<OptimiserKind>(

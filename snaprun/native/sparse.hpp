@@ -14,14 +14,14 @@ namespace SNAPRUN_NS {
 struct Rows {
     int units = 0, slots = 0, sources = 0, rows = 0, parameters = 0, stride = 0;
     Buffer<int32_t> begin, input, bias;
-    Buffer<int32_t> offset;  // source · stride of every entry
+    Buffer<int32_t> source, offset;  // of every entry, and source · stride
     // The entries of every column, in the order of rows.
     Buffer<int32_t> column, column_entry, column_row;
 
     Rows(const Pattern& p, int stride_)
         : units(p.units), slots(p.slots), sources(p.sources), rows(p.units * p.slots),
           parameters(p.parameters), stride(stride_), begin(rows + 1), input(rows), bias(rows),
-          offset(parameters), column(sources + 1), column_entry(parameters),
+          source(parameters), offset(parameters), column(sources + 1), column_entry(parameters),
           column_row(parameters) {
         std::vector<int32_t> next(sources + 1);
         for (int e = 0; e < parameters; ++e) {
@@ -30,6 +30,7 @@ struct Rows {
             if (j < units) ++input[r];
             if (j < sources - 1) ++bias[r];
             ++next[j + 1];
+            source[e] = j;
             offset[e] = j * stride;
         }
         for (int r = 0; r < rows; ++r) {

@@ -92,7 +92,9 @@ class NativeEngine:
             config["momentum"] = optimiser.momentum
         if optimiser.clip is not None:
             config["clip"] = optimiser.clip
-        if isinstance(rule, SnAp):
+        if isinstance(rule, SnAp) and rule.n == 1:
+            config["rule"] = "snap1"
+        elif isinstance(rule, SnAp):
             config["pattern"] |= block_fields(core, core.pattern(rule.n))
         if isinstance(rule, RFLO) and rule.feedback == "random":
             setup = Setup(core, lanes, network.dtype, outputs, noise, choose("auto"))
