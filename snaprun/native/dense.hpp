@@ -109,6 +109,71 @@ inline void outer(const T* credit, size_t stride, const T* across, size_t width,
     }
 }
 
+// The products of a single lane, along the rows of W (rows, columns) instead of across lanes.
+
+// Y[r·stride] = start[r] + Σ_j W[r][j] x[j].
+template <class T>
+inline void single_product(const T* W, int rows, int columns, const T* start, const T* x, T* Y,
+                           int stride) {
+    constexpr int R = 4;
+    const int whole = columns / kWidth<T> * kWidth<T>;
+    for (int r = 0; r < rows; r += R) {
+        const int count = rows - r < R ? rows - r : R;
+        Vec<T> acc[R] = {};
+        T total[R] = {};
+        if (count == R) {
+            for (int j = 0; j < whole; j += kWidth<T>) {
+                const Vec<T> v = load(x + j);
+                for (int i = 0; i < R; ++i) acc[i] += load(W + size_t(r + i) * columns + j) * v;
+            }
+        } else {
+            for (int i = 0; i < count; ++i) {
+                for (int j = 0; j < whole; j += kWidth<T>) {
+                    acc[i] += load(W + size_t(r + i) * columns + j) * load(x + j);
+                }
+            }
+        }
+        add_sums(total, acc);
+        for (int i = 0; i < count; ++i) {
+            for (int j = whole; j < columns; ++j) {
+                total[i] += W[size_t(r + i) * columns + j] * x[j];
+            }
+            Y[size_t(r + i) * stride] = start[r + i] + total[i];
+        }
+    }
+}
+
+// Y[j·stride] = Σ_r W[r][j] c[r·stride].
+template <class T>
+inline void single_transposed(const T* W, int rows, int columns, const T* c, T* Y, int stride) {
+    constexpr int N = 4, block = N * kWidth<T>;
+    int j = 0;
+    for (; j + block <= columns; j += block) {
+        Vec<T> acc[2][N] = {};
+        int r = 0;
+        for (; r + 2 <= rows; r += 2) {
+            for (int i = 0; i < 2; ++i) {
+                const T* w = W + size_t(r + i) * columns + j;
+                for (int n = 0; n < N; ++n) {
+                    acc[i][n] += c[size_t(r + i) * stride] * load(w + n * kWidth<T>);
+                }
+            }
+        }
+        for (int n = 0; n < N; ++n) {
+            Vec<T> total = acc[0][n] + acc[1][n];
+            if (r < rows) {
+                total += c[size_t(r) * stride] * load(W + size_t(r) * columns + j + n * kWidth<T>);
+            }
+            for (int i = 0; i < kWidth<T>; ++i) Y[size_t(j + n * kWidth<T> + i) * stride] = total[i];
+        }
+    }
+    for (; j < columns; ++j) {
+        T total = 0;
+        for (int r = 0; r < rows; ++r) total += W[size_t(r) * columns + j] * c[size_t(r) * stride];
+        Y[size_t(j) * stride] = total;
+    }
+}
+
 // across (lanes, width) = the transpose of X (count, stride).
 template <class T>
 inline void transpose(const T* X, int count, size_t stride, int lanes, T* across, size_t width) {

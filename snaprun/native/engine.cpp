@@ -20,7 +20,8 @@ public:
         : c_(config), p_(c_.pattern), stride_((c_.lanes + 7) / 8 * 8), rows_(p_, stride_),
           readout_(p_.units, c_.hidden, c_.outputs, c_.lanes, stride_),
           optimiser_(c_, sizes(p_, readout_)), state_(p_.components * unit_size()),
-          pre_(p_.slots * unit_size()), ones_(stride_), gradient_(p_.parameters),
+          pre_(p_.slots * unit_size()), ones_(stride_),
+          gradient_(p_.parameters), gathered_(c_.lanes == 1 ? p_.parameters : 0),
           begins_(stride_), rule_(make_rule()) {
         for (int b = 0; b < c_.lanes; ++b) ones_[b] = 1;
         // Adding a column to single lanes is slow; a few inputs are cheaper as dense ones.
@@ -98,8 +99,13 @@ private:
         T* const theta = s.parameters[0];
         const Place<T> at = rule_->place();
         fill_sources(s, t, at.src);
-        const bool by_index = s.indices && by_index_;
-        forward(rows_, theta, at.src, pre_.data(), !by_index);
+        const bool by_index = s.indices && by_index_ && c_.lanes > 1;
+        if (c_.lanes == 1) {
+            gather(rows_, at.src, gathered_.data());
+            single_forward(rows_, theta, gathered_.data(), pre_.data());
+        } else {
+            forward(rows_, theta, at.src, pre_.data(), !by_index);
+        }
         if (by_index) {
             add_inputs(rows_, theta, s.indices + t * c_.lanes, c_.lanes, pre_.data());
         }
@@ -120,7 +126,8 @@ private:
         }
         const int8_t* noise =
             s.noise ? s.noise + t * c_.lanes * p_.components * p_.units : nullptr;
-        rule_->step({at, targets != 0, theta, readout_.error(), noise}, gradient_.data());
+        const T* gathered = c_.lanes == 1 ? gathered_.data() : nullptr;
+        rule_->step({at, targets != 0, theta, gathered, readout_.error(), noise}, gradient_.data());
         if (last) update(s, stepped);
     }
 
@@ -175,7 +182,7 @@ private:
     Rows rows_;
     Readout<T> readout_;
     Optimiser<T> optimiser_;
-    Buffer<T> state_, pre_, ones_, gradient_;
+    Buffer<T> state_, pre_, ones_, gradient_, gathered_;
     Buffer<uint8_t> begins_;
     const std::vector<size_t> readout_sizes_ = readout_.sizes();
     std::unique_ptr<Rule<T>> rule_;

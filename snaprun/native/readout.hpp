@@ -30,11 +30,12 @@ class Readout {
 public:
     Readout(int units, int hidden, int outputs, int lanes, int stride)
         : layers_(hidden ? 2 : 1), lanes_(lanes), stride_(stride),
-          across_(size_t(lanes) * pad(std::max(units, hidden))), greatest_(stride), total_(stride) {
+          greatest_(stride), total_(stride) {
         const int widths[3] = {units, hidden ? hidden : outputs, outputs};
         for (int l = 0; l < layers_; ++l) {
             in_[l] = widths[l];
             out_[l] = widths[l + 1];
+            across_[l].resize(size_t(lanes) * pad(in_[l]));
             value_[l].resize(size_t(out_[l]) * stride);
             credit_[l].resize(size_t(out_[l]) * stride);
             weight_gradient_[l].resize(size_t(in_[l]) * out_[l]);
@@ -61,14 +62,26 @@ public:
     void learn(const ReadoutStep<T>& s) {
         for (int l = 0; l < layers_; ++l) {
             if (l) rectify(value_[l - 1]);
-            product<T>(s.parameters[1 + 2 * l], in_[l], 1, out_[l], in_[l], s.parameters[2 + 2 * l],
-                       source(s, l), value_[l].data(), stride_);
+            const T *W = s.parameters[1 + 2 * l], *bias = s.parameters[2 + 2 * l];
+            transpose(source(s, l), in_[l], stride_, lanes_, across_[l].data(), pad(in_[l]));
+            if (lanes_ == 1) {
+                single_product(W, out_[l], in_[l], bias, across_[l].data(), value_[l].data(),
+                               stride_);
+            } else {
+                product<T>(W, in_[l], 1, out_[l], in_[l], bias, source(s, l), value_[l].data(),
+                           stride_);
+            }
         }
         loss(s);
         for (int l = layers_ - 1; l >= 0; --l) {
             T* below = l ? credit_[l - 1].data() : s.credit;
-            product<T>(s.parameters[1 + 2 * l], 1, in_[l], in_[l], out_[l], nullptr,
-                       credit_[l].data(), below, stride_);
+            const T* W = s.parameters[1 + 2 * l];
+            if (lanes_ == 1) {
+                single_transposed(W, out_[l], in_[l], credit_[l].data(), below, stride_);
+            } else {
+                product<T>(W, 1, in_[l], in_[l], out_[l], nullptr, credit_[l].data(), below,
+                           stride_);
+            }
             if (l) gate(value_[l - 1], below);
             accumulate(s, l);
         }
@@ -136,11 +149,10 @@ private:
         const size_t width = pad(columns);
         const T* const credit = credit_[l].data();
         T* const gradient = weight_gradient_[l].data();
-        transpose(source(s, l), columns, stride_, lanes_, across_.data(), width);
         for (int r = 0; r < rows; r += kOuterRows) {
             const int count = std::min(kOuterRows, rows - r);
             const size_t first = size_t(r) * columns;
-            outer(credit + size_t(r) * stride_, stride_, across_.data(), width, lanes_,
+            outer(credit + size_t(r) * stride_, stride_, across_[l].data(), width, lanes_,
                   gradient + first, count, columns, !fresh_);
             if (s.optimiser) {
                 s.optimiser->apply(1 + 2 * l, first, size_t(count) * columns,
@@ -163,7 +175,8 @@ private:
     int layers_, lanes_, stride_;
     int in_[2] = {}, out_[2] = {};
     bool fresh_ = true;
-    Buffer<T> across_, greatest_, total_;
+    Buffer<T> greatest_, total_;
+    Buffer<T> across_[2];  // the input of each layer as (lanes, width)
     Buffer<T> value_[2], credit_[2], weight_gradient_[2], bias_gradient_[2];
 };
 

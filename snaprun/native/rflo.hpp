@@ -21,7 +21,7 @@ public:
     void step(const Step<T>& s, T* gradient) override {
         const T* credit = s.has_credit ? s.at.credit : nullptr;
         if (credit && feedback_.size()) credit = random_credit(s.error);
-        traces_.step(s.at, s.at.blocks, credit, gradient);
+        traces_.step(s, s.at.blocks, credit, gradient);
     }
 
     int64_t bytes() const override { return traces_.bytes(); }

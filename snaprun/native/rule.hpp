@@ -18,6 +18,7 @@ struct Step {
     Place<T> at;
     bool has_credit;
     const T* theta;
+    const T* gathered;    // with a single lane src_j of every parameter (P), else null
     const T* error;       // ∂L/∂logits (O, stride), where there is credit
     const int8_t* noise;  // (B, c, k) for UORO
 };

@@ -40,7 +40,7 @@ public:
                 }
             }
         }
-        traces_.step(s.at, D_.data(), s.has_credit ? s.at.credit : nullptr, gradient);
+        traces_.step(s, D_.data(), s.has_credit ? s.at.credit : nullptr, gradient);
     }
 
     int64_t bytes() const override { return traces_.bytes(); }

@@ -14,14 +14,14 @@ namespace SNAPRUN_NS {
 struct Rows {
     int units = 0, slots = 0, sources = 0, rows = 0, parameters = 0, stride = 0;
     Buffer<int32_t> begin, input, bias;
-    Buffer<int32_t> source, offset;  // of every entry, and source · stride
+    Buffer<int32_t> offset;  // source · stride of every entry
     // The entries of every column, in the order of rows.
     Buffer<int32_t> column, column_entry, column_row;
 
     Rows(const Pattern& p, int stride_)
         : units(p.units), slots(p.slots), sources(p.sources), rows(p.units * p.slots),
           parameters(p.parameters), stride(stride_), begin(rows + 1), input(rows), bias(rows),
-          source(parameters), offset(parameters), column(sources + 1), column_entry(parameters),
+          offset(parameters), column(sources + 1), column_entry(parameters),
           column_row(parameters) {
         std::vector<int32_t> next(sources + 1);
         for (int e = 0; e < parameters; ++e) {
@@ -30,7 +30,6 @@ struct Rows {
             if (j < units) ++input[r];
             if (j < sources - 1) ++bias[r];
             ++next[j + 1];
-            source[e] = j;
             offset[e] = j * stride;
         }
         for (int r = 0; r < rows; ++r) {
@@ -96,6 +95,28 @@ inline void forward(const Rows& w, const T* theta, const T* src, T* pre, bool in
             for (int n = 0; n < N; ++n) store(pre + r * w.stride + b + n * kWidth<T>, total[n]);
         }
     });
+}
+
+// The same for a single lane, whose src_j stand beside θ in `gathered` (P).
+template <class T>
+inline void gather(const Rows& w, const T* src, T* gathered) {
+    for (int e = 0; e < w.parameters; ++e) gathered[e] = src[w.offset[e]];
+}
+
+template <class T>
+inline void single_forward(const Rows& w, const T* theta, const T* gathered, T* pre) {
+    for (int r = 0; r < w.rows; ++r) {
+        Vec<T> acc[2] = {};
+        T total = 0;
+        int e = w.begin[r];
+        const int end = w.begin[r + 1];
+        for (; e + 2 * kWidth<T> <= end; e += 2 * kWidth<T>) {
+            acc[0] += load(theta + e) * load(gathered + e);
+            acc[1] += load(theta + e + kWidth<T>) * load(gathered + e + kWidth<T>);
+        }
+        for (; e < end; ++e) total += theta[e] * gathered[e];
+        pre[size_t(r) * w.stride] = total + sum<T>(acc[0] + acc[1]);
+    }
 }
 
 // pre += the column of every lane's one-hot input.

@@ -14,7 +14,7 @@ class Traces {
 public:
     Traces(const Pattern& p, const Rows& rows, bool lstm, int lanes, int stride)
         : rows_(rows), single_(lanes == 1), stride_(stride), units_(p.units), slots_(p.slots),
-          components_(p.components), base_(rows.rows), src_(p.sources) {
+          components_(p.components), base_(rows.rows) {
         size_t size = 0;
         for (int r = 0; r < rows.rows; ++r) {
             base_[r] = size;
@@ -36,10 +36,9 @@ public:
     }
 
     // D (c, c, k, stride); credit (k, stride) or null: then the gradient stays as it is.
-    void step(const Place<T>& at, const T* D, const T* credit, T* gradient) {
-        if (single_) {
-            for (int j = 0; j < rows_.sources; ++j) src_[j] = at.src[size_t(j) * stride_];
-        }
+    void step(const Step<T>& s, const T* D, const T* credit, T* gradient) {
+        const Place<T>& at = s.at;
+        gathered_ = s.gathered;
         for (int r = 0; r < rows_.rows; ++r) {
             if (components(lstm_, r % slots_) == 1) {
                 row<1>(r, at, D, credit, gradient);
@@ -138,10 +137,9 @@ private:
         T* __restrict__ const h = trace_.data() + base_[r];
         T* __restrict__ const c = h + (C - 1) * count;
         T* __restrict__ const g = gradient + rows_.begin[r];
-        const T* __restrict__ const src = src_.data();
-        const int32_t* __restrict__ const source = rows_.source.data() + rows_.begin[r];
+        const T* __restrict__ const src = gathered_ + rows_.begin[r];
         for (int e = 0; e < count; ++e) {
-            const T x = src[source[e]];
+            const T x = src[e];
             T fresh = factor[0][0] * h[e] + slope[0] * x;
             if (C == 2) {
                 fresh += factor[0][C - 1] * c[e];
@@ -156,7 +154,8 @@ private:
     bool single_, lstm_ = false;
     int stride_, units_, slots_, components_;
     Buffer<size_t> base_;
-    Buffer<T> src_, trace_;
+    const T* gathered_ = nullptr;
+    Buffer<T> trace_;
 };
 
 }  // namespace SNAPRUN_NS
