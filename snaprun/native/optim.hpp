@@ -5,29 +5,17 @@
 #include <memory>
 #include <vector>
 
-#if defined(__AVX__)
-#include <immintrin.h>
-#endif
-
 #include "buffer.hpp"
 #include "engine.hpp"
 
 namespace snaprun {
 namespace SNAPRUN_NS {
 
-// √v of v ≥ 0 to 2 ulp. The square root shares the one slow unit of the core with the division
-// that follows; an estimate and a Newton step run beside it.
+// An estimate with a Newton step in place of the square root, or of the division too, was measured
+// slower (14.1 and 21.5 µs for 33,792 parameters, against 12.3 µs; 6.4 µs with neither).
 inline Vec<float> root(Vec<float> v) {
-#if defined(__AVX__)
-    const Vec<float> tiny = splat(1e-37f), most = splat(3e38f);
-    const Vec<float> x = v < tiny ? tiny : v;
-    const Vec<float> y = _mm256_rsqrt_ps(x), xy = x * y;
-    const Vec<float> s = xy * (1.5f - 0.5f * (xy * y));
-    return v > most ? v : s;
-#else
     for (int i = 0; i < 8; ++i) v[i] = __builtin_sqrtf(v[i]);
     return v;
-#endif
 }
 
 inline Vec<double> root(Vec<double> v) {
@@ -57,10 +45,9 @@ public:
         }
     }
 
-    // value[first … first + count) of parameter i, with the gradient times `scale`.
+    // value[first … first + count) of parameter i, whose gradient (count) is taken times `scale`.
     void apply(int i, size_t first, size_t count, T* value, const T* gradient, T scale) {
         value += first;
-        gradient += first;
         if (c_.optimiser == OptimiserKind::adam) {
             adam(count, value, gradient, scale, moments_[2 * i]->data() + first,
                  moments_[2 * i + 1]->data() + first);

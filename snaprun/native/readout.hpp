@@ -30,7 +30,8 @@ class Readout {
 public:
     Readout(int units, int hidden, int outputs, int lanes, int stride)
         : layers_(hidden ? 2 : 1), lanes_(lanes), stride_(stride),
-          greatest_(stride), total_(stride) {
+          greatest_(stride), total_(stride),
+          rows_(size_t(kOuterRows) * std::max(units, hidden)) {
         const int widths[3] = {units, hidden ? hidden : outputs, outputs};
         for (int l = 0; l < layers_; ++l) {
             in_[l] = widths[l];
@@ -152,11 +153,13 @@ private:
         for (int r = 0; r < rows; r += kOuterRows) {
             const int count = std::min(kOuterRows, rows - r);
             const size_t first = size_t(r) * columns;
-            outer(credit + size_t(r) * stride_, stride_, across_[l].data(), width, lanes_,
-                  gradient + first, count, columns, !fresh_);
+            // A gradient that is used at once need not go to memory.
+            T* const here = fresh_ && s.optimiser ? rows_.data() : gradient + first;
+            outer(credit + size_t(r) * stride_, stride_, across_[l].data(), width, lanes_, here,
+                  count, columns, !fresh_);
             if (s.optimiser) {
                 s.optimiser->apply(1 + 2 * l, first, size_t(count) * columns,
-                                   s.parameters[1 + 2 * l], gradient, s.scale);
+                                   s.parameters[1 + 2 * l], here, s.scale);
             }
         }
         T* const bias = bias_gradient_[l].data();
@@ -175,7 +178,7 @@ private:
     int layers_, lanes_, stride_;
     int in_[2] = {}, out_[2] = {};
     bool fresh_ = true;
-    Buffer<T> greatest_, total_;
+    Buffer<T> greatest_, total_, rows_;
     Buffer<T> across_[2];  // the input of each layer as (lanes, width)
     Buffer<T> value_[2], credit_[2], weight_gradient_[2], bias_gradient_[2];
 };
