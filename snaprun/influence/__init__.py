@@ -8,13 +8,22 @@ own storage, which `step` may change in place; `naive` is the specification.
 from types import ModuleType
 
 from snaprun import checks
-from snaprun.influence import naive, torch
+from snaprun.influence import naive, native, torch
 
 BACKENDS: dict[str, ModuleType] = {"naive": naive, "torch": torch}
+if native.available():
+    BACKENDS["native"] = native
 
 
-def choose(name: str) -> ModuleType:
-    """The backend called `name`; `auto` takes the fastest."""
+def choose(name: str, device: str = "cpu") -> ModuleType:
+    """The backend called `name`; `auto` takes the fastest that the device and the build offer."""
+    on_cpu = str(device) == "cpu"
     if name == "auto":
-        return torch
-    return BACKENDS[checks.one_of("influence", name, [*BACKENDS, "auto"])]
+        return BACKENDS["native"] if on_cpu and "native" in BACKENDS else torch
+    checks.one_of("influence", name, ["auto", "naive", "torch", "native"])
+    if name == "native" and name not in BACKENDS:
+        remedy = "The C++ core was not built: install snaprun where there is a C++ compiler."
+        checks.refuse("influence", name, "auto, naive or torch", remedy)
+    if name == "native" and not on_cpu:
+        checks.refuse("influence", name, f"auto, naive or torch on device={device}")
+    return BACKENDS[name]

@@ -30,7 +30,7 @@ class Machine:
         self.device = device
         self.dtype = DTYPES[checks.one_of("dtype", dtype, list(DTYPES))]
         self.threads = checks.at_least("threads", threads, 1)
-        self.backend = choose(influence)
+        self.backend = choose(influence, device)
 
     def start(self) -> None:
         """Set the threads of PyTorch for this process."""

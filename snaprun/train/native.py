@@ -6,10 +6,9 @@ import torch
 from torch import Generator, Tensor
 
 from snaprun.cells import GRU, LSTM, Vanilla
-from snaprun.core import RecurrentCore
 from snaprun.influence import choose
+from snaprun.influence.native import block_fields, layout_fields
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, LearningRule, Setup, SnAp
-from snaprun.sparsity import Layout, Pattern
 from snaprun.tasks import Batch
 from snaprun.train.engine import SEQUENCE
 from snaprun.train.network import Network
@@ -95,7 +94,7 @@ class NativeEngine:
         if isinstance(rule, SnAp) and rule.n == 1:
             config["rule"] = "snap1"
         elif isinstance(rule, SnAp):
-            config["pattern"] |= block_fields(core, core.pattern(rule.n))
+            config["pattern"] |= block_fields(core.pattern(rule.n))
         if isinstance(rule, RFLO) and rule.feedback == "random":
             setup = Setup(core, lanes, network.dtype, outputs, noise, choose("auto"))
             feedback_OK = rule.init(setup).feedback_OK
@@ -165,39 +164,3 @@ class NativeEngine:
         for t in range(steps):
             nu_TBCK[t] = torch.randint(0, 2, shape, generator=self._noise) * 2 - 1
         return nu_TBCK
-
-
-def layout_fields(core: RecurrentCore) -> dict[str, Any]:
-    """The layout of θ as the extension takes it."""
-    layout: Layout = core.layout.to("cpu")
-    return {
-        "units": core.units,
-        "components": core.cell.components,
-        "slots": len(core.cell.slots),
-        "sources": layout.live_MKJ.shape[2],
-        "unit": layout.unit_P.tolist(),
-        "slot": layout.slot_P.tolist(),
-        "source": layout.source_P.tolist(),
-    }
-
-
-def block_fields(core: RecurrentCore, pattern: Pattern) -> dict[str, Any]:
-    """The blocks of an influence pattern as the extension takes them."""
-    reach_GS = pattern.reach_SG.T.contiguous()
-    rows_per_block = reach_GS.sum(1)
-    block_E, rows_E = reach_GS.nonzero(as_tuple=True)
-    inside_SS = (reach_GS.T.float() @ reach_GS.float() > 0) & pattern.dynamics_SS
-    entry_row, entry_column = inside_SS.nonzero(as_tuple=True)
-
-    def begins(counts: Tensor) -> list[int]:
-        return [0, *counts.cumsum(0).tolist()]
-
-    return {
-        "row_begin": begins(rows_per_block),
-        "rows": rows_E.tolist(),
-        "own": pattern.own_SG[rows_E, block_E].long().tolist(),
-        "column_begin": begins(pattern.columns_G),
-        "columns": torch.argsort(pattern.block_P, stable=True).tolist(),
-        "entry_row": entry_row.tolist(),
-        "entry_column": entry_column.tolist(),
-    }

@@ -14,7 +14,9 @@ from snaprun.verify.problem import NO_TARGET, Problem, advance
 
 def checks(rule: LearningRule, problem: Problem) -> list[Check]:
     """The gradient of the whole sequence against the rule's definition."""
-    state = rule.init(problem.setup(Generator().manual_seed(0), choose("auto")))
+    state = rule.init(
+        problem.setup(Generator().manual_seed(0), choose("auto", problem.core.device.type))
+    )
     state = advance(rule, state, problem.records())
     got_P, _ = rule.gradient(state)
     if isinstance(rule, Frozen):

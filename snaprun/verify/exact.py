@@ -20,7 +20,7 @@ def checks(rule: LearningRule, problem: Problem) -> list[Check]:
     steps = list(problem.records())
 
     def found(every: int) -> torch.Tensor:
-        setup = problem.setup(Generator(), choose("auto"))
+        setup = problem.setup(Generator(), choose("auto", problem.core.device.type))
         return torch.stack(gradients(rule, rule.init(setup), steps, every))
 
     whole = torch.stack(unrolled.gradients(problem))

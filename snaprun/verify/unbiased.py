@@ -60,7 +60,7 @@ def checks(rule: LearningRule, problem: Problem, draws: int, seed: int) -> list[
 def sample(rule: LearningRule, problem: Problem, groups: int, repeats: int, seed: int) -> Tensor:
     """Means of `repeats` independent draws of the problem's gradient, shape (G, P)."""
     problem = problem.repeated(repeats)
-    setup = problem.setup(Generator().manual_seed(seed), choose("auto"))
+    setup = problem.setup(Generator().manual_seed(seed), choose("auto", problem.core.device.type))
     steps = list(problem.records())
     drawn = [gradients(rule, rule.init(setup), steps, problem.steps)[0] for _ in range(groups)]
     return torch.stack(drawn) / repeats

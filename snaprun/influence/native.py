@@ -1,0 +1,138 @@
+"""Influence in C++ (snaprun/native/influence.cpp), on the CPU, behind the common interface.
+
+The whole-sequence engine calls the same kernel without leaving C++. Shape suffixes: B lanes,
+C components, M slots, K units, J = k + a + 1 sources, P parameters, L = lanes padded to 8.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from snaprun.core import Record, RecurrentCore
+from snaprun.sparsity import Layout, Pattern
+
+try:
+    from snaprun import _native
+except ImportError:  # installed without a compiler
+    _native = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The index arrays of the extension, and the layout that packs the weights."""
+
+    layout: Layout
+    fields: dict[str, Any]
+    states: int
+
+
+@dataclass(frozen=True)
+class Influence:
+    """J in the extension's storage."""
+
+    kernel: Any
+    lanes: int
+    dtype: torch.dtype
+
+
+def available() -> bool:
+    """Whether the extension was built."""
+    return _native is not None
+
+
+def plan(core: RecurrentCore, pattern: Pattern) -> Plan:
+    """The index arrays of SnAp-n on `core`, which must be on the CPU."""
+    return Plan(core.layout, layout_fields(core) | block_fields(pattern), core.states)
+
+
+def init(plan: Plan, lanes: int, dtype: torch.dtype) -> Influence:
+    """J_0 = 0; the kernel takes as many threads as PyTorch has."""
+    kinds = {torch.float32: "Influence32", torch.float64: "Influence64"}
+    kernel = getattr(_native, kinds[dtype])(plan.fields, lanes, torch.get_num_threads())
+    return Influence(kernel, lanes, dtype)
+
+
+def reset(plan: Plan, J: Influence, lanes_B: Tensor) -> None:
+    """J ← 0 in place for the lanes where a sequence begins."""
+    del plan
+    J.kernel.reset(lanes_B.contiguous())
+
+
+def step(plan: Plan, J: Influence, record: Record) -> tuple[Influence, Tensor | None]:
+    """J_u ← D[R, R] J_u + (rows of u) ⊗ I_u, equation (7), in place.
+
+    Also Σ_b δ_b J_b, shape (P,), where there is credit.
+    """
+    theta_P = plan.layout.gather(record.weights_MKJ)
+    credit = gradient_P = None
+    if record.credit_BCK is not None:
+        credit, gradient_P = _innermost(record.credit_BCK, J), torch.zeros_like(theta_P)
+    J.kernel.step(
+        theta_P,
+        _innermost(record.dsda_BCMK, J),
+        _innermost(record.dsds_BCCK, J),
+        _innermost(record.src_BJ, J),
+        credit,
+        gradient_P,
+    )
+    return J, gradient_P
+
+
+def stored(J: Influence) -> int:
+    """The numbers in storage, padding included."""
+    return J.kernel.stored
+
+
+def tensors(J: Influence) -> list[Tensor]:
+    """A stand-in of the size of what is kept from step to step: that lies in the extension."""
+    return [torch.zeros(1, dtype=J.dtype).expand(J.kernel.stored)]
+
+
+def dense(plan: Plan, J: Influence) -> Tensor:
+    """The influence matrix, shape (B, S, P)."""
+    J_BSP = torch.empty(J.lanes, plan.states, plan.layout.size, dtype=J.dtype)
+    J.kernel.dense(J_BSP)
+    return J_BSP
+
+
+def _innermost(x: Tensor, J: Influence) -> Tensor:
+    """Lanes last, padded with zeros."""
+    return pad(x.movedim(0, -1), (0, J.kernel.stride - J.lanes)).contiguous()
+
+
+def layout_fields(core: RecurrentCore) -> dict[str, Any]:
+    """The layout of θ as the extension takes it."""
+    layout = core.layout.to("cpu")
+    return {
+        "units": core.units,
+        "components": core.cell.components,
+        "slots": len(core.cell.slots),
+        "sources": layout.live_MKJ.shape[2],
+        "unit": layout.unit_P.tolist(),
+        "slot": layout.slot_P.tolist(),
+        "source": layout.source_P.tolist(),
+    }
+
+
+def block_fields(pattern: Pattern) -> dict[str, Any]:
+    """The blocks of an influence pattern as the extension takes them."""
+    reach_GS = pattern.reach_SG.T.contiguous()
+    block_E, rows_E = reach_GS.nonzero(as_tuple=True)
+    inside_SS = (reach_GS.T.float() @ reach_GS.float() > 0) & pattern.dynamics_SS
+    entry_row, entry_column = inside_SS.nonzero(as_tuple=True)
+
+    def begins(counts: Tensor) -> list[int]:
+        return [0, *counts.cumsum(0).tolist()]
+
+    return {
+        "row_begin": begins(reach_GS.sum(1)),
+        "rows": rows_E.tolist(),
+        "own": pattern.own_SG[rows_E, block_E].long().tolist(),
+        "column_begin": begins(pattern.columns_G),
+        "columns": torch.argsort(pattern.block_P, stable=True).tolist(),
+        "entry_row": entry_row.tolist(),
+        "entry_column": entry_column.tolist(),
+    }
