@@ -95,6 +95,7 @@ def verify(plain: dict[str, Any], sweep: bool) -> int:
 
     sizes = ("inputs", "outputs", "lanes", "steps", "draws")
     machine = config.machine(plain, sizes)
+    machine.start()
     cell, units = config.cell(plain)
     least = {"draws": 100}  # fewer give no confidence interval
     counts = {
