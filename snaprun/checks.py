@@ -18,10 +18,12 @@ def refuse(what: str, value: Any, accepted: str, remedy: str = "") -> NoReturn:
     raise UserError(f"{line} {remedy}".rstrip())
 
 
-def at_least(what: str, value: int, minimum: int) -> int:
-    """The integer `value`, which must be ≥ `minimum`."""
+def at_least(what: str, value: int, minimum: int, most: int = 2**53) -> int:
+    """The integer `value`, which must be ≥ `minimum`, and ≤ `most`, far beyond any use."""
     if isinstance(value, bool) or value != int(value) or value < minimum:
         refuse(what, value, f"an integer ≥ {minimum}")
+    if value > most:
+        refuse(what, value, f"an integer ≤ {most}")
     return int(value)
 
 

@@ -2,9 +2,11 @@
 
 import atexit
 import contextlib
+import functools
 import io
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -24,7 +26,7 @@ from snaprun.checks import UserError
 from snaprun.config import resolve
 from snaprun.paths import conf_dir
 
-USER_MISTAKE, INTERRUPTED = 2, 130
+USER_MISTAKE, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 
 USAGE = f"""snaprun {__version__}: online training of recurrent networks
 
@@ -52,7 +54,7 @@ def _main(argv: list[str]) -> int:
         case [] | ["-h" | "--help" | "help", *_]:
             print(USAGE, end="")
             return 0
-        case ["--version" | "-V", *_]:
+        case ["--version" | "-V", *_] | [_, "--version"]:
             print(f"snaprun {__version__}")
             return 0
         case [command, *rest] if command in commands.COMMANDS:
@@ -116,7 +118,9 @@ def _job(
 
     def job(cfg: DictConfig) -> None:
         hydra_config = HydraConfig.get()
-        name = hydra_config.job.override_dirname
+        # As typed: an override may hold an interpolation that fails.
+        words = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
+        name = " ".join(map(str, words or ()))
         started.append(name)
         sweep = hydra_config.mode == RunMode.MULTIRUN
         try:
@@ -126,6 +130,9 @@ def _job(
             if wants_trace or os.getpid() != here:
                 raise
             codes.append(_refused(f"job {name}: {error}" if sweep else str(error)))
+        except BrokenPipeError:  # the reader of our output has gone, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            codes.append(CLOSED_PIPE)
 
     return job
 
@@ -143,12 +150,14 @@ def explanation(error: Exception, command: str, overrides: list[str]) -> str:
             f"{error.override!r} cannot be read: expected KEY=VALUE. "
             "Quote a value that holds blanks, brackets or commas: KEY='\"…\"'."
         )
+    if found := re.match(r"Ambiguous value for argument '(.+?)'", said):
+        return f"{found[1]} has several values: add -m to sweep over them, or quote the value."
     if "group override must be a string" in said:
         return f"{said}: expected GROUP=CHOICE; keys of a group are set as GROUP.KEY=VALUE."
     if found := re.match(r"Could not override '(.+?)'", said):
         return _unknown_key(found[1], command, overrides)
     if found := re.search(
-        r"Could not find '(.+?)/([^/]+?)' Available options in '.+?': (.+)", said
+        r"Could not find '(.+?)/([^/]*?)' Available options in '.+?': (.+)", said
     ):
         group, choice = found[1], found[2]
         options = found[3].partition(" Config search path")[0].split()
@@ -178,6 +187,8 @@ def _complete(argv: list[str]) -> int:
     """Shell completion: the first word is a command, the rest is Hydra's."""
     words = os.environ.get("COMP_LINE", "").split(" ")
     command = next((word for word in words[1:] if word in commands.COMMANDS), None)
+    if not any(re.fullmatch(r"(install|uninstall|query)=(bash|zsh|fish)", word) for word in argv):
+        return _refused("completion needs install=, uninstall= or query= and bash, zsh or fish.")
     if command is None and any(word.startswith("query=") for word in argv):
         print(" ".join(commands.COMMANDS))
         return 0
@@ -192,11 +203,12 @@ def _complete(argv: list[str]) -> int:
     return 0
 
 
+@functools.cache
 def _scratch() -> str:
-    """A folder for what Hydra writes of a sweep, gone at the end."""
-    folder = tempfile.TemporaryDirectory(prefix="snaprun-")
-    atexit.register(folder.cleanup)
-    return folder.name
+    """The name of a folder that Hydra makes for what it writes of a sweep, gone at the end."""
+    folder = os.path.join(tempfile.gettempdir(), f"snaprun-{os.getpid()}")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
-OmegaConf.register_new_resolver("snaprun_scratch", _scratch, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("snaprun_scratch", _scratch, replace=True)

@@ -68,6 +68,9 @@ def cost(plain: dict[str, Any], sweep: bool) -> int:
     from snaprun.train.seeding import stream
 
     values = config.arguments("", _cost_keys, plain)
+    for key in ("cells", "sizes", "rules"):
+        if not values[key]:
+            checks.refuse(key, values[key], "at least one")
     cells = {name: CELLS[checks.one_of("cells", name, list(CELLS))]() for name in values["cells"]}
     counted = costs.table(
         cells,
@@ -80,8 +83,9 @@ def cost(plain: dict[str, Any], sweep: bool) -> int:
         ],
         generator=stream(checks.at_least("seed", values["seed"], 0), "mask"),
     )
+    files = figures.counts(counted, Path(values["out"]))
     print(costs.as_text(counted), end="\n\n")
-    for file in figures.counts(counted, Path(values["out"])):
+    for file in files:
         print(file)
     return 0
 
@@ -95,6 +99,7 @@ def verify(plain: dict[str, Any], sweep: bool) -> int:
 
     sizes = ("inputs", "outputs", "lanes", "steps", "draws")
     machine = config.machine(plain, sizes)
+    machine.start()
     cell, units = config.cell(plain)
     least = {"draws": 100}  # fewer give no confidence interval
     counts = {
@@ -162,6 +167,7 @@ def sample(plain: dict[str, Any], sweep: bool) -> int:
         checks.refuse("prompt", values["prompt"], "at least one character")
     folder = Path(values["run"])
     trained = read_config(folder)
+    config.run_folder(trained)
     if trained["task"]["name"] != "charlm":
         checks.refuse("run", str(folder), "a run of task=charlm", "It is one of another task.")
     network = config.untrained(trained)

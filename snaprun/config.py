@@ -40,8 +40,18 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise checks.UserError(" ".join(str(error).split())) from error
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return _canonical(plain)
+
+
+def _canonical(value: Any) -> Any:
+    """`value` with integral numbers as integers, so that 1e6 and 1000000 are the same choice."""
+    if isinstance(value, dict):
+        return {str(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
 
 
 def parts(plain: Mapping[str, Any]) -> "Parts":
@@ -66,11 +76,7 @@ def machine(plain: Mapping[str, Any], apart: Collection[str] = ()) -> "Machine":
     """The keys at the top that are neither groups nor in `apart`."""
     from snaprun.train.machine import Machine
 
-    here = {
-        key: value
-        for key, value in plain.items()
-        if key not in apart and not (key in GROUPS and isinstance(value, Mapping))
-    }
+    here = {key: value for key, value in plain.items() if key not in (*apart, *GROUPS)}
     return Machine(**arguments("", Machine, here))
 
 
@@ -165,6 +171,10 @@ def _described(option: Any) -> str:
 
 def run_folder(plain: Mapping[str, Any]) -> Path:
     """`results`/`name`/run_id, where the run of this configuration lies; raises UserError."""
+    for group in GROUPS:
+        values = plain.get(group)
+        if not isinstance(values, Mapping) or (group != "train" and "name" not in values):
+            checks.refuse(group, values, f"a group of keys with a name, as in conf/{group}")
     for key, kind in zip(WHEREABOUTS, (str, str, bool), strict=True):
         converted(key, plain[key], kind)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", plain["name"]):
@@ -180,16 +190,11 @@ def run_id(plain: Mapping[str, Any]) -> str:
     rule, sparsity = plain["rule"], plain["sparsity"]
     words = [
         plain["task"]["name"],
-        f"{plain['cell']['name']}{plain['cell']['units']}",
+        f"{plain['cell']['name']}{plain['cell'].get('units')}",
         f"{sparsity['name']}{sparsity.get('level', '')}",
         f"{rule['name']}{rule.get('n', '')}",
-        f"every{plain['train']['update_every']}",
-        f"seed{plain['seed']}",
+        f"every{plain['train'].get('update_every')}",
+        f"seed{plain.get('seed')}",
     ]
-    # Values have been checked by now, so this only drops the sign of an exponent and the like.
-    return re.sub(r"[^A-Za-z0-9.-]", "", "-".join(words)) + f"-{digest}"
-
-
-def without(plain: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
-    """`plain` less `keys`."""
-    return {key: value for key, value in plain.items() if key not in keys}
+    # Nothing has been checked yet: whatever the words are, they stay one short file name.
+    return re.sub(r"[^A-Za-z0-9.-]", "", "-".join(words))[:120] + f"-{digest}"

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from snaprun import __version__
 from snaprun.cli import _main
@@ -38,6 +39,16 @@ BAD = {
     "train rule=foo": "snap1",
     "train cell=gruu": "Did you mean gru?",
     "train cell=3": "Config group",
+    "train train=3": "a group",
+    "train ~rule": "a group",
+    "train rule=": "snap1",
+    "train rule=snap1,snap2": "-m",
+    "train name=${oc.env:NOPE}": "NOPE",
+    "train seed=99999999999999999999": "an integer",
+    "train train.lanes=1e30": "an integer",
+    "train train.lanes=1e12": "memory",
+    "cost cells=[]": "at least one",
+    "verify seed=99999999999999999999": "an integer",
     "train nonsense": "KEY=VALUE",
     "train cell.units=[1": "KEY=VALUE",
     "train --nonsense": "--nonsense",
@@ -142,6 +153,7 @@ def test_a_run_writes_its_folder_and_is_skipped_when_launched_again(here, capfd)
         "metrics.jsonl",
         "summary.json",
         "checkpoint.pt",
+        ".lock",
     }
     assert sorted(path.name for path in here.iterdir()) == ["results"]
     written = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
@@ -248,6 +260,64 @@ def test_verify_prints_a_table_and_fails_on_a_mismatch(here, capfd, monkeypatch)
     monkeypatch.setattr(GRU, "slopes", lambda *a: tuple(1.01 * slope for slope in right(*a)))
     assert _main(words) == 1
     assert "MISMATCH" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("sparsity", ["uniform", "dense", "diagonal"])
+def test_verify_takes_every_sparsity(sparsity, here):
+    words = ["verify", "cell.units=3", "steps=4", "rule=snap2", f"sparsity={sparsity}"]
+    assert _main(words) == 0
+
+
+def test_a_run_that_is_being_written_is_refused(here, capfd):
+    assert _main(["train", *SMALL]) == 0
+    folder = only_run(here / "results")
+    (folder / "summary.json").unlink()
+    before = (folder / "metrics.jsonl").read_bytes()
+    with FileLock(folder / ".lock"):
+        capfd.readouterr()
+        assert _main(["train", *SMALL]) == 2
+    err = capfd.readouterr().err
+    assert "no other process" in err
+    assert err.count("\n") == 1
+    assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_the_spelling_of_a_number_is_no_choice(here, capfd):
+    for tokens in ("train.tokens=400", "train.tokens=4e2"):
+        assert _main(["train", *SMALL[:2], "train.lanes=3", tokens]) == 0
+    assert "skipped" in capfd.readouterr().out
+    assert len(list((here / "results").glob("*/*"))) == 1
+
+
+def test_a_network_destroyed_by_its_last_update_has_diverged(here):
+    (here / "text.txt").write_text("abracadabra " * 200)
+    line = ["train", "task=charlm", "task.text=text.txt", "task.crop=32", *SMALL[:2]]
+    line += ["train.lanes=4", "train.tokens=128", "train.update_every=sequence", "rule=bptt"]
+    assert _main([*line, "optim=sgd", "optim.lr=1e38"]) == 1
+
+
+def test_a_run_without_an_update_says_so(here, capfd):
+    assert _main(["train", *SMALL, "rule=bptt", "train.update_every=1000"]) == 0
+    assert "No update was made" in capfd.readouterr().err
+    summary = json.loads((only_run(here / "results") / "summary.json").read_text())
+    assert summary["updates"] == 0
+    assert 0 < summary["cost"]["state_bytes"] <= summary["cost"]["state_bytes_analytic"]
+
+
+def test_the_commands_of_the_documentation_are_shell(here):
+    root = Path(__file__).parent.parent
+    texts = [root / "README.md", *root.glob("conf/*.yaml"), *root.glob("conf/experiment/*.yaml")]
+    lines = [
+        line.strip(" #")
+        for text in texts
+        for line in text.read_text().splitlines()
+        if line.strip(" #").startswith(("snaprun ", "scripts/"))
+    ]
+    assert len(lines) > 15
+    done = subprocess.run(
+        ["bash", "-n"], input="\n".join(lines), text=True, capture_output=True, check=False
+    )
+    assert done.stderr == ""
 
 
 def test_sample_continues_the_prompt(here, capfd):

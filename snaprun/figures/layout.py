@@ -16,6 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from snaprun.checks import refuse
 from snaprun.figures.select import Series, Sheet
 from snaprun.figures.stats import BOOTSTRAP_SEEDS
 from snaprun.figures.style import INK, compact, look
@@ -72,12 +73,15 @@ def frame(figure: Figure, handles: Sequence[Artist], caption: str) -> None:
 def save(figure: Figure, table: pd.DataFrame, stem: Path) -> list[Path]:
     """Write `stem` as PNG (200 dpi), PDF and, with the plotted numbers, CSV."""
     png, pdf, csv = (Path(f"{stem}.{kind}") for kind in ("png", "pdf", "csv"))
-    figure.savefig(png, dpi=200)
-    # Laid out once is enough, and takes as long as drawing.
-    figure.set_layout_engine("none")
-    # Without the date, drawing the same runs twice gives the same bytes.
-    figure.savefig(pdf, metadata={"CreationDate": None})
-    table.to_csv(csv, index=False)
+    try:
+        figure.savefig(png, dpi=200)
+        # Laid out once is enough, and takes as long as drawing.
+        figure.set_layout_engine("none")
+        # Without the date, drawing the same runs twice gives the same bytes.
+        figure.savefig(pdf, metadata={"CreationDate": None})
+        table.to_csv(csv, index=False)
+    except OSError as error:
+        refuse("out", str(stem.parent), f"a folder that can be written ({error})")
     return [png, pdf, csv]
 
 

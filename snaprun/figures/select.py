@@ -5,6 +5,7 @@ their settings; a *sheet* is one task, the content of one figure.
 """
 
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -106,6 +107,11 @@ def _choices(run: Run) -> dict[str, Any]:
     for key in _NEEDED:
         if flat.get(key) is None:
             raise UserError(f"{run.folder / CONFIG} has no {key}: expected the file of a run.")
+    if type(flat["seed"]) is not int:
+        refuse(f"{run.folder / CONFIG} seed", flat["seed"], "an integer")
+    # It becomes a part of the figures' file names.
+    if not re.fullmatch(r"[A-Za-z0-9_]+", str(flat["task.name"])):
+        refuse(f"{run.folder / CONFIG} task.name", flat["task.name"], "the name of a task")
     return {key: value for key, value in flat.items() if key not in _NO_CHOICE}
 
 

@@ -83,10 +83,14 @@ class RFLO(LearningRule[RFLOState]):
         """Forward, the unit's block on the trace, the immediate term, and q e."""
         del horizon
         n, cell = Counts.of(core), core.cell
-        blocks = sum(map(sum, cell.state_pattern))
-        reached = torch.tensor(cell.slope_pattern).sum(0)
-        immediate = int(reached[core.layout.slot_P.cpu()].sum())
-        macs = n.weights + blocks * n.parameters + immediate + n.parameters
+        own_CM = torch.tensor(cell.slope_pattern).float()
+        block_CC = torch.tensor(cell.state_pattern).float()
+        trace_CM = own_CM
+        for _ in range(cell.components):  # a trace lives where the unit's block carries it
+            trace_CM = ((trace_CM + block_CC @ trace_CM) > 0).float()
+        carried_M = (trace_CM * (block_CC @ trace_CM)).sum(0)
+        per_slot_M = own_CM.sum(0) + carried_M + 1  # and q e
+        macs = n.weights + int(per_slot_M[core.layout.slot_P.cpu()].sum())
         traces = cell.components * n.parameters
         return Cost(macs, traces, 2 * traces, "k + p", "k² + p")
 

@@ -68,9 +68,10 @@ class SnAp(LearningRule[SnApState]):
         del horizon
         n, pattern = Counts.of(core), core.pattern(self.n)
         immediate = int((pattern.own_SG.sum(0) * pattern.columns_G).sum())
-        macs = (
-            n.weights + self._dynamics_macs(core) + pattern.product_macs + immediate + pattern.live
-        )
+        # δ comes through the readout, which sees h alone.
+        contraction = int((pattern.reach_SG[: core.units].sum(0) * pattern.columns_G).sum())
+        product = self._dynamics_macs(core) + pattern.product_macs
+        macs = n.weights + product + immediate + contraction
         memory, time = {
             1: ("k + d p", "d (k² + p)"),
             2: ("k + d² k p", "d (k² + d² k² p)"),

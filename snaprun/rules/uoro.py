@@ -80,7 +80,8 @@ class UORO(LearningRule[UOROState]):
         immediate = n.slopes + n.parameters
         norms = 2 * n.parameters + n.states
         update = 2 * n.parameters + 2 * n.states
-        macs = n.weights + forward + immediate + norms + update + n.states + n.parameters
+        # δ comes through the readout, which sees h alone.
+        macs = n.weights + forward + immediate + norms + update + core.units + n.parameters
         kept = n.states + n.parameters
         return Cost(macs, kept, 2 * kept, "k + p", "k² + p")
 

@@ -85,9 +85,9 @@ def read_config(folder: Path | str) -> dict[str, Any]:
 def read_summary(folder: Path | str) -> Summary | None:
     """The summary of the run in `folder`, None where it is not done; UserError if it is damaged."""
     path = Path(folder) / SUMMARY
-    if not path.exists():
-        return None
     try:
+        if not path.exists():
+            return None
         return Summary.from_json(json.loads(path.read_bytes()))
     except (OSError, ValueError) as error:
         refuse(str(path), _one_line(error), "the summary of a run", _REMEDY)

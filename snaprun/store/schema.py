@@ -13,6 +13,7 @@ from typing import Any
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
+LOCK = ".lock"  # held while a process writes the run
 
 COUNTERS = ("tokens", "updates", "seconds")
 

@@ -33,7 +33,6 @@ class Task(ABC):
 
     inputs: int  # a, the width of the (one-hot) input
     outputs: int  # the classes of the softmax
-    one_hot: bool  # Batch.inputs are indices
 
     @abstractmethod
     def batch(self, lanes: int, generator: torch.Generator) -> Batch:

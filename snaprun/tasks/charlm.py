@@ -32,7 +32,6 @@ class CharLM(Task):
 
     inputs = 256
     outputs = 256
-    one_hot = True
 
     def __init__(
         self,

@@ -29,7 +29,6 @@ class Copy(Task):
 
     inputs = 4
     outputs = 4
-    one_hot = True
 
     def __init__(
         self,

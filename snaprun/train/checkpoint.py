@@ -40,5 +40,5 @@ def load(folder: Path, network: Network) -> None:
         checks.refuse(f"version of {path}", version, f"{VERSION}", "Use the snaprun that wrote it.")
     try:
         network.load_state_dict(saved["network"])
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         checks.refuse("checkpoint", str(path), "parameters that fit the run's config", str(error))

@@ -85,10 +85,14 @@ class TorchEngine:
         self._steps += 1
         self._targets += targets
 
-    def _update(self) -> None:
+    def measure(self) -> None:
+        """Take note of the length of the window so far, and of what the rule keeps."""
         self.longest_window = max(self.longest_window, self._steps)
         kept = sum(x.numel() * x.element_size() for x in self.rule.kept(self.rule_state))
         self.rule_bytes = max(self.rule_bytes, kept)
+
+    def _update(self) -> None:
+        self.measure()
         gradient_P, self.rule_state = self.rule.gradient(self.rule_state)
         if self._targets:
             parameters = self.network.parameters

@@ -1,5 +1,6 @@
 """The training loop, top to bottom: batches in, metric rows out, a summary at the end."""
 
+import logging
 import math
 import time
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from snaprun.train.progress import Progress
 from snaprun.train.seeding import stream
 
 LN2 = math.log(2)
+
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -76,6 +79,17 @@ def train(
             validate()
         progress.update(tokens, last)
 
+    finite = all(p.isfinite().all() for p in engine.network.parameters)
+    if not diverged and not (finite and all(map(math.isfinite, last.values()))):
+        diverged["diverged_at_token"] = tokens  # by a late update, so that no loss showed it
+    if not engine.updates:
+        log.warning(
+            "No update was made: train.update_every=%s is longer than the run of %d steps, "
+            "or no step had a target.",
+            options.update_every,
+            tokens // options.lanes,
+        )
+    engine.measure()
     checkpoint.save(writer.folder, engine.network)
     summary = Summary(
         status=DIVERGED if diverged else FINISHED,

@@ -21,7 +21,7 @@ class Machine:
         threads: int = 1,
         influence: str = "auto",
     ):
-        self.seed = checks.at_least("seed", seed, 0)
+        self.seed = checks.at_least("seed", seed, 0, most=2**63 - 1)
         checks.one_of("device", device, ("cpu", "cuda", "auto"))
         if device == "cuda" and not torch.cuda.is_available():
             checks.refuse("device", device, "cpu or auto on a machine without a CUDA device")

@@ -1,6 +1,7 @@
 """One training run from plain objects to its folder."""
 
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 from snaprun import __version__
+from snaprun.checks import UserError
 from snaprun.rules import LearningRule
 from snaprun.store import RunWriter, Summary
 from snaprun.tasks import Task
@@ -38,6 +40,26 @@ def run(
     parts: Parts, folder: Path, config: Mapping[str, Any], *, tensorboard: bool, bar: bool
 ) -> Summary:
     """Train what `parts` composes and write it to `folder`, with `config` beside it."""
+    try:
+        return _run(parts, folder, config, tensorboard, bar)
+    except (MemoryError, OverflowError) as error:
+        raise _too_large(parts) from error
+    except RuntimeError as error:  # how PyTorch says it
+        if re.search(r"allocate|out of memory|overflow|Storage size|numel", str(error)):
+            raise _too_large(parts) from error
+        raise
+
+
+def _too_large(parts: Parts) -> UserError:
+    return UserError(
+        f"cell.units={parts.architecture.units} with train.lanes={parts.options.lanes} needs more "
+        "memory than there is: take fewer units or lanes, a larger sparsity.level or a smaller n."
+    )
+
+
+def _run(
+    parts: Parts, folder: Path, config: Mapping[str, Any], tensorboard: bool, bar: bool
+) -> Summary:
     machine, options = parts.machine, parts.options
     machine.start()
     parts.task.prepare(options.lanes)

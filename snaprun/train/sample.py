@@ -2,6 +2,7 @@
 
 import torch
 
+from snaprun.checks import UserError
 from snaprun.train.network import Network
 from snaprun.train.seeding import stream
 
@@ -21,10 +22,13 @@ def sample(network: Network, prompt: bytes, length: int, temperature: float, see
             x = torch.tensor([byte], device=core.device)
             state_BCK, _ = core.step(weights_MKJ, state_BCK, x)
         logits_O = network.readout.logits(state_BCK[:, 0])[0].double().cpu()
+        if not logits_O.isfinite().all():
+            raise UserError("The run diverged: its network has no finite output to sample from.")
         if temperature == 0:
             byte = int(logits_O.argmax())
         else:
-            p_O = torch.softmax(logits_O / temperature, 0)
+            # Less the largest first, so that no temperature is too small.
+            p_O = torch.softmax((logits_O - logits_O.max()) / temperature, 0)
             byte = int(torch.multinomial(p_O, 1, generator=generator))
         drawn.append(byte)
         pending = [byte]

@@ -53,6 +53,7 @@ def test_what_is_written_is_read_back(tmp_path):
 def test_the_files_are_plain_yaml_and_json(tmp_path):
     write(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
+        ".lock",
         "config.yaml",
         "metrics.jsonl",
         "summary.json",
@@ -181,7 +182,10 @@ def test_a_crash_while_the_summary_is_written_leaves_none(tmp_path, monkeypatch,
         monkeypatch.setattr(os, step, crash)
         with pytest.raises(KeyboardInterrupt):
             writer.finish(SUMMARY)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.yaml", "metrics.jsonl"]
+    assert sorted(p.name for p in tmp_path.glob("[!.]*")) == [
+        "config.yaml",
+        "metrics.jsonl",
+    ]
     run = read_run(tmp_path)
     assert run.status == "incomplete"
     assert run.summary is None

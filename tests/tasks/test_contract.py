@@ -31,7 +31,6 @@ def equal(a: Batch, b: Batch) -> bool:
 
 def check(batch: Batch, task: Task) -> None:
     steps, lanes = batch.inputs.shape
-    assert task.one_hot
     assert batch.inputs.dtype == batch.targets.dtype == torch.int64
     assert batch.mask.dtype == batch.resets.dtype == torch.bool
     for tensor in vars(batch).values():

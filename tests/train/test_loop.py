@@ -49,7 +49,6 @@ class Losses(Task):
     """Constant inputs, and a note of every bpc that the loop tells."""
 
     inputs = outputs = 4
-    one_hot = True
 
     def __init__(self, targets=True):
         self.told = []
