@@ -230,10 +230,10 @@ def test_refuses_bad_batches():
     ],
 )
 def test_refuses_bad_patterns(name, value):
-    from snaprun.train.native import block_fields, layout_fields
+    from snaprun.influence.native import block_fields, layout_fields
 
     core = network(GRU()).core
-    pattern = layout_fields(core) | block_fields(core, core.pattern(1)) | {name: value}
+    pattern = layout_fields(core) | block_fields(core.pattern(1)) | {name: value}
     config = {
         "pattern": pattern,
         "cell": "gru",
