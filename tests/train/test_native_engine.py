@@ -87,7 +87,7 @@ def compare(ours, theirs, data, bound=BOUND):
     assert ours.longest_window == theirs.longest_window
 
 
-LANES, HIDDEN, CLIP = itertools.cycle((1, 3, 16, 17)), itertools.cycle((0, 9, 0, 9, 9)), None
+LANES, HIDDEN = itertools.cycle((1, 3, 16, 17)), itertools.cycle((0, 9, 0, 9, 9))
 ONE_HOT = itertools.cycle((True, False, False, True, False, True, True))
 GRID = [
     (cell, rule, optimiser, every, next(LANES), next(HIDDEN), next(ONE_HOT))
