@@ -6,7 +6,7 @@
 #include <cstring>
 #include <new>
 
-#include "vec.hpp"
+#include "simd.hpp"
 
 namespace snaprun {
 namespace SNAPRUN_NS {
@@ -16,6 +16,10 @@ class Buffer {
 public:
     Buffer() = default;
     explicit Buffer(size_t size) { resize(size); }
+    Buffer(Buffer&& other) noexcept : data_(other.data_), size_(other.size_) {
+        other.data_ = nullptr;
+        other.size_ = 0;
+    }
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
     ~Buffer() { std::free(data_); }

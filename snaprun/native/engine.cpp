@@ -41,6 +41,10 @@ public:
     int64_t updates() const override { return updates_; }
     int64_t longest_window() const override { return longest_; }
     int64_t rule_bytes() const override { return bytes_; }
+    void measure() override {
+        longest_ = std::max(longest_, window_);
+        bytes_ = std::max(bytes_, rule_->bytes());
+    }
     const T* moment(int i, int which) const override { return optimiser_.moment(i, which); }
     const T* state() const override { return state_.data(); }
     int stride() const override { return stride_; }
@@ -133,8 +137,7 @@ private:
 
     // `stepped`: the readout has taken its part of this step of the optimiser.
     void update(const Sequence<T>& s, bool stepped) {
-        longest_ = std::max(longest_, window_);
-        bytes_ = std::max(bytes_, rule_->bytes());
+        measure();
         rule_->finish(s.parameters[0], targets_ ? gradient_.data() : nullptr);
         if (targets_) {
             T scale = T(1) / T(targets_);

@@ -53,6 +53,7 @@ public:
     virtual void run(const Sequence<T>& sequence) = 0;
     virtual int64_t updates() const = 0;
     virtual int64_t longest_window() const = 0;
+    virtual void measure() = 0;  // the open window, too
     virtual int64_t rule_bytes() const = 0;
     // The optimiser's two buffers for parameter i, `size` numbers each; null where it has none.
     virtual const T* moment(int parameter, int which) const = 0;

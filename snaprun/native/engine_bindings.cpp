@@ -310,6 +310,7 @@ public:
 
     int64_t updates() const { return engine_->updates(); }
     int64_t longest_window() const { return engine_->longest_window(); }
+    void measure() { engine_->measure(); }
     int64_t rule_bytes() const { return engine_->rule_bytes(); }
 
 private:
@@ -330,6 +331,7 @@ void bind(nb::module_& m, const char* name) {
         .def("copy_moment", &E::copy_moment, "parameter"_a, "which"_a, "out"_a.noconvert())
         .def("copy_state", &E::copy_state, "out"_a.noconvert())
         .def_prop_ro("updates", &E::updates)
+        .def("measure", &E::measure)
         .def_prop_ro("longest_window", &E::longest_window)
         .def_prop_ro("rule_bytes", &E::rule_bytes);
 }

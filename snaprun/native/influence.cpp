@@ -1,11 +1,10 @@
 #include "influence.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <new>
-#include <stdexcept>
 
+#include "buffer.hpp"
+#include "influence_index.hpp"
 #include "influence_kernel.hpp"
 
 #ifdef _OPENMP
@@ -14,86 +13,28 @@
 
 namespace snaprun {
 namespace SNAPRUN_NS {
-namespace {
-
-constexpr size_t kScratchBytes = 24 * 1024;  // of the old rows: with D's rows they share L1
 
 template <class T>
-class Buffer {  // aligned, zeroed, never grown
-public:
-    explicit Buffer(size_t size = 0) : size_(size) {
-        if (!size) return;
-        const size_t bytes = (size * sizeof(T) + 63) / 64 * 64;
-        data_ = static_cast<T*>(std::aligned_alloc(64, bytes));
-        if (!data_) throw std::bad_alloc();
-        std::memset(data_, 0, bytes);
-    }
-    Buffer(Buffer&& other) noexcept : data_(other.data_), size_(other.size_) {
-        other.data_ = nullptr;
-    }
-    Buffer(const Buffer&) = delete;
-    Buffer& operator=(const Buffer&) = delete;
-    ~Buffer() { std::free(data_); }
-    T* get() { return data_; }
-    const T* get() const { return data_; }
-    size_t size() const { return size_; }
-
-private:
-    T* data_ = nullptr;
-    size_t size_;
-};
-
-struct Block {
-    int rows, columns;
-    int first_row, first_column;  // into the pattern's arrays
-    int unit;
-    int32_t first_begin;  // of this block's begin[rows + 1] in the link index
-    int own_count, first_own;
-};
-
-// The columns of a block in `vectors` vectors, cut into chunks of nearly equal width.
-struct Chunk {
-    int block, first_vector, width;
-    size_t offset;  // numbers from the start of the panel
-};
-
-struct Layout {  // of one panel: a lane group, or a single lane
-    std::vector<Chunk> chunks;
-    std::vector<int32_t> chunk_begin;  // of block g: chunks[chunk_begin[g] .. chunk_begin[g + 1])
-    size_t size = 0;
-};
-
-}  // namespace
-
-template <class T>
-struct Influence<T>::State {
+struct Influence<T>::State : Index {
     static constexpr int N = kWidth<T>;
 
-    Pattern pattern;
     int lanes, stride, threads;
     int groups;   // of N lanes
     int singles;  // lanes beyond the groups
-    std::vector<Block> blocks;
-    std::vector<int32_t> begin;
-    std::vector<Link> links;
-    std::vector<int32_t> own;  // local rows that I feeds
-    // Terms of the entries of D: entry e is Σ over term[term_begin[e] ..] of slope · weight, and
-    // the unit's own ∂s'/∂s where local[e] ≥ 0.
-    struct Term {
-        int32_t slope, parameter;
-    };
-    std::vector<int32_t> term_begin, local;
-    std::vector<Term> terms;
-    Layout by_group, by_single;
-    std::vector<Buffer<T>> panels;  // groups, then singles
-    std::vector<Buffer<T>> D;       // a table a panel
-    std::vector<Buffer<T>> credit;  // a table a panel: (c·k) vectors, or numbers
-    std::vector<Buffer<T>> scratch;  // a thread each
-    std::vector<int32_t> bounds;     // of the threads' blocks
-    int widest = 0;
+    Chunks by_group, by_single;
+    // Groups, then singles. A chunk is not written where it is read but `gap` numbers before it,
+    // where the chunks before it have been read already; in the next step the other way round. So
+    // nothing is copied, and each thread's run of chunks needs room for one chunk more.
+    std::vector<Buffer<T>> panels;
+    size_t gap = 0;
+    bool high = true;
+    std::vector<Buffer<T>> D;         // a table a panel
+    std::vector<Buffer<T>> credit;    // a table a panel: (c·k) vectors, or numbers
+    std::vector<Buffer<T>> gathered;  // of D, a thread each
+    std::vector<int32_t> bounds;      // of the threads' blocks
 
     State(const Pattern& p, int lanes_, int stride_, int threads_)
-        : pattern(p), lanes(lanes_), stride(stride_), threads(std::max(threads_, 1)) {
+        : Index(p), lanes(lanes_), stride(stride_), threads(std::max(threads_, 1)) {
         groups = lanes / N;
         singles = lanes % N;
         // A group that is nearly full is cheaper than its lanes one by one.
@@ -101,123 +42,28 @@ struct Influence<T>::State {
             ++groups;
             singles = 0;
         }
-        index_blocks();
-        index_entries();
-        by_group = cut(true);
-        by_single = cut(false);
+        by_group = cut(true, N);
+        by_single = cut(false, N);
+        for (const Chunks* layout : {&by_group, &by_single})
+            for (const Chunk& c : layout->list)
+                gap = std::max(gap, static_cast<size_t>(blocks[c.block].rows) * c.width * N);
+        bounds = divide(threads);
         const size_t states = static_cast<size_t>(p.components) * p.units;
         for (int i = 0; i < groups + singles; ++i) {
             const bool group = i < groups;
-            panels.emplace_back((group ? by_group : by_single).size);
+            panels.emplace_back((group ? by_group : by_single).size + gap * threads);
             D.emplace_back((p.entry_row.size() + 1) * (group ? N : 1));
             credit.emplace_back(states * (group ? N : 1));
         }
-        for (int t = 0; t < threads; ++t) scratch.emplace_back(scratch_size());
-        divide();
-    }
-
-    void index_blocks() {
-        const int count = static_cast<int>(pattern.row_begin.size()) - 1;
-        std::vector<int32_t> local_row(static_cast<size_t>(pattern.components) * pattern.units, -1);
-        // Entries are sorted by row: where each row of D begins.
-        std::vector<int32_t> row_of_D(local_row.size() + 1, 0);
-        for (int32_t row : pattern.entry_row) ++row_of_D[row + 1];
-        for (size_t i = 1; i < row_of_D.size(); ++i) row_of_D[i] += row_of_D[i - 1];
-        for (int g = 0; g < count; ++g) {
-            Block b{};
-            b.first_row = pattern.row_begin[g];
-            b.rows = pattern.row_begin[g + 1] - b.first_row;
-            b.first_column = pattern.column_begin[g];
-            b.columns = pattern.column_begin[g + 1] - b.first_column;
-            b.unit = pattern.unit_P[pattern.columns[b.first_column]];
-            b.first_begin = static_cast<int32_t>(begin.size());
-            b.first_own = static_cast<int32_t>(own.size());
-            const int32_t* rows = pattern.rows.data() + b.first_row;
-            for (int r = 0; r < b.rows; ++r) local_row[rows[r]] = r;
-            for (int r = 0; r < b.rows; ++r) {
-                begin.push_back(static_cast<int32_t>(links.size()));
-                for (int32_t e = row_of_D[rows[r]]; e < row_of_D[rows[r] + 1]; ++e) {
-                    const int32_t from = local_row[pattern.entry_column[e]];
-                    if (from >= 0) links.push_back({e, from});
-                }
-                if (pattern.own[b.first_row + r]) own.push_back(r);
-            }
-            begin.push_back(static_cast<int32_t>(links.size()));
-            b.own_count = static_cast<int>(own.size()) - b.first_own;
-            for (int r = 0; r < b.rows; ++r) local_row[rows[r]] = -1;
-            blocks.push_back(b);
-        }
-    }
-
-    void index_entries() {
-        const Pattern& p = pattern;
-        // The live recurrent weights of (u, v) in every slot.
-        std::vector<std::vector<int32_t>> of_unit(p.units);
-        for (int32_t i = 0; i < p.parameters; ++i) of_unit[p.unit_P[i]].push_back(i);
-        for (size_t e = 0; e < p.entry_row.size(); ++e) {
-            term_begin.push_back(static_cast<int32_t>(terms.size()));
-            const int row = p.entry_row[e], column = p.entry_column[e];
-            const int component = row / p.units, u = row % p.units;
-            const int from = column / p.units, v = column % p.units;
-            if (from == 0) {
-                for (int32_t i : of_unit[u]) {
-                    if (p.source_P[i] != v) continue;
-                    const int slope = (component * p.slots + p.slot_P[i]) * p.units + u;
-                    terms.push_back({slope, i});
-                }
-            }
-            local.push_back(u == v ? (component * p.components + from) * p.units + u : -1);
-        }
-        term_begin.push_back(static_cast<int32_t>(terms.size()));
-    }
-
-    Layout cut(bool group) {
-        Layout layout;
-        for (size_t g = 0; g < blocks.size(); ++g) {
-            const Block& b = blocks[g];
-            layout.chunk_begin.push_back(static_cast<int32_t>(layout.chunks.size()));
-            const int vectors = group ? b.columns : (b.columns + N - 1) / N;
-            const int fit = static_cast<int>(kScratchBytes / (static_cast<size_t>(b.rows) * 32));
-            const int most = std::min(kMaxWidth, std::max(fit, 4));
-            const int count = (vectors + most - 1) / most;
-            for (int i = 0, first = 0; i < count; ++i) {
-                const int width = vectors / count + (i < vectors % count);
-                layout.chunks.push_back({static_cast<int>(g), first, width, layout.size});
-                layout.size += static_cast<size_t>(b.rows) * width * N;
-                first += width;
-            }
-        }
-        layout.chunk_begin.push_back(static_cast<int32_t>(layout.chunks.size()));
-        return layout;
-    }
-
-    size_t scratch_size() const {
         size_t most = 0;
-        for (const Layout* layout : {&by_group, &by_single})
-            for (const Chunk& c : layout->chunks)
-                most = std::max(most, static_cast<size_t>(blocks[c.block].rows) * c.width * N);
-        return most + 2 * kMaxWidth * N;
-    }
-
-    // Blocks in runs of nearly equal work, one a thread.
-    void divide() {
-        std::vector<double> work{0};
-        for (size_t g = 0; g < blocks.size(); ++g) {
-            const Block& b = blocks[g];
-            const int nonzeros = begin[b.first_begin + b.rows] - begin[b.first_begin];
-            work.push_back(work.back() + (nonzeros + 4.0 * b.rows) * b.columns);
-        }
-        for (int t = 0; t <= threads; ++t) {
-            const double share = work.back() * t / threads;
-            bounds.push_back(static_cast<int32_t>(
-                std::lower_bound(work.begin(), work.end(), share) - work.begin()));
-        }
-        bounds.back() = static_cast<int32_t>(blocks.size());
+        for (const Block& b : blocks)
+            most = std::max(most, static_cast<size_t>(links(b)));
+        for (int t = 0; t < threads; ++t) gathered.emplace_back(most * N);
     }
 
     // The table of D of one panel, equation (2).
     void fill_D(int panel, const T* theta, const T* slopes, const T* own_blocks) {
-        T* table = D[panel].get();
+        T* table = D[panel].data();
         const size_t entries = pattern.entry_row.size();
         if (panel < groups) {
             const T* at = slopes + panel * N;
@@ -243,7 +89,7 @@ struct Influence<T>::State {
     }
 
     void fill_credit(int panel, const T* given) {
-        T* table = credit[panel].get();
+        T* table = credit[panel].data();
         const size_t states = static_cast<size_t>(pattern.components) * pattern.units;
         for (size_t s = 0; s < states; ++s) {
             if (panel < groups)
@@ -285,16 +131,23 @@ struct Influence<T>::State {
         }
     }
 
+    // Where the chunks of a thread are at present.
+    T* at(int panel, int thread) {
+        return panels[panel].data() + gap * (thread + (high ? 1 : 0));
+    }
+    const T* at(int panel, int thread) const { return const_cast<State*>(this)->at(panel, thread); }
+
     template <int W, bool kLanes>
-    void chunk_of_width(const Block& b, const Chunk& c, int panel, const T* slopes, const T* src,
-                        bool with_credit, T* old, T* gradient) {
-        T* J = panels[panel].get() + c.offset;
-        multiply<T, W, kLanes>(J, old, b.rows, begin.data() + b.first_begin, links.data(),
-                               D[panel].get());
+    void chunk_of_width(const Block& b, const Chunk& c, int panel, const T* from, const T* next,
+                        const T* slopes, const T* src, bool with_credit, const T* D_block,
+                        T* gradient) {
+        T* J = const_cast<T*>(high ? from - gap : from + gap);
+        const int32_t* rows = begin.data() + b.first_begin;
+        multiply<T, W, kLanes>(from, J, next, b.rows, rows, link_source.data() + rows[0], D_block);
         add_immediate<kLanes>(b, c, panel, slopes, src, J);
         if (!with_credit) return;
-        alignas(32) Vec<T> out[W + N];
-        contract<T, W, kLanes>(J, b.rows, pattern.rows.data() + b.first_row, credit[panel].get(),
+        Vec<T> out[W + N];
+        contract<T, W, kLanes>(J, b.rows, pattern.rows.data() + b.first_row, credit[panel].data(),
                                out);
         const int32_t* columns = pattern.columns.data() + b.first_column;
         if (kLanes) {
@@ -313,12 +166,13 @@ struct Influence<T>::State {
     }
 
     template <bool kLanes>
-    void chunk(const Block& b, const Chunk& c, int panel, const T* slopes, const T* src,
-               bool with_credit, T* old, T* gradient) {
+    void chunk(const Block& b, const Chunk& c, int panel, const T* from, const T* next,
+               const T* slopes, const T* src, bool with_credit, const T* D_block, T* gradient) {
         switch (c.width) {
-#define SNAPRUN_CASE(W)                                                                        \
-    case W:                                                                                    \
-        return chunk_of_width<W, kLanes>(b, c, panel, slopes, src, with_credit, old, gradient);
+#define SNAPRUN_CASE(W)                                                                       \
+    case W:                                                                                   \
+        return chunk_of_width<W, kLanes>(b, c, panel, from, next, slopes, src, with_credit,   \
+                                         D_block, gradient);
             SNAPRUN_CASE(1)
             SNAPRUN_CASE(2)
             SNAPRUN_CASE(3)
@@ -336,17 +190,36 @@ struct Influence<T>::State {
     }
 
     void advance(int thread, const T* slopes, const T* src, bool with_credit, T* gradient) {
-        T* old = scratch[thread].get();
         for (int panel = 0; panel < groups + singles; ++panel) {
-            const Layout& layout = panel < groups ? by_group : by_single;
-            for (int g = bounds[thread]; g < bounds[thread + 1]; ++g)
-                for (int i = layout.chunk_begin[g]; i < layout.chunk_begin[g + 1]; ++i) {
-                    const Chunk& c = layout.chunks[i];
-                    if (panel < groups)
-                        chunk<true>(blocks[g], c, panel, slopes, src, with_credit, old, gradient);
-                    else
-                        chunk<false>(blocks[g], c, panel, slopes, src, with_credit, old, gradient);
-                }
+            const Chunks& layout = panel < groups ? by_group : by_single;
+            const int first = layout.begin[bounds[thread]];
+            const int last = layout.begin[bounds[thread + 1]];
+            if (panel < groups)
+                run<true>(thread, panel, layout, first, last, slopes, src, with_credit, gradient);
+            else
+                run<false>(thread, panel, layout, first, last, slopes, src, with_credit, gradient);
+        }
+    }
+
+    // The chunks [first, last) of one panel: upwards when they move down, downwards when up.
+    template <bool kLanes>
+    void run(int thread, int panel, const Chunks& layout, int first, int last, const T* slopes,
+             const T* src, bool with_credit, T* gradient) {
+        T* D_block = gathered[thread].data();
+        const T* base = at(panel, thread);
+        int block = -1;
+        for (int i = 0; i < last - first; ++i) {
+            const int here = high ? first + i : last - 1 - i;
+            const int after = i + 1 == last - first ? here : high ? here + 1 : here - 1;
+            const Chunk& c = layout.list[here];
+            const Block& b = blocks[c.block];
+            if (c.block != block) {
+                block = c.block;
+                const int from = begin[b.first_begin];
+                gather<T, kLanes>(D[panel].data(), link_entry.data() + from, links(b), D_block);
+            }
+            chunk<kLanes>(b, c, panel, base + c.offset, base + layout.list[after].offset, slopes,
+                          src, with_credit, D_block, gradient);
         }
     }
 
@@ -356,9 +229,11 @@ struct Influence<T>::State {
         const Pattern& p = self.pattern;
         for (int panel = 0; panel < self.groups + self.singles; ++panel) {
             const bool group = panel < self.groups;
-            for (const Chunk& c : (group ? self.by_group : self.by_single).chunks) {
+            int thread = 0;
+            for (const Chunk& c : (group ? self.by_group : self.by_single).list) {
                 const Block& b = self.blocks[c.block];
-                auto* J = self.panels[panel].get() + c.offset;
+                while (c.block >= self.bounds[thread + 1]) ++thread;
+                auto* J = self.at(panel, thread) + c.offset;
                 for (int r = 0; r < b.rows; ++r)
                     for (int i = 0; i < c.width * N; ++i) {
                         const int column = c.first_vector * (group ? 1 : N) + (group ? i / N : i);
@@ -397,11 +272,11 @@ void Influence<T>::reset(const uint8_t* lanes) {
             any |= lane < s.lanes && lanes[lane];
             all &= gone;
         }
-        if (all)
-            std::memset(J.get(), 0, J.size() * sizeof(T));
+        if (all)  // the gap, too
+            std::memset(J.data(), 0, J.size() * sizeof(T));
         else if (any)  // by choice, not by product: what is dropped may be infinite
             for (size_t i = 0; i < J.size(); ++i)
-                if (keep[i % N] == T(0)) J.get()[i] = T(0);
+                if (keep[i % N] == T(0)) J.data()[i] = T(0);
     }
 }
 
@@ -415,10 +290,11 @@ void Influence<T>::step(const T* theta, const T* slopes, const T* blocks, const 
     }
     if (s.threads == 1) {
         s.advance(0, slopes, src, credit != nullptr, gradient);
-        return;
-    }
+    } else {
 #pragma omp parallel for schedule(static, 1) num_threads(s.threads)
-    for (int t = 0; t < s.threads; ++t) s.advance(t, slopes, src, credit != nullptr, gradient);
+        for (int t = 0; t < s.threads; ++t) s.advance(t, slopes, src, credit != nullptr, gradient);
+    }
+    s.high = !s.high;
 }
 
 template <class T>

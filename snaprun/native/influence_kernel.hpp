@@ -10,35 +10,44 @@ namespace SNAPRUN_NS {
 
 constexpr int kMaxWidth = 12;  // accumulators that, with D and J, fit 16 registers
 
-// The live entries of D[R, R]: row r of the block has links[begin[r] .. begin[r + 1]).
-struct Link {
-    int32_t entry;   // of the table of D
-    int32_t source;  // local row
-};
-
-// D[entry] of a lane group is a vector of lanes; of a single lane it is one number for all columns.
+// An entry of D of a lane group is a vector of lanes; of a single lane one number for all columns.
 template <class T, bool kLanes>
-SNAPRUN_INLINE Vec<T> entry_of(const T* D, int32_t entry) {
-    return kLanes ? load(D + static_cast<size_t>(entry) * kWidth<T>) : splat(D[entry]);
+SNAPRUN_INLINE Vec<T> entry_of(const T* D, size_t entry) {
+    return kLanes ? load(D + entry * kWidth<T>) : splat(D[entry]);
 }
 
-// J ← D[R, R] J in place. `J` holds `rows` × W vectors, `old` is scratch of the same size.
+// The entries of D that a block needs, one after the other as `multiply` reads them.
+template <class T, bool kLanes>
+SNAPRUN_INLINE void gather(const T* D, const int32_t* entry, int count, T* out) {
+    for (int i = 0; i < count; ++i) {
+        if (kLanes)
+            store(out + static_cast<size_t>(i) * kWidth<T>, load(D + static_cast<size_t>(entry[i]) * kWidth<T>));
+        else
+            out[i] = D[entry[i]];
+    }
+}
+
+// to ← D[R, R] from, both `rows` × W vectors, which do not overlap. The entries of row r are
+// D[begin[r] .. begin[r + 1]), relative to begin[0]; `source` are their rows. The chunk that comes
+// next, at `next`, is fetched into L2 meanwhile.
 template <class T, int W, bool kLanes>
-SNAPRUN_INLINE void multiply(T* J, T* old, int rows, const int32_t* begin, const Link* links,
-                             const T* D) {
+SNAPRUN_INLINE void multiply(const T* __restrict from, T* __restrict to, const T* next, int rows,
+                             const int32_t* begin, const int16_t* source, const T* D) {
     constexpr int N = kWidth<T>;
-    for (int i = 0; i < rows * W; ++i) store(old + i * N, load(J + i * N));
     for (int r = 0; r < rows; ++r) {
         Vec<T> sum[W] = {};
-        for (int32_t l = begin[r]; l < begin[r + 1]; ++l) {
-            const Vec<T> d = entry_of<T, kLanes>(D, links[l].entry);
-            const T* from = old + static_cast<size_t>(links[l].source) * (W * N);
+        const size_t last = begin[r + 1] - begin[0];
+        for (size_t l = begin[r] - begin[0]; l < last; ++l) {
+            const Vec<T> d = entry_of<T, kLanes>(D, l);
+            const T* row = from + static_cast<size_t>(source[l]) * (W * N);
 #pragma GCC unroll 12
-            for (int w = 0; w < W; ++w) sum[w] += d * load(from + w * N);
+            for (int w = 0; w < W; ++w) sum[w] += d * load(row + w * N);
         }
-        T* to = J + static_cast<size_t>(r) * (W * N);
+        const size_t at = static_cast<size_t>(r) * (W * N);
 #pragma GCC unroll 12
-        for (int w = 0; w < W; ++w) store(to + w * N, sum[w]);
+        for (int w = 0; w < W; ++w) store(to + at + w * N, sum[w]);
+#pragma GCC unroll 6
+        for (int w = 0; w < W; w += 2) __builtin_prefetch(next + at + w * N, 1, 2);
     }
 }
 

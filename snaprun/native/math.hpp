@@ -1,7 +1,7 @@
 // exp, expm1, tanh and the logistic function on vectors; NaN stays NaN.
 #pragma once
 
-#include "vec.hpp"
+#include "simd.hpp"
 
 namespace snaprun {
 namespace SNAPRUN_NS {

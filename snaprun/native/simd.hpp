@@ -1,7 +1,8 @@
-// Vectors of 32 bytes: 8 floats or 4 doubles. GCC and Clang lower them to what the target has.
+// Vectors as wide as AVX (8 floats or 4 doubles), or half of that where there is no AVX.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 
 #ifndef SNAPRUN_NS
@@ -13,26 +14,35 @@
 namespace snaprun {
 namespace SNAPRUN_NS {
 
+#ifdef __AVX__
+constexpr int kBytes = 32;
+#else
+constexpr int kBytes = 16;
+#endif
+
 template <class T>
 struct Simd;
 
 template <>
 struct Simd<float> {
-    typedef float Vec __attribute__((vector_size(32), may_alias, aligned(32)));
-    typedef int Mask __attribute__((vector_size(32)));
+    typedef float Vec __attribute__((vector_size(kBytes), may_alias, aligned(kBytes)));
+    typedef int32_t Mask __attribute__((vector_size(kBytes)));
 };
 
 template <>
 struct Simd<double> {
-    typedef double Vec __attribute__((vector_size(32), may_alias, aligned(32)));
-    typedef long long Mask __attribute__((vector_size(32)));
+    typedef double Vec __attribute__((vector_size(kBytes), may_alias, aligned(kBytes)));
+    typedef int64_t Mask __attribute__((vector_size(kBytes)));
 };
 
 template <class T>
 using Vec = typename Simd<T>::Vec;
 
 template <class T>
-constexpr int kWidth = 32 / sizeof(T);
+constexpr int kWidth = kBytes / sizeof(T);
+
+template <class T>
+using Bits = typename Simd<T>::Mask;
 
 template <class T>
 SNAPRUN_INLINE Vec<T> load(const T* p) {
@@ -58,7 +68,8 @@ SNAPRUN_INLINE T sum(Vec<T> v) {
     return total;
 }
 
-// Sums of 8 (4) vectors at once: element i of the result is the sum of v[i].
+// Sums of kWidth vectors at once: element i of the result is the sum of v[i].
+#ifdef __AVX__
 SNAPRUN_INLINE Vec<float> sums(const Vec<float>* v) {
     using M = Simd<float>::Mask;
     Vec<float> pair[4], quad[2];
@@ -81,6 +92,46 @@ SNAPRUN_INLINE Vec<double> sums(const Vec<double>* v) {
     return __builtin_shuffle(pair[0], pair[1], M{0, 1, 4, 5}) +
            __builtin_shuffle(pair[0], pair[1], M{2, 3, 6, 7});
 }
+
+// out[i] += Σ of v[i], i < 4.
+inline void add_sums(float* out, const Vec<float> v[4]) {
+    using I = Bits<float>;
+    const I low{0, 8, 1, 9, 4, 12, 5, 13}, high{2, 10, 3, 11, 6, 14, 7, 15};
+    Vec<float> t0 = __builtin_shuffle(v[0], v[1], low) + __builtin_shuffle(v[0], v[1], high);
+    Vec<float> t1 = __builtin_shuffle(v[2], v[3], low) + __builtin_shuffle(v[2], v[3], high);
+    const I even{0, 1, 8, 9, 4, 5, 12, 13}, odd{2, 3, 10, 11, 6, 7, 14, 15};
+    Vec<float> s = __builtin_shuffle(t0, t1, even) + __builtin_shuffle(t0, t1, odd);
+    for (int i = 0; i < 4; ++i) out[i] += s[i] + s[i + 4];
+}
+
+inline void add_sums(double* out, const Vec<double> v[4]) {
+    using I = Bits<double>;
+    const I low{0, 4, 2, 6}, high{1, 5, 3, 7};
+    Vec<double> t0 = __builtin_shuffle(v[0], v[1], low) + __builtin_shuffle(v[0], v[1], high);
+    Vec<double> t1 = __builtin_shuffle(v[2], v[3], low) + __builtin_shuffle(v[2], v[3], high);
+    const I front{0, 1, 4, 5}, back{2, 3, 6, 7};
+    Vec<double> s = __builtin_shuffle(t0, t1, front) + __builtin_shuffle(t0, t1, back);
+    store(out, load(out) + s);
+}
+#else
+template <class T>
+SNAPRUN_INLINE Vec<T> sums_of(const Vec<T>* v) {
+    Vec<T> out;
+    for (int i = 0; i < kWidth<T>; ++i) out[i] = sum<T>(v[i]);
+    return out;
+}
+
+SNAPRUN_INLINE Vec<float> sums(const Vec<float>* v) { return sums_of<float>(v); }
+SNAPRUN_INLINE Vec<double> sums(const Vec<double>* v) { return sums_of<double>(v); }
+
+template <class T>
+SNAPRUN_INLINE void add_sums_of(T* out, const Vec<T>* v) {
+    for (int i = 0; i < 4; ++i) out[i] += sum<T>(v[i]);
+}
+
+inline void add_sums(float* out, const Vec<float> v[4]) { add_sums_of<float>(out, v); }
+inline void add_sums(double* out, const Vec<double> v[4]) { add_sums_of<double>(out, v); }
+#endif
 
 }  // namespace SNAPRUN_NS
 }  // namespace snaprun

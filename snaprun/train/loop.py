@@ -12,7 +12,7 @@ from torch import Tensor
 from snaprun.store import DIVERGED, FINISHED, RunWriter, Summary
 from snaprun.tasks import Task
 from snaprun.train import checkpoint
-from snaprun.train.engine import TorchEngine
+from snaprun.train.choice import Engine
 from snaprun.train.evaluate import bits_per_character
 from snaprun.train.options import TrainOptions
 from snaprun.train.progress import Progress
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 def train(
     task: Task,
-    engine: TorchEngine,
+    engine: Engine,
     options: TrainOptions,
     *,
     seed: int,
@@ -122,7 +122,7 @@ def _first_bad_token(nats_TB: Tensor) -> int:
     return int((~nats_TB.isfinite()).flatten().nonzero()[0])
 
 
-def _cost(engine: TorchEngine, lanes: int, ms_per_token: float) -> dict[str, float]:
+def _cost(engine: Engine, lanes: int, ms_per_token: float) -> dict[str, float]:
     """Measured and analytic cost of core and rule; the readout, the same for all, is apart."""
     counted = engine.rule.cost(engine.network.core, engine.longest_window)
     return {

@@ -20,6 +20,7 @@ class Machine:
         dtype: Literal["float32", "float64"] = "float32",
         threads: int = 1,
         influence: str = "auto",
+        engine: Literal["auto", "native", "torch"] = "auto",
     ):
         self.seed = checks.at_least("seed", seed, 0, most=2**63 - 1)
         checks.one_of("device", device, ("cpu", "cuda", "auto"))
@@ -30,7 +31,9 @@ class Machine:
         self.device = device
         self.dtype = DTYPES[checks.one_of("dtype", dtype, list(DTYPES))]
         self.threads = checks.at_least("threads", threads, 1)
+        self.influence = influence
         self.backend = choose(influence, device)
+        self.engine = checks.one_of("engine", engine, ("auto", "native", "torch"))
 
     def start(self) -> None:
         """Set the threads of PyTorch for this process."""

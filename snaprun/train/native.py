@@ -118,6 +118,10 @@ class NativeEngine:
         """The most that the rule has kept at the end of a window, in its own storage."""
         return self._engine.rule_bytes
 
+    def measure(self) -> None:
+        """Take note of the length of the window so far, and of what the rule keeps."""
+        self._engine.measure()
+
     @property
     def state_BCK(self) -> Tensor:
         """A copy of s, shape (B, c, k)."""

@@ -14,7 +14,7 @@ from snaprun.checks import UserError
 from snaprun.rules import LearningRule
 from snaprun.store import RunWriter, Summary
 from snaprun.tasks import Task
-from snaprun.train.engine import TorchEngine
+from snaprun.train import choice
 from snaprun.train.loop import train
 from snaprun.train.machine import Machine
 from snaprun.train.network import Architecture
@@ -66,14 +66,14 @@ def _run(
     network = parts.architecture.build(
         parts.task.inputs, parts.task.outputs, machine.seed, machine.dtype, machine.device
     )
-    engine = TorchEngine(
+    engine = choice.build(
+        machine,
         network,
         parts.rule,
         parts.optimiser,
         lanes=options.lanes,
         update_every=options.update_every,
         noise=stream(machine.seed, "noise"),
-        backend=machine.backend,
     )
     extras = {
         "parameters": {
@@ -85,6 +85,7 @@ def _run(
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
+        "engine": type(engine).__name__,
         "device": torch.cuda.get_device_name() if machine.device == "cuda" else "cpu",
     }
     with (

@@ -1,0 +1,157 @@
+// What the influence kernel reads of a pattern: blocks, their entries of D, and chunks of columns.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "influence.hpp"
+#include "influence_kernel.hpp"
+
+namespace snaprun {
+namespace SNAPRUN_NS {
+
+constexpr size_t kChunkBytes = 24 * 1024;  // of the old rows, which share L1 with D's and the new
+
+struct Block {
+    int rows, columns;
+    int first_row, first_column;  // into the pattern's arrays
+    int unit;
+    int32_t first_begin;  // of this block's begin[rows + 1] in the link index
+    int own_count, first_own;
+};
+
+// The columns of a block in `vectors` vectors, cut into chunks of nearly equal width.
+struct Chunk {
+    int block, first_vector, width;
+    size_t offset;  // numbers from the start of the panel
+};
+
+struct Chunks {  // of one panel: a lane group, or a single lane
+    std::vector<Chunk> list;
+    std::vector<int32_t> begin;  // of block g: list[begin[g] .. begin[g + 1])
+    size_t size = 0;
+};
+
+struct Index {
+    Pattern pattern;
+    std::vector<Block> blocks;
+    std::vector<int32_t> begin;        // of every block's rows, into
+    std::vector<int32_t> link_entry;   // the live entries of D[R, R] by row: which of the table of
+    std::vector<int16_t> link_source;  // D, and the local row that they multiply
+    std::vector<int32_t> own;          // local rows that I feeds
+    // Entry e of D is Σ over terms[term_begin[e] ..] of slope · weight, and the unit's own ∂s'/∂s
+    // where local[e] ≥ 0.
+    struct Term {
+        int32_t slope, parameter;
+    };
+    std::vector<int32_t> term_begin, local;
+    std::vector<Term> terms;
+
+    explicit Index(const Pattern& p) : pattern(p) {
+        index_blocks();
+        index_entries();
+    }
+
+    int links(const Block& b) const { return begin[b.first_begin + b.rows] - begin[b.first_begin]; }
+
+    void index_blocks() {
+        const int count = static_cast<int>(pattern.row_begin.size()) - 1;
+        std::vector<int32_t> local_row(static_cast<size_t>(pattern.components) * pattern.units, -1);
+        // Entries are sorted by row: where each row of D begins.
+        std::vector<int32_t> row_of_D(local_row.size() + 1, 0);
+        for (int32_t row : pattern.entry_row) ++row_of_D[row + 1];
+        for (size_t i = 1; i < row_of_D.size(); ++i) row_of_D[i] += row_of_D[i - 1];
+        for (int g = 0; g < count; ++g) {
+            Block b{};
+            b.first_row = pattern.row_begin[g];
+            b.rows = pattern.row_begin[g + 1] - b.first_row;
+            b.first_column = pattern.column_begin[g];
+            b.columns = pattern.column_begin[g + 1] - b.first_column;
+            b.unit = pattern.unit_P[pattern.columns[b.first_column]];
+            b.first_begin = static_cast<int32_t>(begin.size());
+            b.first_own = static_cast<int32_t>(own.size());
+            const int32_t* rows = pattern.rows.data() + b.first_row;
+            for (int r = 0; r < b.rows; ++r) local_row[rows[r]] = r;
+            for (int r = 0; r < b.rows; ++r) {
+                begin.push_back(static_cast<int32_t>(link_entry.size()));
+                for (int32_t e = row_of_D[rows[r]]; e < row_of_D[rows[r] + 1]; ++e) {
+                    const int32_t from = local_row[pattern.entry_column[e]];
+                    if (from < 0) continue;
+                    link_entry.push_back(e);
+                    link_source.push_back(static_cast<int16_t>(from));
+                }
+                if (pattern.own[b.first_row + r]) own.push_back(r);
+            }
+            begin.push_back(static_cast<int32_t>(link_entry.size()));
+            b.own_count = static_cast<int>(own.size()) - b.first_own;
+            for (int r = 0; r < b.rows; ++r) local_row[rows[r]] = -1;
+            blocks.push_back(b);
+        }
+    }
+
+    void index_entries() {
+        const Pattern& p = pattern;
+        // The live recurrent weights of (u, v) in every slot.
+        std::vector<std::vector<int32_t>> of_unit(p.units);
+        for (int32_t i = 0; i < p.parameters; ++i) of_unit[p.unit_P[i]].push_back(i);
+        for (size_t e = 0; e < p.entry_row.size(); ++e) {
+            term_begin.push_back(static_cast<int32_t>(terms.size()));
+            const int row = p.entry_row[e], column = p.entry_column[e];
+            const int component = row / p.units, u = row % p.units;
+            const int from = column / p.units, v = column % p.units;
+            if (from == 0) {
+                for (int32_t i : of_unit[u]) {
+                    if (p.source_P[i] != v) continue;
+                    const int slope = (component * p.slots + p.slot_P[i]) * p.units + u;
+                    terms.push_back({slope, i});
+                }
+            }
+            local.push_back(u == v ? (component * p.components + from) * p.units + u : -1);
+        }
+        term_begin.push_back(static_cast<int32_t>(terms.size()));
+    }
+
+    // The columns of every block in chunks; a vector is one column of `width` lanes for a group, or
+    // `width` columns of a single lane.
+    Chunks cut(bool group, int width_of_vector) const {
+        const int N = width_of_vector;
+        Chunks chunks;
+        for (size_t g = 0; g < blocks.size(); ++g) {
+            const Block& b = blocks[g];
+            chunks.begin.push_back(static_cast<int32_t>(chunks.list.size()));
+            const int vectors = group ? b.columns : (b.columns + N - 1) / N;
+            const int fit = static_cast<int>(kChunkBytes / (static_cast<size_t>(b.rows) * kBytes));
+            const int most = std::min(kMaxWidth, std::max(fit, 4));
+            const int count = (vectors + most - 1) / most;
+            for (int i = 0, first = 0; i < count; ++i) {
+                const int width = vectors / count + (i < vectors % count);
+                chunks.list.push_back({static_cast<int>(g), first, width, chunks.size});
+                chunks.size += static_cast<size_t>(b.rows) * width * N;
+                first += width;
+            }
+        }
+        chunks.begin.push_back(static_cast<int32_t>(chunks.list.size()));
+        return chunks;
+    }
+
+    // Blocks in runs of nearly equal work: run t is [bounds[t], bounds[t + 1]).
+    std::vector<int32_t> divide(int runs) const {
+        std::vector<double> work{0};
+        for (size_t g = 0; g < blocks.size(); ++g) {
+            const Block& b = blocks[g];
+            work.push_back(work.back() + (links(b) + 4.0 * b.rows) * b.columns);
+        }
+        std::vector<int32_t> bounds;
+        for (int t = 0; t <= runs; ++t) {
+            const double share = work.back() * t / runs;
+            bounds.push_back(static_cast<int32_t>(
+                std::lower_bound(work.begin(), work.end(), share) - work.begin()));
+        }
+        bounds.back() = static_cast<int32_t>(blocks.size());
+        return bounds;
+    }
+};
+
+}  // namespace SNAPRUN_NS
+}  // namespace snaprun

@@ -1,0 +1,90 @@
+"""Which engine trains a run: the C++ one where it can, else PyTorch's."""
+
+import logging
+from typing import Protocol
+
+from torch import Generator, Tensor
+
+from snaprun import checks
+from snaprun.rules import LearningRule
+from snaprun.tasks import Batch
+from snaprun.train import native
+from snaprun.train.engine import TorchEngine
+from snaprun.train.machine import Machine
+from snaprun.train.network import Network
+from snaprun.train.optim import Optimiser
+
+log = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """What the training loop needs of an engine; TorchEngine is the specification."""
+
+    network: Network
+    rule: LearningRule
+
+    @property
+    def updates(self) -> int:
+        """Steps of the optimiser."""
+        ...
+
+    @property
+    def longest_window(self) -> int:
+        """Steps between updates, at most so far."""
+        ...
+
+    @property
+    def rule_bytes(self) -> int:
+        """The most that the rule has kept at the end of a window."""
+        ...
+
+    def run(self, batch: Batch) -> Tensor:
+        """Train on one batch; the losses in nats, shape (T, B)."""
+        ...
+
+    def measure(self) -> None:
+        """Take note of the length of the window so far, and of what the rule keeps."""
+        ...
+
+
+def build(
+    machine: Machine,
+    network: Network,
+    rule: LearningRule,
+    optimiser: Optimiser,
+    *,
+    lanes: int,
+    update_every: int | str,
+    noise: Generator,
+) -> Engine:
+    """The engine that `machine.engine` asks for; UserError where native is asked for in vain.
+
+    `auto` takes the native one where it supports the run, else says once why it does not. An
+    influence backend that is named is one of the torch engine's.
+    """
+    reason = native.supports(network, rule, optimiser)
+    if machine.influence in ("naive", "torch"):
+        reason = f"influence={machine.influence} is a backend of the torch engine"
+    elif reason and machine.engine == "auto":
+        log.warning("engine=auto takes the torch engine: %s.", reason)
+    if machine.engine == "native" and reason:
+        checks.refuse("engine", "native", f"auto or torch: {reason}")
+    if machine.engine == "torch" or reason:
+        return TorchEngine(
+            network,
+            rule,
+            optimiser,
+            lanes=lanes,
+            update_every=update_every,
+            noise=noise,
+            backend=machine.backend,
+        )
+    return native.NativeEngine(
+        network,
+        rule,
+        optimiser,
+        lanes=lanes,
+        update_every=update_every,
+        noise=noise,
+        threads=machine.threads,
+    )
