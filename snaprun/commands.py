@@ -131,7 +131,9 @@ def bench(plain: dict[str, Any], sweep: bool) -> int:
     if not isinstance(group, Mapping):
         checks.refuse("bench", group, f"keys under it: bench.{', bench.'.join(benchmark.KEYS)}")
     options = benchmark.BenchOptions(**config.arguments("bench", benchmark.BenchOptions, group))
-    values = config.arguments("", _bench_keys, config.without(plain, ("bench",)))
+    values = config.arguments(
+        "", _bench_keys, {key: value for key, value in plain.items() if key != "bench"}
+    )
     threads = checks.at_least("threads", values["threads"], 1)
     seed = checks.at_least("seed", values["seed"], 0)
     out = figures.folder(Path(values["out"]))

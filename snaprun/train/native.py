@@ -101,7 +101,10 @@ class NativeEngine:
             assert feedback_OK is not None
             config["feedback"] = feedback_OK.double().flatten().tolist()
         kind = _native.Engine32 if network.dtype == torch.float32 else _native.Engine64
-        self._engine = kind(config)
+        try:
+            self._engine = kind(config)
+        except ValueError as error:  # sizes beyond its indices, the rest being checked above
+            raise OverflowError(str(error)) from error
 
     @property
     def updates(self) -> int:

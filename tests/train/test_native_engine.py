@@ -121,7 +121,11 @@ def test_clipping(rule, clip, every):
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 8, 16, 17, 24, 32])
-@pytest.mark.parametrize("sparsity", [Uniform(level=0.95), Dense(), Uniform(level=0.8)], ids=str)
+@pytest.mark.parametrize(
+    "sparsity",
+    [Uniform(level=0.95), Dense(), Uniform(level=0.8)],
+    ids=["sparse", "dense", "uniform"],
+)
 def test_sizes(lanes, sparsity):
     """Units without a live weight, many inputs taken by index, widths that fill no vector."""
 
