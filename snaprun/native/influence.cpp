@@ -14,6 +14,9 @@
 namespace snaprun {
 namespace SNAPRUN_NS {
 
+// Steps down for one step up, which is a tenth slower: the hardware prefetches upwards.
+constexpr int kSlack = 3;
+
 template <class T>
 struct Influence<T>::State : Index {
     static constexpr int N = kWidth<T>;
@@ -23,11 +26,11 @@ struct Influence<T>::State : Index {
     int singles;  // lanes beyond the groups
     Chunks by_group, by_single;
     // Groups, then singles. A chunk is not written where it is read but `gap` numbers before it,
-    // where the chunks before it have been read already; in the next step the other way round. So
-    // nothing is copied, and each thread's run of chunks needs room for one chunk more.
+    // where the chunks before it have been read already. So nothing is copied, and J moves down a
+    // gap each step, until after kSlack steps one goes back up, from the last chunk to the first.
     std::vector<Buffer<T>> panels;
     size_t gap = 0;
-    bool high = true;
+    int level = kSlack;  // gaps below J
     std::vector<Buffer<T>> D;         // a table a panel
     std::vector<Buffer<T>> credit;    // a table a panel: (c·k) vectors, or numbers
     std::vector<Buffer<T>> gathered;  // of D, a thread each
@@ -51,7 +54,7 @@ struct Influence<T>::State : Index {
         const size_t states = static_cast<size_t>(p.components) * p.units;
         for (int i = 0; i < groups + singles; ++i) {
             const bool group = i < groups;
-            panels.emplace_back((group ? by_group : by_single).size + gap * threads);
+            panels.emplace_back((group ? by_group : by_single).size + gap * kSlack * threads);
             D.emplace_back((p.entry_row.size() + 1) * (group ? N : 1));
             credit.emplace_back(states * (group ? N : 1));
         }
@@ -133,7 +136,7 @@ struct Influence<T>::State : Index {
 
     // Where the chunks of a thread are at present.
     T* at(int panel, int thread) {
-        return panels[panel].data() + gap * (thread + (high ? 1 : 0));
+        return panels[panel].data() + gap * (kSlack * thread + level);
     }
     const T* at(int panel, int thread) const { return const_cast<State*>(this)->at(panel, thread); }
 
@@ -141,7 +144,7 @@ struct Influence<T>::State : Index {
     void chunk_of_width(const Block& b, const Chunk& c, int panel, const T* from, const T* next,
                         const T* slopes, const T* src, bool with_credit, const T* D_block,
                         T* gradient) {
-        T* J = const_cast<T*>(high ? from - gap : from + gap);
+        T* J = const_cast<T*>(level ? from - gap : from + gap * kSlack);
         const int32_t* rows = begin.data() + b.first_begin;
         multiply<T, W, kLanes>(from, J, next, b.rows, rows, link_source.data() + rows[0], D_block);
         add_immediate<kLanes>(b, c, panel, slopes, src, J);
@@ -201,7 +204,7 @@ struct Influence<T>::State : Index {
         }
     }
 
-    // The chunks [first, last) of one panel: upwards when they move down, downwards when up.
+    // The chunks [first, last) of one panel: from the first when they move down, else from the last.
     template <bool kLanes>
     void run(int thread, int panel, const Chunks& layout, int first, int last, const T* slopes,
              const T* src, bool with_credit, T* gradient) {
@@ -209,8 +212,8 @@ struct Influence<T>::State : Index {
         const T* base = at(panel, thread);
         int block = -1;
         for (int i = 0; i < last - first; ++i) {
-            const int here = high ? first + i : last - 1 - i;
-            const int after = i + 1 == last - first ? here : high ? here + 1 : here - 1;
+            const int here = level ? first + i : last - 1 - i;
+            const int after = i + 1 == last - first ? here : level ? here + 1 : here - 1;
             const Chunk& c = layout.list[here];
             const Block& b = blocks[c.block];
             if (c.block != block) {
@@ -294,7 +297,7 @@ void Influence<T>::step(const T* theta, const T* slopes, const T* blocks, const 
 #pragma omp parallel for schedule(static, 1) num_threads(s.threads)
         for (int t = 0; t < s.threads; ++t) s.advance(t, slopes, src, credit != nullptr, gradient);
     }
-    s.high = !s.high;
+    s.level = s.level ? s.level - 1 : kSlack;
 }
 
 template <class T>

@@ -106,11 +106,12 @@ template <class T>
 void bind(nb::module_& m, const char* name) {
     nb::class_<Kernel<T>>(m, name)
         .def(nb::init<nb::dict, int, int>(), "pattern"_a, "lanes"_a, "threads"_a)
-        .def("reset", &Kernel<T>::reset, "lanes"_a)
-        .def("step", &Kernel<T>::step, "theta"_a, "slopes"_a, "blocks"_a, "src"_a,
-             "credit"_a.none(), "gradient"_a.none())
-        .def("dense", &Kernel<T>::dense, "out"_a)
-        .def("assign", &Kernel<T>::assign, "array"_a)
+        .def("reset", &Kernel<T>::reset, "lanes"_a.noconvert())
+        .def("step", &Kernel<T>::step, "theta"_a.noconvert(), "slopes"_a.noconvert(),
+             "blocks"_a.noconvert(), "src"_a.noconvert(),
+             "credit"_a.noconvert().none(), "gradient"_a.noconvert().none())
+        .def("dense", &Kernel<T>::dense, "out"_a.noconvert())
+        .def("assign", &Kernel<T>::assign, "array"_a.noconvert())
         .def_prop_ro("stored", &Kernel<T>::stored)
         .def_prop_ro("stride", &Kernel<T>::stride);
 }

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# The tests of the C++ core under AddressSanitizer and UBSan; minutes long. Needs scripts/setup.sh dev.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+build=build/sanitize
+site=$build/site
+.venv/bin/python -m pip install --quiet --disable-pip-version-check nanobind ninja cmake
+mkdir -p "$site/snaprun"
+cp -r snaprun conf tests pyproject.toml "$site/"
+rm -f "$site"/snaprun/_native*.so
+.venv/bin/cmake -S "$site/snaprun/native" -B "$build/cmake" -G Ninja -DSNAPRUN_IN_PLACE=ON \
+    -DSNAPRUN_SANITIZE=address,undefined -DLEVELS="portable;v3" \
+    -DPython_EXECUTABLE="$PWD/.venv/bin/python" -DCMAKE_MAKE_PROGRAM="$PWD/.venv/bin/ninja"
+.venv/bin/cmake --build "$build/cmake"
+preload=$(for lib in libasan.so libubsan.so libstdc++.so; do "${CXX:-g++}" -print-file-name=$lib; done | paste -sd:)
+python=$PWD/.venv/bin/python
+cd "$site"
+# The editable install would come before this copy; its finder is put aside.
+LD_PRELOAD=$preload ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 "$python" -c '
+import sys
+sys.meta_path = [f for f in sys.meta_path if "scikit" not in type(f).__module__ + type(f).__name__.lower()]
+sys.path.insert(0, ".")
+import pytest, snaprun
+assert "sanitize" in snaprun.__file__, snaprun.__file__
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-x", "tests/influence", "tests/train/test_native_engine.py", *sys.argv[1:]]))
+' "$@"

@@ -1,0 +1,160 @@
+"""What the C++ kernel has that no other backend has: threads, a dispatch, and inputs to refuse."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Generator
+
+from snaprun.cells import GRU, LSTM, Vanilla
+from snaprun.core import RecurrentCore
+from snaprun.influence import naive
+from snaprun.sparsity import Layout, Uniform
+
+native = pytest.importorskip("snaprun.influence.native")
+_native = pytest.importorskip("snaprun._native")
+
+TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
+
+
+def records(core, lanes, dtype, steps=5, seed=1):
+    """Steps of a random trajectory, one of them without credit, in lanes that reset on the way."""
+    generator = Generator().manual_seed(seed)
+    weights = core.layout.scatter(core.initial_parameters(generator, dtype))
+    state = core.initial_state(lanes, dtype)
+    for t in range(steps):
+        begins = torch.rand(lanes, generator=generator) < (1.0 if t == 0 else 0.3)
+        state = state.masked_fill(begins[:, None, None], 0)
+        x = torch.randn(lanes, core.layout.inputs, generator=generator, dtype=dtype)
+        state, linearise = core.step(weights, state, x)
+        credit = torch.randn(state.shape, generator=generator, dtype=dtype)
+        record = linearise()
+        yield begins, record if t == 2 else replace(record, credit_BCK=credit)
+
+
+def core_of(cell, units, level, inputs=5):
+    return RecurrentCore.build(cell, Uniform(level), units, inputs, Generator().manual_seed(3))
+
+
+def advanced(backend, core, n, lanes, dtype):
+    plan = backend.plan(core, core.pattern(n))
+    J = backend.init(plan, lanes, dtype)
+    for begins, record in records(core, lanes, dtype):
+        backend.reset(plan, J, begins)
+        J, gradient = backend.step(plan, J, record)
+        yield backend.dense(plan, J).clone(), gradient
+
+
+def assert_same(got, want, tolerance):
+    for (J, gradient), (J_want, gradient_want) in zip(got, want, strict=True):
+        assert (J - J_want).abs().max() <= tolerance * max(1.0, float(J_want.abs().max()))
+        assert (gradient is None) == (gradient_want is None)
+        if gradient is not None:
+            scale = max(1.0, float(gradient_want.abs().max()))
+            assert (gradient - gradient_want).abs().max() <= tolerance * scale
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("lanes", [1, 3, 16, 17])
+@pytest.mark.parametrize("n", [1, 2, 3, 50])
+@pytest.mark.parametrize("cell", [Vanilla(), Vanilla(alpha=0.4), GRU(), LSTM()], ids=list("vagl"))
+def test_equals_naive(cell, n, lanes, dtype):
+    core = core_of(cell, 13, 0.8)
+    got = advanced(native, core, n, lanes, dtype)
+    assert_same(got, advanced(naive, core, n, lanes, dtype), TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_threads_change_nothing(threads):
+    core = core_of(LSTM(), 33, 0.9)
+    one = list(advanced(native, core, 2, 17, torch.float64))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        many = list(advanced(native, core, 2, 17, torch.float64))
+    finally:
+        torch.set_num_threads(before)
+    assert_same(many, one, 1e-14)
+
+
+def test_a_unit_without_a_live_input_keeps_its_bias():
+    live = core_of(GRU(), 5, 0.5).layout.live_MKJ.clone()
+    live[:, 2, :-1] = False
+    core = RecurrentCore(GRU(), Layout.of(live))
+    got = advanced(native, core, 2, 3, torch.float64)
+    assert_same(got, advanced(naive, core, 2, 3, torch.float64), 1e-12)
+
+
+def test_wide_blocks_are_cut_into_chunks():
+    """More columns than one chunk holds, and rows enough to make the chunks narrow."""
+    core = core_of(Vanilla(), 150, 0.3, inputs=40)
+    got = advanced(native, core, 2, 9, torch.float32)
+    assert_same(got, advanced(naive, core, 2, 9, torch.float32), 2e-4)
+
+
+def test_storage_is_the_live_entries_and_one_chunk():
+    core = core_of(GRU(), 128, 0.75, inputs=32)
+    pattern = core.pattern(2)
+    J = native.init(native.plan(core, pattern), 16, torch.float32)
+    assert 1 <= native.stored(J) / (16 * pattern.live) < 1.02
+
+
+def kernel(lanes=3, **changes):
+    core = core_of(GRU(), 4, 0.5)
+    return core, _native.Influence64(native.plan(core, core.pattern(2)).fields | changes, lanes, 1)
+
+
+def arguments(core, kernel):
+    shapes = {
+        "theta": (core.layout.size,),
+        "slopes": (1, 4, 4, kernel.stride),
+        "blocks": (1, 1, 4, kernel.stride),
+        "src": (core.layout.live_MKJ.shape[2], kernel.stride),
+        "credit": (1, 4, kernel.stride),
+        "gradient": (core.layout.size,),
+    }
+    return {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("name", ["theta", "slopes", "blocks", "src", "credit", "gradient"])
+def test_bad_arrays_raise(name):
+    core, step = kernel()
+    right = arguments(core, step)
+    step.step(**right)
+    for wrong in (
+        right[name].float(),
+        right[name][..., :-1].contiguous(),
+        right[name].unsqueeze(0),
+        torch.stack((right[name], right[name]), -1)[..., 0],  # strided
+        "text",
+    ):
+        with pytest.raises((TypeError, ValueError)):
+            step.step(**{**right, name: wrong})
+    for missing in ("credit", "gradient"):
+        with pytest.raises((TypeError, ValueError)):
+            step.step(**{**right, missing: None})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rows": [10**6]},
+        {"columns": [-1]},
+        {"entry_row": [0, 1, 99]},
+        {"unit": [0]},
+        {"source": [10**9]},
+        {"row_begin": [0, 5, 2]},
+        {"units": 0},
+        {"units": "many"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_bad_patterns_raise(change):
+    with pytest.raises((TypeError, ValueError, RuntimeError)):
+        kernel(**change)
+
+
+@pytest.mark.parametrize("lanes", [0, -1])
+def test_bad_lanes_raise(lanes):
+    with pytest.raises((TypeError, ValueError)):
+        kernel(lanes=lanes)
