@@ -1,4 +1,4 @@
-// Zeroed memory on 64-byte boundaries.
+// Zeroed memory on 64-byte boundaries, large pieces on huge pages.
 #pragma once
 
 #include <cstddef>
@@ -6,10 +6,16 @@
 #include <cstring>
 #include <new>
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include "simd.hpp"
 
 namespace snaprun {
 namespace SNAPRUN_NS {
+
+constexpr size_t kHugePage = size_t(2) << 20;
 
 template <class T>
 class Buffer {
@@ -27,9 +33,15 @@ public:
     // Keeps what was there; what is new is 0.
     void resize(size_t size) {
         if (size > (size_t(-1) >> 2) / sizeof(T)) throw std::bad_alloc();
-        size_t bytes = (size * sizeof(T) + 127) / 64 * 64;
-        void* fresh = std::aligned_alloc(64, bytes);
+        // What is large lies on huge pages where the system has them: fewer misses of the TLB.
+        const size_t bytes_wanted = size * sizeof(T) + 64;
+        const size_t page = bytes_wanted >= 2 * kHugePage ? kHugePage : 64;
+        const size_t bytes = (bytes_wanted + page - 1) / page * page;
+        void* fresh = std::aligned_alloc(page, bytes);
         if (!fresh) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+        if (page == kHugePage) madvise(fresh, bytes, MADV_HUGEPAGE);
+#endif
         std::memset(fresh, 0, bytes);
         if (data_) std::memcpy(fresh, data_, (size < size_ ? size : size_) * sizeof(T));
         std::free(data_);

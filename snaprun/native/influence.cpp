@@ -33,7 +33,7 @@ struct Influence<T>::State : Index {
     int level = kSlack;  // gaps below J
     std::vector<Buffer<T>> D;         // a table a panel
     std::vector<Buffer<T>> credit;    // a table a panel: (c·k) vectors, or numbers
-    std::vector<Buffer<T>> gathered;  // of D, a thread each
+    std::vector<Buffer<T>> gathered, gathered_credit;  // of D and δ for a block, a thread each
     std::vector<int32_t> bounds;      // of the threads' blocks
 
     State(const Pattern& p, int lanes_, int stride_, int threads_)
@@ -58,10 +58,15 @@ struct Influence<T>::State : Index {
             D.emplace_back((p.entry_row.size() + 1) * (group ? N : 1));
             credit.emplace_back(states * (group ? N : 1));
         }
-        size_t most = 0;
-        for (const Block& b : blocks)
-            most = std::max(most, static_cast<size_t>(links(b)));
-        for (int t = 0; t < threads; ++t) gathered.emplace_back(most * N);
+        int most_links = 0, most_rows = 0;
+        for (const Block& b : blocks) {
+            most_links = std::max(most_links, links(b));
+            most_rows = std::max(most_rows, b.rows);
+        }
+        for (int t = 0; t < threads; ++t) {
+            gathered.emplace_back(static_cast<size_t>(most_links) * N);
+            gathered_credit.emplace_back(static_cast<size_t>(most_rows) * N);
+        }
     }
 
     // The table of D of one panel, equation (2).
@@ -142,19 +147,23 @@ struct Influence<T>::State : Index {
 
     template <int W, bool kLanes>
     void chunk_of_width(const Block& b, const Chunk& c, int panel, const T* from, const T* next,
-                        const T* slopes, const T* src, bool with_credit, const T* D_block,
-                        T* gradient) {
+                        const T* slopes, const T* src, const T* D_block,
+                        const T* credit_block, T* gradient) {
         T* J = const_cast<T*>(level ? from - gap : from + gap * kSlack);
         const int32_t* rows = begin.data() + b.first_begin;
-        multiply<T, W, kLanes>(from, J, next, b.rows, rows, link_source.data() + rows[0], D_block);
+        Vec<T> out[W + N] = {};
+        multiply<T, W, kLanes>(from, J, next, b.rows, rows, link_source.data() + rows[0], D_block,
+                               credit_block, out);
         add_immediate<kLanes>(b, c, panel, slopes, src, J);
-        if (!with_credit) return;
-        Vec<T> out[W + N];
-        contract<T, W, kLanes>(J, b.rows, pattern.rows.data() + b.first_row, credit[panel].data(),
-                               out);
+        if (!credit_block) return;
+        // The unit's own rows are complete only now.
+        for (int i = 0; i < b.own_count; ++i) {
+            const int r = own[b.first_own + i];
+            const T* of_row = credit[panel].data() + pattern.rows[b.first_row + r] * (kLanes ? N : 1);
+            contract<T, W, kLanes>(J + static_cast<size_t>(r) * (W * N), 0, 1, of_row, out);
+        }
         const int32_t* columns = pattern.columns.data() + b.first_column;
         if (kLanes) {
-            for (int w = W; w < W + N; ++w) out[w] = Vec<T>{};
             for (int w = 0; w < W; w += N) {
                 const Vec<T> total = sums(out + w);
                 for (int i = 0; i < std::min(N, W - w); ++i)
@@ -170,12 +179,13 @@ struct Influence<T>::State : Index {
 
     template <bool kLanes>
     void chunk(const Block& b, const Chunk& c, int panel, const T* from, const T* next,
-               const T* slopes, const T* src, bool with_credit, const T* D_block, T* gradient) {
+               const T* slopes, const T* src, const T* D_block, const T* credit_block,
+               T* gradient) {
         switch (c.width) {
 #define SNAPRUN_CASE(W)                                                                       \
     case W:                                                                                   \
-        return chunk_of_width<W, kLanes>(b, c, panel, from, next, slopes, src, with_credit,   \
-                                         D_block, gradient);
+        return chunk_of_width<W, kLanes>(b, c, panel, from, next, slopes, src, D_block,       \
+                                         credit_block, gradient);
             SNAPRUN_CASE(1)
             SNAPRUN_CASE(2)
             SNAPRUN_CASE(3)
@@ -204,11 +214,21 @@ struct Influence<T>::State : Index {
         }
     }
 
+    // The credit of a block's rows, 0 for the unit's own.
+    template <bool kLanes>
+    void gather_credit(const Block& b, int panel, T* out) const {
+        const int size = kLanes ? N : 1;
+        gather<T, kLanes>(credit[panel].data(), pattern.rows.data() + b.first_row, b.rows, out);
+        for (int i = 0; i < b.own_count; ++i)
+            std::memset(out + own[b.first_own + i] * size, 0, size * sizeof(T));
+    }
+
     // The chunks [first, last) of one panel: from the first when they move down, else from the last.
     template <bool kLanes>
     void run(int thread, int panel, const Chunks& layout, int first, int last, const T* slopes,
              const T* src, bool with_credit, T* gradient) {
         T* D_block = gathered[thread].data();
+        T* credit_block = with_credit ? gathered_credit[thread].data() : nullptr;
         const T* base = at(panel, thread);
         int block = -1;
         for (int i = 0; i < last - first; ++i) {
@@ -220,9 +240,10 @@ struct Influence<T>::State : Index {
                 block = c.block;
                 const int from = begin[b.first_begin];
                 gather<T, kLanes>(D[panel].data(), link_entry.data() + from, links(b), D_block);
+                if (with_credit) gather_credit<kLanes>(b, panel, credit_block);
             }
             chunk<kLanes>(b, c, panel, base + c.offset, base + layout.list[after].offset, slopes,
-                          src, with_credit, D_block, gradient);
+                          src, D_block, credit_block, gradient);
         }
     }
 

@@ -27,45 +27,54 @@ SNAPRUN_INLINE void gather(const T* D, const int32_t* entry, int count, T* out) 
     }
 }
 
-// to ← D[R, R] from, both `rows` × W vectors, which do not overlap. The entries of row r are
-// D[begin[r] .. begin[r + 1]), relative to begin[0]; `source` are their rows. The chunk that comes
-// next, at `next`, is fetched into L2 meanwhile.
+// Σ_r credit[r] J[r][w] over the rows [first, last), added to out[w]; the credit of a row is a vector
+// of lanes, or one number.
 template <class T, int W, bool kLanes>
-SNAPRUN_INLINE void multiply(const T* __restrict from, T* __restrict to, const T* next, int rows,
-                             const int32_t* begin, const int16_t* source, const T* D) {
+SNAPRUN_INLINE void contract(const T* J, int first, int last, const T* credit, Vec<T>* out) {
     constexpr int N = kWidth<T>;
-    // All at once from L2: the rows are wanted in no order, and a miss each would be waited for.
-    for (int i = 0; i < rows * W; i += 64 / kBytes) __builtin_prefetch(from + i * N, 0, 3);
-    for (int r = 0; r < rows; ++r) {
-        Vec<T> sum[W] = {};
-        const size_t last = begin[r + 1] - begin[0];
-        for (size_t l = begin[r] - begin[0]; l < last; ++l) {
-            const Vec<T> d = entry_of<T, kLanes>(D, l);
-            const T* row = from + static_cast<size_t>(source[l]) * (W * N);
-#pragma GCC unroll 12
-            for (int w = 0; w < W; ++w) sum[w] += d * load(row + w * N);
-        }
-        const size_t at = static_cast<size_t>(r) * (W * N);
-#pragma GCC unroll 12
-        for (int w = 0; w < W; ++w) store(to + at + w * N, sum[w]);
-#pragma GCC unroll 6
-        for (int w = 0; w < W; w += 2) __builtin_prefetch(next + at + w * N, 1, 2);
-    }
-}
-
-// out[w] = Σ_r credit[r] J[r][w]; the credit of row r is a vector of lanes, or one number.
-template <class T, int W, bool kLanes>
-SNAPRUN_INLINE void contract(const T* J, int rows, const int32_t* state_row, const T* credit,
-                             Vec<T>* out) {
-    constexpr int N = kWidth<T>;
-    Vec<T> sum[W] = {};
-    for (int r = 0; r < rows; ++r) {
-        const Vec<T> d = entry_of<T, kLanes>(credit, state_row[r]);
+    Vec<T> sum[W];
+    for (int w = 0; w < W; ++w) sum[w] = out[w];
+    for (int r = first; r < last; ++r) {
+        const Vec<T> d = entry_of<T, kLanes>(credit, r);
         const T* from = J + static_cast<size_t>(r) * (W * N);
 #pragma GCC unroll 12
         for (int w = 0; w < W; ++w) sum[w] += d * load(from + w * N);
     }
     for (int w = 0; w < W; ++w) out[w] = sum[w];
+}
+
+constexpr int kTogether = 8;  // rows whose credit is taken at once, while they are in L1
+
+// to ← D[R, R] from, both `rows` × W vectors, which do not overlap, and Σ_r credit[r] to[r] added to
+// `out` unless credit is null. The entries of row r are D[begin[r] .. begin[r + 1]), relative to
+// begin[0]; `source` are their rows. The chunk that comes next, at `next`, is fetched into L2
+// meanwhile.
+template <class T, int W, bool kLanes>
+SNAPRUN_INLINE void multiply(const T* __restrict from, T* __restrict to, const T* next, int rows,
+                             const int32_t* begin, const int16_t* source, const T* D,
+                             const T* credit, Vec<T>* out) {
+    constexpr int N = kWidth<T>;
+    // All at once from L2: the rows are wanted in no order, and a miss each would be waited for.
+    for (int i = 0; i < rows * W; i += 64 / kBytes) __builtin_prefetch(from + i * N, 0, 3);
+    for (int done = 0; done < rows; done += kTogether) {
+        const int until = done + kTogether < rows ? done + kTogether : rows;
+        for (int r = done; r < until; ++r) {
+            Vec<T> sum[W] = {};
+            const size_t last = begin[r + 1] - begin[0];
+            for (size_t l = begin[r] - begin[0]; l < last; ++l) {
+                const Vec<T> d = entry_of<T, kLanes>(D, l);
+                const T* row = from + static_cast<size_t>(source[l]) * (W * N);
+#pragma GCC unroll 12
+                for (int w = 0; w < W; ++w) sum[w] += d * load(row + w * N);
+            }
+            const size_t at = static_cast<size_t>(r) * (W * N);
+#pragma GCC unroll 12
+            for (int w = 0; w < W; ++w) store(to + at + w * N, sum[w]);
+#pragma GCC unroll 6
+            for (int w = 0; w < W; w += 2) __builtin_prefetch(next + at + w * N, 1, 2);
+        }
+        if (credit) contract<T, W, kLanes>(to, done, until, credit, out);
+    }
 }
 
 }  // namespace SNAPRUN_NS
