@@ -15,7 +15,7 @@ from snaprun.core import Record, RecurrentCore
 from snaprun.sparsity import Layout, Pattern
 
 try:
-    from snaprun import _native
+    from snaprun import _native  # pyright: ignore[reportAttributeAccessIssue]
 except ImportError:  # installed without a compiler
     _native = None
 

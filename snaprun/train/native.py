@@ -7,17 +7,12 @@ from torch import Generator, Tensor
 
 from snaprun.cells import GRU, LSTM, Vanilla
 from snaprun.influence import choose
-from snaprun.influence.native import block_fields, layout_fields
+from snaprun.influence.native import _native, block_fields, layout_fields
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, LearningRule, Setup, SnAp
 from snaprun.tasks import Batch
 from snaprun.train.engine import SEQUENCE
 from snaprun.train.network import Network
 from snaprun.train.optim import SGD, Adam, Optimiser
-
-try:
-    from snaprun import _native
-except ImportError:  # installed without a compiler
-    _native = None
 
 CELLS = {Vanilla: "vanilla", GRU: "gru", LSTM: "lstm"}
 RULES = {
