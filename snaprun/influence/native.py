@@ -5,6 +5,7 @@ C components, M slots, K units, J = k + a + 1 sources, P parameters, L = lanes p
 """
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from snaprun.core import Record, RecurrentCore
 from snaprun.sparsity import Layout, Pattern
 
 try:
-    from snaprun import _native  # pyright: ignore[reportAttributeAccessIssue]
+    _native: Any = import_module("snaprun._native")
 except ImportError:  # installed without a compiler
     _native = None
 
