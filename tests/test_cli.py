@@ -91,6 +91,7 @@ BAD = {
     "train device=tpu": "cpu",
     "train dtype=int8": "float32",
     "train threads=0": "≥ 1",
+    "train threads=100000": "≤ 1024",
     "train influence=magic": "naive",
     "train seed=-1": "≥ 0",
     "train seed=abc": "an integer",

@@ -19,11 +19,11 @@ public:
     void reserve(int64_t steps) override {
         const int64_t wanted = length_ + steps;
         if (wanted <= capacity_) return;
-        capacity_ = wanted;
-        tape_.resize(capacity_ * step_size());
-        begins_.resize(capacity_ * stride_);
-        begun_.resize(capacity_ + 1);
-        has_credit_.resize(capacity_);
+        tape_.resize(wanted * step_size());
+        begins_.resize(wanted * stride_);
+        begun_.resize(wanted + 1);
+        has_credit_.resize(wanted);
+        capacity_ = wanted;  // last: any of these may run out of memory
     }
 
     void reset(const uint8_t* lanes) override {

@@ -80,7 +80,7 @@ void check_begins(const std::vector<int32_t>& begins, size_t blocks, size_t size
                   const char* name) {
     bool good = begins.size() == blocks + 1 && begins.front() == 0 &&
                 size_t(begins.back()) == size;
-    for (size_t i = 1; good && i < begins.size(); ++i) good = begins[i - 1] <= begins[i];
+    for (size_t i = 1; good && i < begins.size(); ++i) good = begins[i - 1] < begins[i];
     if (!good) refuse(std::string(name) + " must rise from 0 to the number of entries");
 }
 
@@ -135,6 +135,9 @@ Pattern read_pattern(nb::dict d) {
     const size_t blocks = p.row_begin.size() - 1;
     check_begins(p.row_begin, blocks, p.rows.size(), "row_begin");
     check_begins(p.column_begin, blocks, p.columns.size(), "column_begin");
+    for (size_t g = 0; g < blocks; ++g) {
+        require(p.row_begin[g + 1] - p.row_begin[g] <= 32767, "a block has more than 32767 rows");
+    }
     require(p.own.size() == p.rows.size(), "own must be as long as rows");
     require(p.entry_row.size() == p.entry_column.size(),
             "entry_row and entry_column must be equally long");

@@ -16,6 +16,7 @@ namespace SNAPRUN_NS {
 
 // Steps down for one step up, which is a tenth slower: the hardware prefetches upwards.
 constexpr int kSlack = 3;
+constexpr int kMostThreads = 64;
 
 template <class T>
 struct Influence<T>::State : Index {
@@ -40,11 +41,7 @@ struct Influence<T>::State : Index {
         : Index(p), lanes(lanes_), stride(stride_), threads(std::max(threads_, 1)) {
         groups = lanes / N;
         singles = lanes % N;
-        // A group that is nearly full is cheaper than its lanes one by one.
-        if (singles * 10 >= N * 9) {
-            ++groups;
-            singles = 0;
-        }
+        threads = std::min({threads, kMostThreads, static_cast<int>(blocks.size())});
         by_group = cut(true, N);
         by_single = cut(false, N);
         for (const Chunks* layout : {&by_group, &by_single})

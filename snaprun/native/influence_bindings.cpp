@@ -38,9 +38,10 @@ template <class T>
 class Kernel {
 public:
     Kernel(nb::dict fields, int lanes, int threads)
-        : pattern_(read_pattern(fields)), lanes_(lanes), stride_((lanes + 7) / 8 * 8) {
-        if (lanes < 1) throw nb::value_error("lanes must be at least 1");
+        : pattern_(read_pattern(fields)), lanes_(lanes) {
+        if (lanes < 1 || lanes > 1 << 24) throw nb::value_error("lanes must lie in [1, 2^24]");
         if (threads < 1) throw nb::value_error("threads must be at least 1");
+        stride_ = (lanes + 7) / 8 * 8;
         if (pattern_.rows.empty()) throw nb::value_error("the pattern has no rows");
         kernel_ = make<T>(pattern_, lanes_, stride_, threads);
     }
@@ -64,7 +65,6 @@ public:
             require(*credit, "credit", {p.components, p.units, stride_});
             require(*gradient, "gradient", {p.parameters});
         }
-        nb::gil_scoped_release release;
         kernel_->step(theta.data(), slopes.data(), blocks.data(), src.data(),
                       credit ? credit->data() : nullptr, gradient ? gradient->data() : nullptr);
     }

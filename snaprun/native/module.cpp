@@ -1,7 +1,18 @@
 // The extension module snaprun._native.
+#include <exception>
+#include <typeinfo>
+
 #include "bindings.hpp"
 
 NB_MODULE(_native, m) {
+    // What nanobind says of a field that is not of the type it should be.
+    nanobind::register_exception_translator([](const std::exception_ptr& raised, void*) {
+        try {
+            std::rethrow_exception(raised);
+        } catch (const std::bad_cast&) {
+            PyErr_SetString(PyExc_TypeError, "a field is not of the type that it should be");
+        }
+    });
     m.doc() = "The C++ core of snaprun.";
     snaprun::bind_engine(m);
 #ifdef SNAPRUN_HAVE_INFLUENCE_BINDINGS

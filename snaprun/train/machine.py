@@ -30,7 +30,7 @@ class Machine:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = device
         self.dtype = DTYPES[checks.one_of("dtype", dtype, list(DTYPES))]
-        self.threads = checks.at_least("threads", threads, 1)
+        self.threads = checks.at_least("threads", threads, 1, most=1024)
         self.influence = influence
         self.backend = choose(influence, device)
         self.engine = checks.one_of("engine", engine, ("auto", "native", "torch"))
