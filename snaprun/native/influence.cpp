@@ -7,10 +7,6 @@
 #include "influence_index.hpp"
 #include "influence_kernel.hpp"
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
 namespace snaprun {
 namespace SNAPRUN_NS {
 
@@ -260,7 +256,7 @@ struct Influence<T>::State : Index {
                         const int column = c.first_vector * (group ? 1 : N) + (group ? i / N : i);
                         const int lane =
                             group ? panel * N + i % N : self.groups * N + panel - self.groups;
-                        if (column < b.columns && lane < self.lanes)
+                        if (column < b.columns)
                             visit(lane, p.rows[b.first_row + r],
                                   p.columns[b.first_column + column],
                                   J[static_cast<size_t>(r) * c.width * N + i]);
@@ -288,9 +284,9 @@ void Influence<T>::reset(const uint8_t* lanes) {
         const bool group = panel < s.groups;
         for (int i = 0; i < (group ? N : 1); ++i) {
             const int lane = group ? panel * N + i : s.groups * N + panel - s.groups;
-            const bool gone = lane >= s.lanes || lanes[lane];
+            const bool gone = lanes[lane];
             keep[i] = gone ? T(0) : T(1);
-            any |= lane < s.lanes && lanes[lane];
+            any |= gone;
             all &= gone;
         }
         if (all)  // the gap, too

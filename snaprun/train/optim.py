@@ -1,5 +1,6 @@
 """Optimisers by the name that YAML uses, over PyTorch's own."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -8,7 +9,7 @@ from torch.nn import Parameter
 from snaprun import checks
 
 
-class Optimiser:
+class Optimiser(ABC):
     """What all share: a learning rate and, where `clip` is set, a bound on the gradient's norm."""
 
     def __init__(self, lr: float, clip: float | None):
@@ -19,9 +20,9 @@ class Optimiser:
             else checks.within("optim.clip", clip, 0.0, float("inf"), open_low=True)
         )
 
+    @abstractmethod
     def build(self, parameters: Sequence[Parameter]) -> torch.optim.Optimizer:
         """The PyTorch optimiser of these parameters."""
-        raise NotImplementedError
 
 
 class Adam(Optimiser):
