@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 # Keys that say where and how a run is written, not what it computes.
 WHEREABOUTS = ("name", "results", "tensorboard")
+# Keys of `train` that may change while a run stays the same one: how far it goes.
+EXTENT = ("tokens",)
 GROUPS = ("task", "cell", "sparsity", "rule", "readout", "optim", "train")
 
 
@@ -185,6 +187,7 @@ def run_folder(plain: Mapping[str, Any]) -> Path:
 def run_id(plain: Mapping[str, Any]) -> str:
     """The name of a run: its choices and seed in words, and a hash of all that it computes."""
     computed = {key: value for key, value in plain.items() if key not in WHEREABOUTS}
+    computed["train"] = {key: v for key, v in plain["train"].items() if key not in EXTENT}
     canonical = json.dumps(computed, sort_keys=True)
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
     rule, sparsity = plain["rule"], plain["sparsity"]
