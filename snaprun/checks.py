@@ -1,4 +1,4 @@
-"""One wording for every refusal: what, its value, what is accepted, the remedy."""
+"""One wording for every refusal (what, its value, what is accepted, the remedy), and for a stop."""
 
 from collections.abc import Collection
 from difflib import get_close_matches
@@ -7,6 +7,14 @@ from typing import Any, NoReturn
 
 class UserError(ValueError):
     """A mistake that the user can mend: one line on stderr, exit code 2, no stack trace."""
+
+
+class Stopped(Exception):
+    """A run that the signal `signum` ended early, its checkpoint saved: exit code 128 + signum."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
 
 
 def refuse(what: str, value: Any, accepted: str, remedy: str = "") -> NoReturn:
