@@ -17,8 +17,9 @@ public:
           by_column_(p.parameters) {}
 
     void reserve(int64_t steps) override {
-        const int64_t wanted = length_ + steps;
-        if (wanted <= capacity_) return;
+        if (steps <= capacity_) return;
+        // Ahead of what is asked for, so that a batch in pieces is not copied with every piece.
+        const int64_t wanted = capacity_ ? std::max(steps, 2 * capacity_) : steps;
         tape_.resize(wanted * step_size());
         begins_.resize(wanted * stride_);
         begun_.resize(wanted + 1);

@@ -30,9 +30,9 @@ public:
 
     void run(const Sequence<T>& s) override {
         const int64_t every = c_.update_every;
-        rule_->reserve(every ? std::min(every, s.steps) : s.steps);
+        rule_->reserve(every ? std::min(every, window_ + s.steps) : window_ + s.steps);
         for (int64_t t = 0; t < s.steps; ++t) {
-            const bool last = every ? window_ + 1 == every : t + 1 == s.steps;
+            const bool last = every ? window_ + 1 == every : s.ends && t + 1 == s.steps;
             begin(s.resets + t * c_.lanes);
             step(s, t, last);
         }

@@ -35,6 +35,7 @@ constexpr int kMostParameters = 5;
 template <class T>
 struct Sequence {
     int64_t steps = 0;
+    bool ends = true;  // with its last step the batch ends: it is not a piece of a longer one
     T* parameters[kMostParameters] = {};
     const int64_t* indices = nullptr;  // (T, B), or
     const T* dense = nullptr;          // (T, B, a)

@@ -232,7 +232,7 @@ public:
     void run(Array<T> theta, std::vector<Array<T>> readout, std::optional<Array<const int64_t>> index,
              std::optional<Array<const T>> dense, Array<const int64_t> targets,
              Array<const bool> mask, Array<const bool> resets,
-             std::optional<Array<const int8_t>> noise, Array<T> nats) {
+             std::optional<Array<const int8_t>> noise, Array<T> nats, bool ends) {
         const Pattern& p = config_.pattern;
         Sequence<T> s;
         require(has_shape(theta, {p.parameters}), "theta must have the shape (P,)");
@@ -270,6 +270,7 @@ public:
             s.noise = noise->data();
         }
         s.steps = steps;
+        s.ends = ends;
         s.targets = targets.data();
         s.mask = reinterpret_cast<const uint8_t*>(mask.data());
         s.resets = reinterpret_cast<const uint8_t*>(resets.data());
@@ -330,7 +331,7 @@ void bind(nb::module_& m, const char* name) {
         .def("run", &E::run, "theta"_a.noconvert(), "readout"_a.noconvert(),
              "index"_a.noconvert().none(), "dense"_a.noconvert().none(), "targets"_a.noconvert(),
              "mask"_a.noconvert(), "resets"_a.noconvert(), "noise"_a.noconvert().none(),
-             "nats"_a.noconvert())
+             "nats"_a.noconvert(), "ends"_a = true)
         .def("copy_moment", &E::copy_moment, "parameter"_a, "which"_a, "out"_a.noconvert())
         .def("copy_state", &E::copy_state, "out"_a.noconvert())
         .def_prop_ro("updates", &E::updates)

@@ -33,7 +33,7 @@ public:
           credit_(size_t(p.components) * p.units * stride) {}
     virtual ~Rule() = default;
 
-    // Before a batch: so many steps will come with no update between them, at most.
+    // Before a batch: there will be so many steps between updates, at most, those so far included.
     virtual void reserve(int64_t steps) { (void)steps; }
     // Lanes (stride) where a sequence begins.
     virtual void reset(const uint8_t* lanes) = 0;

@@ -17,6 +17,7 @@ class Batch:
     targets: Tensor  # (T, B) int64 classes, 0 where mask is False
     mask: Tensor  # (T, B) bool: the step has a target
     resets: Tensor  # (T, B) bool: a sequence begins here; state and influence are zeroed before it
+    ends: bool = True  # with its last step; False for a piece with more of the batch to come
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the same batch with all four tensors on `device`."""
@@ -25,6 +26,21 @@ class Batch:
             self.targets.to(device),
             self.mask.to(device),
             self.resets.to(device),
+            self.ends,
+        )
+
+    def piece(self, first: int, steps: int) -> "Batch":
+        """Return the steps from `first` on, `steps` of them or as many as there are.
+
+        Training on the pieces one after another is training on the whole.
+        """
+        last = first + steps
+        return Batch(
+            self.inputs[first:last],
+            self.targets[first:last],
+            self.mask[first:last],
+            self.resets[first:last],
+            self.ends and last >= len(self.mask),
         )
 
 

@@ -39,7 +39,7 @@ class Engine(Protocol):
         ...
 
     def run(self, batch: Batch) -> Tensor:
-        """Train on one batch; the losses in nats, shape (T, B)."""
+        """Train on a batch or a piece of one; the losses in nats, shape (T, B)."""
         ...
 
     def measure(self) -> None:

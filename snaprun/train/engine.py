@@ -52,7 +52,10 @@ class TorchEngine:
         self._targets = 0
 
     def run(self, batch: Batch) -> Tensor:
-        """Train on one batch; the loss of every step before its update, in nats, shape (T, B)."""
+        """Train on a batch or a piece of one, which may be cut anywhere without a change.
+
+        Returns the loss of every step before its update, in nats, shape (T, B).
+        """
         steps = len(batch.mask)
         nats_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype, device=batch.mask.device)
         begins = batch.resets.any(1).tolist()
@@ -63,7 +66,7 @@ class TorchEngine:
             self._step(batch, t, targets[t], nats_TB[t])
             if self._steps == self.update_every:
                 self._update()
-        if self.update_every == SEQUENCE:
+        if self.update_every == SEQUENCE and batch.ends:
             self._update()
         return nats_TB
 

@@ -138,7 +138,10 @@ class NativeEngine:
         return kept
 
     def run(self, batch: Batch) -> Tensor:
-        """Train on one batch; the loss of every step before its update, in nats, shape (T, B)."""
+        """Train on a batch or a piece of one, which may be cut anywhere without a change.
+
+        Returns the loss of every step before its update, in nats, shape (T, B).
+        """
         nats_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype)
         one_hot = batch.inputs.dim() == 2
         dense = None if one_hot else batch.inputs.to(self.network.dtype).contiguous()
@@ -153,6 +156,7 @@ class NativeEngine:
             batch.resets.contiguous(),
             self._draw(len(batch.mask)),
             nats_TB,
+            batch.ends,
         )
         return nats_TB
 

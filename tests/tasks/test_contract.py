@@ -25,16 +25,21 @@ def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def tensors(batch: Batch) -> list[torch.Tensor]:
+    return [batch.inputs, batch.targets, batch.mask, batch.resets]
+
+
 def equal(a: Batch, b: Batch) -> bool:
-    return all(torch.equal(x, vars(b)[name]) for name, x in vars(a).items())
+    return all(map(torch.equal, tensors(a), tensors(b))) and a.ends == b.ends
 
 
 def check(batch: Batch, task: Task) -> None:
     steps, lanes = batch.inputs.shape
     assert batch.inputs.dtype == batch.targets.dtype == torch.int64
     assert batch.mask.dtype == batch.resets.dtype == torch.bool
-    for tensor in vars(batch).values():
+    for tensor in tensors(batch):
         assert tensor.shape == (steps, lanes)
+    assert batch.ends
     assert 0 <= int(batch.inputs.min()) <= int(batch.inputs.max()) < task.inputs
     assert 0 <= int(batch.targets.min()) <= int(batch.targets.max()) < task.outputs
     assert not batch.targets[~batch.mask].any()
@@ -129,4 +134,4 @@ def test_validation_is_the_same_at_every_call(case):
 
 def test_to_moves_every_tensor():
     batch = build("copy").batch(2, rng()).to("meta")
-    assert {tensor.device.type for tensor in vars(batch).values()} == {"meta"}
+    assert {tensor.device.type for tensor in tensors(batch)} == {"meta"}

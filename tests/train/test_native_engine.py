@@ -216,7 +216,7 @@ def test_refuses_bad_batches():
         noise = torch.ones(11, 3, 1, 7, dtype=torch.int8)
         rest = (good.inputs, None, good.targets, good.mask, good.resets, noise)
         with pytest.raises(error):
-            ours._engine.run(bad, readout, *rest, torch.zeros(11, 3).double())
+            ours._engine.run(bad, readout, *rest, torch.zeros(11, 3).double(), True)
 
 
 @pytest.mark.parametrize(

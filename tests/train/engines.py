@@ -1,0 +1,70 @@
+"""Both engines on every rule and both kinds of tasks' batches, for the tests that stop them."""
+
+from itertools import islice, product
+from random import Random
+
+import torch
+
+from snaprun.cells import GRU, LSTM, Vanilla
+from snaprun.influence import choose
+from snaprun.sparsity import Uniform
+from snaprun.tasks import Batch, CharLM, Copy
+from snaprun.train import native
+from snaprun.train.engine import TorchEngine
+from snaprun.train.native import NativeEngine
+from snaprun.train.network import Architecture
+from snaprun.train.optim import SGD, Adam, RMSprop
+from tests.cases import RULES, rng
+
+CELLS = {"vanilla": Vanilla(alpha=0.6), "gru": GRU(), "lstm": LSTM()}
+OPTIMISERS = {
+    "adam": Adam(lr=0.01),
+    "momentum": SGD(lr=0.05, momentum=0.9, clip=0.5),
+    "sgd": SGD(lr=0.05),
+    "rmsprop": RMSprop(lr=0.003, momentum=0.5),
+}
+NATIVE = ("adam", "momentum", "sgd")
+ENGINES = ("torch", "native") if native._native else ("torch",)
+TASKS = ("copy", "charlm")
+
+
+_draw = Random(0)
+
+
+def _case(engine, rule, every, task):
+    pick = _draw.choice
+    optimiser = pick(NATIVE if engine == "native" else tuple(OPTIMISERS))
+    lanes, dtype = pick((1, 3, 8, 17)), pick((torch.float32, torch.float64))
+    return engine, rule, every, task, pick(tuple(CELLS)), optimiser, lanes, dtype
+
+
+# Every engine, rule, window and task, with a cell, optimiser, lanes and dtype drawn for each.
+GRID = [_case(*c) for c in product(ENGINES, RULES, (1, 7, "sequence"), TASKS)]
+GRID_NAMES = ("engine", "rule", "every", "task", "cell", "optimiser", "lanes", "dtype")
+
+
+def build(engine, rule, every, cell, optimiser, lanes, dtype, task, *, fresh=True, backend="torch"):
+    """An engine; where not `fresh` it has the same mask but other parameters and another noise."""
+    inputs = 4 if task == "copy" else 256
+    architecture = Architecture(CELLS[cell], 7, Uniform(level=0.6), 5)
+    network = architecture.build(inputs, inputs, 4, dtype)
+    for parameter in network.parameters:
+        parameter += 0.0 if fresh else 0.1
+    common = {"lanes": lanes, "update_every": every, "noise": rng(0 if fresh else 1)}
+    if engine == "native":
+        return NativeEngine(network, RULES[rule], OPTIMISERS[optimiser], **common)
+    return TorchEngine(
+        network, RULES[rule], OPTIMISERS[optimiser], **common, backend=choose(backend)
+    )
+
+
+def batches(task, lanes, count, folder) -> list[Batch]:
+    """The first batches of a task: sequences of 2 L + 1 steps, or a stream without an end."""
+    if task == "copy":
+        source = Copy(fixed_length=9)
+    else:
+        text = folder / "text"
+        text.write_bytes(bytes(range(256)) * 8)
+        source = CharLM(str(text), mode="stream", crop=19)
+    generator = rng(1)
+    return list(islice(iter(lambda: source.batch(lanes, generator), None), count))
