@@ -1,19 +1,42 @@
 """What a run leaves on disk: its schema, a writer and a reader."""
 
+from snaprun.store.files import atomic, write_atomically
+from snaprun.store.lock import set_aside
+from snaprun.store.log import Mark
 from snaprun.store.reader import Run, find_runs, read_config, read_run, read_summary
-from snaprun.store.schema import COUNTERS, DIVERGED, FINISHED, INCOMPLETE, Summary
+from snaprun.store.schema import (
+    CHECKPOINT,
+    COUNTERS,
+    DIVERGED,
+    FAILED,
+    FINISHED,
+    INCOMPLETE,
+    RUNNING,
+    STOPPED,
+    Summary,
+)
+from snaprun.store.state import state
 from snaprun.store.writer import RunWriter
 
 __all__ = [
+    "CHECKPOINT",
     "COUNTERS",
     "DIVERGED",
+    "FAILED",
     "FINISHED",
     "INCOMPLETE",
+    "RUNNING",
+    "STOPPED",
+    "Mark",
     "Run",
     "RunWriter",
     "Summary",
+    "atomic",
     "find_runs",
     "read_config",
     "read_run",
     "read_summary",
+    "set_aside",
+    "state",
+    "write_atomically",
 ]

@@ -1,11 +1,16 @@
 """The metrics once more, as TensorBoard scalars; needs the `tensorboard` extra but no torch."""
 
+import json
+import os
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from snaprun.checks import UserError
-from snaprun.store.schema import COUNTERS
+from snaprun.store.files import writing
+from snaprun.store.schema import COUNTERS, METRICS
 
 
 class TensorBoard:
@@ -16,20 +21,30 @@ class TensorBoard:
             # protobuf makes its classes at import time, out of pyright's sight.
             from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore
             from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+            from tensorboard.summary.writer.record_writer import RecordWriter
         except ImportError as error:
             raise UserError(
                 "tensorboard=true needs the package tensorboard, which is not installed: "
                 "pip install 'snaprun[tensorboard]', or set tensorboard=false."
             ) from error
-        self._event, self._summary, self._open = Event, Summary, EventFileWriter
+        self._event, self._summary, self._records = Event, Summary, RecordWriter
+        self._file = None
 
     def open(self, folder: Path) -> None:
-        """Start an event file in `folder`; those of a broken earlier attempt are removed."""
-        # TensorBoard would draw both attempts as one curve.
-        for stale in folder.glob("events.out.tfevents.*"):
-            stale.unlink()
-        self._writer = self._open(str(folder))
+        """Start an event file in `folder` with the rows of the metrics there, in place of others.
+
+        TensorBoard would draw a broken attempt and the one that goes on from its middle as two.
+        """
+        name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}"
+        self._path = folder / name
+        with writing(self._path):
+            for stale in folder.glob("events.out.tfevents.*"):
+                stale.unlink()
+            # Without TensorBoard's own thread, where a full disk would end in a trace.
+            self._file = open(self._path, "wb")  # noqa: SIM115
+        self._write(file_version="brain.Event:2")
+        for line in (folder / METRICS).read_bytes().splitlines():
+            self.row(json.loads(line))
 
     def row(self, row: Mapping[str, float | None]) -> None:
         """Mirror one row, at the step `tokens`; null values are left out."""
@@ -38,14 +53,17 @@ class TensorBoard:
             for name, value in row.items()
             if name not in COUNTERS and value is not None
         ]
-        self._writer.add_event(
-            self._event(
-                wall_time=time.time(),
-                step=int(row["tokens"] or 0),
-                summary=self._summary(value=values),
-            )
-        )
+        self._write(step=int(row["tokens"] or 0), summary=self._summary(value=values))
+
+    def _write(self, **event: Any) -> None:
+        assert self._file, "open comes first"
+        with writing(self._path):
+            record = self._event(wall_time=time.time(), **event).SerializeToString()
+            self._records(self._file).write(record)
+            self._file.flush()
 
     def close(self) -> None:
-        """Write what is still queued and close the file; harmless when repeated."""
-        self._writer.close()
+        """Close the file; harmless when repeated."""
+        if self._file:
+            with writing(self._path):
+                self._file.close()

@@ -1,6 +1,7 @@
 """Reading runs back: tolerant of a run that was killed, strict about a file that was damaged."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,15 +41,18 @@ class Run:
 
 
 def find_runs(source: Path | str) -> list[Path]:
-    """The folders of runs in and under `source`, sorted; UserError if there are none."""
+    """The folders of runs in and under `source`, sorted, without those in hidden folders.
+
+    Raises UserError if there are none.
+    """
     source = Path(source)
     if not source.is_dir():
         refuse("source", str(source), "an existing folder", "Run `snaprun train` first.")
-    runs = sorted(
-        config.parent
-        for config in source.rglob(CONFIG)
-        if config.is_file() and (config.parent / METRICS).is_file()
-    )
+    runs = []
+    for folder, below, files in os.walk(source):
+        below[:] = [name for name in below if not name.startswith(".")]
+        if CONFIG in files and METRICS in files:
+            runs.append(Path(folder))
     if not runs:
         refuse(
             "source",
@@ -56,7 +60,7 @@ def find_runs(source: Path | str) -> list[Path]:
             f"a folder with runs in it (each with {CONFIG} and {METRICS})",
             "Run `snaprun train` first, or name the folder that holds the runs.",
         )
-    return runs
+    return sorted(runs)
 
 
 def read_run(folder: Path | str) -> Run:

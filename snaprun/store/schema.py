@@ -2,7 +2,14 @@
 
 - `config.yaml`: the resolved configuration, a nested dict.
 - `metrics.jsonl`: one JSON object a row, each with the three `COUNTERS`.
+- `checkpoint.pt`: all that the run needs to go on, and how far its metrics then went.
 - `summary.json`: written last, by rename, so its presence means *done*.
+- `failure.log`: the trace of what ended the last attempt, where one did.
+- `owner.json`: host and process that write the run; gone when they are done.
+- `events.out.tfevents.…`: the metrics for TensorBoard, where asked for.
+
+Beside the folders of the runs, and passed over by whoever looks for runs, lie `.locks/` with a
+lock a run and `.replaced/` with the runs that `restart=true` has set aside.
 """
 
 import math
@@ -13,13 +20,20 @@ from typing import Any
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
-LOCK = ".lock"  # held while a process writes the run
+CHECKPOINT = "checkpoint.pt"
+FAILURE = "failure.log"
+OWNER = "owner.json"
+LOCKS = ".locks"  # in the folder of the experiment
+REPLACED = ".replaced"  # in the folder of the experiment
 
 COUNTERS = ("tokens", "updates", "seconds")
 
 FINISHED = "finished"
 DIVERGED = "diverged"
-INCOMPLETE = "incomplete"  # never written: the status of a run without a summary
+INCOMPLETE = "incomplete"  # never written: the status of a run without a summary, which is one of
+RUNNING = "running"  # a live process writes it
+FAILED = "failed"  # its last attempt ended with an error
+STOPPED = "stopped"  # interrupted or killed, and nobody runs it
 
 
 @dataclass(frozen=True)

@@ -1,107 +1,124 @@
-"""Writing a run, so that a run killed at any moment leaves files that can be read."""
+"""Writing a run, so that a run killed at any moment leaves files that can be read or continued."""
 
 import json
+import logging
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import yaml
-from filelock import FileLock, Timeout
 
 from snaprun.checks import UserError, refuse
+from snaprun.store.files import sweep, write_atomically, writing
+from snaprun.store.lock import Lock
+from snaprun.store.log import Log, Mark, check
 from snaprun.store.mirror import TensorBoard
-from snaprun.store.schema import CONFIG, LOCK, METRICS, SUMMARY, Summary
+from snaprun.store.schema import CONFIG, FAILURE, METRICS, SUMMARY, Summary
+
+_log = logging.getLogger(__name__)
 
 
 class RunWriter:
-    """Writes the files of one run; a context manager that closes the metrics.
+    """Writes the files of one run; a context manager that closes them.
 
-    `folder` is created and locked, `config` (a plain nested dict) written, and the metrics of a
-    broken earlier attempt are discarded; a folder that holds a summary, or that another process
-    writes, is refused. With `tensorboard`
-    each row is mirrored into an event file in the same folder. Raises UserError.
+    `folder` is made and locked, so what lies in it stays as it is until `begin` or `resume`, one
+    of which comes first; to choose between them, look into the folder after the construction.
+    `config` is a plain nested dict. With `tensorboard` each row is mirrored into an event file in
+    the same folder. Raises UserError where another process writes the run, and here as in every
+    method where the disk is full or the folder cannot be written.
     """
 
     def __init__(
         self, folder: Path | str, config: Mapping[str, Any], tensorboard: bool = False
     ) -> None:
         self.folder = Path(folder)
+        self._config = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
         self._mirror = TensorBoard() if tensorboard else None
-        self._lock = FileLock(self.folder / LOCK, timeout=0)
-        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        self._metrics: Log | None = None
+        self._lock = Lock(self.folder)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
-        except Timeout:
-            self._refuse("one that no other process writes", "Wait for that run to end.")
-        except OSError as error:
-            self._refuse(f"one that can be made and written ({error.strerror})")
-        try:
-            if (self.folder / SUMMARY).exists():
-                remedy = "Remove the folder to run it again."
-                self._refuse("one without a finished run", remedy)
-            write_atomically(self.folder / CONFIG, text)
-            # Line-buffered: a row is with the operating system as soon as it is written.
-            self._metrics = open(self.folder / METRICS, "w", buffering=1, encoding="utf-8")  # noqa: SIM115
-            if self._mirror:
-                self._mirror.open(self.folder)
-        except OSError as error:
-            self._lock.release()
-            self._refuse(f"one that can be written ({error.strerror})")
-        except UserError:
+            with writing(self.folder):
+                self.folder.mkdir(exist_ok=True)
+                sweep(self.folder)
+            self._lock.sign()
+        except BaseException:
             self._lock.release()
             raise
 
-    def _refuse(self, accepted: str, remedy: str = "Mend the folder or set results=.") -> NoReturn:
-        refuse("run folder", str(self.folder), accepted, remedy)
+    def begin(self) -> None:
+        """Start afresh: rows of an earlier attempt are dropped, a run that is done is refused."""
+        if (self.folder / SUMMARY).exists():
+            remedy = "Set restart=true to run it again."
+            refuse("run folder", str(self.folder), "one without a finished run", remedy)
+        self._open(Mark(0, 0))
+
+    def resume(self, mark: Mark) -> None:
+        """Go on behind the rows that `mark` stands for, also where the run was done by then.
+
+        Raises UserError, and changes nothing, where these rows are not as they were marked.
+        """
+        check(self.folder / METRICS, mark)
+        self._open(mark)
+
+    def _open(self, mark: Mark) -> None:
+        write_atomically(self.folder / CONFIG, self._config)
+        with writing(self.folder):
+            for stale in (SUMMARY, FAILURE):
+                (self.folder / stale).unlink(missing_ok=True)
+        self._metrics = Log(self.folder / METRICS, mark)
+        if self._mirror:
+            self._mirror.open(self.folder)
 
     def row(
         self, *, tokens: int, updates: int, seconds: float, **values: float | int | None
     ) -> None:
         """Append one row of metrics; NaN and ±∞ become null."""
         row = strict({"tokens": tokens, "updates": updates, "seconds": seconds, **values})
-        self._metrics.write(json.dumps(row, allow_nan=False) + "\n")
+        self._opened.append(json.dumps(row, allow_nan=False).encode() + b"\n")
         if self._mirror:
             self._mirror.row(row)
 
+    def mark(self) -> Mark:
+        """Bring the metrics to the disk; returns where they stand, for a later `resume`."""
+        return self._opened.mark()
+
     def finish(self, summary: Summary) -> None:
         """Close the metrics, then write the summary, which marks the run as done."""
-        self._metrics.flush()
         # The summary must not survive a power cut that its metrics do not survive.
-        os.fsync(self._metrics.fileno())
+        self.mark()
         text = json.dumps(strict(summary.to_json()), indent=2, allow_nan=False)
         write_atomically(self.folder / SUMMARY, text + "\n")
         self.close()
 
+    def fail(self, trace: str) -> None:
+        """Leave the `trace` of what ended this attempt in the folder, if it still takes it."""
+        try:
+            write_atomically(self.folder / FAILURE, trace)
+        except UserError as error:
+            _log.warning("%s", error)
+
     def close(self) -> None:
-        """Close the files; a run without `finish` stays incomplete."""
-        self._metrics.close()
-        if self._mirror:
-            self._mirror.close()
-        self._lock.release()
+        """Close the files and leave the run to others; one without `finish` is not done."""
+        try:
+            if self._metrics:
+                self._metrics.close()
+            if self._mirror:
+                self._mirror.close()
+        finally:
+            self._lock.release()
+
+    @property
+    def _opened(self) -> Log:
+        assert self._metrics, "begin or resume comes first"
+        return self._metrics
 
     def __enter__(self) -> "RunWriter":
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` to `path` so that a reader sees all of it or, after a crash, none of it."""
-    # In the same folder, since a rename across file systems is a copy.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def strict(value: Any) -> Any:

@@ -92,6 +92,7 @@ def _run(
         RunWriter(folder, config, tensorboard) as writer,
         Progress(folder.name, options.tokens, bar) as progress,
     ):
+        writer.begin()
         return train(
             parts.task,
             engine,

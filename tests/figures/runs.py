@@ -49,6 +49,7 @@ def write(
 ) -> Path:
     """A run with these (tokens, values); without a status it is incomplete."""
     with RunWriter(folder, made) as writer:
+        writer.begin()
         for tokens, values in rows:
             writer.row(tokens=tokens, updates=tokens, seconds=0.1, **values)
         if status:

@@ -20,9 +20,22 @@ def scalars(folder):
 def test_rows_become_scalars_at_their_tokens(tmp_path):
     for level in (7, 1):  # the second attempt replaces the first
         with RunWriter(tmp_path, {}, tensorboard=True) as writer:
+            writer.begin()
             writer.row(tokens=16, updates=1, seconds=0.5, bpc=1.25, level=level)
             writer.row(tokens=32, updates=2, seconds=1.0, bpc=None, level=2)
     assert scalars(tmp_path) == [("bpc", 16, 1.25), ("level", 16, 1.0), ("level", 32, 2.0)]
+
+
+def test_a_run_that_goes_on_has_one_curve(tmp_path):
+    with RunWriter(tmp_path, {}, tensorboard=True) as writer:
+        writer.begin()
+        writer.row(tokens=16, updates=1, seconds=0.5, bpc=1.25)
+        mark = writer.mark()
+        writer.row(tokens=32, updates=2, seconds=1.0, bpc=7.0)
+    with RunWriter(tmp_path, {}, tensorboard=True) as writer:
+        writer.resume(mark)
+        writer.row(tokens=32, updates=2, seconds=1.0, bpc=2.5)
+    assert scalars(tmp_path) == [("bpc", 16, 1.25), ("bpc", 32, 2.5)]
 
 
 def test_without_the_package_the_remedy_is_named_and_nothing_written(tmp_path, monkeypatch):

@@ -25,6 +25,7 @@ SUMMARY = Summary(
 
 def write(folder: Path, summary: Summary | None = SUMMARY) -> Path:
     with RunWriter(folder, CONFIG) as writer:
+        writer.begin()
         for row in ROWS:
             writer.row(**row)
         if summary:
@@ -53,7 +54,6 @@ def test_what_is_written_is_read_back(tmp_path):
 def test_the_files_are_plain_yaml_and_json(tmp_path):
     write(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        ".lock",
         "config.yaml",
         "metrics.jsonl",
         "summary.json",
@@ -68,6 +68,7 @@ def test_the_files_are_plain_yaml_and_json(tmp_path):
 
 def test_rows_are_on_disk_before_the_file_is_closed(tmp_path):
     with RunWriter(tmp_path, CONFIG) as writer:
+        writer.begin()
         writer.row(**ROWS[0])
         assert json.loads((tmp_path / "metrics.jsonl").read_text()) == ROWS[0]
 
@@ -78,6 +79,7 @@ def test_non_finite_values_are_null_everywhere(tmp_path, value):
         raise AssertionError(f"{name} is not strict JSON")
 
     with RunWriter(tmp_path, CONFIG) as writer:
+        writer.begin()
         writer.row(tokens=np.int64(16), updates=1, seconds=0.5, bpc=value)
         writer.finish(Summary("diverged", 16, 1, 0.5, {"bpc": value}, {}, {"seen": [value]}))
     for name in ("metrics.jsonl", "summary.json"):
@@ -104,7 +106,8 @@ def test_a_last_line_torn_at_any_byte_loses_only_itself(tmp_path):
 
 
 def test_a_run_without_rows_can_be_read(tmp_path):
-    RunWriter(tmp_path, CONFIG).close()
+    with RunWriter(tmp_path, CONFIG) as writer:
+        writer.begin()
     assert list(read_run(tmp_path).metrics.columns) == ["tokens", "updates", "seconds"]
 
 
@@ -174,6 +177,7 @@ def test_a_corrupt_file_is_named_in_one_line(tmp_path, name, text):
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_a_crash_while_the_summary_is_written_leaves_none(tmp_path, monkeypatch, step):
     with RunWriter(tmp_path, CONFIG) as writer:
+        writer.begin()
         writer.row(**ROWS[0])
 
         def crash(*_):
@@ -195,6 +199,7 @@ def test_a_crash_while_the_summary_is_written_leaves_none(tmp_path, monkeypatch,
 def test_an_exception_leaves_the_run_incomplete_and_its_rows_on_disk(tmp_path):
     def broken():
         with RunWriter(tmp_path, CONFIG) as writer:
+            writer.begin()
             writer.row(**ROWS[0])
             raise RuntimeError("out of memory")
 
@@ -205,18 +210,25 @@ def test_an_exception_leaves_the_run_incomplete_and_its_rows_on_disk(tmp_path):
 
 def test_a_broken_attempt_is_started_afresh_but_a_done_one_is_kept(tmp_path):
     write(tmp_path, summary=None)
-    RunWriter(tmp_path, CONFIG).close()
+    (tmp_path / "failure.log").touch()
+    with RunWriter(tmp_path, CONFIG) as writer:
+        assert len(read_run(tmp_path).metrics) == 3  # not touched yet
+        writer.begin()
     assert len(read_run(tmp_path).metrics) == 0
+    assert not (tmp_path / "failure.log").exists()
     write(tmp_path)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    with pytest.raises(UserError, match="Remove the folder"):
-        RunWriter(tmp_path, CONFIG)
+    with (
+        RunWriter(tmp_path, CONFIG) as writer,
+        pytest.raises(UserError, match="restart=true"),
+    ):
+        writer.begin()
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"run folder=.*Not a directory"):
+    with pytest.raises(UserError, match=r"path=.*Not a directory"):
         RunWriter(tmp_path / "file" / "run", CONFIG)
 
 

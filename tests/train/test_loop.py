@@ -38,6 +38,7 @@ def launch(folder, task, rule, options, optimiser=None, net=None):
         backend=choose("torch"),
     )
     with RunWriter(folder, {}) as writer, Progress("test", options.tokens, bar=False) as progress:
+        writer.begin()
         summary = train(
             task, engine, options, seed=0, writer=writer, progress=progress, extras={"a": 1}
         )
