@@ -31,6 +31,7 @@ USER_MISTAKE, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 USAGE = f"""snaprun {__version__}: online training of recurrent networks
 
   snaprun train    train one run, or a sweep with -m
+  snaprun status   how the runs under a folder stand, also while they run
   snaprun plot     figures from the metrics of runs
   snaprun cost     what each rule costs: multiply-adds and bytes, counted
   snaprun verify   check gradients against independent computations

@@ -152,6 +152,16 @@ def bench(plain: dict[str, Any], sweep: bool) -> int:
     return 0
 
 
+def status(plain: dict[str, Any], sweep: bool) -> int:
+    """Print how the runs under a folder stand."""
+    del sweep
+    from snaprun.status import status as stand
+
+    values = config.arguments("", _status_keys, plain)
+    print(stand(Path(values["source"]), values["state"]))
+    return 0
+
+
 def sample(plain: dict[str, Any], sweep: bool) -> int:
     """Write text from a trained character model to stdout."""
     del sweep
@@ -181,6 +191,7 @@ def sample(plain: dict[str, Any], sweep: bool) -> int:
 
 COMMANDS: Mapping[str, Callable[[dict[str, Any], bool], int]] = {
     "train": train,
+    "status": status,
     "plot": plot,
     "cost": cost,
     "verify": verify,
@@ -191,6 +202,7 @@ COMMANDS: Mapping[str, Callable[[dict[str, Any], bool], int]] = {
 
 # The keys of the commands whose configuration is flat, as annotated signatures.
 def _plot_keys(source: str, kind: str, out: str | None, incomplete: bool) -> None: ...
+def _status_keys(source: str, state: str) -> None: ...
 def _sample_keys(run: str, length: int, temperature: float, prompt: str, seed: int) -> None: ...
 def _bench_keys(threads: int, seed: int, out: str) -> None: ...
 def _cost_keys(

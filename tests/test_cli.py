@@ -99,6 +99,10 @@ BAD = {
     "train name=../x": "letters",
     "train name=": "letters",
     "train results=3": "a string",
+    "status source=nowhere": "nowhere",
+    "status source=.": "runs",
+    "status state=foo": "running",
+    "status source=3": "a string",
     "plot source=nowhere": "nowhere",
     "plot source=.": "runs",
     "plot kind=foo": "learning",
@@ -359,7 +363,7 @@ def test_every_experiment_composes(experiment, here, capfd):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("snaprun ", {"train", "plot", "cost", "verify", "bench", "sample"}),
+        ("snaprun ", {"train", "status", "plot", "cost", "verify", "bench", "sample"}),
         ("snaprun train rule=r", {"rule=rtrl", "rule=rflo"}),
         ("snaprun plot ki", {"kind="}),
     ],
@@ -376,7 +380,7 @@ def test_help_and_version(here, capfd):
     assert _main([]) == 0
     out = capfd.readouterr().out
     assert __version__ in out
-    assert all(word in out for word in ("train", "plot", "cost", "verify", "bench", "sample"))
+    assert all(word in out for word in ("train", "status", "plot", "cost", "verify", "bench"))
 
 
 def test_python_dash_m(here):

@@ -1,0 +1,173 @@
+"""How the runs under a folder stand, read from the ends of their files while they go on."""
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snaprun.checks import UserError, one_of
+from snaprun.store import (
+    COUNTERS,
+    DIVERGED,
+    FAILED,
+    FINISHED,
+    RUNNING,
+    STOPPED,
+    find_runs,
+    read_summary,
+    state,
+)
+from snaprun.store.schema import CONFIG, METRICS, check_counters
+
+DAMAGED = "damaged"  # its files cannot be read
+STATES = (RUNNING, FINISHED, DIVERGED, FAILED, STOPPED, DAMAGED)
+TAIL = 4096  # bytes of the metrics that are read: some twenty rows
+WIDTH = 60  # characters of a run's name
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far one run has come."""
+
+    folder: Path
+    state: str  # one of STATES
+    tokens: int | None = None
+    total: int | None = None  # tokens that it is to see
+    speed: float | None = None  # tokens per second
+    last: Mapping[str, float | None] | None = None  # the newest value of each metric
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long it has still to run, None unless it does and that can be told."""
+        if self.state != RUNNING or self.tokens is None or not (self.total and self.speed):
+            return None
+        return max(self.total - self.tokens, 0) / self.speed
+
+
+def status(source: Path, only: str = "all") -> str:
+    """The runs under `source` as a table with totals, all or those in one state; UserError."""
+    one_of("state", only, ("all", *STATES))
+    standings = [standing(folder) for folder in find_runs(source)]
+    shown = [standing for standing in standings if only in ("all", standing.state)]
+    return "\n".join([*_table(shown, source), _totals(standings)])
+
+
+def standing(folder: Path) -> Standing:
+    """How the run in `folder` stands; takes no lock and bears files that change meanwhile."""
+    total = _total(folder)
+    try:
+        now = state(folder)
+        # Read after the state, so that a run that ends in between is not taken for a broken one.
+        summary = read_summary(folder)
+        rows = [] if summary else _last_rows(folder / METRICS)
+    except (UserError, ValueError):
+        return Standing(folder, DAMAGED, total=total)
+    if summary is not None:
+        speed = summary.tokens / summary.seconds if summary.seconds else None
+        return Standing(folder, summary.status, summary.tokens, total, speed, summary.metrics)
+    if not rows:
+        return Standing(folder, now, 0, total)
+    last = {name: value for row in rows for name, value in row.items() if value is not None}
+    tokens = last["tokens"]
+    values = {name: value for name, value in last.items() if name not in COUNTERS}
+    return Standing(folder, now, tokens, total, _speed(rows), values)
+
+
+def _total(folder: Path) -> int | None:
+    """`train.tokens` of the run's configuration."""
+    # PyYAML would take a millisecond a run; the writer lays its mappings out in one way.
+    with suppress(OSError, ValueError):
+        text = (folder / CONFIG).read_text(encoding="utf-8")
+        if found := re.search(r"^train:\n(?:  .*\n)*?  tokens: (\d+)$", text, re.MULTILINE):
+            return int(found[1])
+    return None
+
+
+def _last_rows(metrics: Path) -> list[dict[str, Any]]:
+    """The whole rows at the end of the metrics; one that is being written is none yet."""
+    with suppress(OSError), metrics.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        start = file.seek(max(0, size - TAIL))
+        lines = file.read(TAIL).split(b"\n")[1 if start else 0 : -1]
+        rows = [json.loads(line) for line in lines]
+        for row in rows:
+            check_counters(row)
+        return rows
+    return []
+
+
+def _speed(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Tokens per second over the last rows, or from the start where they are of one moment."""
+    first, last = rows[0], rows[-1]
+    for tokens, seconds in ((first["tokens"], first["seconds"]), (0, 0)):
+        if last["tokens"] > tokens and last["seconds"] > seconds:
+            return (last["tokens"] - tokens) / (last["seconds"] - seconds)
+    return None
+
+
+def _table(standings: Sequence[Standing], source: Path) -> list[str]:
+    head = ("run", "state", "tokens", "of", "tokens/s", "ETA", "last")
+    lines = [head, *(_cells(standing, source) for standing in standings)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    left = (0, 1, 6)
+    return [
+        "  ".join(
+            cell.ljust(width) if place in left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def _cells(standing: Standing, source: Path) -> tuple[str, ...]:
+    values = (standing.last or {}).items()
+    return (
+        _shortened(str(standing.folder.relative_to(source))),
+        standing.state,
+        _count(standing.tokens),
+        _count(standing.total),
+        _count(standing.speed),
+        duration(standing.seconds_left),
+        "  ".join(f"{name} {value:.4g}" for name, value in values if value is not None),
+    )
+
+
+def _shortened(name: str) -> str:
+    """`name` without its middle where it is long: its end holds the seed and the hash."""
+    if len(name) <= WIDTH:
+        return name
+    end = WIDTH // 2
+    return f"{name[: WIDTH - end - 1]}…{name[-end:]}"
+
+
+def _count(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """`seconds` in the two units that matter, "" for None."""
+    if seconds is None:
+        return ""
+    minutes, hours = seconds / 60, seconds / 3600
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    if hours < 1:
+        return f"{minutes:.0f} min"
+    if hours < 24:
+        return f"{int(hours)} h {int(minutes) % 60:02} min"
+    return f"{int(hours / 24)} d {int(hours) % 24} h"
+
+
+def _totals(standings: Sequence[Standing]) -> str:
+    """How many runs there are in each state, and how long those that run will take."""
+    found = Counter(standing.state for standing in standings)
+    counts = ", ".join(f"{found[name]} {name}" for name in STATES if found[name])
+    noun = "run" if len(standings) == 1 else "runs"
+    left = [s.seconds_left for s in standings if s.seconds_left is not None]
+    until = f"; those that run end in {duration(max(left))}" if left else ""
+    return f"{len(standings)} {noun}: {counts}{until}"

@@ -1,0 +1,154 @@
+"""How runs stand, against runs that were made to stand so."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from snaprun.cli import _main
+from snaprun.status import duration, standing, status
+from snaprun.store import RunWriter, Summary
+from tests.figures.runs import config
+
+SUMMARY = Summary("finished", 1000, 10, 20.0, {"bpc": 0.25, "level": 9}, {})
+
+
+def rows(writer: RunWriter, *tokens: int) -> RunWriter:
+    """A row at each count of tokens, a hundred tokens a second."""
+    for count in tokens:
+        writer.row(tokens=count, updates=count, seconds=count / 100, bpc=count / 1000, level=None)
+    return writer
+
+
+def begun(folder: Path, total: int = 1000) -> RunWriter:
+    writer = RunWriter(folder, config(train__tokens=total))
+    writer.begin()
+    return writer
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """A run in each state; the running one is held open by this very process."""
+    with rows(begun(tmp_path / "done"), 500) as writer:
+        writer.finish(SUMMARY)
+    with rows(begun(tmp_path / "bad"), 500) as writer:
+        writer.finish(Summary("diverged", 600, 6, 6.0, {"bpc": None, "level": 2}, {}))
+    with rows(begun(tmp_path / "killed"), 200, 300):
+        pass
+    with rows(begun(tmp_path / "broken"), 100) as writer:
+        writer.fail("Traceback …")
+    with begun(tmp_path / "torn") as writer:
+        writer.finish(SUMMARY)
+    (tmp_path / "torn" / "summary.json").write_text('{"status": "fin')
+    with rows(begun(tmp_path / "at" / "work"), 100, 200, 400):
+        yield tmp_path
+
+
+def test_each_state_is_told(runs):
+    words = [line.split() for line in status(runs).splitlines()]
+    lines = {name: " ".join(rest) for name, *rest in words}
+    assert lines["done"] == "finished 1,000 1,000 50 bpc 0.25 level 9"
+    assert lines["bad"] == "diverged 600 1,000 100 level 2"
+    assert lines["killed"] == "stopped 300 1,000 100 bpc 0.3"
+    assert lines["broken"] == "failed 100 1,000 100 bpc 0.1"
+    assert lines["torn"] == "damaged 1,000"
+    assert lines["at/work"] == "running 400 1,000 100 6 s bpc 0.4"
+    totals = "runs: 1 running, 1 finished, 1 diverged, 1 failed, 1 stopped, 1 damaged; "
+    assert lines["6"] == totals + "those that run end in 6 s"
+
+
+def test_only_one_state_is_shown_but_all_are_counted(runs):
+    head, line, totals = status(runs, "running").splitlines()
+    assert head.split()[:2] == ["run", "state"]
+    assert line.startswith("at/work")
+    assert totals.startswith("6 runs: ")
+
+
+def test_nothing_is_touched(runs):
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*")}
+    status(runs)
+    assert {path: path.stat().st_mtime_ns for path in runs.rglob("*")} == before
+
+
+def test_a_row_that_is_being_written_is_none_yet(tmp_path):
+    with rows(begun(tmp_path), 100, 200):
+        with (tmp_path / "metrics.jsonl").open("ab") as file:
+            file.write(b'{"tokens": 300, "updates": 300, "sec')
+        assert standing(tmp_path).tokens == 200
+
+
+def test_a_whole_line_that_is_no_row_is_damage(tmp_path):
+    with rows(begun(tmp_path), 100):
+        with (tmp_path / "metrics.jsonl").open("ab") as file:
+            file.write(b"garbage\n")
+        assert standing(tmp_path).state == "damaged"
+
+
+def test_the_speed_is_the_latest_and_the_newest_value_of_each_metric_is_kept(tmp_path):
+    with begun(tmp_path, total=100_000) as writer:
+        for count in range(1, 1001):  # 10 tokens a second at first, at last 1000
+            seconds = count if count < 900 else 899 + (count - 899) / 100
+            writer.row(tokens=10 * count, updates=count, seconds=seconds, bpc=float(count))
+        writer.row(tokens=10_000, updates=1000, seconds=900.02, validation_bpc=1.5)
+        found = standing(tmp_path)
+        assert found.speed == pytest.approx(1000, rel=0.05)
+        assert found.seconds_left == pytest.approx(90, rel=0.05)
+        assert found.last == {"bpc": 1000.0, "validation_bpc": 1.5}
+
+
+def test_a_run_without_a_row_has_begun(tmp_path):
+    with begun(tmp_path):
+        found = standing(tmp_path)
+    assert (found.state, found.tokens, found.total) == ("running", 0, 1000)
+    assert found.seconds_left is None
+
+
+def test_it_may_be_asked_while_runs_write(tmp_path):
+    seen = []
+    with begun(tmp_path, total=10**9) as writer:
+
+        def write() -> None:
+            for count in range(3000):
+                writer.row(tokens=count, updates=count, seconds=1e-3 * count, bpc=0.5)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        while thread.is_alive():
+            found = standing(tmp_path)
+            assert found.state == "running"
+            seen.append(found.tokens)
+        thread.join()
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 1
+
+
+def test_a_long_name_keeps_its_ends(tmp_path):
+    name = f"{'copy-' * 20}seed7-deadbeef"
+    with begun(tmp_path / name):
+        line = status(tmp_path).splitlines()[1]
+    shown = line.split()[0]
+    assert len(shown) == 60
+    assert shown.startswith("copy-copy-")
+    assert shown.endswith("seed7-deadbeef")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (None, ""),
+        (0.2, "0 s"),
+        (59, "59 s"),
+        (600, "10 min"),
+        (7500, "2 h 05 min"),
+        (1e5, "1 d 3 h"),
+    ],
+)
+def test_durations(seconds, shown):
+    assert duration(seconds) == shown
+
+
+def test_the_command_prints_it(runs, capfd):
+    assert _main(["status", f"source={runs}", "state=diverged"]) == 0
+    out = capfd.readouterr().out
+    assert "bad" in out
+    assert "6 runs: " in out
