@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from snaprun import __version__, commands
-from snaprun.checks import UserError
+from snaprun.checks import Stopped, UserError
 from snaprun.config import resolve
 from snaprun.paths import conf_dir
 
@@ -30,13 +30,14 @@ USER_MISTAKE, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 
 USAGE = f"""snaprun {__version__}: online training of recurrent networks
 
-  snaprun train    train one run, or a sweep with -m
-  snaprun status   how the runs under a folder stand, also while they run
-  snaprun plot     figures from the metrics of runs
-  snaprun cost     what each rule costs: multiply-adds and bytes, counted
-  snaprun verify   check gradients against independent computations
-  snaprun bench    how fast this machine takes a step, by backend, engine and rule
-  snaprun sample   text from a trained character model
+  snaprun train      train one run, or a sweep with -m
+  snaprun status     how the runs under a folder stand, also while they run
+  snaprun plot       figures from the metrics of runs
+  snaprun cost       what each rule costs: multiply-adds and bytes, counted
+  snaprun verify     check gradients against independent computations
+  snaprun bench      how fast this machine takes a step, by backend, engine and rule
+  snaprun sample     text from a trained character model
+  snaprun reproduce  the experiments behind the claims, from nothing to tables and figures
 
 snaprun COMMAND --help lists a command's keys, --cfg job shows its configuration.
 eval "$(snaprun -sc install=bash)" completes commands and keys (also zsh, fish).
@@ -85,6 +86,8 @@ def _run(command: str, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("snaprun: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except Stopped as stop:
+        return 128 + stop.signum
     except UserError as error:
         return _refused(str(error))
     except Exception as error:

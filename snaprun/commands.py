@@ -14,6 +14,7 @@ from snaprun import checks, config
 
 if TYPE_CHECKING:
     from snaprun.costs import Size
+    from snaprun.panels import Panel
     from snaprun.store import Summary
 
 FAILED = 1
@@ -189,6 +190,59 @@ def sample(plain: dict[str, Any], sweep: bool) -> int:
     return 0
 
 
+def reproduce(plain: dict[str, Any], sweep: bool) -> int:
+    """Run a panel, or all of them, and write their tables and figures; 1 where a run failed."""
+    del sweep
+    from snaprun import hardware, panels
+
+    one = plain.get("panel")
+    values = config.arguments(
+        "", _reproduce_keys, {key: value for key, value in plain.items() if key != "panel"}
+    )
+    jobs = hardware.cores() if values["jobs"] is None else values["jobs"]
+    checks.at_least("jobs", jobs, 1, most=4096)
+    if one is None:
+        names = config.choices("panel")
+        chosen = [config.composed("reproduce", [f"panel={name}"])["panel"] for name in names]
+    else:
+        chosen = [one]
+    common = [f"results={config.quoted(values['results'])}", *config.search_path()]
+    code = 0
+    # All are checked before the first, which may take days.
+    for panel in [_panel(keys, values["budget"]) for keys in chosen]:
+        files, failed = panels.reproduce(
+            panel,
+            values["budget"],
+            Path(values["results"]),
+            jobs,
+            common=common,
+            compose=lambda overrides: config.composed("train", overrides),
+            place=config.run_folder,
+        )
+        for file in files:
+            print(file)
+        if failed:
+            code = FAILED
+            print(f"snaprun: {len(failed)} runs of {panel.name} failed.", file=sys.stderr)
+    return code
+
+
+def _panel(keys: Any, budget: str) -> "Panel":
+    """The panel of a configuration group under a budget."""
+    from snaprun import panels
+
+    if not isinstance(keys, Mapping):
+        checks.refuse("panel", keys, "a group of keys, as in conf/panel")
+    keys = panels.under(keys, budget)
+    selection = keys.get("selection")
+    if not isinstance(selection, Mapping):
+        checks.refuse("panel.selection", selection, "keys under it: seeds and overrides")
+    keys["selection"] = panels.Selection(
+        **config.arguments("panel.selection", panels.Selection, selection)
+    )
+    return panels.Panel(**config.arguments("panel", panels.Panel, keys))
+
+
 COMMANDS: Mapping[str, Callable[[dict[str, Any], bool], int]] = {
     "train": train,
     "status": status,
@@ -197,6 +251,7 @@ COMMANDS: Mapping[str, Callable[[dict[str, Any], bool], int]] = {
     "verify": verify,
     "bench": bench,
     "sample": sample,
+    "reproduce": reproduce,
 }
 
 
@@ -204,6 +259,7 @@ COMMANDS: Mapping[str, Callable[[dict[str, Any], bool], int]] = {
 def _plot_keys(source: str, kind: str, out: str | None, incomplete: bool) -> None: ...
 def _status_keys(source: str, state: str) -> None: ...
 def _sample_keys(run: str, length: int, temperature: float, prompt: str, seed: int) -> None: ...
+def _reproduce_keys(budget: str, results: str, jobs: int | None) -> None: ...
 def _bench_keys(threads: int, seed: int, out: str) -> None: ...
 def _cost_keys(
     cells: list,

@@ -11,10 +11,14 @@ import inspect
 import json
 import re
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
 
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -43,6 +47,39 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise checks.UserError(" ".join(str(error).split())) from error
     return _canonical(plain)
+
+
+def composed(command: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """The resolved configuration of `snaprun command overrides…`; within a command, UserError."""
+    try:
+        return resolve(compose(command, list(overrides)))
+    except (HydraException, OmegaConfBaseException) as error:
+        why = " ".join(str(error).split())
+        raise checks.UserError(f"snaprun {command} {' '.join(overrides)}: {why}") from error
+
+
+def choices(group: str) -> list[str]:
+    """The names of a group's files, also of those in folders of the user's; within a command."""
+    return GlobalHydra.instance().config_loader().get_group_options(group)
+
+
+def search_path() -> list[str]:
+    """The overrides by which another command finds the user's own folders of YAML files."""
+    folders = [
+        f"{source.schema}://{source.path}"
+        for source in HydraConfig.get().runtime.config_sources
+        if "command-line" in source.provider
+    ]
+    return [f"hydra.searchpath=[{','.join(map(quoted, folders))}]"] if folders else []
+
+
+def quoted(text: str) -> str:
+    """`text` as a value on the command line, whatever it holds."""
+    # Backslashes count only before a quote, and at the end, where ours comes.
+    escaped = re.sub(
+        r"(\\*)('|$)", lambda found: 2 * found[1] + "\\" * bool(found[2]) + found[2], text
+    )
+    return f"'{escaped}'"
 
 
 def _canonical(value: Any) -> Any:
@@ -134,8 +171,8 @@ def construct(group: str, registry: Mapping[str, type[T]], plain: Mapping[str, A
 def arguments(where: str, target: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     """`values` checked against the names and annotated types of `target`'s keyword arguments.
 
-    `where` is the group that holds them, "" at the top. Raises UserError for an unknown key or
-    a wrong type.
+    `where` is the group that holds them, "" at the top. Raises UserError for an unknown or
+    missing key or a wrong type.
     """
     parameters = inspect.signature(target).parameters
     prefix = f"{where}." if where else ""
@@ -143,6 +180,9 @@ def arguments(where: str, target: Any, values: Mapping[str, Any]) -> dict[str, A
         if key not in parameters:
             listed = ", ".join(prefix + name for name in parameters) or "none"
             raise checks.UserError(f"{prefix}{key} is not a key here: accepted are {listed}.")
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in values:
+            raise checks.UserError(f"{prefix}{name} is missing: expected a value.")
     return {
         key: converted(prefix + key, value, parameters[key].annotation)
         for key, value in values.items()
@@ -156,7 +196,8 @@ def converted(what: str, value: Any, annotation: Any) -> Any:
     for option in options:
         if get_origin(option) is Literal and value in get_args(option):
             return value
-        if option in (type(None), bool, str, list) and isinstance(value, option):
+        kind = isinstance(option, type) and option not in (int, float)
+        if kind and isinstance(value, option):
             return value
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and (option is float or (option is int and float(value).is_integer())):
@@ -165,10 +206,18 @@ def converted(what: str, value: Any, annotation: Any) -> Any:
 
 
 def _described(option: Any) -> str:
-    words = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
+    words: dict[Any, str] = {
+        int: "an integer",
+        float: "a number",
+        bool: "true or false",
+        str: "a string",
+        list: "a list",
+        dict: "a mapping",
+        type(None): "null",
+    }
     if get_origin(option) is Literal:
         return "one of " + ", ".join(map(str, get_args(option)))
-    return words.get(option, "null" if option is type(None) else "a list")
+    return words.get(option, str(option))
 
 
 def run_folder(plain: Mapping[str, Any]) -> Path:

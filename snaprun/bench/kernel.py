@@ -9,12 +9,12 @@ import pandas as pd
 
 from snaprun.bench.available import backends, influence, stored, use_threads
 from snaprun.bench.interleave import Contender, Times, interleave, ratio
-from snaprun.bench.machine import cores
 from snaprun.bench.problem import immediate_macs, record
 from snaprun.bench.ratios import Ratio
 from snaprun.bench.roofline import COPY, SGEMM, Ceilings, Work, Yardsticks, best
 from snaprun.bench.sizes import Kernel, Sizes
 from snaprun.core import Record
+from snaprun.hardware import cores
 from snaprun.sparsity import Pattern
 
 FLOAT = 4  # bytes

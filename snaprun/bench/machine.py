@@ -2,13 +2,12 @@
 
 import os
 import platform
-from pathlib import Path
 from typing import Any
 
 import numpy
 import torch
 
-from snaprun import __version__
+from snaprun import __version__, hardware
 from snaprun.bench.roofline import last_level_cache
 
 
@@ -16,8 +15,8 @@ def facts(threads: int, native_isa: str | None = None) -> dict[str, Any]:
     """Processor, cores, threads, versions, and how busy the machine is at the start."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
-        "cpu": _cpu(),
-        "cores": cores(),
+        "cpu": hardware.cpu(),
+        "cores": hardware.cores(),
         "threads": threads,
         "isa": torch.backends.cpu.get_cpu_capability(),
         "native_isa": native_isa,
@@ -42,19 +41,3 @@ def line(known: dict[str, Any]) -> str:
     if load is not None and load > 0.5:
         text += f"\nThe machine is busy (load average {load:.1f}): take the times with care."
     return text
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for entry in info.read_text().splitlines():
-            if entry.startswith("model name"):
-                return entry.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -7,12 +7,13 @@ import pandas as pd
 
 from snaprun.bench import growth, kernel, memory, step, targets, text
 from snaprun.bench.available import engines, missing, native_isa, use_threads
-from snaprun.bench.machine import cores, facts, line
+from snaprun.bench.machine import facts, line
 from snaprun.bench.options import BenchOptions
 from snaprun.bench.ratios import Ratio
 from snaprun.bench.ratios import table as ratio_table
 from snaprun.bench.results import Results
 from snaprun.bench.sizes import FULL, QUICK, Sizes
+from snaprun.hardware import cores
 
 
 def run(

@@ -14,6 +14,7 @@ from typing import Any
 
 from snaprun.checks import UserError, refuse
 from snaprun.figures import words
+from snaprun.store.panel import is_panel, read_panel
 from snaprun.store.reader import Run, find_runs, read_run
 from snaprun.store.schema import CONFIG, DIVERGED, INCOMPLETE
 
@@ -74,9 +75,11 @@ def load(source: Path, incomplete: bool) -> list[Sheet]:
     Left out are runs without a row, runs that repeat another's configuration and seed and,
     unless `incomplete`, runs without a summary. UserError if no run is left.
     """
+    panel = is_panel(source)
     runs: dict[tuple[Any, Any], Run] = {}
+    found = read_panel(source) if panel else map(read_run, find_runs(source))
     # Done runs first, so that of two equal runs the done one is kept.
-    found = sorted(map(read_run, find_runs(source)), key=lambda run: run.status == INCOMPLETE)
+    found = sorted(found, key=lambda run: run.status == INCOMPLETE)
     for run in found:
         identity = (frozenset(_choices(run).items()), run.config["seed"])
         if run.status == INCOMPLETE and not incomplete:

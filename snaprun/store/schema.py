@@ -45,7 +45,9 @@ class Summary:
     updates: int  # optimiser steps
     seconds: float  # wall clock of the training loop
     metrics: Mapping[str, float | None]  # final values: level (bits), bpc, validation_bpc (bits)
-    cost: Mapping[str, float | None]  # ms_per_token, macs_per_token, state_bytes (all lanes), …
+    cost: Mapping[
+        str, float | None
+    ]  # ms_per_token, macs_per_token, state_bytes (all lanes), peak_bytes, …
     extras: Mapping[str, Any] = field(default_factory=dict)  # versions, text_sha256, parameters, …
 
     def to_json(self) -> dict[str, Any]:

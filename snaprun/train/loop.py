@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snaprun import hardware
 from snaprun.store import DIVERGED, FINISHED, RunWriter, Summary
 from snaprun.tasks import Task
 from snaprun.train import checkpoint
@@ -131,4 +132,5 @@ def _cost(engine: Engine, lanes: int, ms_per_token: float) -> dict[str, float]:
         "readout_macs_per_token": engine.network.readout.macs,
         "state_bytes": engine.rule_bytes,
         "state_bytes_analytic": counted.state * lanes * engine.network.dtype.itemsize,
+        "peak_bytes": hardware.peak_bytes(),  # of the process
     }

@@ -1,0 +1,116 @@
+"""What a panel compares and how: the keys of conf/panel/*.yaml."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from snaprun import checks
+from snaprun.panels.metric import METRICS
+
+OTHERS = "others"  # the arms that a mapping of arms does not name
+
+
+class Selection:
+    """Where learning rates are chosen: on seeds of their own, and with these overrides."""
+
+    def __init__(self, seeds: list, overrides: list | None = None):
+        self.seeds = _seeds("panel.selection.seeds", seeds)
+        self.overrides = _words("panel.selection.overrides", overrides or [])
+
+
+class Panel:
+    """Arms that share an experiment and differ in their overrides, compared by one metric.
+
+    `rates` are the learning rates to choose from, `seeds` the number of fresh seeds 0, 1, …; each
+    is one for all arms, or a mapping of arms with `others`. Raises UserError.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        about: str,
+        arms: dict,
+        metric: str,
+        rates: list | dict,
+        selection: Selection,
+        seeds: int | dict,
+        experiment: str | None = None,
+        overrides: list | None = None,
+        claims: list | None = None,
+    ):
+        self.name, self.about, self.experiment = name, about, experiment
+        self.claims = [str(claim) for claim in claims or []]
+        self.metric = METRICS[checks.one_of("panel.metric", metric, list(METRICS))]
+        if not arms:
+            checks.refuse("panel.arms", arms, "at least one arm")
+        self.overrides = _words("panel.overrides", overrides or [])
+        self.arms = {arm: _words(f"panel.arms.{arm}", words) for arm, words in arms.items()}
+        self.rates = {
+            arm: _rates(f"panel.rates of {arm}", value)
+            for arm, value in _by_arm("panel.rates", rates, self.arms).items()
+        }
+        self.seeds = {
+            arm: checks.at_least(f"panel.seeds of {arm}", value, 1)
+            for arm, value in _by_arm("panel.seeds", seeds, self.arms).items()
+        }
+        self.selection = selection
+        if min(selection.seeds) < max(self.seeds.values()):
+            checks.refuse(
+                "panel.selection.seeds",
+                selection.seeds,
+                f"seeds ≥ {max(self.seeds.values())}",
+                "The smaller ones are compared, and must not have chosen the learning rate.",
+            )
+
+
+def under(panel: Mapping[str, Any], budget: str) -> dict[str, Any]:
+    """The keys of a panel under one of its budgets, each of which is a delta; raises UserError."""
+    rest = dict(panel)
+    budgets = rest.pop("budgets", None)
+    if not isinstance(budgets, Mapping) or not budgets:
+        checks.refuse("panel.budgets", budgets, "a mapping of budgets, such as small and full")
+    delta = budgets[checks.one_of("budget", budget, list(budgets))] or {}
+    if not isinstance(delta, Mapping):
+        checks.refuse(f"panel.budgets.{budget}", delta, "keys of the panel")
+    return _merged(rest, delta)
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merged(old[key], value)
+        for key, value in new.items()
+        if isinstance(value, Mapping) and isinstance(old.get(key), Mapping)
+    }
+    return {**old, **new, **both}
+
+
+def _by_arm(what: str, value: Any, arms: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return dict.fromkeys(arms, value)
+    for name in value:
+        checks.one_of(what, name, [*arms, OTHERS])
+    for arm in arms:
+        if arm not in value and OTHERS not in value:
+            checks.refuse(what, value, f"a value for {arm}, or for {OTHERS}")
+    return {arm: value.get(arm, value.get(OTHERS)) for arm in arms}
+
+
+def _words(what: str, words: Any) -> tuple[str, ...]:
+    if not isinstance(words, Sequence) or not all(isinstance(word, str) for word in words):
+        checks.refuse(what, words, "a list of overrides, such as [rule=snap1, optim=sgd]")
+    return tuple(words)
+
+
+def _seeds(what: str, seeds: Sequence[Any]) -> tuple[int, ...]:
+    if not seeds or not all(type(seed) is int for seed in seeds):
+        checks.refuse(what, seeds, "a list of integers")
+    return tuple(checks.at_least(what, seed, 0) for seed in seeds)
+
+
+def _rates(what: str, rates: Any) -> tuple[float, ...]:
+    if not isinstance(rates, list) or not rates:
+        checks.refuse(what, rates, "a list of learning rates")
+    for rate in rates:
+        if isinstance(rate, bool) or not isinstance(rate, int | float):
+            checks.refuse(what, rate, "a number")
+        checks.within(what, rate, 0, float("inf"), open_low=True, open_high=True)
+    return tuple(rates)

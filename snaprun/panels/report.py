@@ -1,0 +1,92 @@
+"""A panel's README: what was compared, by which command, how, on what, and what came out."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from snaprun import hardware
+from snaprun.figures.stats import band_name, over_seeds
+from snaprun.panels.choice import Choice
+from snaprun.panels.jobs import Job
+from snaprun.panels.metric import LATE, final
+from snaprun.panels.panel import Panel
+from snaprun.store import DIVERGED, Run
+
+
+def readme(
+    panel: Panel,
+    budget: str,
+    choice: Choice,
+    summary: pd.DataFrame,
+    arms: Mapping[str, Mapping[int, Run]],
+    failed: Sequence[Job],
+) -> str:
+    """Five lines under a title."""
+    claims = f" ({', '.join(panel.claims)})" if panel.claims else ""
+    lines = [
+        f"# {panel.name}{claims}, budget {budget}",
+        f"What: {panel.about.strip()}",
+        f"Command: `snaprun reproduce panel={panel.name} budget={budget}`",
+        f"Learning rates: {_rates(panel, choice)}",
+        f"Hardware: {_hardware(summary)}",
+        f"Result: {_result(panel, arms)}{_missing(arms, failed)}",
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def _rates(panel: Panel, choice: Choice) -> str:
+    chosen = ", ".join(f"{arm} {lr:g}" for arm, lr in choice.rates.items())
+    text = chosen + "."
+    if any(len(rates) > 1 for rates in panel.rates.values()):
+        seeds = ", ".join(map(str, panel.selection.seeds))
+        plural = "s" * (len(panel.selection.seeds) > 1)
+        better = "largest" if panel.metric.better > 0 else "smallest"
+        text += (
+            f" Of the grid each arm takes the one with the {better} {panel.metric.key}, mean over "
+            f"the last {LATE:.0%} of the tokens, on seed{plural} {seeds} alone."
+        )
+    if choice.at_edge:
+        text += f" At the edge of the grid: {', '.join(choice.at_edge)}."
+    if choice.without:
+        text += f" No rate did for {', '.join(choice.without)}."
+    return text
+
+
+def _hardware(summary: pd.DataFrame) -> str:
+    hours = summary["seconds"].sum() / 3600 if "seconds" in summary else 0.0
+    devices = set(summary["device"].dropna()) - {"cpu"} if "device" in summary else set()
+    machine = ", ".join([hardware.cpu(), *sorted(devices)])
+    return f"{machine}; {len(summary)} runs, {hours:.3g} hours of one core."
+
+
+def _result(panel: Panel, arms: Mapping[str, Mapping[int, Run]]) -> str:
+    spreads = {
+        arm: over_seeds([final(run, panel.metric) for run in runs.values()])
+        for arm, runs in arms.items()
+    }
+    order = sorted(spreads, key=lambda arm: -panel.metric.better * spreads[arm].median)
+    parts = []
+    for arm in order:
+        one = spreads[arm]
+        band = f" [{one.low:.3g}, {one.high:.3g}]" if band_name(one.seeds) else ""
+        parts.append(f"{arm} {one.median:.3g}{band} ({one.seeds})")
+    bands = {band_name(one.seeds) for one in spreads.values()} - {""}
+    return (
+        f"{panel.metric.key}, median over seeds [{' or '.join(sorted(bands)) or 'one seed'}] "
+        f"(seeds): {', '.join(parts)}."
+    )
+
+
+def _missing(arms: Mapping[str, Mapping[int, Run]], failed: Sequence[Job]) -> str:
+    text = ""
+    diverged = [
+        f"{arm} seed {seed}"
+        for arm, runs in arms.items()
+        for seed, run in runs.items()
+        if run.status == DIVERGED
+    ]
+    if diverged:
+        text += f" Diverged, counted as worst: {', '.join(diverged)}."
+    if failed:
+        text += f" Failed, not counted: {', '.join(map(str, failed))}."
+    return text

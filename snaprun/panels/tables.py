@@ -1,0 +1,94 @@
+"""What the runs of a panel reached and cost, as tables."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from snaprun.panels.jobs import FINAL, Job
+from snaprun.panels.metric import Metric, final, overall
+from snaprun.store import DIVERGED, Run, read_run
+from snaprun.store.panel import COSTS, thinned
+
+# What figures show of a run that is judged by this metric.
+SHOWN = {
+    "level": ("level",),
+    "bpc": ("bpc",),
+    "validation_bpc": ("bpc", "validation_bpc"),
+}
+_COUNTS = (
+    "tokens",
+    "updates",
+    "peak_bytes",
+    "macs_per_token",
+    "state_bytes",
+    "state_bytes_analytic",
+)
+
+
+def read(job: Job) -> Run:
+    """The run of a job that is done, up to the job's data-time; raises UserError."""
+    run = read_run(job.folder)
+    # It may have gone further since.
+    before = run.metrics["tokens"].shift(fill_value=0)
+    return replace(run, metrics=run.metrics.loc[before < job.tokens])
+
+
+def summary(jobs: Sequence[Job], runs: Mapping[Job, Run], metric: Metric) -> pd.DataFrame:
+    """A row a job: `final` and `mean` are of the metric, late and over the whole run."""
+    table = pd.DataFrame([_row(job, runs.get(job), metric) for job in jobs])
+    for name in _COUNTS:
+        if name in table:
+            table[name] = table[name].astype("Int64")
+    return table
+
+
+def _row(job: Job, run: Run | None, metric: Metric) -> dict[str, object]:
+    row: dict[str, object] = {
+        "arm": job.arm,
+        "phase": job.phase,
+        "config": job.folder.name.rpartition("-")[2],
+        "seed": job.seed,
+        "lr": job.lr,
+        "status": "failed",
+    }
+    if run is None or run.summary is None or run.metrics.empty:
+        return row
+    last, known = run.metrics.iloc[-1], run.summary
+    diverged = run.status == DIVERGED
+    return {
+        **row,
+        "status": run.status,
+        "tokens": int(last["tokens"]),
+        "updates": int(last["updates"]),
+        "final": np.nan if diverged else final(run, metric),
+        "mean": np.nan if diverged else overall(run, metric),
+        "seconds": last["seconds"],
+        **{key: known.cost.get(key) for key in COSTS},
+        "engine": known.extras.get("engine"),
+        "device": known.extras.get("device"),
+        **known.extras.get("versions", {}),
+        "text_sha256": known.extras.get("text_sha256"),
+    }
+
+
+def curves(runs: Mapping[Job, Run], metric: Metric) -> pd.DataFrame:
+    """The thinned metrics of the compared runs, a row an arm, seed and point of data-time."""
+    parts = [
+        thinned(run.metrics, SHOWN[metric.key]).assign(arm=job.arm, seed=job.seed)
+        for job, run in runs.items()
+        if job.phase == FINAL
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    first = ["arm", "seed"]
+    return table.loc[:, [*first, *(name for name in table if name not in first)]]
+
+
+def by_arm(runs: Mapping[Job, Run]) -> dict[str, dict[int, Run]]:
+    """The compared runs by arm and seed."""
+    arms: dict[str, dict[int, Run]] = {}
+    for job, run in runs.items():
+        if job.phase == FINAL:
+            arms.setdefault(job.arm, {})[job.seed] = run
+    return arms

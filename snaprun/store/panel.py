@@ -1,0 +1,142 @@
+"""What a panel leaves, small enough to be committed: tables from which its figures are drawn.
+
+- `panel.yaml`: how it was made, and each arm's learning rate and configuration.
+- `summary.csv`: a row a run. `curves.csv`: what each compared run learned, thinned.
+- `tests.csv`: arms against each other on equal seeds. `README.md`: all of it in a few lines.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from snaprun.checks import refuse
+from snaprun.store.reader import Run
+from snaprun.store.schema import DIVERGED, FINISHED, Summary
+from snaprun.store.writer import strict, write_atomically
+
+PANEL, SUMMARY, CURVES, TESTS, README = (
+    "panel.yaml",
+    "summary.csv",
+    "curves.csv",
+    "tests.csv",
+    "README.md",
+)
+FINAL = "final"  # the phase of the runs that are compared; of the others only the summary is kept
+COSTS = ("ms_per_token", "macs_per_token", "state_bytes", "state_bytes_analytic", "peak_bytes")
+_POINTS = 100  # a curve keeps
+
+
+@dataclass(frozen=True)
+class PanelFiles:
+    """The content of a panel's folder."""
+
+    panel: Mapping[str, Any]  # with arms: arm -> lr and config
+    summary: pd.DataFrame
+    curves: pd.DataFrame
+    tests: pd.DataFrame
+    readme: str
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write the files into `folder`, each at once or not at all; UserError if it cannot be."""
+        texts = {
+            README: self.readme,
+            # A group of keys a line.
+            PANEL: yaml.safe_dump(
+                strict(self.panel), sort_keys=False, default_flow_style=None, width=1000
+            ),
+            SUMMARY: _csv(self.summary),
+            CURVES: _csv(self.curves),
+            TESTS: _csv(self.tests),
+        }
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in texts.items():
+                write_atomically(folder / name, text)
+        except OSError as error:
+            refuse("results", str(folder), f"a folder that can be written ({error.strerror})")
+        return [folder / name for name in texts]
+
+
+def is_panel(folder: Path) -> bool:
+    """Whether the folder holds the tables of a panel."""
+    return all((folder / name).is_file() for name in (PANEL, SUMMARY, CURVES))
+
+
+def read_panel(folder: Path) -> list[Run]:
+    """The compared runs of a panel, with thinned metrics; UserError names a damaged file."""
+    try:
+        arms = yaml.safe_load((folder / PANEL).read_text(encoding="utf-8"))["arms"]
+        configs = {arm: arms[arm]["config"] for arm in arms}
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+        refuse(str(folder / PANEL), " ".join(str(error).split()), "the arms of a panel")
+    summary = _read(folder / SUMMARY, ("arm", "phase", "seed", "lr", "status", "tokens"))
+    curves = _read(folder / CURVES, ("arm", "seed", "tokens", "updates"))
+    by_run = {key: rows for key, rows in curves.groupby(["arm", "seed"], sort=False)}
+    runs = []
+    compared = (summary["phase"] == FINAL) & summary["status"].isin((FINISHED, DIVERGED))
+    for row in summary.loc[compared].to_dict("records"):
+        arm, seed, lr = row["arm"], int(row["seed"]), row["lr"]
+        if arm not in configs or (arm, seed) not in by_run:
+            refuse(str(folder / SUMMARY), f"{arm}, seed {seed}", f"a run of {PANEL} and {CURVES}")
+        config = configs[arm]
+        config = {**config, "seed": seed, "optim": {**config["optim"], "lr": lr}}
+        metrics = by_run[arm, seed].drop(columns=["arm", "seed"]).dropna(axis=1, how="all")
+        runs.append(
+            Run(folder / f"{arm}-{seed}", config, metrics.reset_index(drop=True), _summary(row))
+        )
+    return runs
+
+
+def thinned(metrics: pd.DataFrame, keys: tuple[str, ...]) -> pd.DataFrame:
+    """The rows in which one of the columns `keys` changes, or else 100 rows of data-time.
+
+    Of the rows of a hundredth of the data-time the counters and a level are the last ones, a bpc
+    is the mean of those that there are.
+    """
+    shown = [key for key in keys if key in metrics]
+    kept = metrics.loc[:, ["tokens", "updates", *shown]]
+    last = kept.index == kept.index[-1]
+    kept = kept.loc[kept[shown].notna().any(axis=1) | last]
+    values = kept.loc[:, shown]
+    changed = (values != values.shift()) & values.notna()
+    ends = kept.index.isin([kept.index[0], kept.index[-1]])
+    moved = kept.loc[changed.any(axis=1) | ends]
+    if len(moved) <= _POINTS:
+        return moved
+    part = np.ceil(kept["tokens"] * _POINTS / kept["tokens"].iloc[-1])
+    how: dict[str, Any] = dict.fromkeys(kept, "last")
+    how |= {key: "mean" for key in shown if key.endswith("bpc")}
+    return pd.DataFrame(kept.groupby(part).agg(how))
+
+
+def _summary(row: Mapping[str, Any]) -> Summary:
+    known = {key: value for key, value in row.items() if pd.notna(value)}
+    return Summary(
+        status=row["status"],
+        tokens=int(row["tokens"]),
+        updates=int(known.get("updates", 0)),
+        seconds=known.get("seconds", 0.0),
+        metrics={},
+        cost={key: known[key] for key in COSTS if key in known},
+    )
+
+
+def _csv(table: pd.DataFrame) -> str:
+    return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype={"config": str})
+    except (OSError, ValueError) as error:
+        refuse(str(path), " ".join(str(error).split()), "a readable table")
+    if missing := [name for name in columns if name not in table]:
+        refuse(
+            str(path), f"a table without {', '.join(missing)}", f"the columns {', '.join(columns)}"
+        )
+    return table

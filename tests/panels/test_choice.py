@@ -1,0 +1,64 @@
+"""Which learning rate an arm gets."""
+
+import pytest
+
+from snaprun.panels import Panel, Selection
+from snaprun.panels.choice import choose
+from tests.panels.runs import flat, job, run
+
+
+def panel(rates, metric="level", arms=("a",), **changes):
+    keys = {"name": "p", "about": "", "arms": {arm: [] for arm in arms}, "metric": metric}
+    return Panel(**keys, rates=rates, selection=Selection(seeds=[100, 101]), seeds=2, **changes)
+
+
+def chosen(rates, runs, metric="level"):
+    return choose(panel(rates, metric), runs).rates["a"]
+
+
+def test_the_best_final_metric_wins_whichever_way_is_better():
+    levels = {job("a", 0.1): flat(3), job("a", 0.01): flat(5), job("a", 0.001): flat(4)}
+    assert chosen([0.1, 0.01, 0.001], levels) == 0.01
+    bpc = {
+        job("a", lr): run((10, 1, value), (100, 2, value), key="validation_bpc")
+        for lr, value in ((0.1, 2.5), (0.01, 2.25), (0.001, 2.75))
+    }
+    assert chosen([0.1, 0.01, 0.001], bpc, "validation_bpc") == 0.01
+
+
+def test_of_equal_final_values_the_best_mean_of_the_whole_run_wins():
+    late = run((50, 1, 2.0), (100, 2, 6.0))
+    early = run((50, 1, 4.0), (100, 2, 6.0))
+    assert chosen([0.1, 0.01], {job("a", 0.1): late, job("a", 0.01): early}) == 0.01
+
+
+def test_several_seeds_count_by_their_mean():
+    runs = {job("a", 0.1, 100): flat(9), job("a", 0.1, 101): flat(1)}
+    runs |= {job("a", 0.01, 100): flat(6), job("a", 0.01, 101): flat(6)}
+    assert chosen([0.1, 0.01], runs) == 0.01
+
+
+def test_a_rate_that_diverged_on_any_seed_is_not_taken():
+    runs = {job("a", 0.1, 100): flat(9), job("a", 0.1, 101): flat(9, "diverged")}
+    runs |= {job("a", 0.01, 100): flat(1), job("a", 0.01, 101): flat(1)}
+    assert chosen([0.1, 0.01], runs) == 0.01
+
+
+def test_arms_without_a_finished_run_and_rates_at_the_edge_are_named():
+    runs = {job("a", lr): flat(lr) for lr in (0.1, 0.01, 0.001)}
+    runs |= {job("b", lr): flat(5, "diverged") for lr in (0.1, 0.01, 0.001)}
+    runs |= {job("c", lr): flat(value) for lr, value in ((0.1, 1), (0.01, 2), (0.001, 1))}
+    rates = {"d": [0.3], "others": [0.1, 0.01, 0.001]}
+    choice = choose(panel(rates, arms=("a", "b", "c", "d")), runs)
+    assert choice.rates == {"a": 0.1, "c": 0.01, "d": 0.3}
+    assert choice.at_edge == ["a"]
+    assert choice.without == ["b"]
+
+
+@pytest.mark.parametrize("key", ["rates", "seeds"])
+def test_a_mapping_of_arms_has_to_name_all_of_them(key):
+    from snaprun.checks import UserError
+
+    changes = {"rates": [0.1], "seeds": 2} | {key: {"a": [0.1] if key == "rates" else 1}}
+    with pytest.raises(UserError, match="b, or for others"):
+        Panel("p", "", {"a": [], "b": []}, "level", selection=Selection([100]), **changes)

@@ -1,0 +1,191 @@
+"""`snaprun reproduce` from the outside, with an experiment of seconds from a folder of its own."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from filelock import FileLock
+
+from snaprun.cli import _main
+
+EXPERIMENT = """# @package _global_
+hydra:
+  mode: MULTIRUN           # of no effect in a panel
+cell:
+  units: 6
+readout:
+  hidden: 5
+train:
+  tokens: 2000
+  lanes: 3
+  log_every: 60
+"""
+PANEL = """
+name: tiny
+about: what a network of six units learns in a second.
+claims: [C1]
+experiment: tiny
+metric: level
+arms:
+  snap1: [rule=snap1]
+  wild: [optim=sgd, optim.lr=1]
+  broken: [cell.units=0]
+rates: {snap1: [1e-2, 1e-3], wild: [1e30], others: [1e-3]}
+selection: {seeds: [100], overrides: [train.tokens=900]}
+seeds: {snap1: 2, others: 1}
+budgets:
+  small: {}
+  one: {arms: {only: [cell.units=5]}, rates: [1e-2], seeds: 1}
+  same: {arms: {longer: [train.tokens=3000]}}
+  endless: {rates: [1e-3], overrides: [train.tokens=1000000000]}
+"""
+
+
+@pytest.fixture(scope="module")
+def conf(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("a folder, with 'odd' letters") / "conf"
+    for group, text in (("experiment", EXPERIMENT), ("panel", PANEL)):
+        (folder / group).mkdir(parents=True)
+        (folder / group / "tiny.yaml").write_text(text)
+    return folder
+
+
+def reproduce(conf, *words):
+    results = str(conf.parent / "results").replace("'", "\\'")
+    return ["reproduce", "--config-dir", str(conf), "panel=tiny", f"results='{results}'", *words]
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def done(conf):
+    """The exit code and the panel's folder after the first launch."""
+    return _main(reproduce(conf)), conf.parent / "results" / "tiny"
+
+
+def test_a_panel_leaves_its_tables_and_figures(done, conf):
+    code, folder = done
+    assert code == 1  # the broken arm
+    summary = pd.read_csv(folder / "summary.csv", dtype={"config": str})
+    assert summary[["arm", "phase", "seed", "status"]].values.tolist() == [
+        ["snap1", "selection", 100, "finished"],
+        ["snap1", "selection", 100, "finished"],
+        ["snap1", "final", 0, "finished"],
+        ["snap1", "final", 1, "finished"],
+        ["wild", "final", 0, "diverged"],
+        ["broken", "final", 0, "failed"],
+    ]
+    finished = summary[summary["status"] == "finished"]
+    for row in finished.itertuples():
+        place = folder if row.phase == "final" else conf.parent / "results" / "tiny_rates"
+        (run,) = place.glob(f"*-seed{row.seed}-{row.config}")
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        assert config["optim"]["lr"] == row.lr
+        assert row.tokens >= config["train"]["tokens"] == (2000 if row.phase == "final" else 900)
+    assert (finished["peak_bytes"] > 5e7).all()
+    assert (finished["final"] >= finished["mean"]).all()  # a level never falls
+    for column in ("updates", "seconds", "engine", "snaprun", "torch", "python", "ms_per_token"):
+        assert finished[column].notna().all(), column
+    chosen = finished[finished["phase"] == "final"]["lr"].unique()
+    selection = finished[finished["phase"] == "selection"]
+    ranked = selection.sort_values(["final", "mean"], ascending=False, kind="stable")
+    assert chosen.tolist() == [ranked["lr"].iloc[0]]
+
+    curves = pd.read_csv(folder / "curves.csv")
+    assert set(zip(curves["arm"], curves["seed"], strict=True)) == {
+        *(("snap1", 0), ("snap1", 1), ("wild", 0))
+    }
+    assert pd.read_csv(folder / "tests.csv")[["arm", "other", "equal"]].values.tolist() == [
+        ["snap1", "wild", "tokens"],
+        ["snap1", "wild", "updates"],
+    ]
+    readme = (folder / "README.md").read_text()
+    for words in (
+        "(C1)",
+        "panel=tiny budget=small",
+        "seed 100 alone",
+        "wild seed 0",
+        "broken, lr=",
+    ):
+        assert words in readme
+    assert readme.count("\n\n") == 5
+    for kind in ("png", "pdf", "csv"):
+        assert (folder / "figures" / f"learning-copy.{kind}").stat().st_size > 100
+
+
+def test_launched_again_only_what_failed_runs(done, conf, capfd):
+    _, folder = done
+    before = contents(folder)
+    started = (folder / "summary.csv").stat().st_mtime_ns
+    assert _main(reproduce(conf)) == 1
+    out, err = capfd.readouterr()
+    assert err.count("failed: ") == 1
+    assert "failed: broken, lr=0.001, seed=0: snaprun: cell.units=0 is not accepted" in err
+    assert "diverged: wild, lr=1e+30, seed=0" in err
+    assert str(folder / "README.md") in out
+    after = contents(folder)
+    assert (folder / "summary.csv").stat().st_mtime_ns > started
+    assert after == before
+
+
+def test_the_figures_are_drawn_from_the_committed_files_alone(done, tmp_path):
+    _, folder = done
+    for name in ("panel.yaml", "summary.csv", "curves.csv"):
+        shutil.copy(folder / name, tmp_path)
+    code = (
+        "import sys, snaprun.cli as cli; code = cli._main(sys.argv[1:]);"
+        "sys.exit(code or 'torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, "plot", f"source={tmp_path}"], check=True)
+    assert contents(tmp_path / "figures") == contents(folder / "figures")
+
+
+def test_another_budget_has_a_folder_of_its_own(done, conf):
+    _, folder = done
+    before = contents(folder)
+    assert _main(reproduce(conf, "budget=one", "~panel.arms.broken", "~panel.arms.wild")) == 0
+    other = conf.parent / "results" / "tiny_one"
+    assert set(pd.read_csv(other / "summary.csv")["arm"]) == {"snap1", "only"}
+    assert contents(folder) == before
+
+
+def test_arms_that_are_one_run_are_refused(conf, capfd):
+    assert _main(reproduce(conf, "budget=same")) == 2
+    err = capfd.readouterr().err
+    assert "snap1 and longer" in err
+    assert err.count("\n") == 1
+
+
+def test_a_signal_stops_the_runs_and_starts_no_other(conf):
+    words = reproduce(conf, "budget=endless", "jobs=1")
+    started = subprocess.Popen([sys.executable, "-m", "snaprun", *words], start_new_session=True)
+    runs = conf.parent / "results" / "tiny_endless"
+    deadline = time.monotonic() + 60
+    while not list(runs.glob("*/metrics.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill(started.pid, signal.SIGTERM)
+    assert started.wait(timeout=30) == 128 + signal.SIGTERM
+    (run,) = runs.glob("*/metrics.jsonl")
+    with FileLock(run.parent / ".lock", timeout=0):  # its process is gone
+        assert not (run.parent / "summary.json").exists()
+
+
+def test_without_a_panel_all_of_them_are_run(conf, monkeypatch):
+    from snaprun import panels
+
+    seen = []
+    monkeypatch.setattr(
+        panels, "reproduce", lambda panel, *_, **__: seen.append(panel.name) or ([], [])
+    )
+    assert _main(["reproduce", "--config-dir", str(conf)]) == 0
+    here = Path(__file__).parents[2] / "conf" / "panel"
+    assert seen == sorted({"tiny"} | {path.stem for path in here.glob("*.yaml")})

@@ -1,0 +1,89 @@
+"""The tables of a panel: what they keep of a curve, and how they are read back."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from snaprun.checks import UserError
+from snaprun.store.panel import PanelFiles, is_panel, read_panel, thinned
+
+
+def frame(**columns):
+    tokens = 10 * np.arange(1, len(next(iter(columns.values()))) + 1)
+    return pd.DataFrame({"tokens": tokens, "updates": tokens // 2, "seconds": 0.5, **columns})
+
+
+def test_a_level_is_kept_where_it_changes_and_so_without_loss():
+    level = [1, 1, 2, 2, 2, 5, 5, 5, 5]
+    kept = thinned(frame(level=level, bpc=np.ones(9)), ("level",))
+    assert kept["tokens"].tolist() == [10, 30, 60, 90]
+    assert kept["level"].tolist() == [1, 2, 5, 5]
+    assert list(kept) == ["tokens", "updates", "level"]
+    held = kept.set_index("tokens")["level"].reindex(10 * np.arange(1, 10)).ffill()
+    assert held.tolist() == level
+
+
+def test_a_long_bpc_is_the_mean_of_each_hundredth():
+    bpc = np.random.default_rng(0).uniform(size=1000)
+    validation = np.where(np.arange(1, 1001) % 50 == 0, bpc, np.nan)
+    kept = thinned(frame(bpc=bpc, validation_bpc=validation), ("bpc", "validation_bpc"))
+    assert kept["tokens"].tolist() == list(range(100, 10001, 100))
+    np.testing.assert_allclose(kept["bpc"], bpc.reshape(100, 10).mean(axis=1))
+    known = kept["validation_bpc"].dropna()
+    assert known.tolist() == bpc[49::50].tolist()
+
+
+def test_the_end_of_a_run_is_kept_though_it_has_no_value():
+    kept = thinned(frame(bpc=[3.0, 2.0, None, None]), ("bpc",))
+    assert kept["tokens"].tolist() == [10, 20, 40]
+
+
+@pytest.fixture
+def files():
+    row = {"phase": "final", "lr": 0.5, "tokens": 20, "updates": 4, "seconds": 1.25}
+    summary = pd.DataFrame(
+        [
+            {"arm": "a", "seed": 0, "status": "finished", **row, "ms_per_token": 0.25},
+            {"arm": "a", "seed": 1, "status": "diverged", **row, "ms_per_token": None},
+            {"arm": "a", "seed": 2, "status": "failed", **row, "tokens": None},
+            {"arm": "a", "seed": 100, "status": "finished", **row, "phase": "selection"},
+        ]
+    )
+    point = {"arm": "a", "tokens": 20, "updates": 4}
+    curves = pd.DataFrame([{**point, "seed": 0, "level": 3}, {**point, "seed": 1, "level": 2}])
+    panel = {"arms": {"a": {"lr": 0.5, "config": {"cell": {"units": 3}, "optim": {"lr": 1}}}}}
+    return PanelFiles(panel, summary, curves, pd.DataFrame({"p": [1.0]}), "readme\n")
+
+
+def test_what_is_written_is_read_back_as_the_compared_runs(files, tmp_path):
+    assert not is_panel(tmp_path)
+    written = files.write(tmp_path / "deep" / "panel")
+    assert {path.name for path in written} == {
+        *("README.md", "panel.yaml", "summary.csv", "curves.csv", "tests.csv")
+    }
+    assert is_panel(tmp_path / "deep" / "panel")
+    first, second = read_panel(tmp_path / "deep" / "panel")
+    assert first.config == {"cell": {"units": 3}, "optim": {"lr": 0.5}, "seed": 0}
+    assert (first.status, second.status, second.config["seed"]) == ("finished", "diverged", 1)
+    assert first.metrics.to_dict("records") == [{"tokens": 20, "updates": 4, "level": 3}]
+    assert first.summary is not None
+    assert second.summary is not None
+    assert (first.summary.cost, second.summary.cost) == ({"ms_per_token": 0.25}, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "named"),
+    [
+        ("panel.yaml", "arms: [", "panel.yaml"),
+        ("panel.yaml", "arms: {b: {config: {}}}", "a, seed 0"),
+        ("panel.yaml", "arms: {a: {}}", "config"),
+        ("summary.csv", "arm,seed\na,0\n", "phase"),
+        ("curves.csv", "", "curves.csv"),
+        ("curves.csv", "arm,seed,tokens,updates\nb,0,1,1\n", "a, seed 0"),
+    ],
+)
+def test_a_damaged_file_is_named(files, tmp_path, name, content, named):
+    files.write(tmp_path)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=named):
+        read_panel(tmp_path)
