@@ -46,7 +46,7 @@ class Owner:
         try:
             data: Any = json.loads((folder / OWNER).read_bytes())
             owner = cls(data["host"], data["pid"], data["started"], data["born"])
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
         kinds = [type(value) for value in asdict(owner).values()]
         return owner if kinds == [str, int, str, float] else None
@@ -86,9 +86,12 @@ class Lock:
     def release(self) -> None:
         """Leave the run to others; harmless when repeated."""
         if self._lock.is_locked:
-            with suppress(OSError):
+            try:
                 (self._folder / OWNER).unlink(missing_ok=True)
-            self._lock.release()
+            except OSError:
+                pass  # the process is known by its end, too
+            finally:
+                self._lock.release()
 
 
 def set_aside(folder: Path) -> Path | None:

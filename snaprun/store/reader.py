@@ -2,14 +2,16 @@
 
 import json
 import os
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import yaml
 
-from snaprun.checks import refuse
+from snaprun.checks import UserError, refuse
 from snaprun.store.schema import (
     CONFIG,
     COUNTERS,
@@ -19,6 +21,10 @@ from snaprun.store.schema import (
     Summary,
     check_counters,
 )
+from snaprun.store.seal import unsealed
+
+T = TypeVar("T")
+Checksums = Mapping[str, int]  # of the files of a run that is done, by name
 
 _REMEDY = "Mend the file or remove the folder of the run."
 # libyaml is 8 times faster where PyYAML was built with it.
@@ -66,42 +72,73 @@ def find_runs(source: Path | str) -> list[Path]:
 def read_run(folder: Path | str) -> Run:
     """The run in `folder`; UserError names the file, and in the metrics the line, that is wrong."""
     folder = Path(folder)
-    return Run(
-        folder,
-        read_config(folder),
-        _read_metrics(folder / METRICS),
-        read_summary(folder),
-    )
+
+    def read(summary: Summary | None, checksums: Checksums) -> Run:
+        metrics = _read_metrics(folder / METRICS, checksums)
+        return Run(folder, _read_config(folder, checksums), metrics, summary)
+
+    return _settled(folder, read)
 
 
 def read_config(folder: Path | str) -> dict[str, Any]:
-    """The configuration of the run in `folder`; UserError if it cannot be read."""
-    path = Path(folder) / CONFIG
-    try:
-        config = yaml.load(path.read_bytes(), _YAML)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        refuse(str(path), _one_line(error), "readable YAML", _REMEDY)
-    if not isinstance(config, dict):
-        refuse(str(path), config, "a mapping of configuration keys", _REMEDY)
-    return config
+    """The configuration of the run in `folder`; UserError if it is damaged."""
+    folder = Path(folder)
+    return _settled(folder, lambda _, checksums: _read_config(folder, checksums))
 
 
 def read_summary(folder: Path | str) -> Summary | None:
     """The summary of the run in `folder`, None where it is not done; UserError if it is damaged."""
-    path = Path(folder) / SUMMARY
+    return _read_summary(Path(folder))[0]
+
+
+def _settled(folder: Path, read: Callable[[Summary | None, Checksums], T]) -> T:
+    """`read` with the summary and its checksums; once more if the run went on meanwhile."""
+    before = _read_summary(folder)
+    try:
+        return read(*before)
+    except UserError:
+        after = _read_summary(folder)
+        if after == before:
+            raise
+        return read(*after)
+
+
+def _read_summary(folder: Path) -> tuple[Summary | None, Checksums]:
+    path = folder / SUMMARY
     try:
         if not path.exists():
-            return None
-        return Summary.from_json(json.loads(path.read_bytes()))
-    except (OSError, ValueError) as error:
+            return None, {}
+        data, checksums = unsealed(json.loads(path.read_bytes()))
+        return Summary.from_json(data), checksums
+    except (OSError, ValueError, RecursionError) as error:
         refuse(str(path), _one_line(error), "the summary of a run", _REMEDY)
 
 
-def _read_metrics(path: Path) -> pd.DataFrame:
+def _read_config(folder: Path, checksums: Checksums) -> dict[str, Any]:
+    path = folder / CONFIG
     try:
-        lines = path.read_bytes().split(b"\n")
+        content = path.read_bytes()
+        config = yaml.load(content, _YAML)
+    except Exception as error:  # PyYAML raises many types for a damaged file
+        refuse(str(path), _one_line(error), "readable YAML", _REMEDY)
+    if not isinstance(config, dict):
+        refuse(str(path), config, "a mapping of configuration keys", _REMEDY)
+    _check(path, content, checksums)
+    return config
+
+
+def _check(path: Path, content: bytes, checksums: Checksums) -> None:
+    found = zlib.crc32(content)
+    if (expected := checksums.get(path.name, found)) != found:
+        refuse(f"crc32 of {path}", found, f"{expected}, as when the run was done", _REMEDY)
+
+
+def _read_metrics(path: Path, checksums: Checksums) -> pd.DataFrame:
+    try:
+        content = path.read_bytes()
     except OSError as error:
         refuse(str(path), _one_line(error), "a readable file", _REMEDY)
+    lines = content.split(b"\n")
     if not lines[-1]:
         lines.pop()
     rows = []
@@ -109,7 +146,7 @@ def _read_metrics(path: Path) -> pd.DataFrame:
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line.decode())
-        except ValueError:
+        except (ValueError, RecursionError):
             # A row cut short by the end of its process is never valid JSON: its brace is open.
             if number == len(lines):
                 break
@@ -123,7 +160,9 @@ def _read_metrics(path: Path) -> pd.DataFrame:
             refuse(f"{path} line {number}", row["tokens"], f"tokens ≥ {tokens}", _REMEDY)
         tokens = row["tokens"]
         rows.append(row)
-    return _frame(rows, path)
+    frame = _frame(rows, path)
+    _check(path, content, checksums)
+    return frame
 
 
 def _frame(rows: list[dict[str, Any]], path: Path) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from snaprun.store.lock import Lock
 from snaprun.store.log import Log, Mark, check
 from snaprun.store.mirror import TensorBoard
 from snaprun.store.schema import CONFIG, FAILURE, METRICS, SUMMARY, Summary
+from snaprun.store.seal import sealed
 
 _log = logging.getLogger(__name__)
 
@@ -63,10 +65,11 @@ class RunWriter:
         self._open(mark)
 
     def _open(self, mark: Mark) -> None:
-        write_atomically(self.folder / CONFIG, self._config)
         with writing(self.folder):
+            # The summary first: it vouches for the others as they were.
             for stale in (SUMMARY, FAILURE):
                 (self.folder / stale).unlink(missing_ok=True)
+        write_atomically(self.folder / CONFIG, self._config)
         self._metrics = Log(self.folder / METRICS, mark)
         if self._mirror:
             self._mirror.open(self.folder)
@@ -87,8 +90,9 @@ class RunWriter:
     def finish(self, summary: Summary) -> None:
         """Close the metrics, then write the summary, which marks the run as done."""
         # The summary must not survive a power cut that its metrics do not survive.
-        self.mark()
-        text = json.dumps(strict(summary.to_json()), indent=2, allow_nan=False)
+        files = {CONFIG: zlib.crc32(self._config.encode()), METRICS: self.mark().crc32}
+        data = sealed(strict(summary.to_json()), files)
+        text = json.dumps(data, indent=2, allow_nan=False)
         write_atomically(self.folder / SUMMARY, text + "\n")
         self.close()
 
