@@ -1,8 +1,9 @@
 """Backends that store and advance the influence matrix under the same function names.
 
 `plan(core, pattern) -> Plan`, `init(plan, lanes, dtype) -> J`, `reset(plan, J, lanes_B)`,
-`step(plan, J, record) -> (J, gradient)`, `tensors(J)`, `dense(plan, J)`, where J is the backend's
-own storage, which `step` may change in place; `naive` is the specification.
+`step(plan, J, record) -> (J, gradient)`, `tensors(J)`, `dense(plan, J)`, `entries(plan, J)`,
+`assign(plan, J, J_BL)`, where J is the backend's own storage, which `step` may change in place;
+`naive` is the specification.
 """
 
 from types import ModuleType

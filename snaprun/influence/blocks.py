@@ -6,6 +6,7 @@ S = c·k states, E live entries of D, P live parameters. Padding points one past
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -31,6 +32,8 @@ class Chunk:
     own_row_N: Tensor  # the N rows of the flattened (G·R) that I_t feeds,
     own_slope_NC: Tensor  # for every column of them ∂s'_pu/∂a_mu in the flattened (c·m·k),
     own_source_NC: Tensor  # and src_j; k + a + 1 where padded
+    # Of every block the first of its entries in `Pattern.entries`, and its rows and columns.
+    places: list[tuple[int, int, int]]
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Blocks:
     entries: DynamicsEntries
     states: int
     parameters: int
+    live: int  # entries of the pattern
 
 
 def pack(core: RecurrentCore, pattern: Pattern) -> Blocks:
@@ -68,6 +72,7 @@ def pack(core: RecurrentCore, pattern: Pattern) -> Blocks:
 
     slots, units, sources = layout.live_MKJ.shape
     columns_of = torch.argsort(pattern.block_P, stable=True).split(pattern.columns_G.tolist())
+    first_of = [0, *accumulate(rows * columns for rows, columns in sizes)]
     chunks = []
     for group in members:
         rows_GR = _padded([reach_GS[g].nonzero().squeeze(1) for g in group], core.states)
@@ -80,19 +85,20 @@ def pack(core: RecurrentCore, pattern: Pattern) -> Blocks:
         # A padded column borrows slot 0, and a source that is zero.
         slot_NC = torch.nn.functional.pad(layout.slot_P, (0, 1))[columns_NC]
         source_NC = torch.nn.functional.pad(layout.source_P, (0, 1), value=sources)[columns_NC]
-        chunk = Chunk(
-            rows_GR=rows_GR,
-            columns_GC=columns_GC,
-            entries_GRR=entry_SS[rows_GR[:, :, None], rows_GR[:, None, :]],
-            own_row_N=own_block * rows_GR.shape[1] + own_row,
-            own_slope_NC=(component_N1 * slots + slot_NC) * units + unit_N1,
-            own_source_NC=source_NC,
-        )
-        chunks.append(Chunk(**{k: v.to(core.device) for k, v in vars(chunk).items()}))
+        arrays = {
+            "rows_GR": rows_GR,
+            "columns_GC": columns_GC,
+            "entries_GRR": entry_SS[rows_GR[:, :, None], rows_GR[:, None, :]],
+            "own_row_N": own_block * rows_GR.shape[1] + own_row,
+            "own_slope_NC": (component_N1 * slots + slot_NC) * units + unit_N1,
+            "own_source_NC": source_NC,
+        }
+        places = [(first_of[g], *sizes[g]) for g in group]
+        chunks.append(Chunk(**{k: v.to(core.device) for k, v in arrays.items()}, places=places))
     entries = DynamicsEntries.of(
         rows_E.to(core.device), columns_E.to(core.device), units, core.cell.components
     )
-    return Blocks(tuple(chunks), entries, core.states, layout.size)
+    return Blocks(tuple(chunks), entries, core.states, layout.size, pattern.live)
 
 
 def _padded(lists: list[Tensor], value: int) -> Tensor:

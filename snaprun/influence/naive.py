@@ -1,6 +1,6 @@
 """Masked dense influence: the specification that every other backend is tested against.
 
-Shape suffixes: B lanes, S = c·k states, P live recurrent parameters.
+Shape suffixes: B lanes, S = c·k states, P live recurrent parameters, L entries of the pattern.
 """
 
 from dataclasses import dataclass
@@ -19,11 +19,15 @@ class Plan:
 
     layout: Layout
     mask_SP: Tensor  # M_n
+    row_L: Tensor  # of Pattern.entries
+    column_L: Tensor
 
 
 def plan(core: RecurrentCore, pattern: Pattern) -> Plan:
     """The plan of SnAp-n on `core`."""
-    return Plan(core.layout, pattern.mask_SP.to(core.device))
+    device = core.device
+    row_L, column_L = pattern.entries
+    return Plan(core.layout, pattern.mask_SP.to(device), row_L.to(device), column_L.to(device))
 
 
 def init(plan: Plan, lanes: int, dtype: torch.dtype) -> list[Tensor]:
@@ -55,3 +59,13 @@ def dense(plan: Plan, J: list[Tensor]) -> Tensor:
     """The influence matrix, shape (B, S, P)."""
     del plan
     return J[0]
+
+
+def entries(plan: Plan, J: list[Tensor]) -> Tensor:
+    """A copy of the live entries in the order of `Pattern.entries`, shape (B, L)."""
+    return J[0][:, plan.row_L, plan.column_L]
+
+
+def assign(plan: Plan, J: list[Tensor], J_BL: Tensor) -> None:
+    """J in place from its live entries."""
+    J[0][:, plan.row_L, plan.column_L] = J_BL.to(J[0])

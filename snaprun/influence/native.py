@@ -1,7 +1,8 @@
 """Influence in C++ (snaprun/native/influence.cpp), on the CPU, behind the common interface.
 
 The whole-sequence engine calls the same kernel without leaving C++. Shape suffixes: B lanes,
-C components, M slots, K units, J = k + a + 1 sources, P parameters, L = lanes padded to 8.
+C components, M slots, K units, J = k + a + 1 sources, S = c·k states, P parameters, L entries of
+the pattern.
 """
 
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ class Plan:
     """The index arrays of the extension, and the layout that packs the weights."""
 
     layout: Layout
+    pattern: Pattern
     fields: dict[str, Any]
     states: int
 
@@ -46,7 +48,8 @@ def available() -> bool:
 
 def plan(core: RecurrentCore, pattern: Pattern) -> Plan:
     """The index arrays of SnAp-n on `core`, which must be on the CPU."""
-    return Plan(core.layout, layout_fields(core) | block_fields(pattern), core.states)
+    fields = layout_fields(core) | block_fields(pattern)
+    return Plan(core.layout, pattern, fields, core.states)
 
 
 def init(plan: Plan, lanes: int, dtype: torch.dtype) -> Influence:
@@ -94,9 +97,23 @@ def tensors(J: Influence) -> list[Tensor]:
 
 def dense(plan: Plan, J: Influence) -> Tensor:
     """The influence matrix, shape (B, S, P)."""
-    J_BSP = torch.empty(J.lanes, plan.states, plan.layout.size, dtype=J.dtype)
-    J.kernel.dense(J_BSP)
+    J_BSP = torch.zeros(J.lanes, plan.states, plan.layout.size, dtype=J.dtype)
+    row_L, column_L = plan.pattern.entries
+    J_BSP[:, row_L, column_L] = entries(plan, J)
     return J_BSP
+
+
+def entries(plan: Plan, J: Influence) -> Tensor:
+    """A copy of the live entries in the order of `Pattern.entries`, shape (B, L)."""
+    J_BL = torch.empty(J.lanes, plan.pattern.live, dtype=J.dtype)
+    J.kernel.read(J_BL)
+    return J_BL
+
+
+def assign(plan: Plan, J: Influence, J_BL: Tensor) -> None:
+    """J in place from its live entries."""
+    del plan
+    J.kernel.assign(J_BL.contiguous())
 
 
 def _innermost(x: Tensor, J: Influence) -> Tensor:

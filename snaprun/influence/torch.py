@@ -1,11 +1,12 @@
 """Influence as per-unit blocks and batched products, in PyTorch, on any device.
 
 Temporaries live in one scratch buffer a purpose: allocating megabytes anew every step costs more
-than the arithmetic. Shape suffixes as in influence/blocks.py, N the rows that I_t feeds.
+than the arithmetic. Shape suffixes as in influence/blocks.py, N the rows that I_t feeds, L entries
+of the pattern.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -98,6 +99,28 @@ def dense(plan: Plan, J: Influence) -> Tensor:
     for chunk, J_BGRC in zip(plan.chunks, J.chunks, strict=True):
         J_BSP[:, chunk.rows_GR[:, :, None], chunk.columns_GC[:, None, :]] = J_BGRC
     return J_BSP[:, :-1, :-1]
+
+
+def entries(plan: Plan, J: Influence) -> Tensor:
+    """A copy of the live entries in the order of `Pattern.entries`, shape (B, L)."""
+    J_BL = J.product.new_empty(len(J.chunks[0]), plan.live)
+    for stored_BRC, listed_BRC in _blocks(plan, J, J_BL):
+        listed_BRC.copy_(stored_BRC)
+    return J_BL
+
+
+def assign(plan: Plan, J: Influence, J_BL: Tensor) -> None:
+    """J in place from its live entries."""
+    for stored_BRC, listed_BRC in _blocks(plan, J, J_BL):
+        stored_BRC.copy_(listed_BRC)
+
+
+def _blocks(plan: Plan, J: Influence, J_BL: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every block without its padding in storage, and its part of the listed entries."""
+    for chunk, J_BGRC in zip(plan.chunks, J.chunks, strict=True):
+        for g, (first, rows, columns) in enumerate(chunk.places):
+            listed_BX = J_BL[:, first : first + rows * columns]
+            yield J_BGRC[:, g, :rows, :columns], listed_BX.unflatten(1, (rows, columns))
 
 
 def _contract(credit_BGR: Tensor, J_BGRC: Tensor) -> Tensor:

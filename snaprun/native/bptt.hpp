@@ -22,7 +22,6 @@ public:
         const int64_t wanted = capacity_ ? std::max(steps, 2 * capacity_) : steps;
         tape_.resize(wanted * step_size());
         begins_.resize(wanted * stride_);
-        begun_.resize(wanted + 1);
         has_credit_.resize(wanted);
         capacity_ = wanted;  // last: any of these may run out of memory
     }
@@ -30,7 +29,6 @@ public:
     void reset(const uint8_t* lanes) override {
         uint8_t* begins = begins_.data() + length_ * stride_;
         for (int b = 0; b < stride_; ++b) begins[b] |= lanes[b];
-        begun_[length_] = 1;
     }
 
     Place<T> place() override { return at(length_); }
@@ -40,8 +38,18 @@ public:
     void finish(const T* theta, T* gradient) override {
         if (gradient) backward(theta, gradient);
         std::memset(begins_.data(), 0, length_ * stride_);
-        std::memset(begun_.data(), 0, length_);
         length_ = 0;
+    }
+
+    void resume(int64_t steps) override {
+        reserve(steps);
+        begins_.zero();
+        length_ = steps;
+    }
+    void list(std::vector<Named<T>>& buffers) override {
+        buffers.push_back({"tape", tape_.data(), {length_, int64_t(step_size())}});
+        buffers.push_back({"begins", begins_.data(), {length_, stride_}});
+        buffers.push_back({"has_credit", has_credit_.data(), {length_}});
     }
 
     int64_t bytes() const override { return length_ * step_size() * sizeof(T); }
@@ -83,10 +91,8 @@ private:
                 filled = 0;
             }
             if (t) back(p, slot_credit);
-            if (begun_[t]) {
-                zero_lanes(lambda_.data(), size_t(components_) * units_, stride_,
-                           begins_.data() + t * stride_);
-            }
+            zero_lanes(lambda_.data(), size_t(components_) * units_, stride_,
+                       begins_.data() + t * stride_);
         }
     }
 
@@ -156,7 +162,7 @@ private:
     size_t src_size_, unit_size_;
     int64_t length_ = 0, capacity_ = 0;
     Buffer<T> lambda_, next_, slot_credit_, by_column_, tape_;
-    Buffer<uint8_t> begins_, begun_, has_credit_;
+    Buffer<uint8_t> begins_, has_credit_;
 };
 
 }  // namespace SNAPRUN_NS

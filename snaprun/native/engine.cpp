@@ -30,24 +30,44 @@ public:
 
     void run(const Sequence<T>& s) override {
         const int64_t every = c_.update_every;
-        rule_->reserve(every ? std::min(every, window_ + s.steps) : window_ + s.steps);
+        const int64_t most = now_.steps + s.steps;
+        rule_->reserve(every ? std::min(every, most) : most);
         for (int64_t t = 0; t < s.steps; ++t) {
-            const bool last = every ? window_ + 1 == every : s.ends && t + 1 == s.steps;
+            const bool last = every ? now_.steps + 1 == every : s.ends && t + 1 == s.steps;
             begin(s.resets + t * c_.lanes);
             step(s, t, last);
         }
     }
 
-    int64_t updates() const override { return updates_; }
-    int64_t longest_window() const override { return longest_; }
-    int64_t rule_bytes() const override { return bytes_; }
+    const Counters& counters() const override { return now_; }
     void measure() override {
-        longest_ = std::max(longest_, window_);
-        bytes_ = std::max(bytes_, rule_->bytes());
+        now_.longest_window = std::max(now_.longest_window, now_.steps);
+        now_.rule_bytes = std::max(now_.rule_bytes, rule_->bytes());
     }
-    const T* moment(int i, int which) const override { return optimiser_.moment(i, which); }
-    const T* state() const override { return state_.data(); }
-    int stride() const override { return stride_; }
+
+    void resume(const Counters& counters) override {
+        now_ = counters;
+        optimiser_.resume(now_.updates);
+        readout_.resume(now_.targets != 0);
+        rule_->resume(now_.steps);
+    }
+
+    std::vector<Named<T>> buffers() override {
+        std::vector<Named<T>> all;
+        all.push_back({"state", state_.data(), {p_.components, p_.units, stride_}});
+        all.push_back({"gradient 0", gradient_.data(), {p_.parameters}});
+        for (int i = 0; i < 2 * readout_.layers(); ++i) {
+            all.push_back({"gradient " + std::to_string(1 + i), readout_.gradient(i),
+                           {int64_t(readout_sizes_[i])}});
+        }
+        optimiser_.list(all);
+        rule_->list(all);
+        return all;
+    }
+
+    int64_t entries() const override { return rule_->entries(); }
+    void read(T* out) const override { rule_->read(out); }
+    void assign(const T* in) override { rule_->assign(in); }
 
 private:
     size_t unit_size() const { return size_t(p_.units) * stride_; }
@@ -118,15 +138,15 @@ private:
                       stride_});
         const uint8_t* mask = s.mask + t * c_.lanes;
         const int64_t targets = c_.lanes - std::count(mask, mask + c_.lanes, 0);
-        targets_ += targets;
-        ++window_;
+        now_.targets += targets;
+        ++now_.steps;
         T* const nats = s.nats + t * c_.lanes;
         std::fill(nats, nats + c_.lanes, T(0));
         const bool stepped = last && targets && c_.clip < 0;
         if (targets) {
             if (stepped) optimiser_.begin();
             readout_.learn({s.parameters, state_.data(), s.targets + t * c_.lanes, mask, nats,
-                            at.credit, stepped ? &optimiser_ : nullptr, T(1) / T(targets_)});
+                            at.credit, stepped ? &optimiser_ : nullptr, T(1) / T(now_.targets)});
         }
         const int8_t* noise =
             s.noise ? s.noise + t * c_.lanes * p_.components * p_.units : nullptr;
@@ -138,9 +158,9 @@ private:
     // `stepped`: the readout has taken its part of this step of the optimiser.
     void update(const Sequence<T>& s, bool stepped) {
         measure();
-        rule_->finish(s.parameters[0], targets_ ? gradient_.data() : nullptr);
-        if (targets_) {
-            T scale = T(1) / T(targets_);
+        rule_->finish(s.parameters[0], now_.targets ? gradient_.data() : nullptr);
+        if (now_.targets) {
+            T scale = T(1) / T(now_.targets);
             if (c_.clip >= 0) scale *= clipping(scale);
             if (!stepped) {
                 optimiser_.begin();
@@ -153,11 +173,11 @@ private:
             if (rule_->moves() || c_.clip >= 0) {
                 optimiser_.apply(0, 0, p_.parameters, s.parameters[0], gradient_.data(), scale);
             }
-            ++updates_;
+            ++now_.updates;
         }
         gradient_.zero();
-        readout_.begin_window();
-        window_ = targets_ = 0;
+        readout_.resume(false);
+        now_.steps = now_.targets = 0;
     }
 
     // As torch.nn.utils.clip_grad_norm_; NaN stays NaN.
@@ -190,8 +210,7 @@ private:
     const std::vector<size_t> readout_sizes_ = readout_.sizes();
     std::unique_ptr<Rule<T>> rule_;
     bool by_index_ = false;
-    int64_t window_ = 0, targets_ = 0;  // since the last update: steps, and (lane, step) targets
-    int64_t updates_ = 0, longest_ = 0, bytes_ = 0;
+    Counters now_;
 };
 
 template <class T>

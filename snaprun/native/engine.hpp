@@ -6,6 +6,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <variant>
 #include <vector>
 
 #include "influence.hpp"
@@ -46,20 +48,36 @@ struct Sequence {
     T* nats = nullptr;                 // (T, B)
 };
 
+// Counters from which training goes on.
+struct Counters {
+    int64_t steps = 0, targets = 0;  // since the last update; targets are (lane, step) pairs
+    int64_t updates = 0;
+    int64_t longest_window = 0, rule_bytes = 0;  // at the end of a window, at most so far
+};
+
+// Memory from which training goes on.
+template <class T>
+struct Named {
+    std::string name;
+    std::variant<T*, uint8_t*> data;
+    std::vector<int64_t> shape;
+};
+
 template <class T>
 class EngineBase {
 public:
     virtual ~EngineBase() = default;
     // All sizes and indices must have been checked.
     virtual void run(const Sequence<T>& sequence) = 0;
-    virtual int64_t updates() const = 0;
-    virtual int64_t longest_window() const = 0;
     virtual void measure() = 0;  // the open window, too
-    virtual int64_t rule_bytes() const = 0;
-    // The optimiser's two buffers for parameter i, `size` numbers each; null where it has none.
-    virtual const T* moment(int parameter, int which) const = 0;
-    virtual const T* state() const = 0;  // (c, k, stride)
-    virtual int stride() const = 0;
+    virtual const Counters& counters() const = 0;
+    // What a stopped run needs to go on: first `resume`, then all that `buffers` names is filled in
+    // (a run may move it), and J or the traces assigned, `entries` numbers of every lane.
+    virtual void resume(const Counters& counters) = 0;
+    virtual std::vector<Named<T>> buffers() = 0;
+    virtual int64_t entries() const = 0;
+    virtual void read(T* out) const = 0;
+    virtual void assign(const T* in) = 0;
 };
 
 namespace SNAPRUN_NS {

@@ -275,52 +275,68 @@ public:
         s.mask = reinterpret_cast<const uint8_t*>(mask.data());
         s.resets = reinterpret_cast<const uint8_t*>(resets.data());
         s.nats = nats.data();
-        if (busy_.test_and_set()) throw std::runtime_error("this engine runs in another thread");
-        struct Release {
-            std::atomic_flag& flag;
-            ~Release() { flag.clear(); }
-        } release{busy_};
+        const Busy busy(busy_);
         nb::gil_scoped_release unlocked;
         engine_->run(s);
     }
 
-    // False where the optimiser keeps no such buffer.
-    bool copy_moment(int parameter, int which, Array<T> out) const {
-        const Pattern& p = config_.pattern;
-        const size_t in[2] = {size_t(p.units), size_t(config_.hidden)};
-        const size_t first = config_.hidden ? config_.hidden : config_.outputs;
-        const size_t sizes[5] = {size_t(p.parameters), first * in[0], first,
-                                 config_.outputs * in[1], size_t(config_.outputs)};
-        require(parameter >= 0 && parameter < (config_.hidden ? 5 : 3) && which >= 0 && which < 2,
-                "there is no such parameter or moment");
-        require(out.size() == sizes[parameter], "the array has another size");
-        const T* moment = engine_->moment(parameter, which);
-        if (moment) std::memcpy(out.data(), moment, out.size() * sizeof(T));
-        return moment != nullptr;
+    void resume(int64_t steps, int64_t targets, int64_t updates, int64_t longest_window,
+                int64_t rule_bytes) {
+        const int64_t every = config_.update_every;
+        require(steps >= 0 && steps < (every ? every : int64_t(1) << 30), "no such steps");
+        require(targets >= 0 && updates >= 0 && longest_window >= 0 && rule_bytes >= 0,
+                "counters must be at least 0");
+        const Busy busy(busy_);
+        engine_->resume({steps, targets, updates, longest_window, rule_bytes});
     }
 
-    // s as (B, c, k).
-    void copy_state(Array<T> out) const {
-        const Pattern& p = config_.pattern;
-        require(has_shape(out, {config_.lanes, p.components, p.units}),
-                "the state has the shape (lanes, c, k)");
-        const int states = p.components * p.units, stride = engine_->stride();
-        for (int b = 0; b < config_.lanes; ++b) {
-            for (int i = 0; i < states; ++i) {
-                out.data()[size_t(b) * states + i] = engine_->state()[size_t(i) * stride + b];
-            }
+    // Tensors on the engine's memory, which `run` and `resume` may move: not to be kept.
+    nb::dict buffers() {
+        const Busy busy(busy_);
+        nb::dict all;
+        for (const Named<T>& b : engine_->buffers()) {
+            const std::vector<size_t> shape(b.shape.begin(), b.shape.end());
+            std::visit(
+                [&](auto* data) {
+                    using Array = nb::ndarray<nb::pytorch, std::remove_pointer_t<decltype(data)>>;
+                    all[b.name.c_str()] =
+                        nb::cast(Array(data, shape.size(), shape.data(), nb::find(this)));
+                },
+                b.data);
         }
+        return all;
     }
 
-    int64_t updates() const { return engine_->updates(); }
-    int64_t longest_window() const { return engine_->longest_window(); }
+    void read(Array<T> out) const {
+        require(int64_t(out.size()) == config_.lanes * engine_->entries(), "another size");
+        const Busy busy(busy_);
+        engine_->read(out.data());
+    }
+
+    void assign(Array<const T> in) {
+        require(int64_t(in.size()) == config_.lanes * engine_->entries(), "another size");
+        const Busy busy(busy_);
+        engine_->assign(in.data());
+    }
+
+    int64_t entries() const { return engine_->entries(); }
     void measure() { engine_->measure(); }
-    int64_t rule_bytes() const { return engine_->rule_bytes(); }
+
+    template <int64_t Counters::* counter>
+    int64_t count() const { return engine_->counters().*counter; }
 
 private:
+    struct Busy {
+        std::atomic_flag& flag;
+        explicit Busy(std::atomic_flag& flag_) : flag(flag_) {
+            if (flag.test_and_set()) throw std::runtime_error("this engine runs in another thread");
+        }
+        ~Busy() { flag.clear(); }
+    };
+
     EngineConfig config_;
     std::unique_ptr<EngineBase<T>> engine_;
-    std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
+    mutable std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
 };
 
 template <class T>
@@ -332,12 +348,18 @@ void bind(nb::module_& m, const char* name) {
              "index"_a.noconvert().none(), "dense"_a.noconvert().none(), "targets"_a.noconvert(),
              "mask"_a.noconvert(), "resets"_a.noconvert(), "noise"_a.noconvert().none(),
              "nats"_a.noconvert(), "ends"_a = true)
-        .def("copy_moment", &E::copy_moment, "parameter"_a, "which"_a, "out"_a.noconvert())
-        .def("copy_state", &E::copy_state, "out"_a.noconvert())
-        .def_prop_ro("updates", &E::updates)
         .def("measure", &E::measure)
-        .def_prop_ro("longest_window", &E::longest_window)
-        .def_prop_ro("rule_bytes", &E::rule_bytes);
+        .def("resume", &E::resume, "steps"_a, "targets"_a, "updates"_a, "longest_window"_a,
+             "rule_bytes"_a)
+        .def("buffers", &E::buffers)
+        .def_prop_ro("entries", &E::entries)
+        .def("read", &E::read, "out"_a.noconvert())
+        .def("assign", &E::assign, "in"_a.noconvert())
+        .def_prop_ro("steps", &E::template count<&Counters::steps>)
+        .def_prop_ro("targets", &E::template count<&Counters::targets>)
+        .def_prop_ro("updates", &E::template count<&Counters::updates>)
+        .def_prop_ro("longest_window", &E::template count<&Counters::longest_window>)
+        .def_prop_ro("rule_bytes", &E::template count<&Counters::rule_bytes>);
 }
 
 }  // namespace

@@ -240,10 +240,9 @@ struct Influence<T>::State : Index {
         }
     }
 
-    // Calls visit(lane, state row, parameter, number in storage) for every entry.
+    // Calls visit(lane, which of the listed entries, number in storage) for every entry.
     template <class Storage, class Visit>
     static void each(Storage& self, Visit visit) {
-        const Pattern& p = self.pattern;
         for (int panel = 0; panel < self.groups + self.singles; ++panel) {
             const bool group = panel < self.groups;
             int thread = 0;
@@ -257,8 +256,7 @@ struct Influence<T>::State : Index {
                         const int lane =
                             group ? panel * N + i % N : self.groups * N + panel - self.groups;
                         if (column < b.columns)
-                            visit(lane, p.rows[b.first_row + r],
-                                  p.columns[b.first_column + column],
+                            visit(lane, b.first_entry + int64_t(r) * b.columns + column,
                                   J[static_cast<size_t>(r) * c.width * N + i]);
                     }
             }
@@ -315,22 +313,23 @@ void Influence<T>::step(const T* theta, const T* slopes, const T* blocks, const 
 }
 
 template <class T>
-void Influence<T>::dense(T* out) const {
-    const Pattern& p = state_->pattern;
-    const size_t states = static_cast<size_t>(p.components) * p.units;
-    std::memset(out, 0, state_->lanes * states * p.parameters * sizeof(T));
-    State::each(static_cast<const State&>(*state_), [&](int lane, int row, int column, T value) {
-        out[(lane * states + row) * p.parameters + column] = value;
-    });
+int64_t Influence<T>::entries() const {
+    const Block& last = state_->blocks.back();
+    return last.first_entry + int64_t(last.rows) * last.columns;
+}
+
+template <class T>
+void Influence<T>::read(T* out) const {
+    const int64_t count = entries();
+    State::each(static_cast<const State&>(*state_),
+                [&](int lane, int64_t entry, T value) { out[lane * count + entry] = value; });
 }
 
 template <class T>
 void Influence<T>::assign(const T* in) {
-    const Pattern& p = state_->pattern;
-    const size_t states = static_cast<size_t>(p.components) * p.units;
-    State::each(*state_, [&](int lane, int row, int column, T& value) {
-        value = in[(lane * states + row) * p.parameters + column];
-    });
+    const int64_t count = entries();
+    State::each(*state_,
+                [&](int lane, int64_t entry, T& value) { value = in[lane * count + entry]; });
 }
 
 template <class T>

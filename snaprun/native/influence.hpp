@@ -43,11 +43,11 @@ public:
     virtual void step(const T* theta, const T* slopes, const T* blocks, const T* src,
                       const T* credit, T* gradient) = 0;
 
-    // J as a dense (lanes, c·k, P) array.
-    virtual void dense(T* out) const = 0;
-
-    // J from a dense array, entries outside the pattern ignored.
+    // The live entries of J as (lanes, entries()): block after block, row after row, column after
+    // column, as snaprun.sparsity.Pattern.entries lists them.
+    virtual void read(T* out) const = 0;
     virtual void assign(const T* in) = 0;
+    virtual int64_t entries() const = 0;
 
     virtual int64_t stored() const = 0;  // numbers in storage, padding included
 };
@@ -62,8 +62,9 @@ public:
     void reset(const uint8_t* lanes) override;
     void step(const T* theta, const T* slopes, const T* blocks, const T* src, const T* credit,
               T* gradient) override;
-    void dense(T* out) const override;
+    void read(T* out) const override;
     void assign(const T* in) override;
+    int64_t entries() const override;
     int64_t stored() const override;
 
 private:

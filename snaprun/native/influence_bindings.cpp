@@ -69,13 +69,13 @@ public:
                       credit ? credit->data() : nullptr, gradient ? gradient->data() : nullptr);
     }
 
-    void dense(Array<T> out) const {
-        require(out, "out", {lanes_, pattern_.components * pattern_.units, pattern_.parameters});
-        kernel_->dense(out.data());
+    void read(Array<T> out) const {
+        require(out, "out", {lanes_, kernel_->entries()});
+        kernel_->read(out.data());
     }
 
     void assign(Array<const T> in) {
-        require(in, "in", {lanes_, pattern_.components * pattern_.units, pattern_.parameters});
+        require(in, "in", {lanes_, kernel_->entries()});
         kernel_->assign(in.data());
     }
 
@@ -110,8 +110,8 @@ void bind(nb::module_& m, const char* name) {
         .def("step", &Kernel<T>::step, "theta"_a.noconvert(), "slopes"_a.noconvert(),
              "blocks"_a.noconvert(), "src"_a.noconvert(),
              "credit"_a.noconvert().none(), "gradient"_a.noconvert().none())
-        .def("dense", &Kernel<T>::dense, "out"_a.noconvert())
-        .def("assign", &Kernel<T>::assign, "array"_a.noconvert())
+        .def("read", &Kernel<T>::read, "out"_a.noconvert())
+        .def("assign", &Kernel<T>::assign, "in"_a.noconvert())
         .def_prop_ro("stored", &Kernel<T>::stored)
         .def_prop_ro("stride", &Kernel<T>::stride);
 }

@@ -19,6 +19,7 @@ struct Block {
     int unit;
     int32_t first_begin;  // of this block's begin[rows + 1] in the link index
     int own_count, first_own;
+    int64_t first_entry;  // of J's live entries, as they are listed
 };
 
 // The columns of a block in `vectors` vectors, cut into chunks of nearly equal width.
@@ -60,6 +61,7 @@ struct Index {
         std::vector<int32_t> local_row(static_cast<size_t>(pattern.components) * pattern.units, -1);
         // Entries are sorted by row: where each row of D begins.
         std::vector<int32_t> row_of_D(local_row.size() + 1, 0);
+        int64_t entries = 0;
         for (int32_t row : pattern.entry_row) ++row_of_D[row + 1];
         for (size_t i = 1; i < row_of_D.size(); ++i) row_of_D[i] += row_of_D[i - 1];
         for (int g = 0; g < count; ++g) {
@@ -69,6 +71,8 @@ struct Index {
             b.first_column = pattern.column_begin[g];
             b.columns = pattern.column_begin[g + 1] - b.first_column;
             b.unit = pattern.unit_P[pattern.columns[b.first_column]];
+            b.first_entry = entries;
+            entries += int64_t(b.rows) * b.columns;
             b.first_begin = static_cast<int32_t>(begin.size());
             b.first_own = static_cast<int32_t>(own.size());
             const int32_t* rows = pattern.rows.data() + b.first_row;

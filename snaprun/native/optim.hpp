@@ -64,9 +64,15 @@ public:
         }
     }
 
-    const T* moment(int i, int which) const {
-        const Buffer<T>& buffer = *moments_[2 * i + which];
-        return buffer.size() ? buffer.data() : nullptr;
+    void resume(int64_t steps) { step_ = steps; }
+
+    void list(std::vector<Named<T>>& buffers) {
+        for (size_t i = 0; i < moments_.size(); ++i) {
+            Buffer<T>& moment = *moments_[i];
+            if (!moment.size()) continue;
+            buffers.push_back({"moment " + std::to_string(i % 2) + " " + std::to_string(i / 2),
+                               moment.data(), {int64_t(moment.size())}});
+        }
     }
 
 private:

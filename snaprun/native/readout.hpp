@@ -57,7 +57,8 @@ public:
         return i % 2 ? bias_gradient_[i / 2].data() : weight_gradient_[i / 2].data();
     }
     const T* error() const { return credit_[layers_ - 1].data(); }  // ∂L/∂logits (O, stride)
-    void begin_window() { fresh_ = true; }
+    // At the end of a window, or in one with gradients so far.
+    void resume(bool with_gradients) { fresh_ = !with_gradients; }
 
     // The loss of the lanes in `mask`, its credit, and the parameters' gradients.
     void learn(const ReadoutStep<T>& s) {

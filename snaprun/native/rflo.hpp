@@ -25,6 +25,14 @@ public:
     }
 
     int64_t bytes() const override { return traces_.bytes(); }
+    void list(std::vector<Named<T>>& buffers) override {
+        if (feedback_.size()) {
+            buffers.push_back({"feedback", feedback_.data(), {outputs_, units_}});
+        }
+    }
+    int64_t entries() const override { return traces_.entries(); }
+    void read(T* out) const override { traces_.read(out); }
+    void assign(const T* in) override { traces_.assign(in); }
 
 private:
     // (∂L/∂logits) B, shape (k, stride).

@@ -45,6 +45,12 @@ public:
     // At the end of a window: adds the rest, where it is wanted (not null).
     virtual void finish(const T* theta, T* gradient) { (void)theta, (void)gradient; }
     virtual int64_t bytes() const = 0;  // kept from step to step
+    // As the engine's: `steps` since the last update.
+    virtual void resume(int64_t steps) { (void)steps; }
+    virtual void list(std::vector<Named<T>>& buffers) { (void)buffers; }
+    virtual int64_t entries() const { return 0; }
+    virtual void read(T* out) const { (void)out; }
+    virtual void assign(const T* in) { (void)in; }
     virtual bool moves() const { return true; }  // false: the gradient is always 0
 
 private:
@@ -73,6 +79,9 @@ public:
                 gradient);
     }
     int64_t bytes() const override { return J_.stored() * int64_t(sizeof(T)); }
+    int64_t entries() const override { return J_.entries(); }
+    void read(T* out) const override { J_.read(out); }
+    void assign(const T* in) override { J_.assign(in); }
 
 private:
     Influence<T> J_;

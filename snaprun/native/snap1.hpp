@@ -44,6 +44,9 @@ public:
     }
 
     int64_t bytes() const override { return traces_.bytes(); }
+    int64_t entries() const override { return traces_.entries(); }
+    void read(T* out) const override { traces_.read(out); }
+    void assign(const T* in) override { traces_.assign(in); }
 
 private:
     int stride_, units_, slots_, components_;

@@ -13,7 +13,7 @@ template <class T>
 class Traces {
 public:
     Traces(const Pattern& p, const Rows& rows, bool lstm, int lanes, int stride)
-        : rows_(rows), single_(lanes == 1), stride_(stride), units_(p.units), slots_(p.slots),
+        : rows_(rows), single_(lanes == 1), lanes_(lanes), stride_(stride), units_(p.units), slots_(p.slots),
           components_(p.components), base_(rows.rows) {
         size_t size = 0;
         for (int r = 0; r < rows.rows; ++r) {
@@ -35,6 +35,16 @@ public:
         }
     }
 
+    // As (lanes, c, P); 0 where a slot does not reach a component.
+    int64_t entries() const { return int64_t(components_) * rows_.parameters; }
+    void read(T* out) const {
+        std::memset(out, 0, size_t(lanes_) * entries() * sizeof(T));
+        each(*this, [&](int64_t entry, const T& value) { out[entry] = value; });
+    }
+    void assign(const T* in) {
+        each(*this, [&](int64_t entry, T& value) { value = in[entry]; });
+    }
+
     // D (c, c, k, stride); credit (k, stride) or null: then the gradient stays as it is.
     void step(const Step<T>& s, const T* D, const T* credit, T* gradient) {
         const Place<T>& at = s.at;
@@ -51,6 +61,27 @@ public:
 private:
     // The output gate of the LSTM does not reach c.
     static int components(bool lstm, int slot) { return lstm && slot != 3 ? 2 : 1; }
+
+    // Calls visit(entry of (lanes, c, P), number in storage) for every trace.
+    template <class Self, class Visit>
+    static void each(Self& self, Visit visit) {
+        const Rows& rows = self.rows_;
+        for (int r = 0; r < rows.rows; ++r) {
+            const int C = components(self.lstm_, r % self.slots_);
+            const int count = rows.begin[r + 1] - rows.begin[r];
+            for (int i = 0; i < count; ++i) {
+                for (int c = 0; c < C; ++c) {
+                    const size_t at = self.single_ ? size_t(c) * count + i
+                                                   : (size_t(i) * C + c) * self.stride_;
+                    auto* trace = self.trace_.data() + self.base_[r] + at;
+                    for (int b = 0; b < self.lanes_; ++b) {
+                        const int64_t vector = int64_t(b) * self.components_ + c;
+                        visit(vector * rows.parameters + rows.begin[r] + i, trace[b]);
+                    }
+                }
+            }
+        }
+    }
 
     template <int C>
     void row(int r, const Place<T>& at, const T* D, const T* credit, T* gradient) {
@@ -152,7 +183,7 @@ private:
 
     const Rows& rows_;
     bool single_, lstm_ = false;
-    int stride_, units_, slots_, components_;
+    int lanes_, stride_, units_, slots_, components_;
     Buffer<size_t> base_;
     const T* gathered_ = nullptr;
     Buffer<T> trace_;

@@ -25,6 +25,7 @@ public:
     }
 
     void step(const Step<T>& s, T* gradient) override {
+        if (!norm_known_) take_norm();
         draw(s.noise);
         recurrent(rows_, s.theta, s_.data(), pre_.data());
         through_units(s.at);
@@ -32,6 +33,13 @@ public:
         lane_blocks<T>(stride_, [&](auto vectors, int b) {
             update<decltype(vectors)::value>(s, b, s.has_credit ? gradient : nullptr);
         });
+    }
+
+    // θ̃ comes from outside: its norms are to be taken anew, in the order of `update`.
+    void resume(int64_t) override { norm_known_ = false; }
+    void list(std::vector<Named<T>>& buffers) override {
+        buffers.push_back({"s", s_.data(), {components_, units_, stride_}});
+        buffers.push_back({"theta", theta_.data(), {rows_.parameters, stride_}});
     }
 
     int64_t bytes() const override { return int64_t((s_.size() + theta_.size()) * sizeof(T)); }
@@ -43,6 +51,18 @@ private:
                 nu_[size_t(i) * stride_ + b] = T(*noise++);
             }
         }
+    }
+
+    void take_norm() {
+        for (int b = 0; b < stride_; b += kWidth<T>) {
+            Vec<T> norm = {};
+            for (int e = 0; e < rows_.parameters; ++e) {
+                const Vec<T> value = load(theta_.data() + size_t(e) * stride_ + b);
+                norm += value * value;
+            }
+            store(norm_.data() + b, norm);
+        }
+        norm_known_ = true;
     }
 
     // D s̃ and the slot credits of ν.
@@ -151,6 +171,7 @@ private:
     const Rows& rows_;
     int lanes_, stride_, units_, slots_, components_;
     size_t size_;
+    bool norm_known_ = true;
     Buffer<T> s_, forward_, nu_, pre_, slot_, theta_;  // s_ is s̃, theta_ is θ̃
     Buffer<T> norm_, scale_, rho0_, rho1_;             // norm_: ‖θ̃‖² of every lane
 };

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -77,6 +77,21 @@ class LearningRule(ABC, Generic[State]):
     @abstractmethod
     def kept(self, state: State) -> Iterable[Tensor]:
         """The tensors that the rule keeps from step to step; their bytes are its memory."""
+
+    @abstractmethod
+    def state_dict(self, state: State) -> dict[str, Any]:
+        """A copy of what goes on from step to step, to be saved: tensors and dicts of them.
+
+        The same whatever the backend and the device's storage: parameters are columns in the
+        order of θ, entries of J those of `Pattern.entries`, and a `tape` has its T steps first.
+        """
+
+    @abstractmethod
+    def load_state_dict(self, state: State, saved: dict[str, Any], weights_MKJ: Tensor) -> State:
+        """The state that goes on as the one that was `saved`, whose shapes fit that of `state`.
+
+        `weights_MKJ` are those of every step since the last update.
+        """
 
     @abstractmethod
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:

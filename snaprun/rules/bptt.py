@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ class BPTTState:
     """The tape since the last update; it grows in place."""
 
     layout: Layout
-    zero_P: Tensor
+    empty: dict[str, Tensor]  # the tape as it is saved, of no steps
     tape: list[Record] = field(default_factory=list)
     begins: dict[int, Tensor] = field(default_factory=dict)  # lanes that begin at a tape index
 
@@ -33,8 +34,20 @@ class BPTT(LearningRule[BPTTState]):
 
     def init(self, setup: Setup) -> BPTTState:
         """An empty tape."""
-        layout = setup.core.layout
-        return BPTTState(layout, layout.unit_P.new_zeros(layout.size, dtype=setup.dtype))
+        core, lanes = setup.core, setup.lanes
+        slots, units, sources = core.layout.live_MKJ.shape
+        components = core.cell.components
+        shapes = {
+            "src": (lanes, sources),
+            "dsda": (lanes, components, slots, units),
+            "dsds": (lanes, components, components, units),
+            "credit": (lanes, components, units),
+        }
+        like = core.initial_state(lanes, setup.dtype)
+        empty = {name: like.new_zeros(0, *shape) for name, shape in shapes.items()}
+        empty["has_credit"] = torch.zeros(0, dtype=torch.bool)
+        empty["begins"] = torch.zeros(0, lanes, dtype=torch.bool, device=core.device)
+        return BPTTState(core.layout, empty)
 
     def reset(self, state: BPTTState, lanes_B: Tensor) -> BPTTState:
         """Credit of the steps to come does not flow back past this point in `lanes_B`."""
@@ -49,9 +62,9 @@ class BPTT(LearningRule[BPTTState]):
 
     def gradient(self, state: BPTTState) -> tuple[Tensor, BPTTState]:
         """Equation (6) over the tape, shape (P,), and an empty tape."""
-        cut = BPTTState(state.layout, state.zero_P)
+        cut = BPTTState(state.layout, state.empty)
         if not state.tape:
-            return state.zero_P.clone(), cut
+            return state.empty["src"].new_zeros(state.layout.size), cut
         credit_BCK = torch.zeros_like(state.tape[-1].dsda_BCMK[:, :, 0])
         slot_credit: list[Tensor] = []
         for t in range(len(state.tape) - 1, -1, -1):
@@ -72,6 +85,38 @@ class BPTT(LearningRule[BPTTState]):
             yield from (record.src_BJ, record.dsda_BCMK, record.dsds_BCCK)
             if record.credit_BCK is not None:
                 yield record.credit_BCK
+
+    def state_dict(self, state: BPTTState) -> dict[str, Any]:
+        """The tape, stacked over its T steps; credit is zero where a step has none."""
+        tape, empty = state.tape, state.empty
+        no_credit_BCK = empty["credit"].new_zeros(empty["credit"].shape[1:])
+        none_B = empty["begins"].new_zeros(empty["begins"].shape[1:])
+        steps = {
+            "src": [r.src_BJ for r in tape],
+            "dsda": [r.dsda_BCMK for r in tape],
+            "dsds": [r.dsds_BCCK for r in tape],
+            "credit": [no_credit_BCK if r.credit_BCK is None else r.credit_BCK for r in tape],
+            "has_credit": [torch.tensor(r.credit_BCK is not None) for r in tape],
+            "begins": [state.begins.get(t, none_B) for t in range(len(tape))],
+        }
+        return {"tape": {name: torch.stack(x) if x else empty[name] for name, x in steps.items()}}
+
+    def load_state_dict(
+        self, state: BPTTState, saved: dict[str, Any], weights_MKJ: Tensor
+    ) -> BPTTState:
+        """The steps one by one again."""
+        tape: dict[str, Tensor] = saved["tape"]
+        src, dsda, dsds, credit = (
+            tape[name].to(state.empty["src"], copy=True)
+            for name in ("src", "dsda", "dsds", "credit")
+        )
+        records = [
+            Record(src[t], dsda[t], dsds[t], weights_MKJ, credit[t] if has_credit else None)
+            for t, has_credit in enumerate(tape["has_credit"].tolist())
+        ]
+        begins = tape["begins"].to(src.device, copy=True)
+        begun = {t: begins[t] for t in begins.any(1).nonzero().flatten().tolist()}
+        return BPTTState(state.layout, state.empty, records, begun)
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Forward, λ through slots, matrices and units, and λ I; the tape holds `horizon` steps."""

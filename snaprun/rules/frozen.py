@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -44,6 +45,18 @@ class Frozen(LearningRule[FrozenState]):
         """Nothing."""
         del state
         return ()
+
+    def state_dict(self, state: FrozenState) -> dict[str, Any]:
+        """Nothing."""
+        del state
+        return {}
+
+    def load_state_dict(
+        self, state: FrozenState, saved: dict[str, Any], weights_MKJ: Tensor
+    ) -> FrozenState:
+        """The same state."""
+        del saved, weights_MKJ
+        return state
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """The forward step alone."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -78,6 +78,27 @@ class RFLO(LearningRule[RFLOState]):
     def kept(self, state: RFLOState) -> Iterable[Tensor]:
         """The traces."""
         return (state.trace_BCP,)
+
+    def state_dict(self, state: RFLOState) -> dict[str, Any]:
+        """Traces, the gradient since the last update, and B where it was drawn."""
+        saved = {"trace": state.trace_BCP.clone(), "gradient": state.gradient_P.clone()}
+        if state.feedback_OK is not None:
+            saved["feedback"] = state.feedback_OK.clone()
+        return saved
+
+    def load_state_dict(
+        self, state: RFLOState, saved: dict[str, Any], weights_MKJ: Tensor
+    ) -> RFLOState:
+        """The same on this state's device."""
+        del weights_MKJ
+        own = state.trace_BCP
+        feedback_OK = saved["feedback"].to(own, copy=True) if "feedback" in saved else None
+        return replace(
+            state,
+            feedback_OK=feedback_OK,
+            trace_BCP=saved["trace"].to(own, copy=True),
+            gradient_P=saved["gradient"].to(own, copy=True),
+        )
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Forward, the unit's block on the trace, the immediate term, and q e."""

@@ -63,6 +63,19 @@ class SnAp(LearningRule[SnApState]):
         """J."""
         return state.backend.tensors(state.J)
 
+    def state_dict(self, state: SnApState) -> dict[str, Any]:
+        """J's live entries (B, L), and the gradient since the last update."""
+        J_BL = state.backend.entries(state.plan, state.J)
+        return {"J": J_BL, "gradient": state.gradient_P.clone()}
+
+    def load_state_dict(
+        self, state: SnApState, saved: dict[str, Any], weights_MKJ: Tensor
+    ) -> SnApState:
+        """The same of another backend."""
+        del weights_MKJ
+        state.backend.assign(state.plan, state.J, saved["J"])
+        return replace(state, gradient_P=saved["gradient"].to(state.gradient_P, copy=True))
+
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Forward, the entries of D, D J, I and δ J, all over live entries alone."""
         del horizon

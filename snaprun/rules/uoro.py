@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -71,6 +72,27 @@ class UORO(LearningRule[UOROState]):
     def kept(self, state: UOROState) -> Iterable[Tensor]:
         """s̃ and θ̃."""
         return (state.s_BCK, state.theta_BP)
+
+    def state_dict(self, state: UOROState) -> dict[str, Any]:
+        """s̃, θ̃ and the gradient since the last update; the noise is its owner's to save."""
+        return {
+            "s": state.s_BCK.clone(),
+            "theta": state.theta_BP.clone(),
+            "gradient": state.gradient_P.clone(),
+        }
+
+    def load_state_dict(
+        self, state: UOROState, saved: dict[str, Any], weights_MKJ: Tensor
+    ) -> UOROState:
+        """The same on this state's device."""
+        del weights_MKJ
+        own = state.theta_BP
+        return replace(
+            state,
+            s_BCK=saved["s"].to(own, copy=True),
+            theta_BP=saved["theta"].to(own, copy=True),
+            gradient_P=saved["gradient"].to(own, copy=True),
+        )
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Forward, D s̃, νᵀI, the three norms that vary, both updates, and (δ·s̃) θ̃."""

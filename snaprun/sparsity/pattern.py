@@ -36,6 +36,21 @@ class Pattern:
         return self.block_P.bincount(minlength=self.reach_SG.shape[1])
 
     @property
+    def entries(self) -> tuple[Tensor, Tensor]:
+        """Row and parameter (L,) of every entry that M_n keeps, in the order that is saved.
+
+        Block after block; in a block row after row, in a row column after column, ascending.
+        """
+        block_E, row_E = self.reach_SG.T.nonzero(as_tuple=True)
+        width_E = self.columns_G[block_E]
+        sorted_P = torch.argsort(self.block_P, stable=True)  # the columns, block after block
+        first_E = (self.columns_G.cumsum(0) - self.columns_G)[block_E]
+        # Entry i of a row of the list is column first + i - (entries before that row).
+        shift_E = first_E - (width_E.cumsum(0) - width_E)
+        at_L = torch.arange(self.live) + shift_E.repeat_interleave(width_E)
+        return row_E.repeat_interleave(width_E), sorted_P[at_L]
+
+    @property
     def live(self) -> int:
         """The number of entries that M_n keeps."""
         return int((self.reach_SG.sum(0) * self.columns_G).sum())

@@ -1,7 +1,7 @@
 """Which engine trains a run: the C++ one where it can, else PyTorch's."""
 
 import logging
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Generator, Tensor
 
@@ -44,6 +44,14 @@ class Engine(Protocol):
 
     def measure(self) -> None:
         """Take note of the length of the window so far, and of what the rule keeps."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of all that training goes on from, in the form of snaprun.train.saved."""
+        ...
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on where `saved` was taken; ValueError, and no use of this engine, if it cannot."""
         ...
 
 

@@ -1,6 +1,7 @@
 """The online step: forward, loss, credit, rule, update. A faster engine offers the same `run`."""
 
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from snaprun.rules import LearningRule, Setup
 from snaprun.tasks import Batch
 from snaprun.train.network import Network
 from snaprun.train.optim import Optimiser
+from snaprun.train.saved import copied, require_fit, set_noise
 
 SEQUENCE = "sequence"
 
@@ -36,8 +38,10 @@ class TorchEngine:
     ):
         self.network = network
         self.rule = rule
+        self.noise = noise
         self.clip = optimiser.clip
         self.update_every = update_every
+        self.moments = optimiser.moments
         self.optimiser = optimiser.build(network.parameters)
         core: RecurrentCore = network.core
         outputs = network.readout.parameters[-1].numel()
@@ -93,6 +97,56 @@ class TorchEngine:
         self.longest_window = max(self.longest_window, self._steps)
         kept = sum(x.numel() * x.element_size() for x in self.rule.kept(self.rule_state))
         self.rule_bytes = max(self.rule_bytes, kept)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of all that training goes on from, in the form of snaprun.train.saved."""
+        of, parameters = self.optimiser.state, self.network.parameters
+        return {
+            "network": copied(self.network.state_dict()),
+            "optimiser": {
+                name: [of[p][name].clone() if p in of else torch.zeros_like(p) for p in parameters]
+                for name in self.moments
+            },
+            "gradient": [
+                torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters[1:]
+            ],
+            "state": self.state_BCK.clone(),
+            "rule": self.rule.state_dict(self.rule_state),
+            "noise": self.noise.get_state(),
+            "updates": self.updates,
+            "longest_window": self.longest_window,
+            "rule_bytes": self.rule_bytes,
+            "steps": self._steps,
+            "targets": self._targets,
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on where `saved` was taken; ValueError, and no use of this engine, if it cannot."""
+        require_fit(saved, self.state_dict(), self.update_every)
+        self.network.load_state_dict(saved["network"])
+        set_noise(self.noise, saved["noise"])
+        self.weights_MKJ = self.network.weights()
+        self.state_BCK = saved["state"].to(self.state_BCK, copy=True)
+        self.rule_state = self.rule.load_state_dict(
+            self.rule_state, saved["rule"], self.weights_MKJ
+        )
+        self.updates = saved["updates"]
+        self.longest_window = saved["longest_window"]
+        self.rule_bytes = saved["rule_bytes"]
+        self._steps, self._targets = saved["steps"], saved["targets"]
+        self._load_optimiser(saved["optimiser"], saved["gradient"])
+
+    def _load_optimiser(self, moments: dict[str, list[Tensor]], gradient: list[Tensor]) -> None:
+        groups = self.optimiser.state_dict()["param_groups"]
+        kept = {
+            i: {"step": torch.tensor(float(self.updates))}
+            | {name: of_all[i].to(p, copy=True) for name, of_all in moments.items()}
+            for i, p in enumerate(self.network.parameters)
+            if self.updates
+        }
+        self.optimiser.load_state_dict({"state": kept, "param_groups": groups})
+        for parameter, summed in zip(self.network.parameters[1:], gradient, strict=True):
+            parameter.grad = summed.to(parameter, copy=True) if self._targets else None
 
     def _update(self) -> None:
         self.measure()

@@ -11,9 +11,12 @@ from snaprun.influence.native import _native, block_fields, layout_fields
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, LearningRule, Setup, SnAp
 from snaprun.tasks import Batch
 from snaprun.train.engine import SEQUENCE
+from snaprun.train.native_memory import fill, views
 from snaprun.train.network import Network
 from snaprun.train.optim import SGD, Adam, Optimiser
+from snaprun.train.saved import copied, require_fit, set_noise
 
+COUNTERS = ("steps", "targets", "updates", "longest_window", "rule_bytes")
 CELLS = {Vanilla: "vanilla", GRU: "gru", LSTM: "lstm"}
 RULES = {
     SnAp: "influence",
@@ -62,7 +65,9 @@ class NativeEngine:
         self.network = network
         self.rule = rule
         self._lanes = lanes
-        self._noise = noise if isinstance(rule, UORO) else None
+        self._noise = noise
+        self._update_every = update_every
+        self._moments = optimiser.moments
         core, readout = network.core, network.readout.parameters
         outputs = readout[-1].numel()
         config: dict[str, Any] = {
@@ -86,8 +91,11 @@ class NativeEngine:
             config["momentum"] = optimiser.momentum
         if optimiser.clip is not None:
             config["clip"] = optimiser.clip
+        self._trace_L = None  # where J's entries lie among the traces (c, P) of SnAp-1
         if isinstance(rule, SnAp) and rule.n == 1:
             config["rule"] = "snap1"
+            row_L, column_L = core.pattern(1).entries
+            self._trace_L = row_L // core.units * core.layout.size + column_L
         elif isinstance(rule, SnAp):
             config["pattern"] |= block_fields(core.pattern(rule.n))
         if isinstance(rule, RFLO) and rule.feedback == "random":
@@ -120,22 +128,58 @@ class NativeEngine:
         """Take note of the length of the window so far, and of what the rule keeps."""
         self._engine.measure()
 
-    @property
-    def state_BCK(self) -> Tensor:
-        """A copy of s, shape (B, c, k)."""
-        core = self.network.core
-        state_BCK = core.initial_state(self._lanes, self.network.dtype)
-        self._engine.copy_state(state_BCK)
-        return state_BCK
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of all that training goes on from, in the form of snaprun.train.saved."""
+        state = copied(self._views())
+        # What a window has not written yet is still that of an older one.
+        if "tape" in state["rule"]:
+            tape = state["rule"]["tape"]
+            tape["credit"][~tape["has_credit"]] = 0
+        if not self._engine.targets:
+            for summed in state["gradient"]:
+                summed.zero_()
+        state["rule"] |= self._carried()
+        return {
+            "network": copied(self.network.state_dict()),
+            "noise": self._noise.get_state(),
+            **state,
+            **{name: getattr(self._engine, name) for name in COUNTERS},
+        }
 
-    def moments(self) -> list[list[Tensor]]:
-        """Copies of the optimiser's buffers, a list for every one of the network's parameters."""
-        kept: list[list[Tensor]] = []
-        for i, parameter in enumerate(self.network.parameters):
-            copies = [torch.empty_like(parameter) for _ in range(2)]
-            there = [self._engine.copy_moment(i, which, x) for which, x in enumerate(copies)]
-            kept.append([x for x, has in zip(copies, there, strict=True) if has])
-        return kept
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on where `saved` was taken; ValueError, and no use of this engine, if it cannot."""
+        require_fit(saved, self.state_dict(), self._update_every)
+        self.network.load_state_dict(saved["network"])
+        set_noise(self._noise, saved["noise"])
+        self._engine.resume(**{name: saved[name] for name in COUNTERS})
+        fill(self._views(), saved)
+        self._carry(saved["rule"])
+
+    def _views(self) -> dict[str, Any]:
+        return views(self._engine.buffers(), self.network, self.rule, self._moments, self._lanes)
+
+    def _carried(self) -> dict[str, Tensor]:
+        """A copy of J, or of the traces."""
+        carried_BX = torch.empty(self._lanes, self._engine.entries, dtype=self.network.dtype)
+        self._engine.read(carried_BX)
+        if isinstance(self.rule, SnAp):
+            return {"J": carried_BX if self._trace_L is None else carried_BX[:, self._trace_L]}
+        if isinstance(self.rule, RFLO):
+            return {"trace": carried_BX.unflatten(1, (-1, self.network.core.layout.size))}
+        return {}
+
+    def _carry(self, saved: dict[str, Tensor]) -> None:
+        """Take over J, or the traces."""
+        if isinstance(self.rule, SnAp):
+            carried_BX = saved["J"]
+            if self._trace_L is not None:
+                carried_BX = carried_BX.new_zeros(self._lanes, self._engine.entries)
+                carried_BX[:, self._trace_L] = saved["J"]
+        elif isinstance(self.rule, RFLO):
+            carried_BX = saved["trace"].flatten(1)
+        else:
+            return
+        self._engine.assign(carried_BX.contiguous())
 
     def run(self, batch: Batch) -> Tensor:
         """Train on a batch or a piece of one, which may be cut anywhere without a change.
@@ -162,7 +206,7 @@ class NativeEngine:
 
     def _draw(self, steps: int) -> Tensor | None:
         """UORO's ν of every step, as the rule itself draws it, shape (T, B, c, k)."""
-        if self._noise is None:
+        if not isinstance(self.rule, UORO):
             return None
         core = self.network.core
         shape = (self._lanes, core.cell.components, core.units)

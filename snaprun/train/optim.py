@@ -20,6 +20,11 @@ class Optimiser(ABC):
             else checks.within("optim.clip", clip, 0.0, float("inf"), open_low=True)
         )
 
+    @property
+    @abstractmethod
+    def moments(self) -> tuple[str, ...]:
+        """PyTorch's names of what it keeps of every parameter, besides a count of steps."""
+
     @abstractmethod
     def build(self, parameters: Sequence[Parameter]) -> torch.optim.Optimizer:
         """The PyTorch optimiser of these parameters."""
@@ -43,6 +48,11 @@ class Adam(Optimiser):
         )
         self.eps = checks.within("optim.eps", eps, 0.0, float("inf"), open_low=True)
 
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """The means of the gradient and of its square."""
+        return ("exp_avg", "exp_avg_sq")
+
     def build(self, parameters: Sequence[Parameter]) -> torch.optim.Optimizer:
         """The fused implementation, one kernel a step."""
         return torch.optim.Adam(parameters, self.lr, self.betas, self.eps, fused=True)
@@ -54,6 +64,11 @@ class SGD(Optimiser):
     def __init__(self, lr: float = 1e-2, momentum: float = 0.0, clip: float | None = None):
         super().__init__(lr, clip)
         self.momentum = checks.within("optim.momentum", momentum, 0.0, 1.0, open_high=True)
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """The velocity, where there is momentum."""
+        return ("momentum_buffer",) if self.momentum else ()
 
     def build(self, parameters: Sequence[Parameter]) -> torch.optim.Optimizer:
         """The fused implementation, one kernel a step."""
@@ -75,6 +90,11 @@ class RMSprop(Optimiser):
         self.alpha = checks.within("optim.alpha", alpha, 0.0, 1.0, open_high=True)
         self.eps = checks.within("optim.eps", eps, 0.0, float("inf"), open_low=True)
         self.momentum = checks.within("optim.momentum", momentum, 0.0, 1.0, open_high=True)
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """The mean of the squared gradient, and the velocity where there is momentum."""
+        return ("square_avg", "momentum_buffer") if self.momentum else ("square_avg",)
 
     def build(self, parameters: Sequence[Parameter]) -> torch.optim.Optimizer:
         """PyTorch's implementation."""
