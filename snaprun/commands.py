@@ -21,19 +21,20 @@ FAILED = 1
 
 
 def train(plain: dict[str, Any], sweep: bool) -> int:
-    """Train one run, or say that it is already there."""
-    from snaprun.store import DIVERGED, read_summary
+    """Train one run, go on with one that was broken off, or say that it is already there."""
+    from snaprun.store import DIVERGED, read_summary, set_aside
 
-    folder = config.run_folder(plain)
-    summary = read_summary(folder)
-    if summary is not None:
+    folder, tokens = config.run_folder(plain), config.options(plain).tokens
+    summary = None if plain["restart"] else read_summary(folder)
+    if summary is not None and summary.complete(tokens):
         print(f"{folder}: {summary.status} already, at {summary.tokens} tokens; skipped")
     else:
         from snaprun.train.run import run
 
-        summary = run(
-            config.parts(plain), folder, plain, tensorboard=plain["tensorboard"], bar=not sweep
-        )
+        parts = config.parts(plain)
+        if plain["restart"] and folder.exists():
+            print(f"{folder}: what was there is now {set_aside(folder)}")
+        summary = run(parts, folder, plain, tensorboard=plain["tensorboard"], bar=not sweep)
         print(_report(folder, summary))
     if summary.status != DIVERGED:
         return 0
@@ -184,7 +185,7 @@ def sample(plain: dict[str, Any], sweep: bool) -> int:
     if trained["task"]["name"] != "charlm":
         checks.refuse("run", str(folder), "a run of task=charlm", "It is one of another task.")
     network = config.untrained(trained)
-    checkpoint.load(folder, network)
+    checkpoint.load_network(folder, network)
     text = draw(network, prompt, length, temperature, checks.at_least("seed", values["seed"], 0))
     sys.stdout.write((prompt + text).decode(errors="replace") + "\n")
     return 0

@@ -29,14 +29,15 @@ if TYPE_CHECKING:
     from snaprun.rules import LearningRule
     from snaprun.train.machine import Machine
     from snaprun.train.network import Architecture, Network
+    from snaprun.train.options import TrainOptions
     from snaprun.train.run import Parts
 
 T = TypeVar("T")
 
 # Keys that say where and how a run is written, not what it computes.
-WHEREABOUTS = ("name", "results", "tensorboard")
+WHEREABOUTS = ("name", "results", "tensorboard", "restart")
 # Keys of `train` that may change while a run stays the same one: how far it goes.
-EXTENT = ("tokens",)
+EXTENT = ("tokens", "checkpoint_every")
 GROUPS = ("task", "cell", "sparsity", "rule", "readout", "optim", "train")
 
 
@@ -98,7 +99,6 @@ def parts(plain: Mapping[str, Any]) -> "Parts":
     from snaprun.rules import RULES
     from snaprun.tasks import TASKS
     from snaprun.train.optim import OPTIMISERS
-    from snaprun.train.options import TrainOptions
     from snaprun.train.run import Parts
 
     return Parts(
@@ -106,9 +106,16 @@ def parts(plain: Mapping[str, Any]) -> "Parts":
         architecture=architecture(plain),
         rule=construct("rule", RULES, plain),
         optimiser=construct("optim", OPTIMISERS, plain),
-        options=TrainOptions(**arguments("train", TrainOptions, plain["train"])),
+        options=options(plain),
         task=construct("task", TASKS, plain),  # last: it may read or fetch a text
     )
+
+
+def options(plain: Mapping[str, Any]) -> "TrainOptions":
+    """The keys under `train`."""
+    from snaprun.train.options import TrainOptions
+
+    return TrainOptions(**arguments("train", TrainOptions, plain["train"]))
 
 
 def machine(plain: Mapping[str, Any], apart: Collection[str] = ()) -> "Machine":
@@ -226,7 +233,7 @@ def run_folder(plain: Mapping[str, Any]) -> Path:
         values = plain.get(group)
         if not isinstance(values, Mapping) or (group != "train" and "name" not in values):
             checks.refuse(group, values, f"a group of keys with a name, as in conf/{group}")
-    for key, kind in zip(WHEREABOUTS, (str, str, bool), strict=True):
+    for key, kind in zip(WHEREABOUTS, (str, str, bool, bool), strict=True):
         converted(key, plain[key], kind)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", plain["name"]):
         checks.refuse("name", plain["name"], "1 to 100 letters, digits, '_', '-' and '.'")

@@ -50,6 +50,10 @@ class Summary:
     ]  # ms_per_token, macs_per_token, state_bytes (all lanes), peak_bytes, …
     extras: Mapping[str, Any] = field(default_factory=dict)  # versions, text_sha256, parameters, …
 
+    def complete(self, tokens: int) -> bool:
+        """Nothing is left to do for a run of `tokens` of data-time."""
+        return self.status == DIVERGED or self.tokens >= tokens
+
     def to_json(self) -> dict[str, Any]:
         """The object of `summary.json`: the fields, and each of the extras as a key of its own."""
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extras"}

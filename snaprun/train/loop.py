@@ -3,119 +3,236 @@
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from snaprun import hardware
+from snaprun.checks import Stopped
 from snaprun.store import DIVERGED, FINISHED, RunWriter, Summary
-from snaprun.tasks import Task
+from snaprun.tasks import Batch, Task
 from snaprun.train import checkpoint
 from snaprun.train.choice import Engine
+from snaprun.train.course import Begun, Course
 from snaprun.train.evaluate import bits_per_character
 from snaprun.train.options import TrainOptions
 from snaprun.train.progress import Progress
 from snaprun.train.seeding import stream
+from snaprun.train.stopping import StopSignals
 
 LN2 = math.log(2)
+PIECE_SECONDS = 0.5  # of a batch, between two looks at the signals and at the clock
+EVAL_STEPS = 16  # of a held-out batch, between two looks at the signals
 
 log = logging.getLogger(__name__)
 
 
-def train(
-    task: Task,
-    engine: Engine,
-    options: TrainOptions,
-    *,
-    seed: int,
-    writer: RunWriter,
-    progress: Progress,
-    extras: Mapping[str, Any],
-) -> Summary:
-    """Train for `options.tokens` of data-time; returns the summary, which is then on disk.
+class Training:
+    """A run of `options.tokens` of data-time.
 
     Losses are those before the update of their step. A non-finite loss ends the run as diverged
-    and the summary says at which token. `extras` go into the summary as they are.
+    and the summary says at which token. `extras` go into the summary as they are. Checkpoints are
+    taken between time steps, so that a run which goes on from one is the run that never stopped.
     """
-    data = stream(seed, "data")
-    log_marks, eval_marks = _Marks(options.log_every), _Marks(options.eval_every)
-    tokens, bits, targets = 0, 0.0, 0  # bits and targets since the last row
-    last: dict[str, float] = {}
-    diverged: dict[str, int] = {}
-    in_engine, started = 0.0, time.perf_counter()
 
-    def row(**values: float | None) -> None:
-        last.update({name: value for name, value in values.items() if value is not None})
-        seconds = time.perf_counter() - started
-        writer.row(tokens=tokens, updates=engine.updates, seconds=seconds, **values)
+    def __init__(
+        self,
+        task: Task,
+        engine: Engine,
+        options: TrainOptions,
+        *,
+        seed: int,
+        writer: RunWriter,
+        progress: Progress,
+        stop: StopSignals,
+        extras: Mapping[str, Any],
+    ):
+        self._task, self._engine, self._options = task, engine, options
+        self._writer, self._progress, self._stop = writer, progress, stop
+        self._extras = extras
+        self._data = stream(seed, "data")
+        self._course = Course(log_at=options.log_every, eval_at=options.eval_every)
+        self._due = checkpoint.Due(options.checkpoint_every)
+        self._steps_per_second = 0.0  # of the last piece
+        self._diverged_at: int | None = None
+        self._started = time.perf_counter()
 
-    def validate() -> None:
-        batches = task.validation(options.eval_tokens)
+    def run(self) -> Summary:
+        """Train to the end; returns the summary, which is then on disk. Raises Stopped."""
+        self._started = time.perf_counter() - self._course.seconds
+        self._progress.begin(self._course.tokens)
+        while True:
+            self._record()
+            if self._diverged_at is not None or self._course.tokens >= self._options.tokens:
+                return self._finish()
+            self._count(self._through(self._begun()))
+
+    def _begun(self) -> Begun:
+        """The batch in progress, or the next one."""
+        if self._course.begun is None:
+            batch = self._task.batch(self._options.lanes, self._data)
+            batch = batch.to(self._engine.network.core.device)
+            nats_TB = torch.empty_like(batch.mask, dtype=self._engine.network.dtype)
+            self._course.begun = Begun(batch, nats_TB)
+        return self._course.begun
+
+    def _through(self, begun: Begun) -> Begun:
+        """Train on what is left of the batch, in pieces, with checkpoints between them."""
+        while begun.steps < len(begun.batch.mask):
+            self._pause()
+            steps = max(1, int(PIECE_SECONDS * self._steps_per_second))
+            before = time.perf_counter()
+            nats_TB = self._engine.run(begun.batch.piece(begun.steps, steps))
+            seconds = time.perf_counter() - before
+            begun.nats_TB[begun.steps : begun.steps + steps] = nats_TB
+            begun.steps += len(nats_TB)
+            self._steps_per_second = len(nats_TB) / max(seconds, 1e-9)
+            self._course.in_engine += seconds
+        return begun
+
+    def _pause(self) -> None:
+        """Between two steps: write a checkpoint if one is due, or if the run has to stop."""
+        if self._due.reached(self._course.tokens) or self._stop.requested:
+            self._save()
+        self._stop.check()
+
+    def _count(self, done: Begun) -> None:
+        course = self._course
+        bits = float(done.nats_TB.sum(dtype=torch.float64)) / LN2
+        if not math.isfinite(bits):
+            self._diverged_at = course.tokens + _first_bad_token(done.nats_TB)
+        course.begun = None
+        course.tokens += done.nats_TB.numel()
+        targets = int(done.batch.mask.sum())
+        course.bits, course.targets = course.bits + bits, course.targets + targets
+        if targets and self._diverged_at is None:
+            self._task.observe(bits / targets)
+
+    def _record(self) -> None:
+        """The row and the validation that are due by now."""
+        course, options = self._course, self._options
+        if self._diverged_at is None and course.tokens >= course.log_at:
+            self._log()
+            course.log_at = _next_multiple(options.log_every, course.tokens)
+        if self._diverged_at is None and course.tokens >= course.eval_at:
+            try:
+                self._validate()
+            except Stopped:
+                self._save()  # says that the validation is due
+                raise
+            course.eval_at = _next_multiple(options.eval_every, course.tokens)
+        self._progress.update(course.tokens, course.last)
+
+    def _log(self) -> None:
+        course = self._course
+        if not _finite(self._engine.network.parameters):
+            self._diverged_at = course.tokens  # by an update that no loss has shown yet
+        self._row(bpc=course.bits / course.targets if course.targets else None)
+        course.bits, course.targets = 0.0, 0
+        course.logged = course.tokens
+
+    def _validate(self) -> None:
+        batches = self._task.validation(self._options.eval_tokens)
         if batches is not None:
-            row(validation_bpc=bits_per_character(engine.network, batches))
+            bpc = bits_per_character(self._engine.network, self._watched(batches))
+            if not math.isfinite(bpc):
+                self._diverged_at = self._course.tokens
+            self._row(validation_bpc=bpc)
+        self._course.validated = self._course.tokens
 
-    while tokens < options.tokens:
-        batch = task.batch(options.lanes, data).to(engine.network.core.device)
-        before = time.perf_counter()
-        nats_TB = engine.run(batch)
-        batch_bits = float(nats_TB.sum(dtype=torch.float64)) / LN2
-        in_engine += time.perf_counter() - before
-        if not math.isfinite(batch_bits):
-            diverged["diverged_at_token"] = tokens + _first_bad_token(nats_TB)
-            tokens += nats_TB.numel()
-            row(bpc=None, **task.metrics())
-            break
-        tokens += nats_TB.numel()
-        batch_targets = int(batch.mask.sum())
-        bits, targets = bits + batch_bits, targets + batch_targets
-        if batch_targets:
-            task.observe(batch_bits / batch_targets)
-        done = tokens >= options.tokens
-        if log_marks.reached(tokens) or done:
-            row(bpc=bits / targets if targets else None, **task.metrics())
-            bits, targets = 0.0, 0
-        if eval_marks.reached(tokens) or done:
-            validate()
-        progress.update(tokens, last)
+    def _watched(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            for first in range(0, len(batch.mask), EVAL_STEPS):
+                self._stop.check()
+                yield batch.piece(first, EVAL_STEPS)
 
-    finite = all(p.isfinite().all() for p in engine.network.parameters)
-    if not diverged and not (finite and all(map(math.isfinite, last.values()))):
-        diverged["diverged_at_token"] = tokens  # by a late update, so that no loss showed it
-    if not engine.updates:
+    def _row(self, **values: float | None) -> None:
+        course = self._course
+        if "bpc" in values:
+            values |= self._task.metrics()
+        course.last |= {name: value for name, value in values.items() if value is not None}
+        course.seconds = time.perf_counter() - self._started
+        self._writer.row(
+            tokens=course.tokens, updates=self._engine.updates, seconds=course.seconds, **values
+        )
+
+    def _finish(self) -> Summary:
+        """The last checkpoint, the rows that stand at the end of every run, the summary."""
+        course, engine = self._course, self._engine
+        if self._diverged_at is None and not _finite(engine.network.parameters):
+            self._diverged_at = course.tokens
+        if self._diverged_at is None:
+            self._save()  # before the rows of the end, which a run that goes further does not have
+            if course.logged < course.tokens:
+                self._log()
+            if course.validated < course.tokens:
+                self._validate()
+        elif course.logged < course.tokens:
+            self._row(bpc=None)
+        if not engine.updates:
+            self._warn_of_no_update()
+        engine.measure()
+        diverged = {} if self._diverged_at is None else {"diverged_at_token": self._diverged_at}
+        summary = Summary(
+            status=DIVERGED if diverged else FINISHED,
+            tokens=course.tokens,
+            updates=engine.updates,
+            seconds=time.perf_counter() - self._started,
+            metrics=course.last,
+            cost=_cost(engine, self._options.lanes, 1e3 * course.in_engine / course.tokens),
+            extras={**diverged, "resumed": course.resumed, **self._task.facts(), **self._extras},
+        )
+        self._writer.finish(summary)
+        return summary
+
+    def _warn_of_no_update(self) -> None:
         log.warning(
             "No update was made: train.update_every=%s is longer than the run of %d steps, "
             "or no step had a target.",
-            options.update_every,
-            tokens // options.lanes,
+            self._options.update_every,
+            self._course.tokens // self._options.lanes,
         )
-    engine.measure()
-    checkpoint.save(writer.folder, engine.network)
-    summary = Summary(
-        status=DIVERGED if diverged else FINISHED,
-        tokens=tokens,
-        updates=engine.updates,
-        seconds=time.perf_counter() - started,
-        metrics=last,
-        cost=_cost(engine, options.lanes, 1e3 * in_engine / tokens),
-        extras={**diverged, **task.facts(), **extras},
-    )
-    writer.finish(summary)
-    return summary
+
+    def _save(self) -> None:
+        self._course.seconds = time.perf_counter() - self._started
+        checkpoint.save(self._writer.folder, self.state_dict())
+        self._due.begin(self._course.tokens)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the run depends on from here, and where its metrics stand."""
+        return {
+            "run": self._writer.folder.name,
+            "facts": self._task.facts(),
+            "metrics": asdict(self._writer.mark()),
+            "course": self._course.state_dict(),
+            "engine": self._engine.state_dict(),
+            "task": self._task.state_dict(),
+            "data": self._data.get_state(),
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on from a `state_dict`; ValueError where it is one of another run."""
+        if saved["run"] != self._writer.folder.name:
+            raise ValueError(f"it belongs to the run {saved['run']}")
+        if saved["facts"] != self._task.facts():
+            raise ValueError(f"the data was {saved['facts']} and is {self._task.facts()}")
+        self._engine.load_state_dict(saved["engine"])
+        self._task.load_state_dict(saved["task"])
+        self._data.set_state(saved["data"])
+        self._course = Course.from_state_dict(saved["course"], self._engine.network.core.device)
+        self._course.resumed += 1
+        self._due.begin(self._course.tokens)
 
 
-class _Marks:
-    """Every multiple of `every` tokens, each reached once."""
+def _next_multiple(every: int, tokens: int) -> int:
+    return (tokens // every + 1) * every
 
-    def __init__(self, every: int):
-        self._every, self._next = every, every
 
-    def reached(self, tokens: int) -> bool:
-        if tokens < self._next:
-            return False
-        self._next = (tokens // self._every + 1) * self._every
-        return True
+def _finite(parameters: Iterable[Tensor]) -> bool:
+    return all(bool(p.isfinite().all()) for p in parameters)
 
 
 def _first_bad_token(nats_TB: Tensor) -> int:

@@ -1,5 +1,6 @@
 """The keys under `train` and under `readout` in the configuration."""
 
+import re
 from typing import Literal
 
 from snaprun import checks
@@ -11,6 +12,7 @@ class TrainOptions:
     `tokens` is data-time, time steps × lanes; the run ends with the first batch that reaches it.
     `update_every` counts time steps, or is "sequence". `log_every` and `eval_every` are in
     tokens, as is `eval_tokens`, the size of the held-out part that is used (None: all of it).
+    `checkpoint_every` is in tokens, or in seconds as in "60s" (None: only at the end).
     """
 
     def __init__(
@@ -21,6 +23,7 @@ class TrainOptions:
         log_every: int = 1_000,
         eval_every: int = 50_000,
         eval_tokens: int | None = 100_000,
+        checkpoint_every: int | str | None = "60s",
     ):
         self.tokens = checks.at_least("train.tokens", tokens, 1)
         self.lanes = checks.at_least("train.lanes", lanes, 1)
@@ -32,6 +35,18 @@ class TrainOptions:
         self.eval_tokens = (
             None if eval_tokens is None else checks.at_least("train.eval_tokens", eval_tokens, 1)
         )
+        self.checkpoint_every = _interval(checkpoint_every)
+
+
+def _interval(every: int | str | None) -> int | float | None:
+    """Tokens as an int, seconds as a float."""
+    if isinstance(every, str):
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)s", every)
+        if not found:
+            accepted = "a number of tokens, seconds such as 60s, or null"
+            checks.refuse("train.checkpoint_every", every, accepted)
+        return float(found[1])
+    return None if every is None else checks.at_least("train.checkpoint_every", every, 1)
 
 
 class ReadoutOptions:

@@ -22,6 +22,10 @@ class Progress:
         self._last_line = time.perf_counter()
         self._tokens = 0
 
+    def begin(self, tokens: int) -> None:
+        """`tokens` were there before this process."""
+        self._bar.initial = self._bar.n = self._tokens = min(tokens, self._total)
+
     def update(self, tokens: int, values: dict[str, float]) -> None:
         """`tokens` have been seen in all; `values` are the newest metrics."""
         shown = {name: f"{value:.4g}" for name, value in values.items()}

@@ -2,6 +2,7 @@
 
 import platform
 import re
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,19 +10,20 @@ from typing import Any
 
 import torch
 
-from snaprun import __version__
-from snaprun.checks import UserError
+from snaprun import __version__, checks
+from snaprun.checks import Stopped, UserError
 from snaprun.rules import LearningRule
-from snaprun.store import RunWriter, Summary
+from snaprun.store import Mark, RunWriter, Summary, read_summary
 from snaprun.tasks import Task
-from snaprun.train import choice
-from snaprun.train.loop import train
+from snaprun.train import checkpoint, choice
+from snaprun.train.loop import Training
 from snaprun.train.machine import Machine
 from snaprun.train.network import Architecture
 from snaprun.train.optim import Optimiser
 from snaprun.train.options import TrainOptions
 from snaprun.train.progress import Progress
 from snaprun.train.seeding import stream
+from snaprun.train.stopping import StopSignals
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,10 @@ class Parts:
 def run(
     parts: Parts, folder: Path, config: Mapping[str, Any], *, tensorboard: bool, bar: bool
 ) -> Summary:
-    """Train what `parts` composes and write it to `folder`, with `config` beside it."""
+    """Train what `parts` composes and write it to `folder`, with `config` beside it.
+
+    A run that has a checkpoint goes on from it; one that is complete is left as it is.
+    """
     try:
         return _run(parts, folder, config, tensorboard, bar)
     except (MemoryError, OverflowError) as error:
@@ -80,6 +85,7 @@ def _run(
             "recurrent": network.core.layout.size,
             "readout": sum(p.numel() for p in network.readout.parameters),
         },
+        "lr": parts.optimiser.lr,
         "versions": {
             "snaprun": __version__,
             "torch": torch.__version__,
@@ -91,14 +97,41 @@ def _run(
     with (
         RunWriter(folder, config, tensorboard) as writer,
         Progress(folder.name, options.tokens, bar) as progress,
+        StopSignals() as stop,
     ):
-        writer.begin()
-        return train(
+        training = Training(
             parts.task,
             engine,
             options,
             seed=machine.seed,
             writer=writer,
             progress=progress,
+            stop=stop,
             extras=extras,
+        )
+        summary = read_summary(folder)
+        if summary is not None and summary.complete(options.tokens):
+            return summary  # by another process, since this one looked
+        _start(writer, training, summary)
+        try:
+            return training.run()
+        except (UserError, Stopped):
+            raise
+        except Exception:
+            writer.fail(traceback.format_exc())
+            raise
+
+
+def _start(writer: RunWriter, training: Training, summary: Summary | None) -> None:
+    """From the checkpoint where there is one, else from the beginning."""
+    saved = checkpoint.load(writer.folder)
+    if saved is not None:
+        checkpoint.restore(writer.folder, training, saved)
+        writer.resume(Mark(**saved["metrics"]))
+    elif summary is None:
+        writer.begin()
+    else:
+        remedy = checkpoint.RESTART
+        checks.refuse(
+            "run folder", str(writer.folder), "one with its checkpoint to go on from", remedy
         )

@@ -14,12 +14,13 @@ from snaprun.store import RunWriter
 from snaprun.tasks import Batch, CharLM, Copy, Task
 from snaprun.train.engine import TorchEngine
 from snaprun.train.evaluate import bits_per_character
-from snaprun.train.loop import train
+from snaprun.train.loop import Training
 from snaprun.train.network import Architecture
 from snaprun.train.optim import SGD, Adam
 from snaprun.train.options import TrainOptions
 from snaprun.train.progress import Progress
 from snaprun.train.seeding import stream
+from snaprun.train.stopping import StopSignals
 
 
 def network(inputs=4, outputs=4, seed=0, dtype=torch.float64):
@@ -37,11 +38,22 @@ def launch(folder, task, rule, options, optimiser=None, net=None):
         noise=stream(0, "noise"),
         backend=choose("torch"),
     )
-    with RunWriter(folder, {}) as writer, Progress("test", options.tokens, bar=False) as progress:
+    with (
+        RunWriter(folder, {}) as writer,
+        Progress("test", options.tokens, bar=False) as progress,
+        StopSignals() as stop,
+    ):
         writer.begin()
-        summary = train(
-            task, engine, options, seed=0, writer=writer, progress=progress, extras={"a": 1}
-        )
+        summary = Training(
+            task,
+            engine,
+            options,
+            seed=0,
+            writer=writer,
+            progress=progress,
+            stop=stop,
+            extras={"a": 1},
+        ).run()
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return summary, rows, net
 

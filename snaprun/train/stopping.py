@@ -1,0 +1,52 @@
+"""Signals that ask a run to stop: it finishes its step, saves a checkpoint and ends."""
+
+import os
+import signal
+import threading
+from types import FrameType
+
+from snaprun.checks import Stopped
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopSignals:
+    """Takes note of SIGINT and SIGTERM; a context manager. A second SIGINT interrupts at once.
+
+    Python allows handlers in the main thread alone: elsewhere signals do what they did before.
+    """
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+        self._before: dict[int, signal._HANDLER] = {}
+
+    @property
+    def requested(self) -> bool:
+        """A signal has come."""
+        return self._received is not None
+
+    def check(self) -> None:
+        """Raise Stopped if a signal has come."""
+        if self._received is not None:
+            raise Stopped(self._received)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        del frame
+        if self._received is not None and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self._received is None:
+            name = signal.Signals(signum).name
+            # Not print: the signal may have come within one, whose buffer is locked.
+            os.write(
+                2, f"snaprun: {name}: saving a checkpoint; SIGINT again ends it at once\n".encode()
+            )
+        self._received = self._received or signum
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():
+            self._before = {signum: signal.signal(signum, self._note) for signum in SIGNALS}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
