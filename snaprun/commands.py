@@ -53,13 +53,51 @@ def plot(plain: dict[str, Any], sweep: bool) -> int:
     from snaprun import figures
 
     values = config.arguments("", _plot_keys, plain)
-    checks.one_of("kind", values["kind"], ("all", *figures.KINDS))
+    checks.one_of("kind", values["kind"], ("all", *figures.KINDS, "pattern"))
+    if values["kind"] == "pattern":
+        files = _pattern(values)
+        print(*files, sep="\n")
+        return 0
     kinds = figures.KINDS if values["kind"] == "all" else (values["kind"],)
     source = Path(values["source"])
     out = Path(values["out"]) if values["out"] is not None else source / "figures"
     for file in figures.plot(source, out, kinds, values["incomplete"]):
         print(file)
     return 0
+
+
+def _pattern(values: Mapping[str, Any]) -> list[Path]:
+    """Draw the pattern of the influence matrix of a small network."""
+    from snaprun import figures
+    from snaprun.cells import CELLS
+    from snaprun.core import RecurrentCore
+    from snaprun.figures import words
+    from snaprun.sparsity import Uniform
+    from snaprun.train.seeding import stream
+
+    keys = config.arguments("pattern", _pattern_keys, values["pattern"])
+    cell = CELLS[checks.one_of("pattern.cell", keys["cell"], list(CELLS))]()
+    units = checks.at_least("pattern.units", keys["units"], 1, most=64)
+    inputs = checks.at_least("pattern.inputs", keys["inputs"], 1, most=64)
+    seed = checks.at_least("pattern.seed", keys["seed"], 0)
+    sparsity = Uniform(checks.within("pattern.level", keys["level"], 0, 1, open_high=True))
+    core = RecurrentCore.build(cell, sparsity, units, inputs, stream(seed, "mask"))
+    rules = {"SnAp-1": 1, "SnAp-2": 2, "SnAp-3": 3, "RTRL": None}
+    network = words.network(
+        {
+            "cell.name": keys["cell"],
+            "cell.units": units,
+            "sparsity.name": "uniform",
+            "sparsity.level": sparsity.level,
+        }
+    )
+    out = values["out"]
+    return figures.pattern(
+        network.text,
+        {rule: core.pattern(n).mask_SP.numpy() for rule, n in rules.items()},
+        core.layout.unit_P.numpy(),
+        Path(values["source"], "pattern", "figures") if out is None else Path(out),
+    )
 
 
 def cost(plain: dict[str, Any], sweep: bool) -> int:
@@ -257,7 +295,10 @@ COMMANDS: Mapping[str, Callable[[dict[str, Any], bool], int]] = {
 
 
 # The keys of the commands whose configuration is flat, as annotated signatures.
-def _plot_keys(source: str, kind: str, out: str | None, incomplete: bool) -> None: ...
+def _plot_keys(
+    source: str, kind: str, out: str | None, incomplete: bool, pattern: dict
+) -> None: ...
+def _pattern_keys(cell: str, units: int, inputs: int, level: float, seed: int) -> None: ...
 def _status_keys(source: str, state: str) -> None: ...
 def _sample_keys(run: str, length: int, temperature: float, prompt: str, seed: int) -> None: ...
 def _reproduce_keys(budget: str, results: str, jobs: int | None) -> None: ...

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from snaprun.checks import one_of, refuse
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 KINDS = ("learning", "cost", "tradeoff")
 
@@ -63,6 +65,24 @@ def bench(tables: Mapping[str, "pd.DataFrame"], out: Path) -> list[Path]:
         table.to_csv(file, index=False)
     with paper():
         return [*files, *draw(tables, out / "bench")]
+
+
+def pattern(
+    network: str,
+    kept: "Mapping[str, NDArray[np.bool_]]",
+    unit_P: "NDArray[np.int64]",
+    out: Path,
+) -> list[Path]:
+    """Draw what rules keep of the influence matrix as `out`/pattern.png, .pdf and .csv.
+
+    `kept` holds a mask (S, P) a rule, `unit_P` the unit that a parameter feeds. Raises UserError.
+    """
+    from snaprun.figures.influence import draw
+    from snaprun.figures.style import paper
+
+    folder(out)
+    with paper():
+        return draw(network, kept, unit_P, out / "pattern")
 
 
 def folder(out: Path) -> Path:

@@ -4,11 +4,11 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.text import Text
 
 from snaprun.checks import UserError
 from snaprun.figures import KINDS, learning, plot, style
 from snaprun.figures.select import load
+from tests.figures.drawn import assert_legible, texts
 from tests.figures.runs import RULES, config, levels, write
 
 
@@ -133,7 +133,7 @@ def test_nothing_is_drawn_outside_the_figure_and_no_two_texts_overlap(tmp_path, 
 
     def keep(figure, table, stem):
         figure.draw_without_rendering()
-        drawn.append((stem.name, figure, texts(figure)))
+        drawn.append((stem.name, figure, {text for text, _ in texts(figure)}))
         return []
 
     monkeypatch.setattr("snaprun.figures.layout.save", keep)
@@ -144,34 +144,9 @@ def test_nothing_is_drawn_outside_the_figure_and_no_two_texts_overlap(tmp_path, 
             write(tmp_path / f"{cell}{rule}", config(rule, cell__name=cell), rows, **cost)
     plot(tmp_path, tmp_path / "out", KINDS, False)
     assert [name for name, *_ in drawn] == [f"{kind}-copy" for kind in KINDS]
-    for name, figure, found in drawn:
-        shown = {text for text, _ in found}
+    for name, figure, shown in drawn:
         assert {"SnAp-1", "BPTT", "frozen", "GRU-24, 75 % sparse"} <= shown, name
-        for index, (text, box) in enumerate(found):
-            assert box.x0 >= 0, (name, text)
-            assert box.y0 >= 0, (name, text)
-            assert box.x1 <= figure.bbox.width, (name, text)
-            assert box.y1 <= figure.bbox.height, (name, text)
-            for other, its in found[:index]:
-                across = min(box.x1, its.x1) - max(box.x0, its.x0)
-                along = min(box.y1, its.y1) - max(box.y0, its.y0)
-                assert across <= 0.5 or along <= 0.5, (name, text, other)
-
-
-def texts(figure):
-    """Every drawn text of a figure with its box in pixels."""
-    # matplotlib keeps, but does not draw, the ticks beyond the limits of an axis.
-    beyond = set()
-    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
-        low, high = sorted(axis.get_view_interval())
-        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
-            if not low <= tick.get_loc() <= high:
-                beyond |= {tick.label1, tick.label2}
-    return [
-        (text.get_text(), text.get_window_extent())
-        for text in figure.findobj(Text)
-        if text.get_visible() and text.get_text().strip() and text not in beyond
-    ]
+        assert_legible(figure)
 
 
 @pytest.mark.parametrize(("kinds", "named"), [(["lerning"], "learning"), ([], "some of")])

@@ -1,0 +1,88 @@
+"""What SnAp-n keeps of the influence matrix, drawn for a small network.
+
+Shape suffixes: S states, P parameters, both of one network.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from snaprun.figures.layout import PAGE, blank, frame, save
+from snaprun.figures.style import INK, LOOKS
+
+_LEFT = 0.3  # inches beside the matrices
+_HIGHEST = 1.4  # inches a matrix
+_EMPTY = "0.93"
+
+
+def draw(
+    network: str,
+    kept: Mapping[str, NDArray[np.bool_]],
+    unit_P: NDArray[np.int64],
+    stem: Path,
+) -> list[Path]:
+    """Draw masks (S, P), keyed by rule in words, each holding the one before, and write the files.
+
+    An entry has the colour of the first rule that keeps it. `unit_P` is the unit that a parameter
+    feeds, in ascending order; states are component-major.
+    """
+    first_SP = sum(~mask_SP for mask_SP in kept.values())  # the number of the first that keeps it
+    states, parameters = next(iter(kept.values())).shape
+    # Square entries, but for a page's sake.
+    height = min((PAGE - _LEFT) * states / parameters, _HIGHEST)
+    figure = blank(PAGE, len(kept) * (height + 0.24) + 0.2)
+    grid = figure.subplots(len(kept), 1, squeeze=False, sharex=True)[:, 0]
+    colours = [LOOKS[rule].colour for rule in kept]
+    for number, (axes, rule) in enumerate(zip(grid, kept, strict=True)):
+        shown_SP = np.where(kept[rule], first_SP, len(kept))
+        axes.pcolormesh(
+            shown_SP,
+            cmap=ListedColormap([*colours, _EMPTY]),
+            vmin=-0.5,
+            vmax=len(kept) + 0.5,
+            edgecolors="white",
+            linewidth=0.25,
+        )
+        axes.set_title(f"{rule}: {100 * kept[rule].mean():.3g} % of the entries", loc="left")
+        _units(axes, unit_P, states, below=number == len(kept) - 1)
+    words = ["within 1 step", *(f"{n} steps" for n in range(2, len(kept))), "later"]
+    handles = [Patch(color=colour, label=word) for colour, word in zip(colours, words, strict=True)]
+    caption = (
+        f"The influence matrix ∂state/∂parameters of {network}: {states} states × {parameters} "
+        "live parameters, ordered by the unit that a parameter feeds, its slot (gate) and its "
+        "source. Coloured where the parameter reaches the state, by when; the rest is grey."
+    )
+    frame(figure, handles, caption)
+    table = pd.DataFrame(
+        {
+            "rule": list(kept),
+            "kept": [int(mask_SP.sum()) for mask_SP in kept.values()],
+            "entries": states * parameters,
+            "density": [mask_SP.mean() for mask_SP in kept.values()],
+        }
+    )
+    return save(figure, table, stem)
+
+
+def _units(axes: Axes, unit_P: NDArray[np.int64], states: int, below: bool) -> None:
+    """Rows and columns by unit, counted from 1."""
+    units = int(unit_P[-1]) + 1
+    starts = np.searchsorted(unit_P, np.arange(units + 1))
+    axes.vlines(starts, 0, states, color=INK, linewidth=0.6)
+    axes.set_xlim(-0.2, unit_P.size + 0.2)
+    axes.grid(visible=False)
+    axes.set_ylim(states, 0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.tick_params(length=0, labelbottom=below)
+    axes.set_xticks((starts[:-1] + starts[1:]) / 2, [str(unit) for unit in range(1, units + 1)])
+    axes.set_yticks([])
+    axes.set_ylabel("states")
+    if below:
+        axes.set_xlabel("parameters, by the unit that they feed")
