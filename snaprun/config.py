@@ -11,6 +11,7 @@ import inspect
 import json
 import re
 import types
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -237,6 +238,8 @@ def run_folder(plain: Mapping[str, Any]) -> Path:
         converted(key, plain[key], kind)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", plain["name"]):
         checks.refuse("name", plain["name"], "1 to 100 letters, digits, '_', '-' and '.'")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in plain["results"]):
+        checks.refuse("results", plain["results"], "a path without control characters")
     return Path(plain["results"]) / plain["name"] / run_id(plain)
 
 
@@ -248,12 +251,12 @@ def run_id(plain: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
     rule, sparsity = plain["rule"], plain["sparsity"]
     words = [
-        plain["task"]["name"],
+        f"{plain['task']['name']}",
         f"{plain['cell']['name']}{plain['cell'].get('units')}",
         f"{sparsity['name']}{sparsity.get('level', '')}",
         f"{rule['name']}{rule.get('n', '')}",
         f"every{plain['train'].get('update_every')}",
         f"seed{plain.get('seed')}",
     ]
-    # Nothing has been checked yet: whatever the words are, they stay one short file name.
-    return re.sub(r"[^A-Za-z0-9.-]", "", "-".join(words))[:120] + f"-{digest}"
+    # Nothing has been checked yet: whatever the words are, they stay one short, visible file name.
+    return re.sub(r"[^A-Za-z0-9.-]", "", "-".join(words)).lstrip(".-")[:120] + f"-{digest}"

@@ -1,6 +1,6 @@
 """What a run leaves on disk: its schema, a writer and a reader."""
 
-from snaprun.store.files import atomic, write_atomically
+from snaprun.files import atomic, write_atomically
 from snaprun.store.lock import set_aside
 from snaprun.store.log import Mark
 from snaprun.store.reader import Run, find_runs, read_config, read_run, read_summary

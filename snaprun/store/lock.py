@@ -19,7 +19,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from snaprun.checks import refuse
-from snaprun.store.files import write_atomically, writing
+from snaprun.files import write_atomically, writing
 from snaprun.store.schema import LOCKS, OWNER, REPLACED
 
 RECENT = 300  # seconds within which a live run has written something: a checkpoint, a row

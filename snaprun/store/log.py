@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snaprun.checks import refuse
-from snaprun.store.files import writing
+from snaprun.files import writing
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from snaprun.checks import UserError
-from snaprun.store.files import writing
+from snaprun.files import writing
 from snaprun.store.schema import COUNTERS, METRICS
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from snaprun.checks import UserError, refuse
-from snaprun.store.files import sweep, write_atomically, writing
+from snaprun.files import sweep, write_atomically, writing
 from snaprun.store.lock import Lock
 from snaprun.store.log import Log, Mark, check
 from snaprun.store.mirror import TensorBoard

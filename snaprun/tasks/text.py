@@ -4,17 +4,14 @@ import hashlib
 import os
 import platform
 import stat
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pooch
-import requests
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from snaprun.checks import refuse
+from snaprun.tasks.archive import Archive, texts
 
 Bytes = NDArray[np.uint8]  # (N,), read-only
 
@@ -29,28 +26,13 @@ class Corpus:
     source: str
 
 
-@dataclass(frozen=True)
-class Archive:
-    """A zip file on the web with a training and a validation text in it."""
-
-    url: str
-    size: int  # bytes
-    sha256: str
-    train: str  # member of the zip
-    valid: str  # member of the zip
-
-
 WIKITEXT103 = Archive(
     url="https://wikitext.smerity.com/wikitext-103-raw-v1.zip",
     size=191_984_949,
     sha256="91c00ae287f0d699e18605c84afc9e45c192bc6b7797ff8837e5474655a33794",
-    train="wikitext-103-raw/wiki.train.raw",
-    valid="wikitext-103-raw/wiki.valid.raw",
 )
+WIKITEXT103_TEXTS = ("wikitext-103-raw/wiki.train.raw", "wikitext-103-raw/wiki.valid.raw")
 ACCEPTED = "pydoc, wikitext103 or the path of a text file"
-# The server refuses clients that do not look like a browser.
-USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
-TIMEOUT = 30  # seconds without an answer
 
 
 def load_text(name: str, what: str = "task.text") -> Corpus:
@@ -80,12 +62,12 @@ def _file(name: str, what: str) -> Corpus:
         text = path.read_bytes() if stat.S_ISREG(mode) else None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", error)
-        refuse(what, name, ACCEPTED, f"{path} cannot be read ({reason}): mend the path.")
+        refuse(what, name, ACCEPTED, f"{str(path)!r} cannot be read ({reason}): mend the path.")
     if text is None:
         kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-        refuse(what, name, ACCEPTED, f"{path} is {kind}: name a file.")
+        refuse(what, name, ACCEPTED, f"{str(path)!r} is {kind}: name a file.")
     if not text:
-        refuse(what, name, ACCEPTED, f"{path} is empty: name a file with text in it.")
+        refuse(what, name, ACCEPTED, f"{str(path)!r} is empty: name a file with text in it.")
     return _corpus(text, name)
 
 
@@ -95,70 +77,9 @@ def _corpus(text: bytes, source: str) -> Corpus:
 
 
 def _wikitext103(what: str) -> Corpus:
-    archive = WIKITEXT103
-    path = _fetch(archive, what)
-    # Members are read by name and nothing is unpacked to disk, so none can leave the cache.
-    with zipfile.ZipFile(path) as members:
-        train = np.frombuffer(members.read(archive.train), np.uint8)
-        valid = np.frombuffer(members.read(archive.valid), np.uint8)
-    return Corpus(train, valid, archive.sha256, archive.url)
-
-
-def _fetch(archive: Archive, what: str) -> Path:
-    """The path of `archive` in the user's cache; downloaded unless it lies there unbroken."""
-    folder = pooch.os_cache("snaprun")
-    fname = archive.url.rsplit("/", 1)[-1]
-    remedy = f"Put the file at {folder / fname} yourself, or pass another text as {what}=PATH."
-
-    def download(_url: str, output_file: str, _pooch: object) -> None:
-        _download(archive, output_file)
-
-    try:
-        # pooch writes to a temporary file and renames it only if the hash is right. Its type for
-        # a downloader names the arguments otherwise than its documentation.
-        path = pooch.retrieve(
-            archive.url,
-            archive.sha256,
-            fname,
-            folder,
-            downloader=download,  # pyright: ignore[reportArgumentType]
-        )
-        return Path(path)
-    except requests.RequestException as error:
-        reason = type(error).__name__
-        if error.response is not None:
-            reason = f"HTTP status {error.response.status_code}"
-        refuse(
-            what, "wikitext103", f"a connection to {archive.url}", f"It failed: {reason}. {remedy}"
-        )
-    except ValueError as error:
-        refuse(
-            what,
-            "wikitext103",
-            f"{archive.size} bytes with sha256 {archive.sha256} from {archive.url}",
-            f"{error} Nothing was kept. {remedy}",
-        )
-    except OSError as error:
-        reason = error.strerror or error
-        refuse(
-            what,
-            "wikitext103",
-            f"a cache folder {folder} with room for {archive.size} bytes",
-            f"Writing failed ({reason}): make room there, or pass another text as {what}=PATH.",
-        )
-
-
-def _download(archive: Archive, output_file: str) -> None:
-    """Write the file at `archive.url` to `output_file`, with a progress bar on a terminal."""
-    headers = {"User-Agent": USER_AGENT}
-    with requests.get(archive.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-        response.raise_for_status()
-        # disable=None: no bar where stderr is not a terminal.
-        bar = tqdm(total=archive.size, unit="B", unit_scale=True, disable=None)
-        with open(output_file, "wb") as file, bar:
-            for chunk in response.iter_content(1 << 16):
-                file.write(chunk)
-                bar.update(len(chunk))
-    received = os.path.getsize(output_file)
-    if received != archive.size:
-        raise ValueError(f"It sent {received} bytes.")
+    # Mapped, so that all runs of a machine share one copy in memory.
+    train, valid = (
+        np.asarray(np.memmap(path, np.uint8, "r"))
+        for path in texts(WIKITEXT103, WIKITEXT103_TEXTS, what)
+    )
+    return Corpus(train, valid, WIKITEXT103.sha256, WIKITEXT103.url)

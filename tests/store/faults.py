@@ -8,7 +8,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from snaprun.store import files, log, mirror
+from snaprun import files
+from snaprun.store import log, mirror
 
 KINDS = ("ENOSPC", "EIO", "full", "short", "short and full", "killed")
 CALLS = ("fsync", "replace", "rename", "truncate", "unlink", "mkdir")

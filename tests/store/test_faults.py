@@ -166,11 +166,18 @@ def test_what_torch_says_about_a_full_disk_is_the_same_line(tmp_path):
         assert os.listdir(tmp_path) == []
 
 
-def test_an_error_of_the_one_who_writes_is_not_taken_for_the_disks(tmp_path):
-    def broken():
+@pytest.mark.parametrize("earlier", [FileNotFoundError, LookupError])
+def test_an_error_of_the_one_who_writes_is_not_taken_for_the_disks(tmp_path, earlier):
+    def absent():
         try:
             (tmp_path / "nowhere").read_bytes()
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            raise earlier("an error that another OSError led to") from error
+
+    def broken():
+        try:
+            absent()
+        except earlier:
             with atomic(tmp_path / CHECKPOINT) as file:
                 file.write("no bytes")
 

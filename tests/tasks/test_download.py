@@ -1,9 +1,13 @@
 """WikiText-103's way from the web into memory, on a small zip of the same shape and on loopback."""
 
 import dataclasses
+import errno
 import hashlib
 import io
+import multiprocessing
+import os
 import socket
+import stat
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -14,19 +18,22 @@ import pooch
 import pytest
 
 from snaprun.checks import UserError
-from snaprun.tasks import text
+from snaprun.tasks import archive, text
 from snaprun.tasks.text import load_text
 
 TRAIN, VALID = b" = Train = \n" * 50, b" = Valid = \n" * 7
 PUBLISHED = text.WIKITEXT103
 
 
-def zipped() -> bytes:
+def zipped(*others: zipfile.ZipInfo) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as members:
+        members.writestr("wikitext-103-raw/", b"")
+        members.writestr("wikitext-103-raw/wiki.test.raw", b"not needed")
         members.writestr("wikitext-103-raw/wiki.train.raw", TRAIN)
         members.writestr("wikitext-103-raw/wiki.valid.raw", VALID)
-        members.writestr("../../outside.txt", b"never to be unpacked")
+        for other in others:
+            members.writestr(other, "/etc/passwd")
     return buffer.getvalue()
 
 
@@ -37,6 +44,12 @@ class Server(HTTPServer):
     """Sends `body` under a Content-Length of `announced` bytes, and keeps the requests' headers."""
 
     body, announced, status = ZIP, len(ZIP), 200
+
+    def archive(self, body: bytes) -> archive.Archive:
+        """Send `body` from now on, under a name that stands for these very bytes."""
+        self.body, self.announced = body, len(body)
+        url = f"http://127.0.0.1:{self.server_port}/wikitext-103-raw-v1.zip"
+        return archive.Archive(url, len(body), hashlib.sha256(body).hexdigest())
 
     def __init__(self) -> None:
         self.requests: list[dict[str, str]] = []
@@ -67,13 +80,7 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def server(cache, monkeypatch) -> Iterator[Server]:
     server = Server()
-    archive = dataclasses.replace(
-        PUBLISHED,
-        url=f"http://127.0.0.1:{server.server_port}/wikitext-103-raw-v1.zip",
-        size=len(ZIP),
-        sha256=hashlib.sha256(ZIP).hexdigest(),
-    )
-    monkeypatch.setattr(text, "WIKITEXT103", archive)
+    monkeypatch.setattr(text, "WIKITEXT103", server.archive(ZIP))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
@@ -94,17 +101,19 @@ def refusal() -> str:
 
 
 def files(cache: Path) -> list[str]:
-    return [path.name for path in cache.iterdir()] if cache.exists() else []
+    """What lies in the cache, but for the lock."""
+    found = (path for path in cache.rglob("*") if path.is_file())
+    return sorted(str(path.relative_to(cache)) for path in found if path.suffix != ".lock")
 
 
-def test_a_good_zip_is_read_and_nothing_is_unpacked(server, cache, tmp_path):
+def test_a_good_zip_is_unpacked_into_the_cache_and_nowhere_else(server, cache, tmp_path):
     corpus = load_text("wikitext103")
     assert corpus.train.tobytes() == TRAIN
     assert corpus.valid.tobytes() == VALID
     assert corpus.sha256 == hashlib.sha256(ZIP).hexdigest()
     assert corpus.source == text.WIKITEXT103.url
-    assert files(cache) == ["wikitext-103-raw-v1.zip"]
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == files(cache)
+    assert files(cache) == ["wikitext-103-raw-v1.zip", *text.WIKITEXT103_TEXTS]
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
     assert server.requests[0]["User-Agent"].startswith("Mozilla/")
 
 
@@ -182,3 +191,97 @@ def test_the_key_that_was_typed_is_named(server):
     server.status = 500
     with pytest.raises(UserError, match=r"^task.valid_text='wikitext103'.*task.valid_text=PATH"):
         load_text("wikitext103", "task.valid_text")
+
+
+def member(name: str, link: bool = False) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.filename = name  # as it is, where ZipInfo would mend it
+    info.external_attr = (stat.S_IFLNK if link else stat.S_IFREG) << 16
+    return info
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        member("../outside.txt"),
+        member("wikitext-103-raw/../../outside.txt"),
+        member("/outside.txt"),
+        member("..\\outside.txt"),
+        member("C:/outside.txt"),
+        member("wikitext-103-raw/link", link=True),
+    ],
+    ids=lambda info: info.filename,
+)
+def test_an_archive_with_a_way_out_is_refused_and_not_unpacked(
+    server, cache, tmp_path, monkeypatch, other
+):
+    monkeypatch.setattr(text, "WIKITEXT103", server.archive(zipped(other)))
+    with pytest.raises(UserError, match="leads out of its folder") as caught:
+        load_text("wikitext103")
+    assert repr(other.filename) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert files(cache) == ["wikitext-103-raw-v1.zip"]
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+@pytest.mark.parametrize("damage", [b"", TRAIN[:-1], TRAIN[:-1] + b"?", None])
+def test_a_damaged_text_in_the_cache_is_unpacked_again(server, cache, damage):
+    load_text("wikitext103")
+    path = cache / text.WIKITEXT103_TEXTS[0]
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage)
+    assert load_text("wikitext103").train.tobytes() == TRAIN
+    assert len(server.requests) == 1
+
+
+def test_an_unbroken_text_is_left_alone(server, cache):
+    load_text("wikitext103")
+    path = cache / text.WIKITEXT103_TEXTS[0]
+    before = path.stat()
+    load_text("wikitext103")
+    after = path.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_disk_that_fills_up_while_unpacking_leaves_no_half_a_text(server, cache, monkeypatch):
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(UserError, match="No space left on device") as caught:
+            load_text("wikitext103")
+    assert "\n" not in str(caught.value)
+    assert files(cache) == ["wikitext-103-raw-v1.zip"]
+    assert load_text("wikitext103").train.tobytes() == TRAIN
+
+
+def test_the_litter_of_a_download_that_was_killed_is_removed(server, cache):
+    cache.mkdir(parents=True)
+    (cache / "tmpabcdefgh").write_bytes(ZIP[:99])
+    load_text("wikitext103")
+    assert "tmpabcdefgh" not in files(cache)
+
+
+def load(folder: Path, wanted: archive.Archive, barrier, results) -> None:
+    """What one of several processes does, with the cache in `folder`."""
+    pooch.os_cache = lambda project: folder / project
+    text.WIKITEXT103 = wanted
+    barrier.wait()
+    corpus = load_text("wikitext103")
+    results.put((corpus.train.tobytes(), corpus.valid.tobytes()))
+
+
+def test_of_two_processes_at_once_one_downloads_and_both_get_the_text(server, tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    barrier, results = spawn.Barrier(2), spawn.Queue()
+    arguments = (tmp_path / "shared", text.WIKITEXT103, barrier, results)
+    processes = [spawn.Process(target=load, args=arguments) for _ in range(2)]
+    for process in processes:
+        process.start()
+    assert [results.get(timeout=120) for _ in processes] == [(TRAIN, VALID)] * 2
+    for process in processes:
+        process.join()
+    assert len(server.requests) == 1

@@ -63,7 +63,7 @@ def test_a_link_is_followed(tmp_path):
 
 def test_a_missing_file_is_named_in_full(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert f"{tmp_path / 'none.txt'} cannot be read (No such file" in refusal("none.txt")
+    assert f"{str(tmp_path / 'none.txt')!r} cannot be read (No such file" in refusal("none.txt")
 
 
 def test_the_key_that_was_typed_is_named():
@@ -71,7 +71,7 @@ def test_the_key_that_was_typed_is_named():
 
 
 def test_a_folder_is_refused(tmp_path):
-    assert f"{tmp_path} is a folder: name a file." in refusal(str(tmp_path))
+    assert f"'{tmp_path}' is a folder: name a file." in refusal(str(tmp_path))
 
 
 def test_no_name_is_refused():
@@ -81,7 +81,7 @@ def test_no_name_is_refused():
 def test_an_empty_file_is_refused(tmp_path):
     path = tmp_path / "empty"
     path.touch()
-    assert f"{path} is empty" in refusal(str(path))
+    assert f"'{path}' is empty" in refusal(str(path))
 
 
 def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
@@ -113,4 +113,4 @@ def test_an_unreadable_file_is_refused(tmp_path, monkeypatch):
             raise PermissionError(13, "Permission denied", str(self))
 
         monkeypatch.setattr(Path, "read_bytes", read_bytes)
-    assert f"{path} cannot be read (Permission denied)" in refusal(str(path))
+    assert f"'{path}' cannot be read (Permission denied)" in refusal(str(path))

@@ -1,0 +1,151 @@
+"""A zip file from the web: fetched, checked and unpacked once into the user's cache."""
+
+import os
+import shutil
+import stat
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pooch
+import requests
+from filelock import FileLock
+from tqdm import tqdm
+
+from snaprun.checks import UserError, refuse
+from snaprun.files import atomic
+
+# The server refuses clients that do not look like a browser.
+USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+TIMEOUT = 30  # seconds without an answer
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A zip file on the web, known by its size and hash."""
+
+    url: str
+    size: int  # bytes
+    sha256: str
+
+    @property
+    def file(self) -> str:
+        """Its name in the cache."""
+        return self.url.rsplit("/", 1)[-1]
+
+
+def texts(archive: Archive, members: tuple[str, ...], what: str) -> list[Path]:
+    """The files in the user's cache that hold these members of `archive`, whole and unbroken.
+
+    Fetched and unpacked unless they lie there; of several processes at once one does it and the
+    others wait. `what` is the key that the user typed. Raises UserError.
+    """
+    cache = pooch.os_cache("snaprun")
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / f".{archive.file}.lock"):
+            for stale in cache.glob("tmp*"):  # of a download that was killed
+                stale.unlink()
+            path = _fetch(archive, cache, what)
+            return _unpack(path, members, cache)
+    except OSError as error:
+        reason = error.strerror or error
+        refuse(
+            what,
+            "wikitext103",
+            f"a cache folder {cache} with room for {archive.size} bytes",
+            f"Writing failed ({reason}): make room there, or pass another text as {what}=PATH.",
+        )
+
+
+def _unpack(path: Path, members: tuple[str, ...], folder: Path) -> list[Path]:
+    """These members of the zip file `path`, unpacked to `folder` unless they lie there unbroken."""
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            _stays_inside(path, info)
+        targets = []
+        for info in map(archive.getinfo, members):
+            target = folder / info.filename
+            if not _intact(target, info):
+                target.parent.mkdir(exist_ok=True)
+                with archive.open(info) as source, atomic(target) as file:
+                    shutil.copyfileobj(source, file, 1 << 20)
+            targets.append(target)
+    return targets
+
+
+def _stays_inside(path: Path, info: zipfile.ZipInfo) -> None:
+    """Raise UserError where a member of the zip file `path` would leave the folder."""
+    name = PurePosixPath(info.filename.replace("\\", "/"))
+    link = stat.S_ISLNK(info.external_attr >> 16)
+    if link or name.is_absolute() or ".." in name.parts or ":" in info.filename:
+        raise UserError(
+            f"{path} holds {info.filename!r}, which leads out of its folder: expected files inside."
+        )
+
+
+def _intact(path: Path, info: zipfile.ZipInfo) -> bool:
+    """Whether `path` holds what the zip file says that the member holds."""
+    crc = 0
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size != info.file_size:
+                return False
+            while block := file.read(1 << 20):
+                crc = zlib.crc32(block, crc)
+    except FileNotFoundError:
+        return False
+    return crc == info.CRC
+
+
+def _fetch(archive: Archive, cache: Path, what: str) -> Path:
+    """The path of `archive` in the cache; downloaded unless it lies there unbroken."""
+    remedy = (
+        f"Put the file at {cache / archive.file} yourself, or pass another text as {what}=PATH."
+    )
+
+    def download(_url: str, output_file: str, _pooch: object) -> None:
+        _download(archive, output_file)
+
+    try:
+        # pooch writes to a temporary file and renames it only if the hash is right. Its type for
+        # a downloader names the arguments otherwise than its documentation.
+        path = pooch.retrieve(
+            archive.url,
+            archive.sha256,
+            archive.file,
+            cache,
+            downloader=download,  # pyright: ignore[reportArgumentType]
+        )
+        return Path(path)
+    except requests.RequestException as error:
+        reason = type(error).__name__
+        if error.response is not None:
+            reason = f"HTTP status {error.response.status_code}"
+        refuse(
+            what, "wikitext103", f"a connection to {archive.url}", f"It failed: {reason}. {remedy}"
+        )
+    except ValueError as error:
+        refuse(
+            what,
+            "wikitext103",
+            f"{archive.size} bytes with sha256 {archive.sha256} from {archive.url}",
+            f"{error} Nothing was kept. {remedy}",
+        )
+
+
+def _download(archive: Archive, output_file: str) -> None:
+    """Write the file at `archive.url` to `output_file`, with a progress bar on a terminal."""
+    headers = {"User-Agent": USER_AGENT}
+    with requests.get(archive.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        response.raise_for_status()
+        # disable=None: no bar where stderr is not a terminal.
+        bar = tqdm(total=archive.size, unit="B", unit_scale=True, disable=None)
+        with open(output_file, "wb") as file, bar:
+            for chunk in response.iter_content(1 << 16):
+                file.write(chunk)
+                bar.update(len(chunk))
+    received = os.path.getsize(output_file)
+    if received != archive.size:
+        raise ValueError(f"It sent {received} bytes.")
