@@ -116,6 +116,13 @@ def test_results_with_control_characters_are_refused(results):
 GROUPS = (*config.GROUPS, "")
 
 
+HYDRA = {
+    "callbacks": {"callbacks": {"x": {"_target_": "os.system", "command": "id"}}},
+    "logging": {"job_logging": {"handlers": {"h": {"()": "os.system", "command": "id"}}}},
+    "launcher": {"launcher": {"_target_": "os.system", "command": "id"}},
+}
+
+
 @pytest.fixture
 def trap(tmp_path, monkeypatch):
     """Somewhere to be, and the calls that must not happen."""
@@ -144,9 +151,19 @@ def test_a_target_in_an_experiment_file_is_refused(trap, capfd, group):
     (trap / "experiment").mkdir()
     text = "# @package _global_\n" + yaml.safe_dump({group: evil} if group else evil)
     (trap / "experiment" / "evil.yaml").write_text(text)
-    assert _main(["train", "--config-dir", str(trap), "+experiment=evil"]) == 2
+    assert _main(["train", "--config-dir", str(trap), "experiment=evil"]) == 2
     err = capfd.readouterr().err
+    assert "_target_ is not a key" in err
     assert err.count("\n") == 1
+    assert [path.name for path in trap.iterdir()] == ["experiment"]
+
+
+@pytest.mark.parametrize("place", HYDRA)
+def test_code_that_an_experiment_file_gives_to_hydra_is_refused(trap, capfd, place):
+    (trap / "experiment").mkdir()
+    text = "# @package _global_\n" + yaml.safe_dump({"hydra": HYDRA[place]})
+    (trap / "experiment" / "evil.yaml").write_text(text)
+    assert _main(["train", "-m", "--config-dir", str(trap), "experiment=evil"]) != 0
     assert [path.name for path in trap.iterdir()] == ["experiment"]
 
 
