@@ -5,6 +5,6 @@ cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
 ruff check .
 ruff format --check .
-pyright --pythonpath .venv/bin/python snaprun
+pyright --pythonpath .venv/bin/python
 lint-imports
 pytest -n "${TEST_WORKERS:-2}" "$@"

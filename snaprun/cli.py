@@ -9,24 +9,19 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
 from difflib import get_close_matches
-from typing import Any
 
 import hydra
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import OverrideParseException
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from snaprun import __version__, commands
 from snaprun.checks import Stopped, UserError
-from snaprun.config import resolve
+from snaprun.jobs import Command, Session, interruptible, stopped, tell
+from snaprun.outcome import USER_MISTAKE
 from snaprun.paths import conf_dir
-
-USER_MISTAKE, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 
 USAGE = f"""snaprun {__version__}: online training of recurrent networks
 
@@ -76,28 +71,30 @@ def _run(command: str, arguments: list[str]) -> int:
     # Makes Hydra raise what went wrong instead of printing it and exiting.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [f"snaprun {command}", *arguments]
-    codes: list[int] = []
     overrides: list[str] = []
-    started: list[str] = []
-    job = _job(commands.COMMANDS[command], codes, started, wants_trace)
+    session = Session(Command(command, wants_trace))
+    code = 0
     try:
-        overrides = _overrides(arguments)
-        hydra.main(config_path=str(conf_dir()), config_name=command, version_base="1.3")(job)()
-    except KeyboardInterrupt:
-        print("snaprun: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except Stopped as stop:
-        return 128 + stop.signum
+        with interruptible():
+            overrides = _overrides(arguments)
+            main = hydra.main(config_path=str(conf_dir()), config_name=command, version_base="1.3")
+            main(session)()
+    except Stopped as error:  # a sweep, whose table will tell
+        code = stopped(error).code
+    except KeyboardInterrupt as error:
+        tell(stopped(error))
+        code = stopped(error).code
     except UserError as error:
-        return _refused(str(error))
+        code = _refused(str(error))
     except Exception as error:
         # Before the first job there is only the user's own configuration to go wrong.
-        if started or wants_trace:
+        if session.started or wants_trace:
             raise
-        return _refused(explanation(error, command, overrides))
+        code = _refused(explanation(error, command, overrides))
     finally:
         os.environ["HYDRA_FULL_ERROR"] = full_error
-    return max(codes, default=0)
+    session.close()
+    return code or session.code
 
 
 def _overrides(arguments: list[str]) -> list[str]:
@@ -109,36 +106,6 @@ def _overrides(arguments: list[str]) -> list[str]:
     except SystemExit as error:
         reason = said.getvalue().splitlines()[-1].partition("error: ")[2]
         raise UserError(f"{reason}; --hydra-help lists the flags, --help the keys.") from error
-
-
-def _job(
-    command: Callable[[dict[str, Any], bool], int],
-    codes: list[int],
-    started: list[str],
-    wants_trace: bool,
-) -> Callable[[DictConfig], None]:
-    """The function that Hydra calls for every job; exit codes are gathered in `codes`."""
-    here = os.getpid()
-
-    def job(cfg: DictConfig) -> None:
-        hydra_config = HydraConfig.get()
-        # As typed: an override may hold an interpolation that fails.
-        words = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
-        name = " ".join(map(str, words or ()))
-        started.append(name)
-        sweep = hydra_config.mode == RunMode.MULTIRUN
-        try:
-            codes.append(command(resolve(cfg), sweep))
-        except UserError as error:
-            # A launcher of other processes must see the failure; in this one the sweep goes on.
-            if wants_trace or os.getpid() != here:
-                raise
-            codes.append(_refused(f"job {name}: {error}" if sweep else str(error)))
-        except BrokenPipeError:  # the reader of our output has gone, as `head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            codes.append(CLOSED_PIPE)
-
-    return job
 
 
 def _refused(line: str) -> int:

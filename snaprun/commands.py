@@ -1,6 +1,6 @@
 """What each command does with its resolved configuration, a plain nested dict.
 
-Each takes the configuration and whether it is a job of a sweep, and returns an exit code. torch
+Each takes the configuration and whether it is a job of a sweep, and returns how that ended. torch
 is imported only where it is needed, so that --help and completion stay quick.
 """
 
@@ -11,23 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snaprun import checks, config
+from snaprun.outcome import Outcome, Status
 
 if TYPE_CHECKING:
     from snaprun.costs import Size
     from snaprun.panels import Panel
     from snaprun.store import Summary
 
-FAILED = 1
 
-
-def train(plain: dict[str, Any], sweep: bool) -> int:
+def train(plain: dict[str, Any], sweep: bool) -> Outcome:
     """Train one run, go on with one that was broken off, or say that it is already there."""
     from snaprun.store import DIVERGED, read_summary, set_aside
 
     folder, tokens = config.run_folder(plain), config.options(plain).tokens
     summary = None if plain["restart"] else read_summary(folder)
     if summary is not None and summary.complete(tokens):
-        print(f"{folder}: {summary.status} already, at {summary.tokens} tokens; skipped")
+        status = Status.SKIPPED
+        report = f"{folder}: {summary.status} already, at {summary.tokens} tokens; skipped"
     else:
         from snaprun.train.run import run
 
@@ -35,19 +35,18 @@ def train(plain: dict[str, Any], sweep: bool) -> int:
         if plain["restart"] and folder.exists():
             print(f"{folder}: what was there is now {set_aside(folder)}")
         summary = run(parts, folder, plain, tensorboard=plain["tensorboard"], bar=not sweep)
-        print(_report(folder, summary))
+        status, report = Status.DONE, _report(folder, summary)
     if summary.status != DIVERGED:
-        return 0
+        return Outcome(status, report)
     token, lr = summary.extras.get("diverged_at_token"), plain["optim"]["lr"]
-    print(
-        f"snaprun: the loss became non-finite at token {token} with optim.lr={lr}; the metrics "
-        f"up to there are kept. Try a smaller optim.lr, or optim.clip=1.",
-        file=sys.stderr,
+    problem = (
+        f"the loss became non-finite at token {token} with optim.lr={lr}; the metrics up to there "
+        "are kept. Try a smaller optim.lr, or optim.clip=1."
     )
-    return FAILED
+    return Outcome(Status.DIVERGED, report, problem)
 
 
-def plot(plain: dict[str, Any], sweep: bool) -> int:
+def plot(plain: dict[str, Any], sweep: bool) -> Outcome:
     """Draw figures from the metrics under a folder."""
     del sweep
     from snaprun import figures
@@ -57,13 +56,13 @@ def plot(plain: dict[str, Any], sweep: bool) -> int:
     if values["kind"] == "pattern":
         files = _pattern(values)
         print(*files, sep="\n")
-        return 0
+        return Outcome()
     kinds = figures.KINDS if values["kind"] == "all" else (values["kind"],)
     source = Path(values["source"])
     out = Path(values["out"]) if values["out"] is not None else source / "figures"
     for file in figures.plot(source, out, kinds, values["incomplete"]):
         print(file)
-    return 0
+    return Outcome()
 
 
 def _pattern(values: Mapping[str, Any]) -> list[Path]:
@@ -100,7 +99,7 @@ def _pattern(values: Mapping[str, Any]) -> list[Path]:
     )
 
 
-def cost(plain: dict[str, Any], sweep: bool) -> int:
+def cost(plain: dict[str, Any], sweep: bool) -> Outcome:
     """Print what rules cost, and write it as CSV and figure."""
     del sweep
     from snaprun import costs, figures
@@ -127,10 +126,10 @@ def cost(plain: dict[str, Any], sweep: bool) -> int:
     print(costs.as_text(counted), end="\n\n")
     for file in files:
         print(file)
-    return 0
+    return Outcome()
 
 
-def verify(plain: dict[str, Any], sweep: bool) -> int:
+def verify(plain: dict[str, Any], sweep: bool) -> Outcome:
     """Check gradients against independent computations; 1 where one differs."""
     del sweep
     from snaprun import verify as verification
@@ -158,10 +157,12 @@ def verify(plain: dict[str, Any], sweep: bool) -> int:
     rule = plain["rule"]
     print(f"{plain['cell']['name']}-{units}, {rule['name']}{rule.get('n', '')}, {machine.device}")
     print(verification.table(found), end="\n\n")
-    return 0 if all(check.passed for check in found) else FAILED
+    if all(check.passed for check in found):
+        return Outcome()
+    return Outcome(Status.FAILED, problem="a gradient differs from its independent computation.")
 
 
-def bench(plain: dict[str, Any], sweep: bool) -> int:
+def bench(plain: dict[str, Any], sweep: bool) -> Outcome:
     """Time backends and engines; tables go to stdout, a figure and CSVs to `out`."""
     del sweep
     from snaprun import bench as benchmark
@@ -189,20 +190,20 @@ def bench(plain: dict[str, Any], sweep: bool) -> int:
     if options.json is not None:
         results.write(options.json)
         print(options.json)
-    return 0
+    return Outcome()
 
 
-def status(plain: dict[str, Any], sweep: bool) -> int:
+def status(plain: dict[str, Any], sweep: bool) -> Outcome:
     """Print how the runs under a folder stand."""
     del sweep
     from snaprun.status import status as stand
 
     values = config.arguments("", _status_keys, plain)
     print(stand(Path(values["source"]), values["state"]))
-    return 0
+    return Outcome()
 
 
-def sample(plain: dict[str, Any], sweep: bool) -> int:
+def sample(plain: dict[str, Any], sweep: bool) -> Outcome:
     """Write text from a trained character model to stdout."""
     del sweep
     from snaprun.store import read_config
@@ -226,10 +227,10 @@ def sample(plain: dict[str, Any], sweep: bool) -> int:
     checkpoint.load_network(folder, network)
     text = draw(network, prompt, length, temperature, checks.at_least("seed", values["seed"], 0))
     sys.stdout.write((prompt + text).decode(errors="replace") + "\n")
-    return 0
+    return Outcome()
 
 
-def reproduce(plain: dict[str, Any], sweep: bool) -> int:
+def reproduce(plain: dict[str, Any], sweep: bool) -> Outcome:
     """Run a panel, or all of them, and write their tables and figures; 1 where a run failed."""
     del sweep
     from snaprun import hardware, panels
@@ -246,7 +247,7 @@ def reproduce(plain: dict[str, Any], sweep: bool) -> int:
     else:
         chosen = [one]
     common = [f"results={config.quoted(values['results'])}", *config.search_path()]
-    code = 0
+    problems = []
     # All are checked before the first, which may take days.
     for panel in [_panel(keys, values["budget"]) for keys in chosen]:
         files, failed = panels.reproduce(
@@ -261,9 +262,8 @@ def reproduce(plain: dict[str, Any], sweep: bool) -> int:
         for file in files:
             print(file)
         if failed:
-            code = FAILED
-            print(f"snaprun: {len(failed)} runs of {panel.name} failed.", file=sys.stderr)
-    return code
+            problems.append(f"{len(failed)} runs of {panel.name} failed")
+    return Outcome(Status.FAILED if problems else Status.DONE, problem="; ".join(problems))
 
 
 def _panel(keys: Any, budget: str) -> "Panel":
@@ -282,7 +282,7 @@ def _panel(keys: Any, budget: str) -> "Panel":
     return panels.Panel(**config.arguments("panel", panels.Panel, keys))
 
 
-COMMANDS: Mapping[str, Callable[[dict[str, Any], bool], int]] = {
+COMMANDS: Mapping[str, Callable[[dict[str, Any], bool], Outcome]] = {
     "train": train,
     "status": status,
     "plot": plot,

@@ -1,0 +1,157 @@
+"""The launchers of a sweep, in the one name space where Hydra looks for them."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from snaprun import workers
+from snaprun.checks import refuse
+from snaprun.config import converted
+from snaprun.jobs import Command, Session
+from snaprun.outcome import Outcome, Status
+
+# Hydra would hold conf/hydra/launcher/NAME.yaml against what it knows of launchers of that name.
+for _name in ("basic", "joblib", "ray", "submitit_slurm"):
+    ConfigStore.instance().repo.get("hydra", {}).get("launcher", {}).pop(f"{_name}.yaml", None)
+
+
+class _Sweep(Launcher):
+    """Spreads the jobs over workers and tells the session how each ended."""
+
+    package: str | None = None  # that the workers need
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        assert isinstance(task_function, Session)
+        self._session = task_function
+        self._context, self._config = hydra_context, config
+        if self.package:
+            workers.needed(self.package)  # before all the configurations are composed
+
+    @abstractmethod
+    def _workers(self) -> workers.Workers:
+        """Where the jobs run; raises UserError for an option that is not accepted."""
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        session, names, hands = self._session, _names(job_overrides), self._workers()
+        session.started = session.sweep = True
+        command = replace(session.command, sweep=True)
+        state = Singleton.get_state()
+        folders: dict[int, Path | None] = {}
+
+        def make(number: int) -> workers.Job:
+            config = self._context.config_loader.load_sweep_config(
+                self._config, list(job_overrides[number])
+            )
+            with open_dict(config):
+                config.hydra.job.num = initial_job_idx + number
+                config.hydra.job.id = str(config.hydra.job.num)
+            own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+            folders[number] = command.folder(own)
+            return partial(_run, self._context, config, command, state)
+
+        def record(number: int, outcome: Outcome) -> None:
+            folder = folders.get(number)
+            known = folder if folder and folder.is_dir() else None
+            session.record(initial_job_idx + number, names[number], replace(outcome, folder=known))
+
+        jobs = [partial(make, number) for number in range(len(names))]
+        workers.spread(hands, jobs, record)
+        # How a job ended, the session knows; Hydra would stop at the first that failed.
+        return [JobReturn(status=JobStatus.COMPLETED) for _ in names]
+
+
+def _names(job_overrides: Sequence[Sequence[str]]) -> list[str]:
+    """What is said on the command line about each job and not about all of them."""
+    words = [filter_overrides(overrides) for overrides in job_overrides]
+    common = set.intersection(*map(set, words)) if len(words) > 1 else set()
+    return [" ".join(word for word in own if word not in common) for own in words]
+
+
+def _run(context: HydraContext, config: DictConfig, command: Command, state: Any) -> Outcome:
+    """Run one job, in whichever process this is."""
+    setup_globals()
+    Singleton.set_state(state)
+    try:
+        returned = run_job(
+            hydra_context=context,
+            config=config,
+            task_function=command,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+    except Exception as error:  # what the configuration asks of Hydra, such as its logging
+        return Outcome(Status.REFUSED, problem=" ".join(str(error).split()))
+    return returned.return_value
+
+
+class Basic(_Sweep):
+    """hydra/launcher=basic: one job after the other."""
+
+    def _workers(self) -> workers.Here:
+        return workers.Here()
+
+
+class Joblib(_Sweep):
+    """hydra/launcher=joblib: several jobs at once on this machine."""
+
+    package = "joblib"
+
+    def __init__(self, n_jobs: Any) -> None:
+        self._n_jobs = n_jobs
+
+    def _workers(self) -> workers.Joblib:
+        return workers.Joblib(converted("hydra.launcher.n_jobs", self._n_jobs, int))
+
+
+class Ray(_Sweep):
+    """hydra/launcher=ray: on the nodes of a Ray cluster."""
+
+    package = "ray"
+
+    def __init__(self, address: Any, init: Any, remote: Any) -> None:
+        self._address, self._init, self._remote = address, init, remote
+
+    def _workers(self) -> workers.Ray:
+        return workers.Ray(
+            converted("hydra.launcher.address", self._address, str),
+            _mapping("hydra.launcher.init", self._init),
+            _mapping("hydra.launcher.remote", self._remote),
+        )
+
+
+class Slurm(_Sweep):
+    """hydra/launcher=submitit_slurm: jobs of SLURM."""
+
+    package = "submitit"
+
+    def __init__(self, cluster: Any, folder: Any, parameters: Any) -> None:
+        self._cluster, self._folder, self._parameters = cluster, folder, parameters
+
+    def _workers(self) -> workers.Slurm:
+        return workers.Slurm(
+            converted("hydra.launcher.cluster", self._cluster, str),
+            Path(converted("hydra.launcher.folder", self._folder, str)),
+            _mapping("hydra.launcher.parameters", self._parameters),
+        )
+
+
+def _mapping(what: str, value: Any) -> dict[str, Any]:
+    """Keyword arguments, without those that are null."""
+    if not isinstance(value, DictConfig):
+        refuse(what, value, f"keys under it: {what}.KEY=VALUE")
+    plain: Any = OmegaConf.to_container(value, resolve=True)
+    return {str(key): given for key, given in plain.items() if given is not None}

@@ -1,0 +1,160 @@
+"""What Hydra calls: a command with a configuration, and how that ended, whatever happened."""
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from snaprun import checks, commands
+from snaprun.checks import Stopped, UserError
+from snaprun.config import resolve, run_folder
+from snaprun.outcome import Outcome, Status, table, unexpected
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM where no training loop takes note of it."""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM raises Terminated and SIGINT KeyboardInterrupt, unless they are ignored."""
+    handlers = {signal.SIGTERM: _terminate, signal.SIGINT: signal.default_int_handler}
+    before = {}
+    # Python allows handlers in the main thread alone.
+    if threading.current_thread() is threading.main_thread():
+        heard = [s for s in handlers if signal.getsignal(s) is not signal.SIG_IGN]
+        before = {signum: signal.signal(signum, handlers[signum]) for signum in heard}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    del signum, frame
+    raise Terminated
+
+
+def stopped(error: Stopped | KeyboardInterrupt) -> Outcome:
+    """The outcome of a job, or of all of them, that a signal ended."""
+    if isinstance(error, Stopped):
+        signum, rest = error.signum, "; the same command goes on from the checkpoint"
+    else:
+        signum, rest = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT, ""
+    name = signal.Signals(signum).name
+    return Outcome(Status.STOPPED, problem=f"stopped by {name}{rest}", signum=signum)
+
+
+@dataclass(frozen=True)
+class Command:
+    """The command called `name`; may run in another process."""
+
+    name: str
+    traces: bool  # show a trace where the mistake is the user's, too
+    sweep: bool = False
+
+    def __call__(self, config: DictConfig) -> Outcome:
+        """Run it; a single run raises what nobody expected, a job of a sweep nothing."""
+        try:
+            with interruptible():
+                return commands.COMMANDS[self.name](resolve(config), self.sweep)
+        except (Stopped, KeyboardInterrupt) as error:
+            return stopped(error)
+        except BrokenPipeError:  # the reader of our output has gone, as `head` does
+            hush()
+            return Outcome(Status.STOPPED, signum=signal.SIGPIPE)
+        except UserError as error:
+            trace = traceback.format_exc() if self.traces else ""
+            return Outcome(Status.REFUSED, problem=str(error), trace=trace)
+        except Exception as error:
+            if not self.sweep:
+                raise
+            return unexpected(error, traceback.format_exc())
+
+    def folder(self, config: DictConfig) -> Path | None:
+        """Where the run of this configuration lies, None where there is none."""
+        with suppress(UserError):
+            if self.name == "train":
+                return run_folder(resolve(config))
+        return None
+
+
+class Session:
+    """The task function of Hydra, which gathers how its jobs ended."""
+
+    def __init__(self, command: Command) -> None:
+        self.command = command
+        self.started = False  # whether the configuration has been composed
+        self.sweep = False
+        self.outcomes: dict[int, tuple[str, Outcome]] = {}
+
+    def __call__(self, config: DictConfig) -> None:
+        """A single run; in a sweep our own launchers call the command and `record` its end."""
+        hydra = HydraConfig.get()
+        if hydra.mode == RunMode.MULTIRUN:
+            checks.refuse("hydra.launcher", hydra.launcher._target_, "one of snaprun's own")
+        self.started = True
+        self.outcomes[0] = "", self.command(config)
+
+    def record(self, number: int, job: str, outcome: Outcome) -> None:
+        """Tell how the `job` of a sweep ended."""
+        if outcome.trace and _logged(outcome.folder):
+            problem = f"{outcome.problem} (the trace is in failure.log)"
+            outcome = replace(outcome, problem=problem, trace="")
+        self.outcomes[number] = job, outcome
+        tell(outcome, f"job {job}: ")
+
+    @property
+    def code(self) -> int:
+        """The exit code: the gravest, a signal before a mistake of the user's before a failure."""
+        return max((outcome.code for _, outcome in self.outcomes.values()), default=0)
+
+    def close(self) -> None:
+        """Tell how the single run ended, or the sweep as a whole."""
+        if self.sweep:
+            say(table([self.outcomes[number] for number in sorted(self.outcomes)]))
+        else:
+            for _, outcome in self.outcomes.values():
+                tell(outcome)
+
+
+def _logged(folder: Path | None) -> bool:
+    """Whether the run in `folder` has left a trace there."""
+    from snaprun.store.schema import FAILURE
+
+    return folder is not None and (folder / FAILURE).is_file()
+
+
+def tell(outcome: Outcome, job: str = "") -> None:
+    """What was reached on stdout, what went wrong on stderr."""
+    if outcome.report:
+        say(outcome.report)
+    if outcome.trace:
+        print(outcome.trace, end="", file=sys.stderr)
+    if outcome.problem:
+        print(f"snaprun: {job}{outcome.problem}", file=sys.stderr)
+
+
+def say(text: str) -> None:
+    """Print `text` at once; to nobody where the reader has gone."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        hush()
+
+
+def hush() -> None:
+    """Let what is still printed go nowhere, so that Python does not stumble over it at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

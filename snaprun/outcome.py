@@ -1,0 +1,69 @@
+"""How a job ended: what it tells, its exit code, and the table of a sweep."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+USER_MISTAKE = 2
+
+
+class Status(StrEnum):
+    """How a job of a sweep ended, or that it never began."""
+
+    DONE = "done"
+    SKIPPED = "skipped"  # it had been done before
+    DIVERGED = "diverged"
+    FAILED = "failed"  # by our mistake, or its process died
+    REFUSED = "refused"  # by a mistake of the user's
+    STOPPED = "stopped"  # by a signal
+    NOT_STARTED = "not started"
+
+
+_CODES = {
+    Status.DONE: 0,
+    Status.SKIPPED: 0,
+    Status.DIVERGED: 1,
+    Status.FAILED: 1,
+    Status.REFUSED: USER_MISTAKE,
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended; it comes back from other processes and other nodes."""
+
+    status: Status = Status.DONE
+    report: str = ""  # what was reached, for stdout
+    problem: str = ""  # what went wrong, one line
+    folder: Path | None = None  # of the run, where there is one
+    trace: str = ""  # of an unexpected exception
+    signum: int = 0  # of the signal that stopped it
+
+    @property
+    def code(self) -> int:
+        """The exit code of a process that runs this job alone."""
+        return 128 + self.signum if self.signum else _CODES.get(self.status, 0)
+
+
+def unexpected(error: BaseException, trace: str = "") -> Outcome:
+    """The outcome of a job that ended with an `error` of ours, or without telling how."""
+    said = " ".join(str(error).split())
+    return Outcome(Status.FAILED, problem=f"{type(error).__name__}: {said}"[:300], trace=trace)
+
+
+def table(outcomes: Sequence[tuple[str, Outcome]]) -> str:
+    """A line for each job, by its name, that did not end well, and how many ended in which way."""
+    bad = [(job, o) for job, o in outcomes if o.code or o.status is Status.STOPPED]
+    lines = [(o.status, job, (f"{o.folder}: " if o.folder else "") + o.problem) for job, o in bad]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    found = Counter(outcome.status for _, outcome in outcomes)
+    always = (Status.DONE, Status.SKIPPED, Status.DIVERGED, Status.FAILED)
+    counts = [f"{found[status]} {status}" for status in Status if status in always or found[status]]
+    return "\n".join(
+        [
+            *("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines),
+            f"{len(outcomes)} {'job' if len(outcomes) == 1 else 'jobs'}: {', '.join(counts)}",
+        ]
+    )
