@@ -26,7 +26,7 @@ from snaprun.store.seal import unsealed
 T = TypeVar("T")
 Checksums = Mapping[str, int]  # of the files of a run that is done, by name
 
-_REMEDY = "Mend the file or remove the folder of the run."
+_REMEDY = "Mend the file, or run it afresh with restart=true."
 # libyaml is 8 times faster where PyYAML was built with it.
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
