@@ -15,13 +15,14 @@ from tests.train.test_resume import rows, same
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 200
 TASKS = {
-    "copy": ["task=copy", "task.threshold=2.5", "train.tokens=60000"],
-    "charlm": ["task=charlm", "task.text=text", "task.crop=20", "train.tokens=60000"],
+    "copy": ["task=copy", "task.threshold=2.5"],
+    "charlm": ["task=charlm", "task.text=text", "task.crop=20"],
 }
+# As many tokens as make a run of some seconds, for the kills to fall into.
 RULES = {
-    "snap2": ["rule=snap2"],
-    "uoro": ["rule=uoro"],
-    "bptt": ["rule=bptt", "train.update_every=7"],
+    "snap2": ["rule=snap2", "train.tokens=60000"],
+    "uoro": ["rule=uoro", "train.tokens=100000"],
+    "bptt": ["rule=bptt", "train.update_every=7", "train.tokens=300000"],
 }
 SMALL = ["cell.units=24", "readout.hidden=16", "train.lanes=2", "train.eval_every=7000"]
 
