@@ -73,7 +73,7 @@ def assert_equal(one: Path, two: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("task", TASKS)
-def test_killed_at_twenty_random_moments(task, rule, tmp_path, record_property):
+def test_killed_at_twenty_random_moments(task, rule, tmp_path):
     draw = random.Random(f"{task} {rule}")
     words = [*TASKS[task], *RULES[rule]]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -85,10 +85,11 @@ def test_killed_at_twenty_random_moments(task, rule, tmp_path, record_property):
         process = start(killed, *words)
         begun(killed, process, written)
         time.sleep(draw.uniform(0, 0.15))
-        if process.poll() is not None:
-            break
+        ended = process.poll() is not None
         process.kill()
         process.communicate()
+        if ended:
+            break
         kills += 1
         files = list(killed.glob("results/*/*/metrics.jsonl"))
         written = files[0].read_bytes().count(b"\n") if files else 0
