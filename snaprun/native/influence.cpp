@@ -240,25 +240,25 @@ struct Influence<T>::State : Index {
         }
     }
 
-    // Calls visit(lane, which of the listed entries, number in storage) for every entry.
+    // Calls visit(lane, first, count, J, step) for every run of listed entries, first … first +
+    // count, that stand `step` numbers apart in storage from J on.
     template <class Storage, class Visit>
     static void each(Storage& self, Visit visit) {
         for (int panel = 0; panel < self.groups + self.singles; ++panel) {
             const bool group = panel < self.groups;
+            const int lane = group ? panel * N : self.groups * N + panel - self.groups;
             int thread = 0;
             for (const Chunk& c : (group ? self.by_group : self.by_single).list) {
                 const Block& b = self.blocks[c.block];
                 while (c.block >= self.bounds[thread + 1]) ++thread;
                 auto* J = self.at(panel, thread) + c.offset;
-                for (int r = 0; r < b.rows; ++r)
-                    for (int i = 0; i < c.width * N; ++i) {
-                        const int column = c.first_vector * (group ? 1 : N) + (group ? i / N : i);
-                        const int lane =
-                            group ? panel * N + i % N : self.groups * N + panel - self.groups;
-                        if (column < b.columns)
-                            visit(lane, b.first_entry + int64_t(r) * b.columns + column,
-                                  J[static_cast<size_t>(r) * c.width * N + i]);
-                    }
+                const int column = c.first_vector * (group ? 1 : N);
+                const int count = group ? c.width : std::min(c.width * N, b.columns - column);
+                for (int r = 0; r < b.rows; ++r, J += c.width * N) {
+                    const int64_t first = b.first_entry + int64_t(r) * b.columns + column;
+                    for (int i = 0; i < (group ? N : 1); ++i)
+                        visit(lane + i, first, count, J + i, group ? N : 1);
+                }
             }
         }
     }
@@ -320,16 +320,22 @@ int64_t Influence<T>::entries() const {
 
 template <class T>
 void Influence<T>::read(T* out) const {
-    const int64_t count = entries();
-    State::each(static_cast<const State&>(*state_),
-                [&](int lane, int64_t entry, T value) { out[lane * count + entry] = value; });
+    const int64_t all = entries();
+    auto visit = [&](int lane, int64_t first, int count, const T* J, int step) {
+        T* to = out + lane * all + first;
+        for (int i = 0; i < count; ++i) to[i] = J[i * step];
+    };
+    State::each(static_cast<const State&>(*state_), visit);
 }
 
 template <class T>
 void Influence<T>::assign(const T* in) {
-    const int64_t count = entries();
-    State::each(*state_,
-                [&](int lane, int64_t entry, T& value) { value = in[lane * count + entry]; });
+    const int64_t all = entries();
+    auto visit = [&](int lane, int64_t first, int count, T* J, int step) {
+        const T* from = in + lane * all + first;
+        for (int i = 0; i < count; ++i) J[i * step] = from[i];
+    };
+    State::each(*state_, visit);
 }
 
 template <class T>

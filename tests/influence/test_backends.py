@@ -102,6 +102,31 @@ def test_however_blocks_are_put_together(monkeypatch, backend, cell, entries, pa
         compare(backend, core(CELLS[cell], Uniform(level=0.7), units=11), n, 3, torch.float64)
 
 
+@pytest.mark.parametrize("lanes", [1, 3, 17])
+@pytest.mark.parametrize("n", [1, 2, None])
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_entries_go_from_any_backend_to_any(backend, cell, n, lanes, dtype):
+    built = core(CELLS[cell], Uniform(level=0.7), units=11)
+    pattern = built.pattern(n)
+    row_L, column_L = pattern.entries
+    steps = list(records(built, lanes, dtype))
+    for one, other in ((backend, naive), (naive, backend), (backend, backend)):
+        here, there = (b.plan(built, pattern) for b in (one, other))
+        J, J_there = one.init(here, lanes, dtype), other.init(there, lanes, dtype)
+        for record in steps[:4]:  # wherever J has moved to in its storage
+            J, _ = one.step(here, J, record)
+            J_there, _ = other.step(there, J_there, steps[0])
+            J_BL = one.entries(here, J)
+            kept_BL = J_BL.clone()
+            assert J_BL.is_contiguous()
+            assert J_BL.equal(one.dense(here, J)[:, row_L, column_L])
+            other.assign(there, J_there, J_BL)
+            assert other.dense(there, J_there).equal(one.dense(here, J))
+        other.step(there, J_there, steps[4])
+        assert J_BL.equal(kept_BL)
+
+
 def test_keeps_no_more_than_naive_and_at_least_the_pattern(backend):
     built = core(CELLS["gru"], Uniform(level=0.8), units=33)
     pattern = built.pattern(2)

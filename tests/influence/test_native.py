@@ -135,6 +135,20 @@ def test_bad_arrays_raise(name):
             step.step(**{**right, missing: None})
 
 
+def test_bad_entries_raise():
+    core, step = kernel()
+    live = core.pattern(2).live
+    right_BL = torch.rand(3, live, dtype=torch.float64)
+    step.assign(right_BL)
+    read_BL = torch.zeros_like(right_BL)
+    step.read(read_BL)
+    assert read_BL.equal(right_BL)
+    for wrong in (right_BL.float(), right_BL[:, 1:].contiguous(), right_BL[:2], right_BL.T, None):
+        for function in (step.read, step.assign):
+            with pytest.raises((TypeError, ValueError)):
+                function(wrong)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -1,5 +1,7 @@
 """What holds for every learning rule, whatever it claims."""
 
+import copy
+
 import torch
 
 from snaprun.influence import choose
@@ -94,9 +96,31 @@ def check_memory(rule: LearningRule, problem: Problem) -> None:
     assert cost.time_order
 
 
+def check_saved(rule: LearningRule, problem: Problem) -> None:
+    """A saved state goes on elsewhere bit by bit, wherever it was taken, and stays as it is."""
+    steps = list(problem.records())
+    for taken in range(problem.steps + 1):
+        state, noise = start(rule, problem)
+        _, state = rule.gradient(advance(rule, state, steps[:2]))
+        state = advance(rule, state, steps[:taken])
+        saved, noise_then = rule.state_dict(state), noise.get_state()
+        kept = copy.deepcopy(saved)
+        other, noise_there = start(rule, problem, seed=1)
+        noise_there.set_state(noise_then)
+        other = rule.load_state_dict(other, saved, steps[0][1].weights_MKJ)
+        wanted_P, state = rule.gradient(advance(rule, state, steps[taken:]))
+        found_P, other = rule.gradient(advance(rule, other, steps[taken:]))
+        assert found_P.equal(wanted_P)
+        # What was handed out may be changed: no state may share its memory.
+        wanted_P.zero_(), found_P.zero_()
+        torch.testing.assert_close(rule.state_dict(other), rule.state_dict(state), rtol=0, atol=0)
+        torch.testing.assert_close(saved, kept, rtol=0, atol=0)
+
+
 def check(rule: LearningRule, problem: Problem) -> None:
     """All of the contract."""
     check_gradient(rule, problem)
+    check_saved(rule, problem)
     check_reset(rule, problem)
     check_memory(rule, problem)
     if rule.claim != "unbiased":

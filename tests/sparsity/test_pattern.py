@@ -71,3 +71,17 @@ def test_known_sparsities(case):
     built = core(cell, Uniform(level), units=units, inputs=32)
     for n, (want, tolerance) in enumerate(zip(wanted, TOLERANCE, strict=True), start=1):
         assert 100 * built.pattern(n).sparsity == pytest.approx(want, abs=tolerance)
+
+
+@pytest.mark.parametrize("n", [1, 2, None])
+@pytest.mark.parametrize("cell", CELLS)
+def test_entries_list_the_mask_block_by_block(cell, n):
+    pattern = core(CELLS[cell], units=9).pattern(n)
+    listed = []
+    for g in range(pattern.reach_SG.shape[1]):
+        for row in pattern.reach_SG[:, g].nonzero().flatten().tolist():
+            for column in (pattern.block_P == g).nonzero().flatten().tolist():
+                listed.append((row, column))
+    row_L, column_L = pattern.entries
+    assert list(zip(row_L.tolist(), column_L.tolist(), strict=True)) == listed
+    assert sorted(listed) == [tuple(at) for at in pattern.mask_SP.nonzero().tolist()]

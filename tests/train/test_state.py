@@ -1,6 +1,7 @@
 """A run that is stopped after any step, saved and continued elsewhere is the run that went on."""
 
 import copy
+from itertools import chain, pairwise
 
 import pytest
 import torch
@@ -15,16 +16,20 @@ def through_a_file(state, path):
     return torch.load(path, weights_only=True)
 
 
-def pieces_of(data, stop):
-    """The first `stop` steps of all batches, and those after."""
-    before, after = [], []
+def cut(data, stops):
+    """The steps of all batches in parts, which end after so many steps; each a list of pieces."""
+    parts, done = [[] for _ in range(len(stops) + 1)], 0
     for batch in data:
-        steps = len(batch.mask)
-        cut = max(0, min(stop, steps))
-        before += [batch.piece(0, cut)] if cut else []
-        after += [batch.piece(cut, steps - cut)] if cut < steps else []
-        stop -= steps
-    return before, after
+        ends = [min(max(stop - done, 0), len(batch.mask)) for stop in stops] + [len(batch.mask)]
+        for part, (first, last) in zip(parts, pairwise([0, *ends]), strict=True):
+            if last > first:
+                part.append(batch.piece(first, last - first))
+        done += len(batch.mask)
+    return parts
+
+
+def flat(parts):
+    return list(chain.from_iterable(parts))
 
 
 def assert_equal(got, want):
@@ -44,29 +49,40 @@ def assert_equal(got, want):
         assert got == want
 
 
+# Of batches of 19 steps: before all, within the first, where a window of 7 ends, between two.
+STOPS = (0, 5, 28, 38)
+
+
 @pytest.mark.parametrize(GRID_NAMES, GRID)
 def test_goes_on_bit_by_bit(engine, rule, every, task, cell, optimiser, lanes, dtype, tmp_path):
-    """Stopped between batches (0, 38), within them, and within windows of 7 and of a sequence."""
     parts = (engine, rule, every, cell, optimiser, lanes, dtype, task)
-    data = batches(task, lanes, 4, tmp_path)
-    for stop in (0, 5, 28, 38):
-        before, after = pieces_of(data, stop)
-        through, stopped, other = build(*parts), build(*parts), build(*parts, fresh=False)
-        for piece in before:
-            through.run(piece), stopped.run(piece)
-        state = stopped.state_dict()
-        kept = copy.deepcopy(state)
-        other.load_state_dict(through_a_file(state, tmp_path / "saved.pt"))
-        assert_equal(other.state_dict(), state)
-        for piece in after:
-            want_TB = through.run(piece)
+    pieces = cut(batches(task, lanes, 3, tmp_path), STOPS)
+    through = build(*parts)
+    states, losses = [], []
+    for part in pieces:
+        losses.append([through.run(piece) for piece in part])
+        states.append(through.state_dict())
+    assert states[-1]["updates"] > 0
+    kept = copy.deepcopy(states)
+    for i in range(len(STOPS)):
+        other = build(*parts, fresh=False)
+        other.load_state_dict(through_a_file(states[i], tmp_path / "saved.pt"))
+        assert_equal(other.state_dict(), states[i])
+        for piece, want_TB in zip(flat(pieces[i + 1 :]), flat(losses[i + 1 :]), strict=True):
             assert other.run(piece).equal(want_TB)
-            assert stopped.run(piece).equal(want_TB)
-        assert_equal(state, kept)
-        want = through.state_dict()
-        assert want["updates"] > 0
-        assert_equal(other.state_dict(), want)
-        assert_equal(stopped.state_dict(), want)
+        assert_equal(other.state_dict(), states[-1])
+    assert_equal(states, kept)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_saving_changes_nothing(engine, rule, tmp_path):
+    parts = (engine, rule, 7, "lstm", "adam", 3, torch.float32, "copy")
+    alone, saves = build(*parts), build(*parts)
+    for piece in flat(cut(batches("copy", 3, 3, tmp_path), range(1, 57))):
+        assert saves.run(piece).equal(alone.run(piece))
+        saves.state_dict()
+    assert_equal(saves.state_dict(), alone.state_dict())
 
 
 def assert_close(got, want, where="state"):
@@ -91,8 +107,7 @@ def assert_close(got, want, where="state"):
 @pytest.mark.parametrize("every", [1, 7, "sequence"])
 @pytest.mark.parametrize("rule", RULES)
 def test_one_engine_goes_on_where_another_stopped(rule, every, cell, tmp_path):
-    data = batches("copy", 3, 4, tmp_path)
-    before, after = pieces_of(data, 26)
+    before, after = cut(batches("copy", 3, 3, tmp_path), [26])
 
     def engine(kind, fresh):
         return build(kind, rule, every, cell, "adam", 3, torch.float64, "copy", fresh=fresh)
@@ -115,7 +130,7 @@ def test_one_engine_goes_on_where_another_stopped(rule, every, cell, tmp_path):
 def test_goes_on_bit_by_bit_with_every_backend(backend, rule, cell, tmp_path):
     parts = ("torch", rule, 7, cell, "rmsprop", 3, torch.float32, "copy")
     through, other = (build(*parts, fresh=new, backend=backend) for new in (True, False))
-    before, after = pieces_of(batches("copy", 3, 2, tmp_path), 24)
+    before, after = cut(batches("copy", 3, 2, tmp_path), [24])
     for piece in before:
         through.run(piece)
     other.load_state_dict(through.state_dict())
