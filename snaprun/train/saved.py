@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+MOST = 2**53  # far beyond any count
+
 
 def require_fit(saved: Any, own: dict[str, Any], update_every: int | str) -> None:
     """Raise the ValueError of one line that says where `saved` differs in kind from `own`.
@@ -69,7 +71,7 @@ def _kind(value: Any, taped: bool) -> str:
     if isinstance(value, list):
         return f"a list of {len(value)}"
     if type(value) is int:
-        return "an integer ≥ 0" if value >= 0 else str(value)
+        return "an integer in [0, 2^53]" if 0 <= value <= MOST else "one outside"
     return type(value).__name__
 
 

@@ -151,7 +151,7 @@ def paths(tree, path=()):
 def damaged(value):
     """A value of another kind, each in its own way."""
     if isinstance(value, int):
-        return [-1, 1.5, None, True, torch.zeros(()), "1"]
+        return [-1, 1.5, None, True, torch.zeros(()), "1", 10**400]
     wrong = [None, value.tolist(), value.unsqueeze(0), value.flatten()[:-1], value.short()]
     return [*wrong, value[:1]] if value.dim() and len(value) > 1 else wrong
 
