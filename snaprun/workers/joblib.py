@@ -1,6 +1,7 @@
 """Several processes on this machine, through joblib's loky."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -54,7 +55,7 @@ class Joblib(Workers):
                 self._idle.append(executor)
                 yield number, future.result()
             else:
-                yield number, Outcome(Status.STOPPED) if self._stopping else unexpected(error)
+                yield number, Outcome(Status.STOPPED) if self._stopping else _died(error)
 
     def stop(self) -> None:
         """SIGTERM to each process that runs a job."""
@@ -70,6 +71,13 @@ class Joblib(Workers):
 
     def _started(self) -> Any:
         return self._executor(max_workers=1, initializer=_begin, initargs=(os.getpid(),))
+
+
+def _died(error: BaseException) -> Outcome:
+    """The outcome of a job that could not tell its end."""
+    if code := re.search(r"exit codes of the workers are \{(.+?)\}", str(error)):
+        return Outcome(Status.FAILED, problem=f"its process died: {code[1]}")
+    return unexpected(error)
 
 
 def _begin(parent: int) -> None:
