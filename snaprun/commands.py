@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 def train(plain: dict[str, Any], sweep: bool) -> Outcome:
     """Train one run, go on with one that was broken off, or say that it is already there."""
-    from snaprun.store import DIVERGED, read_summary, set_aside
+    from snaprun.store import DIVERGED, read_intact, set_aside
 
     folder, tokens = config.run_folder(plain), config.options(plain).tokens
-    summary = None if plain["restart"] else read_summary(folder)
+    summary = None if plain["restart"] else read_intact(folder)
     if summary is not None and summary.complete(tokens):
         status = Status.SKIPPED
         report = f"{folder}: {summary.status} already, at {summary.tokens} tokens; skipped"

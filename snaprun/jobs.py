@@ -110,6 +110,9 @@ class Session:
 
     def record(self, number: int, job: str, outcome: Outcome) -> None:
         """Tell how the `job` of a sweep ended."""
+        if outcome.status is Status.FAILED and outcome.folder and not _logged(outcome.folder):
+            # Its process is dead, or it failed before the run began.
+            _log(outcome.folder, outcome.trace or f"{outcome.problem}\n")
         if outcome.trace and _logged(outcome.folder):
             problem = f"{outcome.problem} (the trace is in failure.log)"
             outcome = replace(outcome, problem=problem, trace="")
@@ -135,6 +138,14 @@ def _logged(folder: Path | None) -> bool:
     from snaprun.store.schema import FAILURE
 
     return folder is not None and (folder / FAILURE).is_file()
+
+
+def _log(folder: Path, trace: str) -> None:
+    from snaprun.store import write_atomically
+    from snaprun.store.schema import FAILURE
+
+    with suppress(UserError):  # the disk is full: the sweep's own words have to do
+        write_atomically(folder / FAILURE, trace)
 
 
 def tell(outcome: Outcome, job: str = "") -> None:

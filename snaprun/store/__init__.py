@@ -3,7 +3,14 @@
 from snaprun.files import atomic, write_atomically
 from snaprun.store.lock import set_aside
 from snaprun.store.log import Mark
-from snaprun.store.reader import Run, find_runs, read_config, read_run, read_summary
+from snaprun.store.reader import (
+    Run,
+    find_runs,
+    read_config,
+    read_intact,
+    read_run,
+    read_summary,
+)
 from snaprun.store.schema import (
     CHECKPOINT,
     COUNTERS,
@@ -11,6 +18,7 @@ from snaprun.store.schema import (
     FAILED,
     FINISHED,
     INCOMPLETE,
+    METRICS,
     RUNNING,
     STOPPED,
     Summary,
@@ -25,6 +33,7 @@ __all__ = [
     "FAILED",
     "FINISHED",
     "INCOMPLETE",
+    "METRICS",
     "RUNNING",
     "STOPPED",
     "Mark",
@@ -34,6 +43,7 @@ __all__ = [
     "atomic",
     "find_runs",
     "read_config",
+    "read_intact",
     "read_run",
     "read_summary",
     "set_aside",

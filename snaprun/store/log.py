@@ -17,6 +17,10 @@ class Mark:
     size: int  # bytes
     crc32: int  # of those bytes
 
+    def __post_init__(self) -> None:
+        if not all(type(value) is int and value >= 0 for value in (self.size, self.crc32)):
+            raise ValueError(f"{self} is no mark of metrics")
+
 
 class Log:
     """Lines appended to `path`, each handed to the operating system by one write.

@@ -57,7 +57,7 @@ def find_runs(source: Path | str) -> list[Path]:
     runs = []
     for folder, below, files in os.walk(source):
         below[:] = [name for name in below if not name.startswith(".")]
-        if CONFIG in files and METRICS in files:
+        if CONFIG in files and (METRICS in files or SUMMARY in files):
             runs.append(Path(folder))
     if not runs:
         refuse(
@@ -89,6 +89,19 @@ def read_config(folder: Path | str) -> dict[str, Any]:
 def read_summary(folder: Path | str) -> Summary | None:
     """The summary of the run in `folder`, None where it is not done; UserError if it is damaged."""
     return _read_summary(Path(folder))[0]
+
+
+def read_intact(folder: Path | str) -> Summary | None:
+    """As `read_summary`; UserError also where another file of a run that is done has changed."""
+    folder = Path(folder)
+    summary, checksums = _read_summary(folder)
+    for name in checksums:
+        try:
+            content = (folder / name).read_bytes()
+        except OSError as error:
+            refuse(str(folder / name), _one_line(error), "a readable file", _REMEDY)
+        _check(folder / name, content, checksums)
+    return summary
 
 
 def _settled(folder: Path, read: Callable[[Summary | None, Checksums], T]) -> T:

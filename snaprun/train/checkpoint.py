@@ -18,7 +18,7 @@ from snaprun.store import CHECKPOINT, atomic
 from snaprun.train.network import Network
 
 VERSION = 2
-RESTART = "restart=true starts the run afresh and keeps this folder aside."
+RESTART = "Set restart=true to start the run afresh; what is there is kept aside."
 
 
 class Due:
@@ -64,11 +64,13 @@ def load(folder: Path) -> dict[str, Any] | None:
         _refuse(path, "its sha256 differs: it is damaged, or of an older version")
     try:
         saved = torch.load(io.BytesIO(data[:-size]), map_location="cpu", weights_only=True)
-        version = saved.pop("version")
+        if not isinstance(saved, dict):
+            raise ValueError("it holds no dict")
+        version = saved.pop("version", None)
     except Exception as error:  # torch.load raises many types
         _refuse(path, _one_line(error))
     if version != VERSION:
-        remedy = f"Use the snaprun that wrote it, or: {RESTART}"
+        remedy = f"Use the snaprun that wrote it. {RESTART}"
         checks.refuse(f"version of {path}", version, f"{VERSION}", remedy)
     return saved
 
@@ -108,9 +110,8 @@ class _Hashed:
 
 
 def _refuse(path: Path, reason: str) -> NoReturn:
-    checks.refuse(
-        "checkpoint", str(path), "a readable checkpoint of this run", f"{reason}. {RESTART}"
-    )
+    accepted = f"a readable checkpoint of this run (found: {reason})"
+    checks.refuse("checkpoint", str(path), accepted, RESTART)
 
 
 def _one_line(error: Exception) -> str:

@@ -45,7 +45,11 @@ class Course:
 
     @classmethod
     def from_state_dict(cls, saved: dict[str, Any], device: torch.device) -> "Course":
-        """The course that `state_dict` described, its batch on `device`."""
+        """The course that `state_dict` described, its batch on `device`; ValueError, KeyError."""
+        for f in fields(cls):
+            value = saved[f.name]
+            if f.type in (int, float) and not (type(value) is f.type and value >= 0):
+                raise ValueError(f"{f.name} is {value!r}, not a count")
         begun = saved["begun"]
         if begun is not None:
             batch = Batch(**begun["batch"]).to(device)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from snaprun import hardware
 from snaprun.checks import Stopped
-from snaprun.store import DIVERGED, FINISHED, RunWriter, Summary
+from snaprun.store import DIVERGED, FINISHED, Mark, RunWriter, Summary
 from snaprun.tasks import Batch, Task
 from snaprun.train import checkpoint
 from snaprun.train.choice import Engine
@@ -58,7 +58,13 @@ class Training:
         self._due = checkpoint.Due(options.checkpoint_every)
         self._steps_per_second = 0.0  # of the last piece
         self._diverged_at: int | None = None
+        self.mark = Mark(0, 0)  # of the metrics, where the run goes on
         self._started = time.perf_counter()
+
+    @property
+    def tokens(self) -> int:
+        """Data-time of the batches that are done."""
+        return self._course.tokens
 
     def run(self) -> Summary:
         """Train to the end; returns the summary, which is then on disk. Raises Stopped."""
@@ -224,6 +230,7 @@ class Training:
         self._data.set_state(saved["data"])
         self._course = Course.from_state_dict(saved["course"], self._engine.network.core.device)
         self._course.resumed += 1
+        self.mark = Mark(**saved["metrics"])
         self._due.begin(self._course.tokens)
 
 

@@ -42,7 +42,7 @@ def _interval(every: int | str | None) -> int | float | None:
     """Tokens as an int, seconds as a float."""
     if isinstance(every, str):
         found = re.fullmatch(r"(\d+(?:\.\d+)?)s", every)
-        if not found:
+        if not found or not float(found[1]):
             accepted = "a number of tokens, seconds such as 60s, or null"
             checks.refuse("train.checkpoint_every", every, accepted)
         return float(found[1])

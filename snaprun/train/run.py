@@ -1,5 +1,6 @@
 """One training run from plain objects to its folder."""
 
+import logging
 import platform
 import re
 import traceback
@@ -13,7 +14,7 @@ import torch
 from snaprun import __version__, checks
 from snaprun.checks import Stopped, UserError
 from snaprun.rules import LearningRule
-from snaprun.store import Mark, RunWriter, Summary, read_summary
+from snaprun.store import METRICS, RunWriter, Summary, read_summary
 from snaprun.tasks import Task
 from snaprun.train import checkpoint, choice
 from snaprun.train.loop import Training
@@ -24,6 +25,8 @@ from snaprun.train.options import TrainOptions
 from snaprun.train.progress import Progress
 from snaprun.train.seeding import stream
 from snaprun.train.stopping import StopSignals
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,8 @@ def _run(
         summary = read_summary(folder)
         if summary is not None and summary.complete(options.tokens):
             return summary  # by another process, since this one looked
-        _start(writer, training, summary)
         try:
+            _start(writer, training, summary)
             return training.run()
         except (UserError, Stopped):
             raise
@@ -127,8 +130,11 @@ def _start(writer: RunWriter, training: Training, summary: Summary | None) -> No
     saved = checkpoint.load(writer.folder)
     if saved is not None:
         checkpoint.restore(writer.folder, training, saved)
-        writer.resume(Mark(**saved["metrics"]))
+        writer.resume(training.mark)
+        log.info("%s goes on from its checkpoint at %d tokens", writer.folder, training.tokens)
     elif summary is None:
+        if (writer.folder / METRICS).exists():
+            log.info("%s: no checkpoint had been written; it starts afresh", writer.folder)
         writer.begin()
     else:
         remedy = checkpoint.RESTART

@@ -35,16 +35,16 @@ class StopSignals:
         if self._received is not None and signum == signal.SIGINT:
             raise KeyboardInterrupt
         if self._received is None:
-            name = signal.Signals(signum).name
+            hint = "; SIGINT again ends it at once" if signum == signal.SIGINT else ""
+            said = f"snaprun: {signal.Signals(signum).name}: saving a checkpoint{hint}\n"
             # Not print: the signal may have come within one, whose buffer is locked.
-            os.write(
-                2, f"snaprun: {name}: saving a checkpoint; SIGINT again ends it at once\n".encode()
-            )
+            os.write(2, said.encode())
         self._received = self._received or signum
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            self._before = {signum: signal.signal(signum, self._note) for signum in SIGNALS}
+            heard = [s for s in SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
+            self._before = {signum: signal.signal(signum, self._note) for signum in heard}
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from snaprun.cells import GRU, LSTM
 from snaprun.checks import Stopped, UserError
+from snaprun.cli import _main
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, SnAp
 from snaprun.sparsity import Uniform
 from snaprun.store import read_run
@@ -184,7 +185,19 @@ def stopped(folder, monkeypatch, **choices):
             launch(folder, **choices)
 
 
-@pytest.mark.parametrize("damage", ["torn", "empty", "flipped", "version", "other run", "shape"])
+WRONG = {
+    "list": lambda saved: saved.update(metrics=[]),
+    "no mark": lambda saved: saved.pop("metrics"),
+    "mark of words": lambda saved: saved["metrics"].update(size="x"),
+    "negative tokens": lambda saved: saved["course"].update(tokens=-5),
+    "no tokens": lambda saved: saved["course"].pop("tokens"),
+    "tokens of words": lambda saved: saved["course"].update(tokens="x"),
+}
+
+
+@pytest.mark.parametrize(
+    "damage", ["torn", "empty", "flipped", "version", "other run", "shape", *WRONG]
+)
 def test_a_checkpoint_that_is_none_is_refused_in_one_line(damage, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     stopped(folder, monkeypatch)
@@ -200,6 +213,8 @@ def test_a_checkpoint_that_is_none_is_refused_in_one_line(damage, tmp_path, monk
         saved = checkpoint.load(folder)
         if damage == "other run":
             saved["run"] = "another"
+        elif damage in WRONG:
+            WRONG[damage](saved)
         elif damage == "shape":
             saved["engine"]["network"]["theta"] = torch.zeros(3)
         else:
@@ -245,6 +260,20 @@ def test_a_text_that_has_changed_is_refused(text, tmp_path, monkeypatch):
     text.write_text(text.read_text().replace("fox", "cat"))
     with pytest.raises(UserError, match="data"):
         launch(folder, task="crops", text=text)
+
+
+def test_a_finished_run_that_was_damaged_is_not_skipped(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    small = ["train", "cell.units=6", "readout.hidden=5", "train.tokens=400", "train.lanes=3"]
+    assert _main(small) == 0
+    (path,) = tmp_path.glob("results/*/*/metrics.jsonl")
+    path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
+    assert _main(small) == 2
+    path.unlink()
+    assert _main(small) == 2
+    for line, found in zip(capsys.readouterr().err.splitlines(), ("crc32", "file"), strict=True):
+        assert "metrics.jsonl" in line
+        assert found in line
 
 
 def test_a_finished_run_without_its_checkpoint_goes_no_further(tmp_path):
