@@ -133,7 +133,7 @@ BAD = {
     "reproduce panel=copy_gru256 panel.rates=[0]": "(0, inf)",
     "reproduce panel=copy_gru256 +panel.seeds.snap3=1": "Did you mean snap2?",
     "reproduce panel=copy_gru256 ~panel.seeds.others": "for others",
-    "reproduce panel=copy_gru256 panel.selection.seeds=[1]": "≥ 5",
+    "reproduce panel=copy_gru256 panel.selection.seeds.others=[1]": "≥ 5",
     "reproduce panel=copy_gru256 panel.selection.seed=1": "panel.selection.seed",
     "reproduce panel=copy_gru256 ~panel.arms": "panel.arms is missing",
     "reproduce panel=copy_gru256 panel.experiment=foo": "foo",

@@ -12,7 +12,7 @@ from matplotlib.transforms import blended_transform_factory
 from snaprun.figures import layout
 from snaprun.figures.select import Panel, Series, Sheet
 from snaprun.figures.stats import Spread, band_name, over_seeds
-from snaprun.figures.style import INK, compact, look
+from snaprun.figures.style import INK, compact
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _dot(
         at_edge = blended_transform_factory(axes.transAxes, axes.transData)
         axes.text(0.02, place, "not known", transform=at_edge, va="center", fontsize=6, color=INK)
         return
-    style = look(series.family, series.variant)
+    style = series.look
     # A logarithmic axis has no zero: its left edge stands for it, and the figure says 0.
     edge = axes.get_xlim()[0] if log else 0
     axes.plot(

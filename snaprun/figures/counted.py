@@ -38,7 +38,7 @@ def _panel(ax: Axes, costs: pd.DataFrame, column: str) -> None:
         found = re.fullmatch(r"([a-z]+)(\d*)", str(name))
         choices = {"rule.name": found[1], "rule.n": int(found[2] or 1)} if found else {}
         rule = words.rule({"rule.name": name, **choices})
-        shown = look(rule.family)
+        shown = look(rule.family, rule.degree)
         sizes = [
             f"{units}\n{100 * level:.4g} %"
             for units, level in zip(of_rule["units"], of_rule["sparsity"], strict=True)

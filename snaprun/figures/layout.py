@@ -19,9 +19,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from snaprun.checks import refuse
 from snaprun.figures.select import Series, Sheet
 from snaprun.figures.stats import BOOTSTRAP_SEEDS
-from snaprun.figures.style import INK, compact, look
+from snaprun.figures.style import INK, compact
 
-COLUMN, PAGE = 3.5, 7.2  # inches: the widths of one column and of two in a paper
+COLUMN, PAGE = 3.3, 7.2  # inches: the widths of one column and of two in a paper
 _EDGE = 0.06  # inches around the caption and above the legend
 _LINE = 0.12  # inches a line of the caption
 
@@ -91,6 +91,16 @@ def linear(axis: Axis, integer: bool = False) -> None:
     axis.set_major_formatter(FuncFormatter(compact))
 
 
+def counts(axis: Axis) -> None:
+    """Few ticks, in compact numbers, on a linear or a logarithmic axis of counts."""
+    if axis.get_scale() == "linear":
+        linear(axis)
+        return
+    axis.set_major_locator(LogLocator(numticks=7))
+    axis.set_major_formatter(FuncFormatter(compact))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def cost_axis(axes: Axes, values: Iterable[float]) -> bool:
     """The x axis for these costs; logarithmic, and True, where they span more than 10 times."""
     positive = [value for value in values if value > 0]
@@ -131,7 +141,7 @@ def legend(sheet: Sheet, lines: bool = True) -> list[Line2D]:
             same[series.rank].append(series)
     handles = []
     for _, alike in sorted(same.items()):
-        style = look(alike[0].family, alike[0].variant).line_kwargs()
+        style = alike[0].look.line_kwargs()
         if not lines:
             style["linestyle"] = "none"
         handles.append(Line2D([], [], **style, label=named(alike)))

@@ -241,7 +241,10 @@ def _rule(word: str) -> str:
 
 
 def _look(word: str) -> Look:
-    return look("other" if word == "autograd" else words.rule(_choices(word)).family)
+    if word == "autograd":
+        return look("other")
+    rule = words.rule(_choices(word))
+    return look(rule.family, rule.degree)
 
 
 def _choices(word: str) -> dict[str, Any]:

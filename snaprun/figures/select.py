@@ -14,6 +14,7 @@ from typing import Any
 
 from snaprun.checks import UserError, refuse
 from snaprun.figures import words
+from snaprun.figures.style import Look, look
 from snaprun.store.panel import is_panel, read_panel
 from snaprun.store.reader import Run, find_runs, read_run
 from snaprun.store.schema import CONFIG, DIVERGED, INCOMPLETE
@@ -21,7 +22,11 @@ from snaprun.store.schema import CONFIG, DIVERGED, INCOMPLETE
 _log = logging.getLogger(__name__)
 
 # Keys that never change what is learned or what it costs.
-_NO_CHOICE = {"name", "results", "tensorboard", "train.log_every", "train.eval_every", "seed"}
+_NO_CHOICE = {
+    *("seed", "name", "results", "tensorboard", "restart"),
+    *(f"train.{key}_every" for key in ("log", "eval", "checkpoint")),
+}
+_CHOSEN = "optim.lr"  # for each series of a panel
 _NEEDED = ("task.name", "cell.name", "cell.units", "sparsity.name", "rule.name", "seed")
 
 Choices = Mapping[str, Any]  # dotted key -> value
@@ -32,8 +37,7 @@ class Series:
     """Runs that differ in the seed alone."""
 
     label: str
-    family: str  # the key of style.LOOKS
-    variant: int  # 0, 1, … among the series of this family in the sheet
+    look: Look
     rank: int  # its place in the legend of the sheet
     runs: tuple[Run, ...]  # by seed
 
@@ -62,6 +66,7 @@ class Sheet:
 
     task: str
     panels: tuple[Panel, ...]
+    chosen: bool = False  # each series has the learning rate that was best for it
 
     @property
     def runs(self) -> list[Run]:
@@ -101,7 +106,7 @@ def load(source: Path, incomplete: bool) -> list[Sheet]:
     tasks: dict[str, list[Run]] = defaultdict(list)
     for run in sorted(runs.values(), key=lambda run: run.folder):
         tasks[run.config["task"]["name"]].append(run)
-    return [_sheet(task, tasks[task]) for task in sorted(tasks)]
+    return [_sheet(task, tasks[task], panel) for task in sorted(tasks)]
 
 
 def _choices(run: Run) -> dict[str, Any]:
@@ -126,7 +131,7 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, An
             yield f"{prefix}{key}", str(value) if isinstance(value, list) else value
 
 
-def _sheet(task: str, runs: list[Run]) -> Sheet:
+def _sheet(task: str, runs: list[Run], chosen: bool) -> Sheet:
     grouped: dict[Any, dict[Any, list[Run]]] = defaultdict(lambda: defaultdict(list))
     place: dict[Any, Choices] = {}  # the choices behind an identity, of a panel or a series
     for run in runs:
@@ -144,13 +149,15 @@ def _sheet(task: str, runs: list[Run]) -> Sheet:
     # A choice that differs between panels only, such as an lr per cell, belongs to the title.
     titled = _varying([rest for of_panel in rests for rest in of_panel]) - shown
 
+    if chosen:
+        shown, titled = shown - {_CHOSEN}, titled - {_CHOSEN}
     labels = _labels(grouped.values(), place, rule, shown)
     order = sorted(rule, key=lambda s: _series_order(rule[s], place[s]))
     ranked = list(dict.fromkeys(labels[s] for s in order))
-    variants: dict[str, list[str]] = defaultdict(list)
+    variants: dict[str, list[str]] = defaultdict(list)  # of a rule
     for s in order:
-        if labels[s] not in variants[rule[s].family]:
-            variants[rule[s].family].append(labels[s])
+        if labels[s] not in variants[rule[s].text]:
+            variants[rule[s].text].append(labels[s])
 
     titles = _titles(grouped, place, rule, titled)
     panels = []
@@ -159,8 +166,7 @@ def _sheet(task: str, runs: list[Run]) -> Sheet:
         series = tuple(
             Series(
                 labels[s],
-                rule[s].family,
-                variants[rule[s].family].index(labels[s]),
+                look(rule[s].family, rule[s].degree, variants[rule[s].text].index(labels[s])),
                 ranked.index(labels[s]),
                 tuple(sorted(of_panel[s], key=lambda run: words.sortable(run.config["seed"]))),
             )
@@ -168,7 +174,7 @@ def _sheet(task: str, runs: list[Run]) -> Sheet:
             if s in of_panel
         )
         panels.append(Panel(titles[panel_id], series))
-    return Sheet(task, tuple(panels))
+    return Sheet(task, tuple(panels), chosen)
 
 
 def _labels(
@@ -184,11 +190,13 @@ def _labels(
         for s in of_panel:
             same[_label(rule[s], place[s], keys[s])].append(s)
         for alike in same.values():
-            # Alike in every key that all of them have: what only some have tells them apart.
-            some = set().union(*(place[s] for s in alike))
-            every = some.intersection(*(place[s] for s in alike))
+            # Alike in every key that is shown: what only some have tells them apart, or what is
+            # not shown.
+            choices = [place[s] for s in alike]
+            some = set().union(*choices)
+            apart = (some - some.intersection(*choices)) | _varying(choices)
             for s in alike:
-                keys[s] |= some - every
+                keys[s] |= apart
     return {s: _label(rule[s], place[s], keys[s]) for s in rule}
 
 

@@ -4,6 +4,7 @@ The colours are those of Okabe and Ito, told apart by colour-blind readers; the 
 tell the rules apart in grey.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,9 +17,11 @@ from matplotlib.colors import to_rgb
 BLACK, ORANGE, SKY, GREEN, _YELLOW, BLUE, VERMILLION, PURPLE = map(
     to_rgb, matplotlib.color_sequences["okabe_ito"]
 )
-GREY = (0.55, 0.55, 0.55)
+GREY = (0.7, 0.7, 0.7)
+DIM = (0.5, 0.5, 0.5)
 INK = (0.35, 0.35, 0.35)  # captions and ticks
 
+Colour = tuple[float, float, float]
 Line = Literal["-"] | tuple[float, tuple[float, ...]]
 Fill = Literal["full", "none", "left", "top", "right", "bottom"]
 _SOLID: Line = "-"
@@ -31,7 +34,7 @@ _DOTTED: Line = (0, (1, 1.2))
 class Look:
     """Colour (red, green, blue in [0, 1]), line, marker and its fill, as matplotlib has them."""
 
-    colour: tuple[float, float, float]
+    colour: Colour
     line: Line
     marker: str
     fill: Fill = "full"
@@ -55,7 +58,7 @@ class Look:
 # In the order in which legends and tables name the families of rules.
 LOOKS = {
     "BPTT": Look(BLACK, _SOLID, "o"),
-    "TBPTT": Look(BLACK, _DASHED, "s"),
+    "TBPTT": Look(DIM, _DOTTED, "s"),
     "RTRL": Look(VERMILLION, _DASH_DOT, "D"),
     "SnAp-1": Look(BLUE, _SOLID, "^"),
     "SnAp-2": Look(GREEN, _DASHED, "v"),
@@ -71,13 +74,35 @@ LOOKS = {
 _FILLS: tuple[Fill, ...] = ("full", "none", "left", "top", "right", "bottom")
 
 
-def look(family: str, variant: int = 0) -> Look:
-    """The look of a family; further variants (of another lr, say) are lighter, filled otherwise."""
+def look(family: str, degree: int = 0, variant: int = 0) -> Look:
+    """The look of a rule, the same wherever it is drawn.
+
+    `degree` is the T of TBPTT(T) or the n of SnAp-n beyond 3: the larger, the closer to BPTT and
+    to RTRL in shade, and the longer the dashes. Further variants of a rule (of another lr, say)
+    are lighter and filled otherwise.
+    """
     base = LOOKS[family]
-    white = 0.7 * (1 - 0.6**variant)
-    r, g, b = np.asarray(base.colour) * (1 - white) + white
-    fill = _FILLS[variant % len(_FILLS)]
-    return replace(base, colour=(float(r), float(g), float(b)), fill=fill)
+    if degree:
+        doublings = math.log2(degree)
+        towards = BLACK if family == "TBPTT" else LOOKS["RTRL"].colour
+        fill = _FILLS[round(doublings) % len(_FILLS)]
+        base = Look(
+            _mixed(base.colour, towards, 1 - 0.8**doublings),
+            (0, (2 + 1.3 * doublings, 1.2)),
+            base.marker,
+            fill,
+        )
+    shift = _FILLS.index(base.fill) + variant
+    return replace(
+        base,
+        colour=_mixed(base.colour, (1, 1, 1), 0.7 * (1 - 0.6**variant)),
+        fill=_FILLS[shift % len(_FILLS)],
+    )
+
+
+def _mixed(one: Colour, other: Colour, part: float) -> Colour:
+    r, g, b = (1 - part) * np.asarray(one) + part * np.asarray(other)
+    return (float(r), float(g), float(b))
 
 
 @contextmanager

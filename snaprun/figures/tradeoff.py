@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 
 from snaprun.figures import labels, layout
 from snaprun.figures.cost import MACS, TIME, Cost, spread
-from snaprun.figures.learning import LEVEL, Quantity, quantities
+from snaprun.figures.curves import LEVEL, Quantity, quantities
 from snaprun.figures.select import Panel, Series, Sheet
 from snaprun.figures.stats import Spread, band_name, over_seeds
-from snaprun.figures.style import look
 from snaprun.store.reader import Run
 
 _COSTS = (TIME, MACS)
@@ -81,7 +80,7 @@ def _points(axes: Axes, panel: Panel, cost: Cost, quantity: Quantity) -> list[la
     ]
     layout.cost_axis(axes, [x.median for _, x, _ in found])
     for series, x, y in found:
-        style = look(series.family, series.variant)
+        style = series.look
         axes.errorbar(
             x.median,
             y.median,

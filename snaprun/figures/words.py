@@ -24,6 +24,7 @@ class Rule:
     text: str
     told: frozenset[str]
     family: str  # the key of style.LOOKS
+    degree: int  # the T or n that its look shows, or 0
     order: tuple[Any, ...]
 
 
@@ -49,7 +50,9 @@ def rule(choices: Mapping[str, Any]) -> Rule:
     else:
         text = name.upper() if name.upper() in LOOKS else name
         family = text if text in LOOKS else "other"
-    return Rule(text, frozenset(told), family, (list(LOOKS).index(family), sortable(number), text))
+    degree = number if family in ("TBPTT", "SnAp-n") else 0
+    order = (list(LOOKS).index(family), sortable(number), text)
+    return Rule(text, frozenset(told), family, degree, order)
 
 
 def network(choices: Mapping[str, Any]) -> Network:

@@ -1,12 +1,10 @@
 """The runs of a panel: which there are, and those not done yet as processes on all cores."""
 
-import signal
 import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +13,8 @@ from tqdm import tqdm
 
 from snaprun.checks import Stopped, refuse
 from snaprun.panels.panel import Panel
-from snaprun.store import DIVERGED, read_summary
+from snaprun.store import read_summary
+from snaprun.train.stopping import StopSignals
 
 SELECTION, FINAL = "selection", "final"
 _POLL = 0.05  # seconds between looks at the processes
@@ -48,7 +47,7 @@ class Job:
     def done(self) -> bool:
         """Whether the run lies on disk, finished or diverged; UserError if it is damaged."""
         summary = read_summary(self.folder)
-        return summary is not None and (summary.status == DIVERGED or summary.tokens >= self.tokens)
+        return summary is not None and summary.complete(self.tokens)
 
     def __str__(self) -> str:
         return f"{self.arm}, lr={self.lr:g}, seed={self.seed}"
@@ -78,12 +77,12 @@ class Planner:
 
     def selection(self) -> list[Job]:
         """The runs that choose the learning rates, of those arms that have a choice."""
-        chosen = self.panel.selection
+        panel = self.panel
         return [
             job
-            for arm, rates in self.panel.rates.items()
+            for arm, rates in panel.rates.items()
             if len(rates) > 1
-            for job in self._jobs(arm, SELECTION, rates, chosen.seeds, chosen.overrides)
+            for job in self._jobs(arm, SELECTION, rates, panel.trials[arm], panel.trial_overrides)
         ]
 
     def final(self, rates: Mapping[str, float]) -> list[Job]:
@@ -128,19 +127,18 @@ def run(jobs: Sequence[Job], at_once: int, label: str) -> list[Job]:
     """Run those jobs that are not done, `at_once` side by side; the jobs that failed.
 
     What a failed job said is kept in `job.log`, its last line told. A SIGINT or SIGTERM is passed
-    on to the runs and raises Stopped when they have ended; a second one kills them.
+    on to the runs and raises Stopped when they have ended; another SIGINT kills them.
     """
     waiting = deque(job for job in jobs if not job.done)
     running: dict[Job, subprocess.Popen] = {}
     failed: list[Job] = []
     done = len(jobs) - len(waiting)
-    with (
-        _caught() as signals,
-        # disable=None: silent where stderr is not a terminal.
-        tqdm(total=len(jobs), initial=done, desc=label, unit="run", disable=None) as bar,
-    ):
-        try:
-            while (waiting or running) and not signals:
+    # disable=None: silent where stderr is not a terminal.
+    bar = tqdm(total=len(jobs), initial=done, desc=label, unit="run", disable=None)
+    try:
+        with bar, StopSignals() as stop:
+            while waiting or running:
+                stop.check()
                 while waiting and len(running) < at_once:
                     job = waiting.popleft()
                     running[job] = _start(job)
@@ -153,10 +151,13 @@ def run(jobs: Sequence[Job], at_once: int, label: str) -> list[Job]:
                         failed.append(job)
                         bar.write(f"failed: {job}: {_last_words(job)}", file=sys.stderr)
                     bar.update()
-        finally:
-            _stop(running.values(), signals)
-    if signals:
-        raise Stopped(signals[0])
+    except Stopped as stopped:
+        _stop(running.values(), stopped.signum)
+        raise
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
     return failed
 
 
@@ -180,26 +181,10 @@ def _last_words(job: Job) -> str:
     return f"{lines[-1] if lines else 'it said nothing'} ({job.log})"
 
 
-@contextmanager
-def _caught() -> Iterator[list[int]]:
-    """The SIGINT and SIGTERM that came, as a list that grows, instead of what they do."""
-    came: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda number, _: came.append(number)) for number in numbers]
-    try:
-        yield came
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-
-
-def _stop(running: Collection[subprocess.Popen], signals: Sequence[int]) -> None:
-    """End what still runs: by the signal that came, then by force."""
+def _stop(running: Collection[subprocess.Popen], signum: int) -> None:
+    """Give what runs a while to end by itself."""
     for process in running:
-        process.send_signal(signals[0] if signals else signal.SIGTERM)
+        process.send_signal(signum)
     deadline = time.monotonic() + _PATIENCE
-    while any(process.poll() is None for process in running):
-        if time.monotonic() > deadline or len(signals) > 1:
-            for process in running:
-                process.kill()
+    while any(process.poll() is None for process in running) and time.monotonic() < deadline:
         time.sleep(_POLL)

@@ -12,16 +12,17 @@ OTHERS = "others"  # the arms that a mapping of arms does not name
 class Selection:
     """Where learning rates are chosen: on seeds of their own, and with these overrides."""
 
-    def __init__(self, seeds: list, overrides: list | None = None):
-        self.seeds = _seeds("panel.selection.seeds", seeds)
+    def __init__(self, seeds: list | dict, overrides: list | None = None):
+        self.seeds = seeds
         self.overrides = _words("panel.selection.overrides", overrides or [])
 
 
 class Panel:
     """Arms that share an experiment and differ in their overrides, compared by one metric.
 
-    `rates` are the learning rates to choose from, `seeds` the number of fresh seeds 0, 1, …; each
-    is one for all arms, or a mapping of arms with `others`. Raises UserError.
+    `rates` are the learning rates to choose from, `selection.seeds` the seeds on which they are,
+    `seeds` the number of fresh seeds 0, 1, …; each is one for all arms, or a mapping of arms with
+    `others`. Raises UserError.
     """
 
     def __init__(
@@ -52,14 +53,11 @@ class Panel:
             arm: checks.at_least(f"panel.seeds of {arm}", value, 1)
             for arm, value in _by_arm("panel.seeds", seeds, self.arms).items()
         }
-        self.selection = selection
-        if min(selection.seeds) < max(self.seeds.values()):
-            checks.refuse(
-                "panel.selection.seeds",
-                selection.seeds,
-                f"seeds ≥ {max(self.seeds.values())}",
-                "The smaller ones are compared, and must not have chosen the learning rate.",
-            )
+        self.trials = {
+            arm: _trials(f"panel.selection.seeds of {arm}", value, self.seeds[arm])
+            for arm, value in _by_arm("panel.selection.seeds", selection.seeds, self.arms).items()
+        }
+        self.trial_overrides = selection.overrides
 
 
 def under(panel: Mapping[str, Any], budget: str) -> dict[str, Any]:
@@ -100,10 +98,13 @@ def _words(what: str, words: Any) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _seeds(what: str, seeds: Sequence[Any]) -> tuple[int, ...]:
-    if not seeds or not all(type(seed) is int for seed in seeds):
+def _trials(what: str, seeds: Any, fresh: int) -> tuple[int, ...]:
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
         checks.refuse(what, seeds, "a list of integers")
-    return tuple(checks.at_least(what, seed, 0) for seed in seeds)
+    if min(seeds) < fresh:
+        remedy = "The smaller ones are compared, and must not have chosen the learning rate."
+        checks.refuse(what, seeds, f"seeds ≥ {fresh}", remedy)
+    return tuple(seeds)
 
 
 def _rates(what: str, rates: Any) -> tuple[float, ...]:

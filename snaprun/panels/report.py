@@ -38,18 +38,28 @@ def _rates(panel: Panel, choice: Choice) -> str:
     chosen = ", ".join(f"{arm} {lr:g}" for arm, lr in choice.rates.items())
     text = chosen + "."
     if any(len(rates) > 1 for rates in panel.rates.values()):
-        seeds = ", ".join(map(str, panel.selection.seeds))
-        plural = "s" * (len(panel.selection.seeds) > 1)
         better = "largest" if panel.metric.better > 0 else "smallest"
         text += (
             f" Of the grid each arm takes the one with the {better} {panel.metric.key}, mean over "
-            f"the last {LATE:.0%} of the tokens, on seed{plural} {seeds} alone."
+            f"the last {LATE:.0%} of the tokens, on seeds of their own: {_trials(panel)}."
         )
     if choice.at_edge:
         text += f" At the edge of the grid: {', '.join(choice.at_edge)}."
     if choice.without:
         text += f" No rate did for {', '.join(choice.without)}."
     return text
+
+
+def _trials(panel: Panel) -> str:
+    arms: dict[tuple[int, ...], list[str]] = {}
+    for arm, seeds in panel.trials.items():
+        arms.setdefault(seeds, []).append(arm)
+    texts = {seeds: ", ".join(map(str, seeds)) for seeds in arms}
+    if len(arms) == 1:
+        return "".join(texts.values())
+    most = max(arms, key=lambda seeds: len(arms[seeds]))
+    few = (f"{', '.join(arms[seeds])} {text}" for seeds, text in texts.items() if seeds != most)
+    return f"{'; '.join(few)}; the others {texts[most]}"
 
 
 def _hardware(summary: pd.DataFrame) -> str:

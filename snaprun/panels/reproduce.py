@@ -70,7 +70,7 @@ def reproduce(
 
 def _arms(panel: Panel, compared: Sequence[Job]) -> dict[str, dict[str, Any]]:
     """Each arm's overrides, learning rate and configuration, without what differs by seed."""
-    apart = ("seed", "name", "results", "tensorboard")
+    apart = ("seed", "name", "results", "tensorboard", "restart")
     return {
         job.arm: {
             "overrides": list(panel.arms[job.arm]),

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from snaprun.checks import UserError
-from snaprun.figures import KINDS, learning, plot, style
+from snaprun.figures import KINDS, curves, plot, style
 from snaprun.figures.select import load
 from tests.figures.drawn import assert_legible, texts
 from tests.figures.runs import RULES, config, levels, write
@@ -50,7 +50,7 @@ def test_the_learning_table_is_the_median_of_step_functions(seeds, tmp_path):
         30: ([2, 3, 6], 3, 2, 6, 3),
         40: ([4, 5], 4.5, 4, 5, 2),
     }
-    assert table["tokens"].tolist() == list(expected)
+    assert table["at"].tolist() == list(expected)
     for row, (values, median, low, high, count) in zip(
         table.itertuples(), expected.values(), strict=True
     ):
@@ -76,6 +76,66 @@ def test_the_cost_and_tradeoff_tables_are_medians_over_seeds(seeds, tmp_path):
     assert (tradeoff["ms_per_token"], tradeoff["seeds"], tradeoff["diverged"]) == (2, 3, 1)
 
 
+@pytest.fixture
+def unequal(tmp_path):
+    """SnAp-1 with an update a token, BPTT with an update in twenty."""
+    for rule, per_token in (("snap1", 1.0), ("bptt", 0.05)):
+        for seed in range(2):
+            rows = levels((100, 1 + seed), (200, 2), (400, 3 + seed))
+            write(tmp_path / f"{rule}{seed}", config(rule, seed), rows, per_token=per_token)
+    return tmp_path
+
+
+def test_rules_that_update_unequally_are_drawn_against_updates_too(unequal, tmp_path):
+    table = read(plot(unequal, tmp_path / "out", ["learning"], False), "learning-copy")
+    assert list(table["counter"].unique()) == ["tokens", "updates"]
+    of_tokens, of_updates = (table[table["counter"] == name] for name in ("tokens", "updates"))
+    assert of_updates["median"].tolist() == of_tokens["median"].tolist() == [1.5, 2, 3.5] * 2
+    assert of_tokens["at"].tolist() == [100, 200, 400] * 2
+    assert of_updates["at"].tolist() == [5, 10, 20, 100, 200, 400]  # BPTT first
+
+
+def test_the_axis_of_updates_is_logarithmic_where_they_differ_tenfold(unequal, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "snaprun.figures.layout.save", lambda figure, *_: drawn.append(figure) or []
+    )
+    plot(unequal, unequal / "out", ["learning"], False)
+    above, below = drawn[0].axes
+    assert (above.get_xscale(), below.get_xscale()) == ("linear", "log")
+    assert above.get_ylim() == below.get_ylim()
+    low, high = below.get_xlim()
+    assert (low, 400 < high < 500) == (5, True)
+    assert (above.get_xlabel(), below.get_xlabel()) == (
+        "data-time (tokens)",
+        "updates of the parameters",
+    )
+    drawn[0].draw_without_rendering()
+    assert_legible(drawn[0])
+
+
+def test_every_line_that_coincides_with_others_is_seen(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "snaprun.figures.layout.save", lambda figure, *_: drawn.append(figure) or []
+    )
+    for rule in RULES:
+        write(tmp_path / rule, config(rule, train__update_every=1), levels((10, 1), (20, 2)))
+    plot(tmp_path, tmp_path / "out", ["learning"], False)
+    lines = drawn[0].axes[0].get_lines()
+    markers = [line for line in lines if line.get_marker() != "None"]
+    solid = [line for line in lines if line.get_linestyle() == "-"]
+    broken = [line for line in lines if line.get_linestyle() not in ("-", "None")]
+    assert len(markers) == len(solid) + len(broken) == len(RULES)
+    assert max(map(zorder, solid)) < min(map(zorder, broken))
+    assert max(map(zorder, broken)) < min(map(zorder, markers))
+    assert len({line.get_markevery() for line in markers}) == len(RULES)
+
+
+def zorder(line):
+    return line.get_zorder()
+
+
 def test_a_text_shows_smoothed_training_and_plain_validation_bpc(tmp_path):
     rng = np.random.default_rng(0)
     bpc = rng.uniform(2, 3, 200)
@@ -89,7 +149,7 @@ def test_a_text_shows_smoothed_training_and_plain_validation_bpc(tmp_path):
     expected = [bpc[max(0, i - 3) : i + 1].mean() for i in range(200)]
     np.testing.assert_allclose(training["median"], expected, atol=1e-12)
     validation = table[table["quantity"] == "validation_bpc"]
-    assert validation[["tokens", "median"]].values.tolist() == [[2000, 2.75]]
+    assert validation[["at", "median"]].values.tolist() == [[2000, 2.75]]
     assert validation["low"].isna().all()
     assert read(files, "tradeoff-charlm")["reached"].tolist() == [2.75]
 
@@ -104,8 +164,8 @@ def test_a_long_run_is_thinned_but_keeps_its_ends(tmp_path):
     source = write(tmp_path / "run", config(), levels(*((i, i) for i in range(1, 1001))))
     table = read(plot(source, tmp_path / "out", ["learning"], False), "learning-copy")
     assert len(table) == 400
-    assert table["tokens"].iloc[[0, -1]].tolist() == [1, 1000]
-    assert (table["median"] == table["tokens"]).all()
+    assert table["at"].iloc[[0, -1]].tolist() == [1, 1000]
+    assert (table["median"] == table["at"]).all()
 
 
 def test_incomplete_runs_are_drawn_to_their_end_and_counted(tmp_path):
@@ -165,7 +225,7 @@ def test_an_out_that_cannot_be_made_is_refused(seeds, tmp_path):
 def test_a_diverged_seed_is_marked_where_it_stopped(seeds):
     (sheet,) = load(seeds, incomplete=False)
     (series,) = sheet.panels[0].series
-    curve = learning.curve(series, learning.LEVEL)
+    curve = curves.curve(series, curves.LEVEL)
     assert curve is not None
     assert curve.stops == [(30, 6)]
     from snaprun.figures import layout

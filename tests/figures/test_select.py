@@ -7,7 +7,7 @@ import pytest
 from snaprun.checks import UserError
 from snaprun.figures import style, words
 from snaprun.figures.select import load
-from tests.figures.runs import RULES, config, levels, write
+from tests.figures.runs import RULES, config, levels, write, write_panel
 
 ROWS = levels((10, 1), (20, 2))
 
@@ -152,10 +152,57 @@ def test_every_rule_has_a_look_of_its_own(tmp_path):
 
 
 def test_variants_of_a_rule_differ_but_keep_its_line_and_marker():
-    looks = [style.look("SnAp-1", variant) for variant in range(6)]
+    looks = [style.look("SnAp-1", variant=variant) for variant in range(6)]
     assert looks[0] == style.LOOKS["SnAp-1"]
     assert len({look.colour for look in looks}) == len({look.fill for look in looks}) == 6
     assert len({(look.line, look.marker) for look in looks}) == 1
+
+
+@pytest.mark.parametrize(("family", "degrees"), [("TBPTT", (1, 2, 4, 8, 16)), ("SnAp-n", (4, 8))])
+def test_degrees_of_a_family_differ_in_colour_and_in_grey(family, degrees):
+    looks = [style.look(family, degree) for degree in degrees]
+    looks += [style.LOOKS[end] for end in ("BPTT", "RTRL", "frozen")]
+    assert len({look.colour for look in looks}) == len(looks)
+    assert len({(look.line, look.marker, look.fill) for look in looks}) == len(looks)
+
+
+def test_a_rule_looks_the_same_whatever_is_drawn_beside_it(tmp_path):
+    every = {f"{t}": config("bptt", train__update_every=t) for t in (1, 4, 16)}
+    alone = sheet(tmp_path / "alone", [every["16"]]).panels[0].series[0]
+    beside = sheet(tmp_path / "beside", [config(), *every.values()]).panels[0].series
+    (same,) = [series for series in beside if series.label == "TBPTT(16)"]
+    assert same.look == alone.look
+    assert len({series.look for series in beside}) == 4
+
+
+def test_the_arms_of_a_panel_are_told_apart_without_their_chosen_rates(tmp_path):
+    def arm(name, lr, **changes):
+        return name, {"lr": lr, "config": config(**changes)}
+
+    arms = dict(
+        [
+            arm("a", 0.1),
+            arm("b", 0.2, rule="bptt"),
+            arm("c", 0.3, optim__name="sgd"),
+            arm("big", 0.4, cell__units=99),
+        ]
+    )
+    write_panel(tmp_path, arms)
+    (only,) = load(tmp_path, incomplete=False)
+    assert only.chosen
+    assert [(panel.title, labels(panel)) for panel in only.panels] == [
+        ("GRU-24, 75 % sparse", ["BPTT, optim=adam", "SnAp-1, optim=adam", "SnAp-1, optim=sgd"]),
+        ("GRU-99, 75 % sparse", ["SnAp-1, optim=adam"]),
+    ]
+    assert [run.config["optim"]["lr"] for run in only.runs] == [0.2, 0.1, 0.3, 0.4]
+
+
+def test_arms_that_differ_in_their_rate_alone_are_told_apart_by_it(tmp_path):
+    made = config()
+    arms = {name: {"lr": lr, "config": made} for name, lr in (("a", 0.1), ("b", 0.2))}
+    write_panel(tmp_path, {**arms, "c": {"lr": 0.2, "config": config("bptt")}})
+    (only,) = load(tmp_path, incomplete=False)
+    assert labels(only.panels[0]) == ["BPTT", "SnAp-1, lr=0.1", "SnAp-1, lr=0.2"]
 
 
 @pytest.mark.parametrize(
