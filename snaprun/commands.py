@@ -5,6 +5,7 @@ is imported only where it is needed, so that --help and completion stay quick.
 """
 
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from snaprun.outcome import Outcome, Status
 
 if TYPE_CHECKING:
     from snaprun.costs import Size
-    from snaprun.panels import Panel
+    from snaprun.panels import Left, Panel
     from snaprun.store import Summary
 
 
@@ -247,23 +248,37 @@ def reproduce(plain: dict[str, Any], sweep: bool) -> Outcome:
     else:
         chosen = [one]
     common = [f"results={config.quoted(values['results'])}", *config.search_path()]
-    problems = []
-    # All are checked before the first, which may take days.
-    for panel in [_panel(keys, values["budget"]) for keys in chosen]:
-        files, failed = panels.reproduce(
-            panel,
+    results = Path(values["results"])
+    planners = [
+        panels.Planner(
+            _panel(keys, values["budget"]),
             values["budget"],
-            Path(values["results"]),
-            jobs,
-            common=common,
+            common,
             compose=lambda overrides: config.composed("train", overrides),
             place=config.run_folder,
         )
+        for keys in chosen
+    ]
+    problems = []
+    for planner in planners:
+        if values["dry"]:
+            _tell(planner.name, panels.left(planner, results))
+            continue
+        files, failed = panels.reproduce(planner, results, jobs)
         for file in files:
             print(file)
         if failed:
-            problems.append(f"{len(failed)} runs of {panel.name} failed")
+            problems.append(f"{len(failed)} runs of {planner.name} failed")
     return Outcome(Status.FAILED if problems else Status.DONE, problem="; ".join(problems))
+
+
+def _tell(name: str, left: "Left") -> None:
+    """The commands of the runs that can start, and what is left in all."""
+    for job in left.now:
+        print(shlex.join(["snaprun", "train", *job.words]))
+    known = f"about {left.hours:.3g} hours of one core" if left.hours else "of unknown length"
+    but = f", without {', '.join(left.unknown)}" if left.hours and left.unknown else ""
+    print(f"{name}: {len(left.all)} runs are left, {known}{but}", file=sys.stderr)
 
 
 def _panel(keys: Any, budget: str) -> "Panel":
@@ -301,7 +316,7 @@ def _plot_keys(
 def _pattern_keys(cell: str, units: int, inputs: int, level: float, seed: int) -> None: ...
 def _status_keys(source: str, state: str) -> None: ...
 def _sample_keys(run: str, length: int, temperature: float, prompt: str, seed: int) -> None: ...
-def _reproduce_keys(budget: str, results: str, jobs: int | None) -> None: ...
+def _reproduce_keys(budget: str, results: str, jobs: int | None, dry: bool) -> None: ...
 def _bench_keys(threads: int, seed: int, out: str) -> None: ...
 def _cost_keys(
     cells: list,

@@ -11,7 +11,7 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from snaprun.figures.stats import Spread
-from snaprun.figures.style import INK
+from snaprun.figures.style import INK, Colour
 
 _REACHES = (5, 9, 14, 20, 28, 38)  # points from the marker
 _LEADER = 9  # beyond it a thin line leads from the label to its point
@@ -20,9 +20,10 @@ _DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, 
 
 @dataclass(frozen=True)
 class Point:
-    """A point with error bars, in data units, and what to write beside it."""
+    """A point with error bars, in data units, and what to write beside it, in which colour."""
 
     text: str
+    colour: Colour
     x: Spread
     y: Spread
 
@@ -40,7 +41,9 @@ def place(axes: Axes, points: Sequence[Point]) -> None:
     inside = axes.get_window_extent(renderer)
     for point in points:
         spot = (point.x.median, point.y.median)
-        label = axes.annotate(point.text, spot, (0, 0), textcoords="offset points", fontsize=6.5)
+        label = axes.annotate(
+            point.text, spot, (0, 0), textcoords="offset points", fontsize=6.5, color=point.colour
+        )
         candidates = []
         for reach, (right, up) in product(_REACHES, _DIRECTIONS):
             _put(label, reach, right, up)

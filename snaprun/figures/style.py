@@ -39,6 +39,11 @@ class Look:
     marker: str
     fill: Fill = "full"
 
+    @property
+    def ink(self) -> Colour:
+        """The colour of words about it, dark enough to be read."""
+        return _mixed(self.colour, BLACK, 0.3)
+
     def line_kwargs(self) -> dict[str, Any]:
         """The arguments that draw a line with markers in this look."""
         return {"linestyle": self.line, **self.marker_kwargs()}

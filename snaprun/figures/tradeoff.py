@@ -95,7 +95,7 @@ def _points(axes: Axes, panel: Panel, cost: Cost, quantity: Quantity) -> list[la
     if quantity.step:  # room for ticks at integers
         low, high = max(0.0, min(low, high - 3)), max(high, low + 3)
     axes.set_ylim(low, max(min(high, quantity.ceiling), low + 1e-3))
-    return [labels.Point(layout.named([series]), x, y) for series, x, y in found]
+    return [labels.Point(layout.named([series]), series.look.ink, x, y) for series, x, y in found]
 
 
 def _table(panel: Panel, quantity: Quantity) -> pd.DataFrame:

@@ -1,6 +1,8 @@
 """Panels: arms compared on equal seeds, each at the learning rate that separate seeds chose."""
 
+from snaprun.panels.dry import Left, left
 from snaprun.panels.panel import Panel, Selection, under
+from snaprun.panels.plan import Planner
 from snaprun.panels.reproduce import reproduce
 
-__all__ = ["Panel", "Selection", "reproduce", "under"]
+__all__ = ["Left", "Panel", "Planner", "Selection", "left", "reproduce", "under"]

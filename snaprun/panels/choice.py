@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from snaprun.panels.jobs import Job
 from snaprun.panels.metric import Metric, final, overall
 from snaprun.panels.panel import Panel
+from snaprun.panels.plan import Job
 from snaprun.store import DIVERGED, Run
 
 

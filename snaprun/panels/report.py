@@ -7,9 +7,9 @@ import pandas as pd
 from snaprun import hardware
 from snaprun.figures.stats import band_name, over_seeds
 from snaprun.panels.choice import Choice
-from snaprun.panels.jobs import Job
 from snaprun.panels.metric import LATE, final
 from snaprun.panels.panel import Panel
+from snaprun.panels.plan import Job
 from snaprun.store import DIVERGED, Run
 
 

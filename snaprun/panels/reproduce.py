@@ -1,45 +1,34 @@
 """From a panel to its folder: learning rates, fresh seeds, tables and figures."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from snaprun import figures
 from snaprun.panels import paired, report, tables
 from snaprun.panels.choice import choose
-from snaprun.panels.jobs import Job, Planner, run
 from snaprun.panels.panel import Panel
+from snaprun.panels.plan import Job, Planner
+from snaprun.panels.pool import run
 from snaprun.store import DIVERGED
 from snaprun.store.panel import PanelFiles
 
 
-def reproduce(
-    panel: Panel,
-    budget: str,
-    results: Path,
-    jobs: int,
-    *,
-    common: Sequence[str],
-    compose: Callable[[Sequence[str]], dict[str, Any]],
-    place: Callable[[Mapping[str, Any]], Path],
-) -> tuple[list[Path], list[Job]]:
+def reproduce(planner: Planner, results: Path, at_once: int) -> tuple[list[Path], list[Job]]:
     """Run what is not done of a panel, and write its folder under `results`.
 
-    Runs go to `results`/<panel>_rates and `results`/<panel> as those of `snaprun train`; budgets
-    other than small have their name in the folder's. `jobs` run side by side. `common`, `compose`
-    and `place` are the Planner's. Returns the written files and the failed jobs; raises UserError
+    `at_once` runs go side by side. Returns the written files and the failed jobs; raises UserError
     and Stopped.
     """
-    name = panel.name if budget == "small" else f"{panel.name}_{budget}"
-    planner = Planner(panel, name, common, compose, place)
+    panel, name = planner.panel, planner.name
     planner.check()
     selection = planner.selection()
-    failed = run(selection, jobs, f"{name}: learning rates")
+    failed = run(selection, at_once, f"{name}: learning rates")
     runs = {job: tables.read(job) for job in selection if job not in failed}
     choice = choose(panel, runs)
     compared = planner.final(choice.rates)
-    failed += run(compared, jobs, f"{name}: fresh seeds")
+    failed += run(compared, at_once, f"{name}: fresh seeds")
     runs |= {job: tables.read(job) for job in compared if job not in failed}
     for job in runs:
         if runs[job].status == DIVERGED:
@@ -52,7 +41,7 @@ def reproduce(
     files = PanelFiles(
         {
             "panel": panel.name,
-            "budget": budget,
+            "budget": planner.budget,
             "claims": panel.claims,
             "metric": panel.metric.key,
             "arms": _arms(panel, compared),
@@ -60,7 +49,7 @@ def reproduce(
         summary,
         tables.curves(runs, panel.metric),
         paired.table(arms, panel.metric),
-        report.readme(panel, budget, choice, summary, arms, failed),
+        report.readme(panel, planner.budget, choice, summary, arms, failed),
     )
     folder = results / name
     written = files.write(folder)

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from snaprun.panels.jobs import FINAL, Job
 from snaprun.panels.metric import Metric, final, overall
+from snaprun.panels.plan import FINAL, Job
 from snaprun.store import DIVERGED, Run, read_run
 from snaprun.store.panel import COSTS, thinned
 

@@ -92,6 +92,15 @@ def read_panel(folder: Path) -> list[Run]:
     return runs
 
 
+def read_speeds(folder: Path) -> dict[str, float]:
+    """Seconds a token by arm, medians over the finished runs of a panel; {} before there is one."""
+    if not (folder / SUMMARY).is_file():
+        return {}
+    table = _read(folder / SUMMARY, ("arm", "status", "tokens", "seconds"))
+    done = table.loc[table["status"] == FINISHED]
+    return (done["seconds"] / done["tokens"]).groupby(done["arm"]).median().to_dict()
+
+
 def thinned(metrics: pd.DataFrame, keys: tuple[str, ...]) -> pd.DataFrame:
     """The rows in which one of the columns `keys` changes, or else 100 rows of data-time.
 

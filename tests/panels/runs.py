@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from snaprun.panels.jobs import Job
+from snaprun.panels.plan import Job
 from snaprun.store import Run, Summary
 
 

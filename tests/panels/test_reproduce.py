@@ -1,6 +1,7 @@
 """`snaprun reproduce` from the outside, with an experiment of seconds from a folder of its own."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -155,6 +156,27 @@ def test_another_budget_has_a_folder_of_its_own(done, conf):
     other = conf.parent / "results" / "tiny_one"
     assert set(pd.read_csv(other / "summary.csv")["arm"]) == {"snap1", "only"}
     assert contents(folder) == before
+
+
+def test_a_dry_run_lists_commands_and_hours_and_starts_nothing(done, conf, capfd):
+    _, folder = done
+    before = contents(folder.parent)
+    # The rates are chosen; of four seeds two are to go on, and two to start.
+    words = ("budget=small", "panel.seeds.snap1=4", "panel.experiment=tiny", "dry=true")
+    more = ("+panel.overrides=['train.tokens=6000']", "~panel.arms.broken", "~panel.arms.wild")
+    assert _main(reproduce(conf, *words, *more, "~panel.rates.wild")) == 0
+    out, err = capfd.readouterr()
+    lines = [shlex.split(line) for line in out.splitlines()]
+    assert [line[:2] for line in lines] == [["snaprun", "train"]] * 4
+    assert [line[-2] for line in lines] == [f"seed={seed}" for seed in range(4)]
+    speed = pd.read_csv(folder / "summary.csv").query("arm == 'snap1'").eval("seconds / tokens")
+    hours = 4 * 6000 * speed.median() / 3600
+    assert f"tiny: 4 runs are left, about {hours:.3g} hours of one core\n" in err
+    assert contents(folder.parent) == before
+    # The printed commands are those that a panel would run.
+    line = [word.replace("=6000", "=60") for word in lines[-1]]
+    done = subprocess.run([sys.executable, "-m", *line], capture_output=True, text=True, check=True)
+    assert str(folder) in done.stdout
 
 
 def test_arms_that_are_one_run_are_refused(conf, capfd):

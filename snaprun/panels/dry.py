@@ -1,0 +1,36 @@
+"""What is left of a panel, and how long it will take."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from snaprun.panels import tables
+from snaprun.panels.choice import choose
+from snaprun.panels.plan import Job, Planner
+from snaprun.store.panel import read_speeds
+
+
+@dataclass(frozen=True)
+class Left:
+    """The jobs that can start now, all that are not done, and what is known of their time."""
+
+    now: list[Job]
+    all: list[Job]
+    hours: float  # of one core, of those jobs whose arm has run before
+    unknown: list[str]  # the other arms
+
+
+def left(planner: Planner, results: Path) -> Left:
+    """What `reproduce` would do; times are those per token of the panel's small budget."""
+    planner.check()
+    selection = planner.selection()
+    now = [job for job in selection if not job.done]
+    if now:  # the learning rates, which do not matter for how long a run takes, are not chosen yet
+        rates = {arm: grid[0] for arm, grid in planner.panel.rates.items()}
+        every = now + [job for job in planner.final(rates) if not job.done]
+    else:
+        rates = choose(planner.panel, {job: tables.read(job) for job in selection}).rates
+        now = every = [job for job in planner.final(rates) if not job.done]
+    speeds = read_speeds(results / planner.panel.name)
+    seconds = [job.tokens * speeds[job.arm] for job in every if job.arm in speeds]
+    unknown = [arm for arm in planner.panel.arms if arm not in speeds]
+    return Left(now, every, sum(seconds) / 3600, unknown)

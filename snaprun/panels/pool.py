@@ -1,0 +1,82 @@
+"""Runs as processes beside each other."""
+
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Collection, Sequence
+
+from tqdm import tqdm
+
+from snaprun.checks import Stopped, refuse
+from snaprun.panels.plan import Job
+from snaprun.train.stopping import StopSignals
+
+_POLL = 0.05  # seconds between looks at the processes
+_PATIENCE = 15.0  # seconds that a stopped run has to save its checkpoint
+
+
+def run(jobs: Sequence[Job], at_once: int, label: str) -> list[Job]:
+    """Run those jobs that are not done, `at_once` side by side; the jobs that failed.
+
+    What a failed job said is kept in `job.log`, its last line told. A SIGINT or SIGTERM is passed
+    on to the runs and raises Stopped when they have ended; another SIGINT kills them.
+    """
+    waiting = deque(job for job in jobs if not job.done)
+    running: dict[Job, subprocess.Popen] = {}
+    failed: list[Job] = []
+    done = len(jobs) - len(waiting)
+    # disable=None: silent where stderr is not a terminal.
+    bar = tqdm(total=len(jobs), initial=done, desc=label, unit="run", disable=None)
+    try:
+        with bar, StopSignals() as stop:
+            while waiting or running:
+                stop.check()
+                while waiting and len(running) < at_once:
+                    job = waiting.popleft()
+                    running[job] = _start(job)
+                time.sleep(_POLL)
+                for job in [job for job, process in running.items() if process.poll() is not None]:
+                    del running[job]
+                    if job.done:
+                        job.log.unlink()
+                    else:
+                        failed.append(job)
+                        bar.write(f"failed: {job}: {_last_words(job)}", file=sys.stderr)
+                    bar.update()
+    except Stopped as stopped:
+        _stop(running.values(), stopped.signum)
+        raise
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
+    return failed
+
+
+def _start(job: Job) -> subprocess.Popen:
+    command = [sys.executable, "-m", "snaprun", "train", *job.words]
+    try:
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        with open(job.log, "wb") as log:
+            # In a session of its own it gets the one signal that `_stop` sends, and not the
+            # terminal's too.
+            return subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
+            )
+    except OSError as error:
+        refuse("results", str(job.folder.parent), f"a folder that can be written ({error})")
+
+
+def _last_words(job: Job) -> str:
+    lines = job.log.read_text(errors="replace").splitlines()
+    return f"{lines[-1] if lines else 'it said nothing'} ({job.log})"
+
+
+def _stop(running: Collection[subprocess.Popen], signum: int) -> None:
+    """Give what runs a while to end by itself."""
+    for process in running:
+        process.send_signal(signum)
+    deadline = time.monotonic() + _PATIENCE
+    while any(process.poll() is None for process in running) and time.monotonic() < deadline:
+        time.sleep(_POLL)
