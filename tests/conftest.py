@@ -1,10 +1,14 @@
 """One thread a process, so that pytest-xdist can fill the cores; a trap for unwritten memory."""
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+
+# A shell lets what runs in its background ignore SIGINT, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
