@@ -17,3 +17,11 @@ def nan_filled_empty(monkeypatch):
     import torch
 
     monkeypatch.setattr(torch, "empty", lambda *size, **k: torch.zeros(*size, **k).fill_(torch.nan))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory, with mistakes told in one line."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    return tmp_path

@@ -15,13 +15,6 @@ from snaprun.store import RunWriter
 SMALL = ["cell.units=6", "readout.hidden=5", "train.tokens=400", "train.lanes=3"]
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    return tmp_path
-
-
 def metrics(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
@@ -248,43 +241,6 @@ def test_plot_names_a_corrupt_metrics_file(here, capfd):
     assert err.count("\n") == 1
 
 
-def test_cost_prints_and_writes_a_table(here, capfd):
-    assert _main(["cost", "cells=[gru]", "sizes=[9@0.5]", "rules=[bptt,snap1,snap4,rtrl]"]) == 0
-    out = capfd.readouterr().out
-    assert "gru-9 at 50 % sparsity" in out
-    assert (here / "results/cost/cost.csv").read_text().count("\n") == 5
-    assert (here / "results/cost/cost.png").stat().st_size > 1000
-
-
-def test_bench_prints_tables_and_writes_files(here, capfd):
-    words = ["bench.parts=[memory]", "bench.quick=true", "bench.json=all.json", "out=there"]
-    assert _main(["bench", *words]) == 0
-    out = capfd.readouterr().out
-    assert "bytes of rule state" in out
-    assert "not measured" in out
-    assert (here / "all.json").is_file()
-    assert (here / "there/bench.png").stat().st_size > 1000
-
-
-def test_verify_prints_a_table_and_fails_on_a_mismatch(here, capfd, monkeypatch):
-    words = ["verify", "cell.units=3", "steps=4", "rule=rtrl"]
-    assert _main(words) == 0
-    assert "ok" in capfd.readouterr().out
-
-    from snaprun.cells import GRU
-
-    right = GRU.slopes
-    monkeypatch.setattr(GRU, "slopes", lambda *a: tuple(1.01 * slope for slope in right(*a)))
-    assert _main(words) == 1
-    assert "MISMATCH" in capfd.readouterr().out
-
-
-@pytest.mark.parametrize("sparsity", ["uniform", "dense", "diagonal"])
-def test_verify_takes_every_sparsity(sparsity, here):
-    words = ["verify", "cell.units=3", "steps=4", "rule=snap2", f"sparsity={sparsity}"]
-    assert _main(words) == 0
-
-
 def test_a_run_that_is_being_written_is_refused(here, capfd):
     assert _main(["train", *SMALL]) == 0
     folder = only_run(here / "results")
@@ -336,34 +292,6 @@ def test_the_commands_of_the_documentation_are_shell(here):
         ["bash", "-n"], input="\n".join(lines), text=True, capture_output=True, check=False
     )
     assert done.stderr == ""
-
-
-def test_sample_continues_the_prompt(here, capfd):
-    (here / "text.txt").write_text("abracadabra " * 200)
-    line = ["train", "task=charlm", "task.text=text.txt", *SMALL, "task.crop=20"]
-    assert _main([*line, "train.tokens=6000", "optim.lr=1e-2"]) == 0
-    folder = only_run(here / "results")
-    (here / "text.txt").unlink()  # a sample needs the run's folder alone
-    capfd.readouterr()
-    for _ in range(2):
-        assert _main(["sample", f"run={folder}", "length=60", "prompt=abr"]) == 0
-    first, second = capfd.readouterr().out.splitlines()[:2]
-    assert first == second
-    assert first.startswith("abr")
-    assert len(first) == 63
-    assert set(first) <= set("abrcd ")
-
-
-def test_sample_refuses_a_damaged_checkpoint(here, capfd):
-    (here / "text.txt").write_text("abracadabra " * 200)
-    assert _main(["train", "task=charlm", "task.text=text.txt", *SMALL, "task.crop=20"]) == 0
-    folder = only_run(here / "results")
-    (folder / "checkpoint.pt").write_bytes(b"garbage")
-    capfd.readouterr()
-    assert _main(["sample", f"run={folder}"]) == 2
-    err = capfd.readouterr().err
-    assert "checkpoint" in err
-    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("experiment", ["copy_small", "charlm_small"])

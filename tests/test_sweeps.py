@@ -16,13 +16,6 @@ from snaprun.outcome import Outcome, Status, table
 SMALL = ["cell.units=6", "readout.hidden=5", "train.tokens=400", "train.lanes=3"]
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    return tmp_path
-
-
 def sweep(capfd, *words: str) -> tuple[int, list[str], str]:
     """Exit code, lines on stdout, text on stderr."""
     code = _main(["train", "-m", *SMALL, *words])
