@@ -88,9 +88,8 @@ def record(network: Network, lanes: int, seed: int) -> Record:
         state_BCK, linearise = core.step(weights_MKJ, state_BCK, x_BA)
         made = linearise()
     assert made is not None
-    credit_BCK = torch.zeros_like(state_BCK)
-    credit_BCK[:, 0] = torch.randn(state_BCK[:, 0].shape, generator=noise)
-    return made.with_credit(credit_BCK, torch.zeros(lanes, 1))
+    credit_BK = torch.randn(state_BCK[:, 0].shape, generator=noise)
+    return made.with_credit(credit_BK, torch.zeros(lanes, 1))
 
 
 def immediate_macs(pattern: Pattern) -> int:

@@ -26,8 +26,10 @@ class Record:
     credit_BCK: Tensor | None = None  # δ_t = ∂L_t/∂s_t through the readout; None without a target
     error_BO: Tensor | None = None  # ∂L_t/∂logits; None without a target
 
-    def with_credit(self, credit_BCK: Tensor, error_BO: Tensor) -> "Record":
-        """The same step with its credit δ_t and the output error behind it."""
+    def with_credit(self, credit_BK: Tensor, error_BO: Tensor) -> "Record":
+        """The same step with its credit δ_t, which falls on h alone, and the error behind it."""
+        credit_BCK = torch.zeros_like(self.dsda_BCMK[:, :, 0])
+        credit_BCK[:, 0] = credit_BK
         return replace(self, credit_BCK=credit_BCK, error_BO=error_BO)
 
     @property

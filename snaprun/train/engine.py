@@ -84,9 +84,7 @@ class TorchEngine:
         record = linearise()
         if targets:
             learned = readout.learn(self.state_BCK[:, 0], batch.targets[t], batch.mask[t])
-            credit_BCK = torch.zeros_like(self.state_BCK)
-            credit_BCK[:, 0] = learned.credit_BK
-            record = record.with_credit(credit_BCK, learned.error_BO)
+            record = record.with_credit(learned.credit_BK, learned.error_BO)
             nats_B.copy_(learned.nats_B)
         self.rule_state = self.rule.step(self.rule_state, record)
         self._steps += 1

@@ -7,9 +7,10 @@ from torch.nn import functional as F
 from snaprun.checks import refuse
 from snaprun.influence import choose
 from snaprun.rules import RFLO, Frozen, LearningRule
+from snaprun.rules.replay import advance
 from snaprun.verify import unrolled
 from snaprun.verify.check import Check, equal
-from snaprun.verify.problem import NO_TARGET, Problem, advance
+from snaprun.verify.problem import NO_TARGET, Problem
 
 
 def checks(rule: LearningRule, problem: Problem) -> list[Check]:

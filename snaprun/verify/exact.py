@@ -5,9 +5,10 @@ from torch import Generator
 
 from snaprun.influence import choose
 from snaprun.rules import LearningRule, SnAp
+from snaprun.rules.replay import gradients
 from snaprun.verify import unrolled
 from snaprun.verify.check import Check, equal
-from snaprun.verify.problem import Problem, gradients
+from snaprun.verify.problem import Problem
 
 
 def checks(rule: LearningRule, problem: Problem) -> list[Check]:

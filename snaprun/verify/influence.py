@@ -8,9 +8,10 @@ from torch import Generator, Tensor
 
 from snaprun.influence import BACKENDS, naive
 from snaprun.rules import SnAp
+from snaprun.rules.replay import advance
 from snaprun.verify import onestep
 from snaprun.verify.check import Check, equal
-from snaprun.verify.problem import Problem, advance
+from snaprun.verify.problem import Problem
 
 
 def definition_checks(rule: SnAp, problem: Problem) -> list[Check]:

@@ -3,7 +3,7 @@
 Shape suffixes: T steps, B lanes, A inputs, K units, O outputs, P live parameters.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from types import ModuleType
 
@@ -12,13 +12,11 @@ from torch import Generator, Tensor
 
 from snaprun.cells import Cell
 from snaprun.core import Record, RecurrentCore
-from snaprun.rules import LearningRule, Setup
-from snaprun.rules.base import State
+from snaprun.rules import Setup
+from snaprun.rules.replay import Step
 from snaprun.sparsity import Sparsity
 
 NO_TARGET = -100  # the `ignore_index` of torch's cross_entropy
-
-Step = tuple[Tensor, Record]  # the lanes (B,) that begin before the step, and its record
 
 
 @dataclass(frozen=True)
@@ -118,27 +116,4 @@ class Problem:
         error_BO = torch.softmax(state_BCK[:, 0] @ self.readout_OK.T, 1)
         error_BO[masked_B, targets_B[masked_B]] -= 1
         error_BO[~masked_B] = 0
-        credit_BCK = torch.zeros_like(state_BCK)
-        credit_BCK[:, 0] = error_BO @ self.readout_OK
-        return record.with_credit(credit_BCK, error_BO)
-
-
-def advance(rule: LearningRule[State], state: State, steps: Iterable[Step]) -> State:
-    """The rule's state after some steps and the resets before them."""
-    for resets_B, record in steps:
-        if resets_B.any():
-            state = rule.reset(state, resets_B)
-        state = rule.step(state, record)
-    return state
-
-
-def gradients(
-    rule: LearningRule[State], state: State, steps: Iterable[Step], every: int
-) -> list[Tensor]:
-    """What the rule returns every `every` steps, and at the end, from the initial `state` on."""
-    remaining, found = list(steps), []
-    for start in range(0, len(remaining), every):
-        state = advance(rule, state, remaining[start : start + every])
-        gradient_P, state = rule.gradient(state)
-        found.append(gradient_P)
-    return found
+        return record.with_credit(error_BO @ self.readout_OK, error_BO)

@@ -12,9 +12,10 @@ from torch import Generator, Tensor
 from snaprun.checks import at_least
 from snaprun.influence import choose
 from snaprun.rules import LearningRule
+from snaprun.rules.replay import gradients
 from snaprun.verify import unrolled
 from snaprun.verify.check import Check
-from snaprun.verify.problem import Problem, gradients
+from snaprun.verify.problem import Problem
 
 GROUPS = 256  # a rule returns sums over lanes, so the spread is seen between groups of draws
 FALSE_ALARM = 1e-6  # the chance that an unbiased rule fails a check

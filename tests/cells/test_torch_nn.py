@@ -7,8 +7,9 @@ from torch.nn import functional as F
 
 from snaprun.cells import GRU, LSTM, Vanilla
 from snaprun.rules import BPTT
+from snaprun.rules.replay import gradients
 from snaprun.sparsity import Dense, Uniform
-from snaprun.verify.problem import NO_TARGET, gradients
+from snaprun.verify.problem import NO_TARGET
 from tests.cases import close, problem, rng, without_resets
 
 # Of each torch module, in its own order of gates: our slots behind its input and hidden weights,

@@ -7,8 +7,9 @@ import torch
 
 from snaprun.influence import naive
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, SnAp
+from snaprun.rules.replay import advance
 from snaprun.sparsity import Uniform
-from snaprun.verify.problem import NO_TARGET, advance
+from snaprun.verify.problem import NO_TARGET
 from tests.cases import CELLS, problem, rng, without_resets
 from tests.rules.contract import start
 

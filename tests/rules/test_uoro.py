@@ -5,9 +5,9 @@ import torch
 
 from snaprun.core.jacobians import dynamics, immediate
 from snaprun.rules import UORO
+from snaprun.rules.replay import advance
 from snaprun.sparsity import Uniform
 from snaprun.verify import unbiased
-from snaprun.verify.problem import advance
 from tests.cases import CELLS, close, problem, rng
 from tests.rules.contract import start
 
