@@ -1,6 +1,5 @@
 """What rules cost by count: the table of `snaprun cost`, drawn."""
 
-import re
 from pathlib import Path
 
 import pandas as pd
@@ -35,9 +34,7 @@ def draw(costs: pd.DataFrame, stem: Path) -> list[Path]:
 
 def _panel(ax: Axes, costs: pd.DataFrame, column: str) -> None:
     for name, of_rule in costs.groupby("rule", sort=False):
-        found = re.fullmatch(r"([a-z]+)(\d*)", str(name))
-        choices = {"rule.name": found[1], "rule.n": int(found[2] or 1)} if found else {}
-        rule = words.rule({"rule.name": name, **choices})
+        rule = words.called(str(name))
         shown = look(rule.family, rule.degree)
         sizes = [
             f"{units}\n{100 * level:.4g} %"

@@ -1,7 +1,6 @@
 """What the bench measured, drawn: colours tell rules apart, markers tell engines apart."""
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,16 +236,11 @@ def _pretty(network: str) -> str:
 
 
 def _rule(word: str) -> str:
-    return word if word == "autograd" else words.rule(_choices(word)).text
+    return word if word == "autograd" else words.called(word).text
 
 
 def _look(word: str) -> Look:
     if word == "autograd":
         return look("other")
-    rule = words.rule(_choices(word))
+    rule = words.called(word)
     return look(rule.family, rule.degree)
-
-
-def _choices(word: str) -> dict[str, Any]:
-    found = re.fullmatch(r"snap(\d+)", word)
-    return {"rule.name": "snap", "rule.n": int(found[1])} if found else {"rule.name": word}

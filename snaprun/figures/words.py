@@ -1,5 +1,6 @@
 """Configurations in words: rules, networks, and the settings that tell two series apart."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,16 @@ def rule(choices: Mapping[str, Any]) -> Rule:
     degree = number if family in ("TBPTT", "SnAp-n") else 0
     order = (list(LOOKS).index(family), sortable(number), text)
     return Rule(text, frozenset(told), family, degree, order)
+
+
+def called(word: str) -> Rule:
+    """The rule of a word such as `snap2`, `tbptt8` or `rtrl`."""
+    found = re.fullmatch(r"(snap|tbptt)(\d+)", word)
+    if found is None:
+        return rule({"rule.name": word})
+    if found[1] == "snap":
+        return rule({"rule.name": "snap", "rule.n": int(found[2])})
+    return rule({"rule.name": "bptt", "train.update_every": int(found[2])})
 
 
 def network(choices: Mapping[str, Any]) -> Network:
