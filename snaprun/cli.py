@@ -26,6 +26,7 @@ from snaprun.paths import conf_dir
 USAGE = f"""snaprun {__version__}: online training of recurrent networks
 
   snaprun train      train one run, or a sweep with -m
+  snaprun align      rules' gradients beside the exact one along a training run
   snaprun status     how the runs under a folder stand, also while they run
   snaprun plot       figures from the metrics of runs
   snaprun cost       what each rule costs: multiply-adds and bytes, counted

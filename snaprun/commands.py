@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,51 @@ if TYPE_CHECKING:
     from snaprun.costs import Size
     from snaprun.panels import Left, Panel
     from snaprun.store import Summary
+    from snaprun.train.loop import Probe
+    from snaprun.train.run import Parts
 
 
 def train(plain: dict[str, Any], sweep: bool) -> Outcome:
     """Train one run, go on with one that was broken off, or say that it is already there."""
+    return _train(plain, config.run_folder(plain), plain, sweep)
+
+
+def align(plain: dict[str, Any], sweep: bool) -> Outcome:
+    """Train one run and compare rules' gradients with the exact one on the way."""
+    from snaprun import align as alignment
+    from snaprun import figures
+    from snaprun.figures.aligned import as_text
+    from snaprun.store import read_run
+
+    trained, group = {key: plain[key] for key in plain if key != "align"}, plain.get("align")
+    if not isinstance(group, Mapping):
+        checks.refuse("align", group, "keys under it, as in conf/align.yaml")
+    options = alignment.AlignOptions(**config.arguments("align", alignment.AlignOptions, group))
+    candidates = alignment.candidates(options.rules, config.rule)
+    name = config.converted("name", plain["name"], str)
+    written = plain | {"name": f"{name}-align"}
+    folder = config.run_folder(written)
+
+    def probe(parts: "Parts") -> "Probe":
+        return alignment.Probe(options, parts, candidates, plain["rule"]["name"])
+
+    outcome = _train(trained, folder, written, sweep, probe)
+    files = figures.plot(folder, folder, ("alignment",), incomplete=False)
+    report = [outcome.report, as_text(read_run(folder)), *map(str, files)]
+    return replace(outcome, report="\n".join(report))
+
+
+def _train(
+    plain: dict[str, Any],
+    folder: Path,
+    written: Mapping[str, Any],
+    sweep: bool,
+    probe: "Callable[[Parts], Probe] | None" = None,
+) -> Outcome:
+    """Train `plain` in `folder`, with `written` as the run's configuration."""
     from snaprun.store import DIVERGED, read_intact, set_aside
 
-    folder, tokens = config.run_folder(plain), config.options(plain).tokens
+    tokens = config.options(plain).tokens
     summary = None if plain["restart"] else read_intact(folder)
     if summary is not None and summary.complete(tokens):
         status = Status.SKIPPED
@@ -35,7 +74,14 @@ def train(plain: dict[str, Any], sweep: bool) -> Outcome:
         parts = config.parts(plain)
         if plain["restart"] and folder.exists():
             print(f"{folder}: what was there is now {set_aside(folder)}")
-        summary = run(parts, folder, plain, tensorboard=plain["tensorboard"], bar=not sweep)
+        summary = run(
+            parts,
+            folder,
+            written,
+            tensorboard=plain["tensorboard"],
+            bar=not sweep,
+            probe=probe and probe(parts),
+        )
         status, report = Status.DONE, _report(folder, summary)
     if summary.status != DIVERGED:
         return Outcome(status, report)
@@ -299,6 +345,7 @@ def _panel(keys: Any, budget: str) -> "Panel":
 
 COMMANDS: Mapping[str, Callable[[dict[str, Any], bool], Outcome]] = {
     "train": train,
+    "align": align,
     "status": status,
     "plot": plot,
     "cost": cost,

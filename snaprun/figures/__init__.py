@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-KINDS = ("learning", "cost", "tradeoff")
+KINDS = ("learning", "cost", "tradeoff", "alignment")
 
 
 def plot(source: Path, out: Path, kinds: Sequence[str], incomplete: bool) -> list[Path]:
@@ -25,11 +25,16 @@ def plot(source: Path, out: Path, kinds: Sequence[str], incomplete: bool) -> lis
     if not kinds:
         refuse("kinds", list(kinds), f"some of {', '.join(KINDS)}")
     # Here, so that the command line can name the kinds without loading matplotlib.
-    from snaprun.figures import cost, learning, tradeoff
+    from snaprun.figures import alignment, cost, learning, tradeoff
     from snaprun.figures.select import load
     from snaprun.figures.style import paper
 
-    draw = {"learning": learning.draw, "cost": cost.draw, "tradeoff": tradeoff.draw}
+    draw = {
+        "learning": learning.draw,
+        "cost": cost.draw,
+        "tradeoff": tradeoff.draw,
+        "alignment": alignment.draw,
+    }
     sheets = load(Path(source), incomplete)
     folder(Path(out))
     with paper():

@@ -5,6 +5,7 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from matplotlib.artist import Artist
@@ -101,18 +102,19 @@ def counts(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def cost_axis(axes: Axes, values: Iterable[float]) -> bool:
-    """The x axis for these costs; logarithmic, and True, where they span more than 10 times."""
+def cost_axis(axes: Axes, values: Iterable[float], name: Literal["x", "y"] = "x") -> bool:
+    """The axis for these values; logarithmic, and True, where they span more than 10 times."""
+    axis: Axis = getattr(axes, f"{name}axis")
     positive = [value for value in values if value > 0]
     if not positive or max(positive) <= 10 * min(positive):
-        linear(axes.xaxis)
+        linear(axis)
         return False
-    axes.set_xscale("log")
+    axes.set(**{f"{name}scale": "log"})
     # Decades alone would leave one or two ticks on a short axis.
     short = max(positive) < 100 * min(positive)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if short else (1,), numticks=7))
-    axes.xaxis.set_major_formatter(FuncFormatter(compact))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if short else (1,), numticks=7))
+    axis.set_major_formatter(FuncFormatter(compact))
+    axis.set_minor_formatter(NullFormatter())
     return True
 
 

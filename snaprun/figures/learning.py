@@ -66,6 +66,14 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
     return layout.save(figure, table.drop(columns="end", errors="ignore"), stem)
 
 
+def alone(axes: Axes, panel: Panel, quantity: Quantity) -> pd.DataFrame:
+    """Draw one panel against data-time in another figure; returns the plotted numbers."""
+    table = _panel(axes, panel, quantity, TOKENS)
+    _heights([axes], quantity, table)
+    axes.set_ylabel(quantity.label)
+    return table
+
+
 def _panel(axes: Axes, panel: Panel, quantity: Quantity, counter: Counter) -> pd.DataFrame:
     ends = [run.metrics[counter.key].iloc[-1] for series in panel.series for run in series.runs]
     found = [(series, curve(series, quantity, counter)) for series in panel.series]

@@ -17,7 +17,7 @@ from snaprun.figures import words
 from snaprun.figures.style import Look, look
 from snaprun.store.panel import is_panel, read_panel
 from snaprun.store.reader import Run, find_runs, read_run
-from snaprun.store.schema import CONFIG, DIVERGED, INCOMPLETE
+from snaprun.store.schema import ALIGNMENT, CONFIG, DIVERGED, INCOMPLETE
 
 _log = logging.getLogger(__name__)
 
@@ -83,8 +83,8 @@ def load(source: Path, incomplete: bool) -> list[Sheet]:
     panel = is_panel(source)
     runs: dict[tuple[Any, Any], Run] = {}
     found = read_panel(source) if panel else map(read_run, find_runs(source))
-    # Done runs first, so that of two equal runs the done one is kept.
-    found = sorted(found, key=lambda run: run.status == INCOMPLETE)
+    # Of two equal runs the one that tells more is kept: a done one, one with its alignment.
+    found = sorted(found, key=lambda run: (run.status == INCOMPLETE, ALIGNMENT not in run.config))
     for run in found:
         identity = (frozenset(_choices(run).items()), run.config["seed"])
         if run.status == INCOMPLETE and not incomplete:
@@ -120,7 +120,11 @@ def _choices(run: Run) -> dict[str, Any]:
     # It becomes a part of the figures' file names.
     if not re.fullmatch(r"[A-Za-z0-9_]+", str(flat["task.name"])):
         refuse(f"{run.folder / CONFIG} task.name", flat["task.name"], "the name of a task")
-    return {key: value for key, value in flat.items() if key not in _NO_CHOICE}
+    return {
+        key: value
+        for key, value in flat.items()
+        if key not in _NO_CHOICE and not key.startswith(f"{ALIGNMENT}.")
+    }
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

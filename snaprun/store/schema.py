@@ -35,6 +35,9 @@ RUNNING = "running"  # a live process writes it
 FAILED = "failed"  # its last attempt ended with an error
 STOPPED = "stopped"  # interrupted or killed, and nobody runs it
 
+ALIGNMENT = "align"  # keys align.*, and the columns align/<rule>/<slot>/<quantity> of metrics
+WHOLE = "whole"  # the slot that stands for all recurrent parameters
+
 
 @dataclass(frozen=True)
 class Summary:

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -30,6 +30,16 @@ EVAL_STEPS = 16  # of a held-out batch, between two looks at the signals
 log = logging.getLogger(__name__)
 
 
+class Probe(Protocol):
+    """Looks at a run between two batches; training goes on as if it had not."""
+
+    def __call__(
+        self, since: int, tokens: int, task: Task, engine: Engine, stop: StopSignals
+    ) -> Mapping[str, float]:
+        """What it sees of the run that has gone on from `since` to `tokens`, as one row; or {}."""
+        ...
+
+
 class Training:
     """A run of `options.tokens` of data-time.
 
@@ -49,10 +59,11 @@ class Training:
         progress: Progress,
         stop: StopSignals,
         extras: Mapping[str, Any],
+        probe: Probe | None = None,
     ):
         self._task, self._engine, self._options = task, engine, options
         self._writer, self._progress, self._stop = writer, progress, stop
-        self._extras = extras
+        self._extras, self._probe = extras, probe
         self._data = stream(seed, "data")
         self._course = Course(log_at=options.log_every, eval_at=options.eval_every)
         self._due = checkpoint.Due(options.checkpoint_every)
@@ -130,6 +141,8 @@ class Training:
                 self._save()  # says that the validation is due
                 raise
             course.eval_at = _next_multiple(options.eval_every, course.tokens)
+        if self._diverged_at is None and course.tokens > course.probed:
+            self._look()
         self._progress.update(course.tokens, course.last)
 
     def _log(self) -> None:
@@ -149,6 +162,20 @@ class Training:
             self._row(validation_bpc=bpc)
         self._course.validated = self._course.tokens
 
+    def _look(self) -> None:
+        course = self._course
+        if self._probe is not None:
+            try:
+                seen = self._probe(
+                    course.probed, course.tokens, self._task, self._engine, self._stop
+                )
+            except Stopped:
+                self._save()  # says that the probe is yet to look
+                raise
+            if seen:
+                self._write(seen)
+        course.probed = course.tokens
+
     def _watched(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         for batch in batches:
             for first in range(0, len(batch.mask), EVAL_STEPS):
@@ -160,6 +187,10 @@ class Training:
         if "bpc" in values:
             values |= self._task.metrics()
         course.last |= {name: value for name, value in values.items() if value is not None}
+        self._write(values)
+
+    def _write(self, values: Mapping[str, float | None]) -> None:
+        course = self._course
         course.seconds = time.perf_counter() - self._started
         self._writer.row(
             tokens=course.tokens, updates=self._engine.updates, seconds=course.seconds, **values

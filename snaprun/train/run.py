@@ -17,7 +17,7 @@ from snaprun.rules import LearningRule
 from snaprun.store import METRICS, RunWriter, Summary, read_summary
 from snaprun.tasks import Task
 from snaprun.train import checkpoint, choice
-from snaprun.train.loop import Training
+from snaprun.train.loop import Probe, Training
 from snaprun.train.machine import Machine
 from snaprun.train.network import Architecture
 from snaprun.train.optim import Optimiser
@@ -42,14 +42,20 @@ class Parts:
 
 
 def run(
-    parts: Parts, folder: Path, config: Mapping[str, Any], *, tensorboard: bool, bar: bool
+    parts: Parts,
+    folder: Path,
+    config: Mapping[str, Any],
+    *,
+    tensorboard: bool,
+    bar: bool,
+    probe: Probe | None = None,
 ) -> Summary:
     """Train what `parts` composes and write it to `folder`, with `config` beside it.
 
     A run that has a checkpoint goes on from it; one that is complete is left as it is.
     """
     try:
-        return _run(parts, folder, config, tensorboard, bar)
+        return _run(parts, folder, config, tensorboard, bar, probe)
     except (MemoryError, OverflowError) as error:
         raise _too_large(parts) from error
     except RuntimeError as error:  # how PyTorch says it
@@ -66,7 +72,12 @@ def _too_large(parts: Parts) -> UserError:
 
 
 def _run(
-    parts: Parts, folder: Path, config: Mapping[str, Any], tensorboard: bool, bar: bool
+    parts: Parts,
+    folder: Path,
+    config: Mapping[str, Any],
+    tensorboard: bool,
+    bar: bool,
+    probe: Probe | None,
 ) -> Summary:
     machine, options = parts.machine, parts.options
     machine.start()
@@ -111,6 +122,7 @@ def _run(
             progress=progress,
             stop=stop,
             extras=extras,
+            probe=probe,
         )
         summary = read_summary(folder)
         if summary is not None and summary.complete(options.tokens):

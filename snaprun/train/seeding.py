@@ -4,7 +4,7 @@ import hashlib
 
 from torch import Generator
 
-STREAMS = ("init", "mask", "data", "noise", "sample")
+STREAMS = ("init", "mask", "data", "noise", "sample", "align")
 
 
 def stream(seed: int, name: str) -> Generator:

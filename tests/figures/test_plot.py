@@ -6,10 +6,12 @@ import pandas as pd
 import pytest
 
 from snaprun.checks import UserError
-from snaprun.figures import KINDS, curves, plot, style
+from snaprun.figures import curves, plot, style
 from snaprun.figures.select import load
 from tests.figures.drawn import assert_legible, texts
 from tests.figures.runs import RULES, config, levels, write
+
+KINDS = ("learning", "cost", "tradeoff")  # of every run
 
 
 def read(files, stem):

@@ -1,0 +1,51 @@
+"""A batch as a rule sees it while the weights stand still."""
+
+from collections.abc import Callable
+
+from torch import Generator, Tensor
+
+from snaprun.core import Record, RecurrentCore
+from snaprun.rules.replay import Step
+from snaprun.tasks import Batch, Task
+from snaprun.train.readout import Readout
+
+# The record of step t with its credit, from the record without and the state s(t) (B, c, k).
+WithCredit = Callable[[int, Record, Tensor], Record]
+
+
+def draw(task: Task, lanes: int, generator: Generator) -> Batch:
+    """The batch that training could see next, as sequences that begin at its first step.
+
+    The task goes on as if it had not been drawn.
+    """
+    state = task.state_dict()
+    batch = task.batch(lanes, generator)
+    task.load_state_dict(state)
+    resets_TB = batch.resets.clone()
+    resets_TB[0] = True
+    return Batch(batch.inputs, batch.targets, batch.mask, resets_TB)
+
+
+def steps(
+    core: RecurrentCore, weights_MKJ: Tensor, batch: Batch, count: int, with_credit: WithCredit
+) -> list[Step]:
+    """The first `count` steps of `batch` under the weights given."""
+    found: list[Step] = []
+    state_BCK = core.initial_state(batch.mask.shape[1], weights_MKJ.dtype)
+    for t in range(count):
+        state_BCK = state_BCK.masked_fill(batch.resets[t][:, None, None], 0)
+        state_BCK, linearise = core.step(weights_MKJ, state_BCK, batch.inputs[t])
+        found.append((batch.resets[t], with_credit(t, linearise(), state_BCK)))
+    return found
+
+
+def through(readout: Readout, batch: Batch) -> WithCredit:
+    """Credit as training computes it; the readout's `.grad` is added to."""
+
+    def with_credit(t: int, record: Record, state_BCK: Tensor) -> Record:
+        if not batch.mask[t].any():
+            return record
+        learned = readout.learn(state_BCK[:, 0], batch.targets[t], batch.mask[t])
+        return record.with_credit(learned.credit_BK, learned.error_BO)
+
+    return with_credit

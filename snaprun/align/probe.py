@@ -1,0 +1,78 @@
+"""The comparisons along a training run, which goes on as if nobody had looked."""
+
+import copy
+from collections.abc import Mapping
+
+from snaprun.align import frozen, point, stale
+from snaprun.align.candidates import Candidate, own
+from snaprun.align.options import AlignOptions
+from snaprun.align.replay import Replay, seed
+from snaprun.store.schema import ALIGNMENT
+from snaprun.tasks import Task
+from snaprun.train import choice
+from snaprun.train.choice import Engine
+from snaprun.train.engine import TorchEngine
+from snaprun.train.run import Parts
+from snaprun.train.seeding import stream
+from snaprun.train.stopping import StopSignals
+
+
+class Probe:
+    """Compares `candidates`, and the run's own rule, with the exact gradient; a train.loop.Probe.
+
+    `name` is that rule's in YAML. All points draw alike, so that what changes from one to the
+    next is the network and, where the task has one, the curriculum.
+    """
+
+    def __init__(
+        self,
+        options: AlignOptions,
+        parts: Parts,
+        candidates: Mapping[str, Candidate],
+        name: str,
+    ):
+        self._options, self._parts = options, parts
+        mine = own(name, parts.rule, parts.options.update_every)
+        self._candidates, self._own = {**candidates, **mine}, next(iter(mine), "")
+        end, apart = parts.options.tokens, max(1, options.points - 1)
+        self.marks = [end * i // apart for i in range(apart + 1)][-options.points :]
+
+    def __call__(
+        self, since: int, tokens: int, task: Task, engine: Engine, stop: StopSignals
+    ) -> dict[str, float]:
+        """The values of the point that lies after `since` and up to `tokens`; {} without one."""
+        if not any(since < mark <= tokens for mark in self.marks):
+            return {}
+        machine, lanes = self._parts.machine, self._parts.options.lanes
+        generator = stream(machine.seed, "align")
+        core, network = engine.network.core, copy.deepcopy(engine.network)
+        batch = frozen.draw(task, lanes, generator).to(core.device)
+        outputs = network.readout.parameters[-1].numel()
+        replay = Replay(
+            core, lanes, network.dtype, outputs, machine.backend, machine.seed, stop.check
+        )
+        values = point.beside_exact(
+            replay, network, batch, self._candidates, self._options.draws, generator
+        )
+        if self._options.stale and stale.carries(engine.rule):
+            found = stale.at_updates(
+                replay, engine.rule, self._twin(engine), batch, self._options.stale, seed(generator)
+            )
+            values |= point.staleness(core, self._own, found)
+        return {f"{ALIGNMENT}/{name}": value for name, value in values.items()}
+
+    def _twin(self, engine: Engine) -> Engine:
+        """An engine that trains on as `engine` does, on parameters of its own."""
+        parts, machine = self._parts, copy.copy(self._parts.machine)
+        machine.engine = "torch" if isinstance(engine, TorchEngine) else "native"
+        twin = choice.build(
+            machine,
+            copy.deepcopy(engine.network),
+            parts.rule,
+            parts.optimiser,
+            lanes=parts.options.lanes,
+            update_every=parts.options.update_every,
+            noise=stream(parts.machine.seed, "noise"),
+        )
+        twin.load_state_dict(engine.state_dict())
+        return twin

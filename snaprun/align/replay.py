@@ -1,0 +1,67 @@
+"""The gradient that a rule finds over given steps, from nothing remembered.
+
+Shape suffixes: N draws, P live recurrent parameters.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+from torch import Generator, Tensor
+
+from snaprun.core import RecurrentCore
+from snaprun.rules import LearningRule, Setup
+from snaprun.rules.base import State
+from snaprun.rules.replay import Step, advance
+from snaprun.train.seeding import stream
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a rule's start depends on, besides its noise."""
+
+    core: RecurrentCore
+    lanes: int
+    dtype: torch.dtype
+    outputs: int
+    backend: ModuleType
+    seed: int  # of the run
+    pause: Callable[[], None] = lambda: None  # called at times; it may raise
+
+    def begin(self, rule: LearningRule[State], noise: int) -> State:
+        """The rule's state before the first step.
+
+        What the rule draws once, as random feedback, is that of the run; what it draws at a step
+        follows from `noise`.
+        """
+        generator = stream(self.seed, "noise")
+        setup = Setup(self.core, self.lanes, self.dtype, self.outputs, generator, self.backend)
+        state = rule.init(setup)
+        generator.manual_seed(noise)
+        return state
+
+    def windows(
+        self, rule: LearningRule, steps: Sequence[Step], ends: Sequence[int], noise: int
+    ) -> list[Tensor]:
+        """The gradients (P,) since the end before, at each of the rising `ends`."""
+        state, begin, found = self.begin(rule, noise), 0, list[Tensor]()
+        for end in ends:
+            self.pause()
+            state = advance(rule, state, steps[begin:end])
+            gradient_P, state = rule.gradient(state)
+            begin, found = end, [*found, gradient_P]
+        return found
+
+    def whole(
+        self, rule: LearningRule, steps: Sequence[Step], noise: int = 0, every: int | None = None
+    ) -> Tensor:
+        """The sum of the gradients (P,) taken every `every` steps, or of the one at the end."""
+        apart = every or len(steps)
+        ends = [*range(apart, len(steps), apart), len(steps)]
+        return torch.stack(self.windows(rule, steps, ends, noise)).sum(0)
+
+
+def seed(generator: Generator) -> int:
+    """A seed drawn from `generator`."""
+    return int(torch.randint(2**62, (), generator=generator))

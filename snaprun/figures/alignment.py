@@ -1,0 +1,180 @@
+"""Gradients of several rules beside the exact one along a training run, and what it learned."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from snaprun.figures import aligned, curves, layout, learning, words
+from snaprun.figures.aligned import Line, Lines
+from snaprun.figures.select import Panel, Sheet
+from snaprun.figures.style import Look, look
+from snaprun.store.schema import ALIGNMENT, WHOLE
+
+# Title and axis of a panel; g is the gradient of a rule, g* the exact one.
+QUANTITIES = {
+    "cosine": ("direction", "cosine of g and g*"),
+    "norm_ratio": ("length", "‖g‖ / ‖g*‖"),
+    "bias2": ("bias²", "‖E g − g*‖² / ‖g*‖²"),
+    "variance": ("variance of a draw", "E ‖g − E g‖² / ‖g*‖²"),
+}
+# The two gradients between which a cosine is taken.
+STALE = {
+    "stale_fresh": "trained, recomputed",
+    "fresh_exact": "recomputed, exact",
+    "stale_exact": "trained, exact",
+}
+_WIDE, _NARROW = 3, 4  # panels a row
+_ROW = 1.75  # inches
+_ROUNDING = 1e-9  # of a cosine: a smaller distance from 1 is none
+
+Draw = Callable[[Axes], None]
+Looks = Mapping[str, Look]  # of each rule, in the order of the legend
+
+
+def draw(sheet: Sheet, stem: Path) -> list[Path]:
+    """A figure, with its files, for each series along which gradients were compared."""
+    found = [
+        (replace(panel, series=(series,)), drawn)
+        for panel in sheet.panels
+        for series in panel.series
+        if (drawn := aligned.lines(series.runs))
+    ]
+    files: list[Path] = []
+    for number, (panel, drawn) in enumerate(found, start=1):
+        numbered = f"{stem}-{number}" if len(found) > 1 else str(stem)
+        files += _figure(sheet, panel, drawn, Path(numbered))
+    return files
+
+
+def _figure(sheet: Sheet, panel: Panel, drawn: Lines, stem: Path) -> list[Path]:
+    looks = _looks({rule for rule, _, _ in drawn})
+    slots = dict.fromkeys(slot for _, slot, _ in drawn if slot != WHOLE)
+    stale = [rule for rule in looks if (rule, WHOLE, "stale_fresh") in drawn]
+    noisy = any(_noisy(drawn, rule) for rule in looks)
+    kinds = [kind for kind in QUANTITIES if kind != "variance" or noisy]
+    wide: list[Draw] = [partial(_quantity, drawn=drawn, looks=looks, kind=kind) for kind in kinds]
+    wide += [partial(_staleness, drawn=drawn, rule=rule) for rule in stale]
+    narrow: list[Draw] = [partial(_slot, drawn=drawn, looks=looks, slot=slot) for slot in slots]
+    figure, first, others = _axes(1 + len(wide), len(narrow))
+    learned = learning.alone(first, panel, curves.quantities(sheet)[0])
+    first.set_title("learning", loc="left")
+    for ax, shown in zip(others, [*wide, *narrow], strict=True):
+        shown(ax)
+        ax.set_xlim(first.get_xlim())
+        layout.linear(ax.xaxis)
+    for ax in (first, *others):
+        ax.set_xlabel("data-time (tokens)")
+    layout.frame(figure, _legend(looks), _caption(panel))
+    learned = learned.rename(columns={"median": "value", "at": "tokens"})
+    columns = ["tokens", "rule", "slot", "quantity", "value", "low", "high"]
+    table = pd.concat([learned, aligned.table(drawn)], ignore_index=True)
+    return layout.save(figure, table.reindex(columns=columns), stem)
+
+
+def _axes(wide: int, narrow: int) -> tuple[Figure, Axes, list[Axes]]:
+    """A figure with so many panels in rows of three and, under them, of four; the first apart."""
+    rows = [-(-wide // _WIDE), -(-narrow // _NARROW)]
+    figure = layout.blank(layout.PAGE, _ROW * sum(rows))
+    parts = figure.add_gridspec(sum(rows))
+    upper = parts[: rows[0]].subgridspec(rows[0], _WIDE)
+    places = [upper[divmod(i, _WIDE)] for i in range(wide)]
+    if narrow:
+        lower = parts[rows[0] :].subgridspec(rows[1], _NARROW)
+        places += [lower[divmod(i, _NARROW)] for i in range(narrow)]
+    first, *others = [figure.add_subplot(place) for place in places]
+    return figure, first, others
+
+
+def _looks(words_of_rules: set[str]) -> Looks:
+    called = {word: words.called(word) for word in words_of_rules}
+    ordered = sorted(called, key=lambda word: called[word].order)
+    return {word: look(called[word].family, called[word].degree) for word in ordered}
+
+
+def _quantity(axes: Axes, drawn: Lines, looks: Looks, kind: str, slot: str = WHOLE) -> None:
+    """One quantity, a line a rule; the variance of stochastic rules alone."""
+    shown = {rule: drawn[rule, slot, kind] for rule in looks}
+    if kind == "variance":
+        shown = {rule: line for rule, line in shown.items() if _noisy(drawn, rule)}
+    for rule, line in shown.items():
+        _line(axes, line, looks[rule])
+    title, label = QUANTITIES[kind]
+    axes.set_title(title, loc="left")
+    axes.set_ylabel(label)
+    values = np.concatenate([line.value for line in shown.values()])
+    if kind == "cosine":
+        axes.set_ylim(np.nan_to_num(values).min(initial=0.0) - 0.05, 1.05)
+        layout.linear(axes.yaxis)
+    elif kind == "bias2":
+        plain = [line.value for rule, line in shown.items() if not _noisy(drawn, rule)]
+        if plain:  # the interval of a stochastic rule may be many times as wide as all biases
+            top = 1.1 * max(0.1, float(np.nanmax(plain)))
+            axes.set_ylim(-0.1 * top, top)
+        layout.linear(axes.yaxis)
+    else:
+        layout.cost_axis(axes, values.tolist(), "y")
+
+
+def _noisy(drawn: Lines, rule: str) -> bool:
+    return drawn[rule, WHOLE, "variance"].value.max() > 0
+
+
+def _slot(axes: Axes, drawn: Lines, looks: Looks, slot: str) -> None:
+    """The cosine within one slot."""
+    _quantity(axes, drawn, looks, "cosine", slot)
+    axes.set_title(f"direction, slot {slot}", loc="left")
+
+
+def _staleness(axes: Axes, drawn: Lines, rule: str) -> None:
+    """How far three gradients of a rule that outlives its updates turn from each other."""
+    called, values = words.called(rule), list[float]()
+    for variant, (quantity, text) in enumerate(STALE.items()):
+        line = drawn[rule, WHOLE, quantity]
+        turned_G = np.where(1 - line.value > _ROUNDING, 1 - line.value, np.nan)
+        style = look(called.family, called.degree, variant)
+        axes.plot(line.tokens, turned_G, **style.line_kwargs(), label=text)
+        values += turned_G.tolist()
+    axes.set_title(f"staleness of {called.text}", loc="left")
+    axes.set_ylabel("1 − cosine between")
+    log = layout.cost_axis(axes, values, "y")
+    low, high = axes.get_ylim()  # and room under the lines for their names
+    axes.set_ylim(low * (low / high) ** 0.7 if log else low - 0.7 * (high - low), high)
+    axes.legend(loc="lower right", frameon=False, handlelength=2.8, borderpad=0, borderaxespad=0.2)
+
+
+def _line(axes: Axes, line: Line, style: Look) -> None:
+    zorder = 2.0 if style.line == "-" else 2.2  # lines that coincide show: solid ones lie below
+    axes.plot(line.tokens, line.value, **style.line_kwargs(), zorder=zorder)
+    axes.fill_between(line.tokens, line.low, line.high, color=style.colour, alpha=0.13, linewidth=0)
+
+
+def _legend(looks: Looks) -> list[Line2D]:
+    return [
+        Line2D([], [], **style.line_kwargs(), label=words.called(rule).text)
+        for rule, style in looks.items()
+    ]
+
+
+def _caption(panel: Panel) -> str:
+    """What was trained, and how the gradients were taken."""
+    (series,) = panel.series
+    keys = series.runs[0].config[ALIGNMENT]
+    interval = "with its 95 % interval" if len(series.runs) == 1 else "of every seed"
+    shown = [
+        f"{panel.title}, trained with {series.label}.",
+        "g: a rule's gradient of a fresh batch, weights held fixed; g*: the exact one, by BPTT.",
+        layout.seeds_caption([series], "the line", "the band"),
+        f"Stochastic rules: mean over {keys['draws']} draws {interval}.",
+        "The axis of bias² is fitted to the other rules.",
+        f"Staleness: means over {keys['stale']} updates of a batch; recomputed is the influence, "
+        "under the weights of the update and from the beginning of the sequence.",
+        "Alignment does not predict performance (Marschall et al. 2020).",
+    ]
+    return " ".join(shown)
