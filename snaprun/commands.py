@@ -4,7 +4,6 @@ Each takes the configuration and whether it is a job of a sweep, and returns how
 is imported only where it is needed, so that --help and completion stay quick.
 """
 
-import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -16,7 +15,6 @@ from snaprun import checks, config
 from snaprun.outcome import Outcome, Status
 
 if TYPE_CHECKING:
-    from snaprun.costs import Size
     from snaprun.panels import Left, Panel
     from snaprun.store import Summary
     from snaprun.train.loop import Probe
@@ -160,7 +158,7 @@ def cost(plain: dict[str, Any], sweep: bool) -> Outcome:
     cells = {name: CELLS[checks.one_of("cells", name, list(CELLS))]() for name in values["cells"]}
     counted = costs.table(
         cells,
-        [_size(text) for text in values["sizes"]],
+        [costs.Size.read(text) for text in values["sizes"]],
         {name: config.rule(name) for name in map(str, values["rules"])},
         inputs=checks.at_least("inputs", values["inputs"], 1),
         horizon=checks.at_least("horizon", values["horizon"], 1),
@@ -381,17 +379,6 @@ def _note(line: str) -> None:
     """What goes on, for someone who watches."""
     if sys.stderr.isatty():
         print(line, file=sys.stderr)
-
-
-def _size(text: Any) -> "Size":
-    """A size written as units@sparsity."""
-    from snaprun.costs import Size
-
-    found = re.fullmatch(r"(\d+)@([\d.]+(?:[eE]-?\d+)?)", str(text))
-    if not found:
-        checks.refuse("sizes", text, "units@sparsity, such as 128@0.75")
-    units = checks.at_least("sizes (units)", int(found[1]), 1)
-    return Size(units, checks.within("sizes (sparsity)", float(found[2]), 0, 1, open_high=True))
 
 
 def _report(folder: Path, summary: "Summary") -> str:

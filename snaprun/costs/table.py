@@ -1,11 +1,13 @@
 """A table of exact costs: cells × sizes × rules."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
 from torch import Generator
 
+from snaprun import checks
 from snaprun.cells import Cell
 from snaprun.core import RecurrentCore
 from snaprun.rules import BPTT, LearningRule
@@ -17,6 +19,15 @@ class Size(NamedTuple):
 
     units: int
     level: float
+
+    @classmethod
+    def read(cls, text: object) -> "Size":
+        """The size written as units@sparsity; UserError."""
+        found = re.fullmatch(r"(\d+)@([\d.]+(?:[eE]-?\d+)?)", str(text))
+        if not found:
+            checks.refuse("sizes", text, "units@sparsity, such as 128@0.75")
+        units = checks.at_least("sizes (units)", int(found[1]), 1)
+        return cls(units, checks.within("sizes (sparsity)", float(found[2]), 0, 1, open_high=True))
 
 
 def table(
