@@ -46,7 +46,7 @@ def align(plain: dict[str, Any], sweep: bool) -> Outcome:
         return alignment.Probe(options, parts, candidates, plain["rule"]["name"])
 
     outcome = _train(trained, folder, written, sweep, probe)
-    files = figures.plot(folder, folder, ("alignment",), incomplete=False)
+    files = figures.plot([folder], folder, ("alignment",), incomplete=False)
     report = [outcome.report, as_text(read_run(folder)), *map(str, files)]
     return replace(outcome, report="\n".join(report))
 
@@ -103,9 +103,12 @@ def plot(plain: dict[str, Any], sweep: bool) -> Outcome:
         print(*files, sep="\n")
         return Outcome()
     kinds = figures.KINDS if values["kind"] == "all" else (values["kind"],)
-    source = Path(values["source"])
-    out = Path(values["out"]) if values["out"] is not None else source / "figures"
-    for file in figures.plot(source, out, kinds, values["incomplete"]):
+    given = values["source"]
+    sources = [Path(str(source)) for source in (given if isinstance(given, list) else [given])]
+    if values["out"] is None and len(sources) != 1:
+        checks.refuse("out", None, "a folder", "There is no telling in which of source to draw.")
+    out = sources[0] / "figures" if values["out"] is None else Path(values["out"])
+    for file in figures.plot(sources, out, kinds, values["incomplete"]):
         print(file)
     return Outcome()
 
@@ -140,7 +143,7 @@ def _pattern(values: Mapping[str, Any]) -> list[Path]:
         network.text,
         {rule: core.pattern(n).mask_SP.numpy() for rule, n in rules.items()},
         core.layout.unit_P.numpy(),
-        Path(values["source"], "pattern", "figures") if out is None else Path(out),
+        Path("results", "pattern", "figures") if out is None else Path(out),
     )
 
 
@@ -356,7 +359,7 @@ COMMANDS: Mapping[str, Callable[[dict[str, Any], bool], Outcome]] = {
 
 # The keys of the commands whose configuration is flat, as annotated signatures.
 def _plot_keys(
-    source: str, kind: str, out: str | None, incomplete: bool, pattern: dict
+    source: str | list, kind: str, out: str | None, incomplete: bool, pattern: dict
 ) -> None: ...
 def _pattern_keys(cell: str, units: int, inputs: int, level: float, seed: int) -> None: ...
 def _status_keys(source: str, state: str) -> None: ...

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 KINDS = ("learning", "cost", "tradeoff", "alignment")
 
 
-def plot(source: Path, out: Path, kinds: Sequence[str], incomplete: bool) -> list[Path]:
-    """Draw each of `kinds` for each task of the runs under `source`; the files written in `out`.
+def plot(sources: Sequence[Path], out: Path, kinds: Sequence[str], incomplete: bool) -> list[Path]:
+    """Draw each of `kinds` for each task of the panels and runs in `sources`; the files in `out`.
 
     A figure is `<kind>-<task>.png`, `.pdf` and, with the plotted numbers, `.csv`. Runs without a
     summary are left out and logged unless `incomplete`. Raises UserError.
@@ -35,7 +35,7 @@ def plot(source: Path, out: Path, kinds: Sequence[str], incomplete: bool) -> lis
         "tradeoff": tradeoff.draw,
         "alignment": alignment.draw,
     }
-    sheets = load(Path(source), incomplete)
+    sheets = load(sources, incomplete)
     folder(Path(out))
     with paper():
         return [

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from snaprun.figures import aligned, curves, layout, learning, words
 from snaprun.figures.aligned import Line, Lines
 from snaprun.figures.select import Panel, Sheet
-from snaprun.figures.style import Look, look
+from snaprun.figures.style import Look, look, varied
 from snaprun.store.schema import ALIGNMENT, WHOLE
 
 # Title and axis of a panel; g is the gradient of a rule, g* the exact one.
@@ -138,7 +138,7 @@ def _staleness(axes: Axes, drawn: Lines, rule: str) -> None:
     for variant, (quantity, text) in enumerate(STALE.items()):
         line = drawn[rule, WHOLE, quantity]
         turned_G = np.where(1 - line.value > _ROUNDING, 1 - line.value, np.nan)
-        style = look(called.family, called.degree, variant)
+        style = varied(look(called.family, called.degree), variant)
         axes.plot(line.tokens, turned_G, **style.line_kwargs(), label=text)
         values += turned_G.tolist()
     axes.set_title(f"staleness of {called.text}", loc="left")

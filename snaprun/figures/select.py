@@ -7,14 +7,14 @@ their settings; a *sheet* is one task, the content of one figure.
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from snaprun.checks import UserError, refuse
 from snaprun.figures import words
-from snaprun.figures.style import Look, look
+from snaprun.figures.style import Look, look, varied
 from snaprun.store.panel import is_panel, read_panel
 from snaprun.store.reader import Run, find_runs, read_run
 from snaprun.store.schema import ALIGNMENT, CONFIG, DIVERGED, INCOMPLETE
@@ -74,17 +74,22 @@ class Sheet:
         return [run for panel in self.panels for series in panel.series for run in series.runs]
 
 
-def load(source: Path, incomplete: bool) -> list[Sheet]:
-    """The sheets of the runs under `source`, by task; what is left out is logged by folder.
+def load(sources: Sequence[Path], incomplete: bool) -> list[Sheet]:
+    """The sheets of the runs of these panels and under these folders, by task.
+
+    What is left out is logged by folder.
 
     Left out are runs without a row, runs that repeat another's configuration and seed and,
     unless `incomplete`, runs without a summary. UserError if no run is left.
     """
-    panel = is_panel(source)
     runs: dict[tuple[Any, Any], Run] = {}
-    found = read_panel(source) if panel else map(read_run, find_runs(source))
+    found = [
+        run
+        for source in sources
+        for run in (read_panel(source) if is_panel(source) else map(read_run, find_runs(source)))
+    ]
     # Of two equal runs the one that tells more is kept: a done one, one with its alignment.
-    found = sorted(found, key=lambda run: (run.status == INCOMPLETE, ALIGNMENT not in run.config))
+    found.sort(key=lambda run: (run.status == INCOMPLETE, ALIGNMENT not in run.config))
     for run in found:
         identity = (frozenset(_choices(run).items()), run.config["seed"])
         if run.status == INCOMPLETE and not incomplete:
@@ -99,14 +104,15 @@ def load(source: Path, incomplete: bool) -> list[Sheet]:
     if not runs:
         refuse(
             "source",
-            str(source),
+            ", ".join(map(str, sources)),
             "a folder with a finished run in it",
             "Wait for the runs to end, or set incomplete=true.",
         )
     tasks: dict[str, list[Run]] = defaultdict(list)
     for run in sorted(runs.values(), key=lambda run: run.folder):
         tasks[run.config["task"]["name"]].append(run)
-    return [_sheet(task, tasks[task], panel) for task in sorted(tasks)]
+    chosen = all(map(is_panel, sources))
+    return [_sheet(task, tasks[task], chosen) for task in sorted(tasks)]
 
 
 def _choices(run: Run) -> dict[str, Any]:
@@ -170,7 +176,10 @@ def _sheet(task: str, runs: list[Run], chosen: bool) -> Sheet:
         series = tuple(
             Series(
                 labels[s],
-                look(rule[s].family, rule[s].degree, variants[rule[s].text].index(labels[s])),
+                varied(
+                    look(rule[s].family, rule[s].degree),
+                    variants[rule[s].text].index(labels[s]),
+                ),
                 ranked.index(labels[s]),
                 tuple(sorted(of_panel[s], key=lambda run: words.sortable(run.config["seed"]))),
             )
@@ -178,7 +187,21 @@ def _sheet(task: str, runs: list[Run], chosen: bool) -> Sheet:
             if s in of_panel
         )
         panels.append(Panel(titles[panel_id], series))
+    if len(panels) > 1 and len(ranked) == 1:
+        panels = [_networks(panels)]
     return Sheet(task, tuple(panels), chosen)
+
+
+def _networks(panels: Sequence[Panel]) -> Panel:
+    """One rule on several networks, which so are the series."""
+    series = [panel.series[0] for panel in panels]
+    return Panel(
+        series[0].label,
+        tuple(
+            Series(panel.title, varied(one.look, number), number, one.runs)
+            for number, (panel, one) in enumerate(zip(panels, series, strict=True))
+        ),
+    )
 
 
 def _labels(

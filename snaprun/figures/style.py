@@ -28,6 +28,7 @@ _SOLID: Line = "-"
 _DASHED: Line = (0, (5, 1.5))
 _DASH_DOT: Line = (0, (6, 1.2, 1, 1.2))
 _DOTTED: Line = (0, (1, 1.2))
+_LINES = (_SOLID, _DASHED, _DASH_DOT, _DOTTED)
 
 
 @dataclass(frozen=True)
@@ -79,29 +80,35 @@ LOOKS = {
 _FILLS: tuple[Fill, ...] = ("full", "none", "left", "top", "right", "bottom")
 
 
-def look(family: str, degree: int = 0, variant: int = 0) -> Look:
+def look(family: str, degree: int = 0) -> Look:
     """The look of a rule, the same wherever it is drawn.
 
     `degree` is the T of TBPTT(T) or the n of SnAp-n beyond 3: the larger, the closer to BPTT and
-    to RTRL in shade, and the longer the dashes. Further variants of a rule (of another lr, say)
-    are lighter and filled otherwise.
+    to RTRL in shade, and the longer the dashes.
     """
     base = LOOKS[family]
-    if degree:
-        doublings = math.log2(degree)
-        towards = BLACK if family == "TBPTT" else LOOKS["RTRL"].colour
-        fill = _FILLS[round(doublings) % len(_FILLS)]
-        base = Look(
-            _mixed(base.colour, towards, 1 - 0.8**doublings),
-            (0, (2 + 1.3 * doublings, 1.2)),
-            base.marker,
-            fill,
-        )
-    shift = _FILLS.index(base.fill) + variant
+    if not degree:
+        return base
+    doublings = math.log2(degree)
+    towards = BLACK if family == "TBPTT" else LOOKS["RTRL"].colour
+    return replace(
+        base,
+        colour=_mixed(base.colour, towards, 1 - 0.8**doublings),
+        line=(0, (2 + 1.3 * doublings, 1.2)),
+        fill=_FILLS[round(doublings) % len(_FILLS)],
+    )
+
+
+def varied(base: Look, variant: int) -> Look:
+    """Variant 1, 2, … of a look (another lr, say): lighter, its line and marker otherwise."""
+    if not variant:
+        return base
+    lines = [base.line, *(line for line in _LINES if line != base.line)]
     return replace(
         base,
         colour=_mixed(base.colour, (1, 1, 1), 0.7 * (1 - 0.6**variant)),
-        fill=_FILLS[shift % len(_FILLS)],
+        line=lines[variant % len(lines)],
+        fill=_FILLS[(_FILLS.index(base.fill) + variant) % len(_FILLS)],
     )
 
 

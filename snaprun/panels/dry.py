@@ -1,11 +1,14 @@
 """What is left of a panel, and how long it will take."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from snaprun.panels import tables
 from snaprun.panels.choice import choose
 from snaprun.panels.plan import Job, Planner
+from snaprun.store import read_summary
 from snaprun.store.panel import read_speeds
 
 
@@ -20,7 +23,10 @@ class Left:
 
 
 def left(planner: Planner, results: Path) -> Left:
-    """What `reproduce` would do; times are those per token of the panel's small budget."""
+    """What `reproduce` would do; times a token are those of the runs that chose the rates.
+
+    Before there are any, they are those of the panel's small budget.
+    """
     planner.check()
     selection = planner.selection()
     now = [job for job in selection if not job.done]
@@ -30,7 +36,17 @@ def left(planner: Planner, results: Path) -> Left:
     else:
         rates = choose(planner.panel, {job: tables.read(job) for job in selection}).rates
         now = every = [job for job in planner.final(rates) if not job.done]
-    speeds = read_speeds(results / planner.panel.name)
+    speeds = read_speeds(results / planner.panel.name) | _speeds(selection)
     seconds = [job.tokens * speeds[job.arm] for job in every if job.arm in speeds]
     unknown = [arm for arm in planner.panel.arms if arm not in speeds]
     return Left(now, every, sum(seconds) / 3600, unknown)
+
+
+def _speeds(jobs: Sequence[Job]) -> dict[str, float]:
+    """Seconds a token by arm, medians over those jobs that are done."""
+    found: dict[str, list[float]] = {}
+    for job in jobs:
+        summary = read_summary(job.folder)
+        if summary is not None:
+            found.setdefault(job.arm, []).append(summary.seconds / summary.tokens)
+    return {arm: median(values) for arm, values in found.items()}

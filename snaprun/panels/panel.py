@@ -1,6 +1,6 @@
 """What a panel compares and how: the keys of conf/panel/*.yaml."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from snaprun import checks
@@ -41,21 +41,26 @@ class Panel:
         self.name, self.about, self.experiment = name, about, experiment
         self.claims = [str(claim) for claim in claims or []]
         self.metric = METRICS[checks.one_of("panel.metric", metric, list(METRICS))]
-        if not arms:
-            checks.refuse("panel.arms", arms, "at least one arm")
         self.overrides = _words("panel.overrides", overrides or [])
-        self.arms = {arm: _words(f"panel.arms.{arm}", words) for arm, words in arms.items()}
+        # A delta leaves an arm out by giving it no overrides, not even an empty list.
+        self.arms = {
+            arm: _words(f"panel.arms.{arm}", words)
+            for arm, words in arms.items()
+            if words is not None
+        }
+        if not self.arms:
+            checks.refuse("panel.arms", arms, "at least one arm")
         self.rates = {
             arm: _rates(f"panel.rates of {arm}", value)
-            for arm, value in _by_arm("panel.rates", rates, self.arms).items()
+            for arm, value in _by_arm("panel.rates", rates, arms).items()
         }
         self.seeds = {
-            arm: checks.at_least(f"panel.seeds of {arm}", value, 1)
-            for arm, value in _by_arm("panel.seeds", seeds, self.arms).items()
+            arm: _count(f"panel.seeds of {arm}", value)
+            for arm, value in _by_arm("panel.seeds", seeds, arms).items()
         }
         self.trials = {
             arm: _trials(f"panel.selection.seeds of {arm}", value, self.seeds[arm])
-            for arm, value in _by_arm("panel.selection.seeds", selection.seeds, self.arms).items()
+            for arm, value in _by_arm("panel.selection.seeds", selection.seeds, arms).items()
         }
         self.trial_overrides = selection.overrides
 
@@ -82,20 +87,28 @@ def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _by_arm(what: str, value: Any, arms: Mapping[str, Any]) -> dict[str, Any]:
+    """The value of each arm that is not left out."""
+    present = [arm for arm, words in arms.items() if words is not None]
     if not isinstance(value, Mapping):
-        return dict.fromkeys(arms, value)
+        return dict.fromkeys(present, value)
     for name in value:
         checks.one_of(what, name, [*arms, OTHERS])
-    for arm in arms:
+    for arm in present:
         if arm not in value and OTHERS not in value:
             checks.refuse(what, value, f"a value for {arm}, or for {OTHERS}")
-    return {arm: value.get(arm, value.get(OTHERS)) for arm in arms}
+    return {arm: value.get(arm, value.get(OTHERS)) for arm in present}
 
 
 def _words(what: str, words: Any) -> tuple[str, ...]:
-    if not isinstance(words, Sequence) or not all(isinstance(word, str) for word in words):
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         checks.refuse(what, words, "a list of overrides, such as [rule=snap1, optim=sgd]")
     return tuple(words)
+
+
+def _count(what: str, value: Any) -> int:
+    if type(value) is not int:
+        checks.refuse(what, value, "an integer ≥ 1")
+    return checks.at_least(what, value, 1, most=1000)
 
 
 def _trials(what: str, seeds: Any, fresh: int) -> tuple[int, ...]:

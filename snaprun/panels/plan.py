@@ -1,7 +1,7 @@
 """The runs of a panel: which there are, and which are done."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,6 +58,7 @@ class Planner:
     common: Sequence[str]
     compose: Callable[[Sequence[str]], dict[str, Any]]
     place: Callable[[Mapping[str, Any]], Path]
+    _composed: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -100,22 +101,17 @@ class Planner:
         overrides: Sequence[str],
     ) -> Iterator[Job]:
         panel = self.panel
-        words = [f"name={self.name}{'_rates' if phase == SELECTION else ''}", *self.common]
-        if panel.experiment:
-            words.insert(0, f"experiment={panel.experiment}")
-        words += [*panel.overrides, *panel.arms[arm], *overrides]
+        experiment = [f"experiment={panel.experiment}"] if panel.experiment else []
+        words = (*experiment, *self.common, *panel.overrides, *panel.arms[arm], *overrides)
         # Composing takes a tenth of a second: once for all rates and seeds.
-        config = self.compose(words)
+        if words not in self._composed:
+            self._composed[words] = self.compose(words)
+        config = self._composed[words]
+        name = f"{self.name}_rates" if phase == SELECTION else self.name
         for lr in rates:
             for seed in seeds:
-                own = {**config, "seed": seed, "optim": {**config["optim"], "lr": lr}}
-                yield Job(
-                    arm,
-                    phase,
-                    seed,
-                    lr,
-                    # An experiment that sweeps by itself is one run here.
-                    (*words, f"optim.lr={lr!r}", f"seed={seed}", "hydra.mode=RUN"),
-                    own,
-                    self.place(own),
-                )
+                optim = {**config["optim"], "lr": lr}
+                own = {**config, "name": name, "seed": seed, "optim": optim}
+                # hydra.mode: an experiment that sweeps by itself is one run here.
+                last = (f"name={name}", f"optim.lr={lr!r}", f"seed={seed}", "hydra.mode=RUN")
+                yield Job(arm, phase, seed, lr, (*words, *last), own, self.place(own))

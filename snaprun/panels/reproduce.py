@@ -54,7 +54,7 @@ def reproduce(planner: Planner, results: Path, at_once: int) -> tuple[list[Path]
     folder = results / name
     written = files.write(folder)
     kinds = figures.KINDS
-    return [*written, *figures.plot(folder, folder / "figures", kinds, incomplete=False)], failed
+    return [*written, *figures.plot([folder], folder / "figures", kinds, incomplete=False)], failed
 
 
 def _arms(panel: Panel, compared: Sequence[Job]) -> dict[str, dict[str, Any]]:

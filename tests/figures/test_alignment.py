@@ -48,7 +48,7 @@ def run(folder, seed=0, points=TOKENS, name="run", changes=None, **choices):
 
 
 def drawn(folder, out=None):
-    return plot(folder, out or folder / "figures", ("alignment",), incomplete=False)
+    return plot([folder], out or folder / "figures", ("alignment",), incomplete=False)
 
 
 def test_writes_three_files_with_the_learning_curve_beside_the_alignment(tmp_path):
@@ -109,7 +109,7 @@ def test_every_text_is_clear_and_everything_is_named(tmp_path, monkeypatch):
 def test_several_seeds_become_a_median_and_its_range(tmp_path):
     for seed in range(3):
         run(tmp_path, seed)
-    (sheet,) = load(tmp_path, incomplete=False)
+    (sheet,) = load([tmp_path], incomplete=False)
     found = lines(sheet.panels[0].series[0].runs)
     line = found["snap1", "whole", "cosine"]
     assert line.tokens.tolist() == list(TOKENS)
@@ -123,7 +123,7 @@ def test_several_seeds_become_a_median_and_its_range(tmp_path):
 def test_a_point_that_a_seed_did_not_reach(tmp_path):
     run(tmp_path, 0)
     run(tmp_path, 1, points=TOKENS[:2])
-    (sheet,) = load(tmp_path, incomplete=False)
+    (sheet,) = load([tmp_path], incomplete=False)
     line = lines(sheet.panels[0].series[0].runs)["rtrl", "z", "cosine"]
     assert line.value == pytest.approx([0.99, 0.99, 1.0])
     assert np.isnan(line.low).tolist() == [False, False, True]
@@ -137,7 +137,7 @@ def test_runs_that_were_not_aligned_have_no_such_figure(tmp_path):
 def test_the_aligned_twin_of_a_run_is_the_one_that_is_shown(tmp_path):
     write(tmp_path / "a", config(), levels((0, 1), (1000, 6)))
     run(tmp_path, name="b")
-    (sheet,) = load(tmp_path, incomplete=False)
+    (sheet,) = load([tmp_path], incomplete=False)
     (series,) = sheet.panels[0].series
     assert series.label == "SnAp-1"
     assert [one.folder.name for one in series.runs] == ["b0"]
@@ -145,7 +145,7 @@ def test_the_aligned_twin_of_a_run_is_the_one_that_is_shown(tmp_path):
 
 def test_the_last_point_as_text(tmp_path):
     run(tmp_path)
-    (sheet,) = load(tmp_path, incomplete=False)
+    (sheet,) = load([tmp_path], incomplete=False)
     text = as_text(sheet.runs[0]).splitlines()
     assert "after 1000 tokens" in text[0]
     headings = ["cosine", "‖g‖/‖g*‖", "bias²", "variance", "stale to fresh", "stale to exact"]

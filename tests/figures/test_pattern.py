@@ -40,8 +40,8 @@ def test_an_entry_has_the_colour_of_the_first_rule_that_keeps_it(tmp_path, monke
 def test_the_command_draws_a_network_whose_densities_are_powers_of_its_graph(tmp_path):
     keys = {"cell": "gru", "units": 7, "inputs": 2, "level": 0.8, "seed": 3}
     words = [f"pattern.{key}={value}" for key, value in keys.items()]
-    assert _main(["plot", "kind=pattern", f"source={tmp_path}", *words]) == 0
-    out = tmp_path / "pattern" / "figures"
+    out = tmp_path / "deep" / "out"
+    assert _main(["plot", "kind=pattern", f"out={out}", *words]) == 0
     assert {file.name for file in out.iterdir()} == {f"pattern.{k}" for k in ("png", "pdf", "csv")}
 
     from snaprun.cells import GRU
@@ -66,6 +66,6 @@ def test_the_command_draws_a_network_whose_densities_are_powers_of_its_graph(tmp
     [("cell=foo", "gru"), ("units=65", "≤ 64"), ("level=1", "pattern.level"), ("inputs=0", "≥ 1")],
 )
 def test_a_network_that_cannot_be_is_refused(tmp_path, word, named, capfd):
-    assert _main(["plot", "kind=pattern", f"source={tmp_path}", f"pattern.{word}"]) == 2
+    assert _main(["plot", "kind=pattern", f"out={tmp_path}", f"pattern.{word}"]) == 2
     assert named in capfd.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -33,7 +33,7 @@ def test_every_kind_is_written_as_png_pdf_and_csv_for_each_task(seeds, tmp_path)
     text = config(task__name="charlm")
     write(seeds / "text", text, [(10, {"bpc": 4.0}), (20, {"validation_bpc": 3.5})])
     out = tmp_path / "deep" / "out"
-    files = plot(seeds, out, KINDS, False)
+    files = plot([seeds], out, KINDS, False)
     stems = [f"{kind}-{task}" for task in ("charlm", "copy") for kind in KINDS]
     assert files == [out / f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf", "csv")]
     for file in files:
@@ -42,7 +42,7 @@ def test_every_kind_is_written_as_png_pdf_and_csv_for_each_task(seeds, tmp_path)
 
 
 def test_the_learning_table_is_the_median_of_step_functions(seeds, tmp_path):
-    table = read(plot(seeds, tmp_path / "out", ["learning"], False), "learning-copy")
+    table = read(plot([seeds], tmp_path / "out", ["learning"], False), "learning-copy")
     # By hand, from 12 tokens on, where all three have begun; the third ends at 30.
     expected = {
         #    seeds' values: median, low, high, seeds
@@ -66,7 +66,7 @@ def test_the_learning_table_is_the_median_of_step_functions(seeds, tmp_path):
 
 
 def test_the_cost_and_tradeoff_tables_are_medians_over_seeds(seeds, tmp_path):
-    files = plot(seeds, tmp_path / "out", ["cost", "tradeoff"], False)
+    files = plot([seeds], tmp_path / "out", ["cost", "tradeoff"], False)
     cost = read(files, "cost-copy").iloc[0]
     assert cost["ms_per_token"] == np.median([1, 2, 6])
     assert (cost["ms_per_token_low"], cost["ms_per_token_high"]) == (1, 6)
@@ -89,7 +89,7 @@ def unequal(tmp_path):
 
 
 def test_rules_that_update_unequally_are_drawn_against_updates_too(unequal, tmp_path):
-    table = read(plot(unequal, tmp_path / "out", ["learning"], False), "learning-copy")
+    table = read(plot([unequal], tmp_path / "out", ["learning"], False), "learning-copy")
     assert list(table["counter"].unique()) == ["tokens", "updates"]
     of_tokens, of_updates = (table[table["counter"] == name] for name in ("tokens", "updates"))
     assert of_updates["median"].tolist() == of_tokens["median"].tolist() == [1.5, 2, 3.5] * 2
@@ -102,7 +102,7 @@ def test_the_axis_of_updates_is_logarithmic_where_they_differ_tenfold(unequal, m
     monkeypatch.setattr(
         "snaprun.figures.layout.save", lambda figure, *_: drawn.append(figure) or []
     )
-    plot(unequal, unequal / "out", ["learning"], False)
+    plot([unequal], unequal / "out", ["learning"], False)
     above, below = drawn[0].axes
     assert (above.get_xscale(), below.get_xscale()) == ("linear", "log")
     assert above.get_ylim() == below.get_ylim()
@@ -123,7 +123,7 @@ def test_every_line_that_coincides_with_others_is_seen(tmp_path, monkeypatch):
     )
     for rule in RULES:
         write(tmp_path / rule, config(rule, train__update_every=1), levels((10, 1), (20, 2)))
-    plot(tmp_path, tmp_path / "out", ["learning"], False)
+    plot([tmp_path], tmp_path / "out", ["learning"], False)
     lines = drawn[0].axes[0].get_lines()
     markers = [line for line in lines if line.get_marker() != "None"]
     solid = [line for line in lines if line.get_linestyle() == "-"]
@@ -144,7 +144,7 @@ def test_a_text_shows_smoothed_training_and_plain_validation_bpc(tmp_path):
     rows = [(10 * (i + 1), {"bpc": float(value)}) for i, value in enumerate(bpc)]
     rows += [(2000, {"validation_bpc": 2.75})]
     source = write(tmp_path / "run", config(task__name="charlm"), rows)
-    files = plot(source, tmp_path / "out", ["learning", "tradeoff"], False)
+    files = plot([source], tmp_path / "out", ["learning", "tradeoff"], False)
     table = read(files, "learning-charlm")
     training = table[table["quantity"] == "bpc"]
     # 2 % of 2000 tokens are four rows.
@@ -158,13 +158,13 @@ def test_a_text_shows_smoothed_training_and_plain_validation_bpc(tmp_path):
 
 def test_a_copy_task_of_fixed_length_is_told_by_its_bits(tmp_path):
     source = write(tmp_path / "run", config(task__fixed_length=5), levels((10, 5), (20, 5)))
-    table = read(plot(source, tmp_path / "out", ["learning"], False), "learning-copy")
+    table = read(plot([source], tmp_path / "out", ["learning"], False), "learning-copy")
     assert set(table["quantity"]) == {"bpc"}
 
 
 def test_a_long_run_is_thinned_but_keeps_its_ends(tmp_path):
     source = write(tmp_path / "run", config(), levels(*((i, i) for i in range(1, 1001))))
-    table = read(plot(source, tmp_path / "out", ["learning"], False), "learning-copy")
+    table = read(plot([source], tmp_path / "out", ["learning"], False), "learning-copy")
     assert len(table) == 400
     assert table["at"].iloc[[0, -1]].tolist() == [1, 1000]
     assert (table["median"] == table["at"]).all()
@@ -174,7 +174,7 @@ def test_incomplete_runs_are_drawn_to_their_end_and_counted(tmp_path):
     source = tmp_path / "runs"
     write(source / "0", config(seed=0), levels((10, 1), (20, 2)))
     write(source / "1", config(seed=1), levels((10, 5)), status=None)
-    files = plot(source, tmp_path / "out", KINDS, True)
+    files = plot([source], tmp_path / "out", KINDS, True)
     table = read(files, "learning-copy")
     assert table["median"].tolist() == [3, 2]
     assert set(table["incomplete"]) == {1}
@@ -184,8 +184,8 @@ def test_incomplete_runs_are_drawn_to_their_end_and_counted(tmp_path):
 
 def test_drawing_twice_gives_the_same_bytes_and_leaves_the_globals_alone(seeds, tmp_path):
     before = dict(matplotlib.rcParams)
-    first = plot(seeds, tmp_path / "a", ["learning", "tradeoff"], False)
-    second = plot(seeds, tmp_path / "b", ["learning", "tradeoff"], False)
+    first = plot([seeds], tmp_path / "a", ["learning", "tradeoff"], False)
+    second = plot([seeds], tmp_path / "b", ["learning", "tradeoff"], False)
     assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
     assert dict(matplotlib.rcParams) == before
 
@@ -204,7 +204,7 @@ def test_nothing_is_drawn_outside_the_figure_and_no_two_texts_overlap(tmp_path, 
             rows = levels((10, 1), (20, 2 + number))
             cost = {"ms_per_token": 0.1 * 2**number, "macs_per_token": 10.0**number}
             write(tmp_path / f"{cell}{rule}", config(rule, cell__name=cell), rows, **cost)
-    plot(tmp_path, tmp_path / "out", KINDS, False)
+    plot([tmp_path], tmp_path / "out", KINDS, False)
     assert [name for name, *_ in drawn] == [f"{kind}-copy" for kind in KINDS]
     for name, figure, shown in drawn:
         assert {"SnAp-1", "BPTT", "frozen", "GRU-24, 75 % sparse"} <= shown, name
@@ -214,18 +214,18 @@ def test_nothing_is_drawn_outside_the_figure_and_no_two_texts_overlap(tmp_path, 
 @pytest.mark.parametrize(("kinds", "named"), [(["lerning"], "learning"), ([], "some of")])
 def test_unknown_kinds_are_refused_before_anything_is_written(seeds, tmp_path, kinds, named):
     with pytest.raises(UserError, match=named):
-        plot(seeds, tmp_path / "out", kinds, False)
+        plot([seeds], tmp_path / "out", kinds, False)
     assert not (tmp_path / "out").exists()
 
 
 def test_an_out_that_cannot_be_made_is_refused(seeds, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="out="):
-        plot(seeds, tmp_path / "file", KINDS, False)
+        plot([seeds], tmp_path / "file", KINDS, False)
 
 
 def test_a_diverged_seed_is_marked_where_it_stopped(seeds):
-    (sheet,) = load(seeds, incomplete=False)
+    (sheet,) = load([seeds], incomplete=False)
     (series,) = sheet.panels[0].series
     curve = curves.curve(series, curves.LEVEL)
     assert curve is not None
@@ -240,7 +240,7 @@ def test_a_diverged_seed_is_marked_where_it_stopped(seeds):
 def test_a_run_that_diverged_at_once_is_drawn_without_values(tmp_path):
     made = config(task__name="charlm")
     source = write(tmp_path / "run", made, [(10, {"bpc": None})], "diverged")
-    files = plot(source, tmp_path / "out", ["learning", "tradeoff"], False)
+    files = plot([source], tmp_path / "out", ["learning", "tradeoff"], False)
     assert len(files) == 6
     tradeoff = read(files, "tradeoff-charlm")
     assert tradeoff["reached"].isna().tolist() == [True]
@@ -254,7 +254,7 @@ def test_the_axis_of_bpc_is_fitted_to_what_follows_the_descent(tmp_path, monkeyp
     )
     rows = [(i, {"bpc": 8.0 if i < 10 else 3.0 - i / 100}) for i in range(1, 101)]
     source = write(tmp_path / "run", config(task__name="charlm"), rows)
-    plot(source, tmp_path / "out", ["learning"], False)
+    plot([source], tmp_path / "out", ["learning"], False)
     low, high = drawn[0].axes[0].get_ylim()
     assert 1.8 < low < 2.01  # the last value, smoothed over two rows, is 2.005
     assert 2.9 < high < 8.0

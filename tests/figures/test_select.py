@@ -15,7 +15,7 @@ ROWS = levels((10, 1), (20, 2))
 def sheet(source, configs):
     for number, made in enumerate(configs):
         write(source / str(number), made, ROWS)
-    (only,) = load(source, incomplete=False)
+    (only,) = load([source], incomplete=False)
     return only
 
 
@@ -85,6 +85,7 @@ def test_a_choice_that_only_some_have_tells_series_apart(tmp_path):
 
 def test_what_differs_between_panels_is_in_their_titles(tmp_path):
     made = [config(cell__units=24, optim__lr=0.1), config(cell__units=128, optim__lr=0.2)]
+    made += [config("bptt", cell__units=128, optim__lr=0.2)]
     made += [config(sparsity__name="dense", sparsity__share_slots=True, optim__lr=0.2)]
     only = sheet(tmp_path, made)
     assert sorted(panel.title for panel in only.panels) == [
@@ -92,17 +93,39 @@ def test_what_differs_between_panels_is_in_their_titles(tmp_path):
         "GRU-24, 75 % sparse, lr=0.1",
         "GRU-24, dense, slots share one mask, lr=0.2",
     ]
-    assert {label for panel in only.panels for label in labels(panel)} == {"SnAp-1"}
+    assert {label for panel in only.panels for label in labels(panel)} == {"BPTT", "SnAp-1"}
+
+
+def test_one_rule_on_several_networks_is_one_panel_with_the_networks_as_series(tmp_path):
+    made = [config(cell__units=units, seed=seed) for units in (24, 128) for seed in (0, 1)]
+    (panel,) = sheet(tmp_path, made).panels
+    assert panel.title == "SnAp-1"
+    assert labels(panel) == ["GRU-24, 75 % sparse", "GRU-128, 75 % sparse"]
+    assert [len(series.runs) for series in panel.series] == [2, 2]
+    assert [series.rank for series in panel.series] == [0, 1]
+    assert panel.series[0].look != panel.series[1].look
+
+
+def test_several_sources_are_drawn_together(tmp_path):
+    for units in (24, 128):
+        arms = {rule: {"lr": 0.1, "config": config(rule, cell__units=units)} for rule in RULES}
+        write_panel(tmp_path / f"panel{units}", arms)
+    write(tmp_path / "raw", config(cell__units=7), ROWS)
+    sources = [tmp_path / name for name in ("panel24", "panel128", "raw")]
+    (panels,), (both,) = load(sources[:2], False), load(sources, False)
+    assert [len(panel.series) for panel in panels.panels] == [len(RULES)] * 2
+    assert [len(panel.series) for panel in both.panels] == [1, len(RULES), len(RULES)]
+    assert (panels.chosen, both.chosen) == (True, False)
 
 
 def test_incomplete_runs_are_named_and_left_out_or_kept(tmp_path, caplog):
     write(tmp_path / "done", config(), ROWS)
     write(tmp_path / "broken", config(seed=1), ROWS, status=None)
-    (only,) = load(tmp_path, incomplete=False)
+    (only,) = load([tmp_path], incomplete=False)
     assert [run.folder.name for run in only.runs] == ["done"]
     assert caplog.messages == [f"left out (incomplete): {tmp_path / 'broken'}"]
     caplog.clear()
-    (only,) = load(tmp_path, incomplete=True)
+    (only,) = load([tmp_path], incomplete=True)
     assert [run.folder.name for run in only.runs] == ["done", "broken"]
     assert only.panels[0].series[0].incomplete == 1
     assert caplog.messages == []
@@ -113,7 +136,7 @@ def test_the_same_run_twice_is_no_second_seed(tmp_path, caplog):
     write(tmp_path / "b", config(), ROWS)
     write(tmp_path / "c", config(name="elsewhere"), ROWS)
     with caplog.at_level(logging.WARNING):
-        (only,) = load(tmp_path, incomplete=True)
+        (only,) = load([tmp_path], incomplete=True)
     assert [run.folder.name for run in only.runs] == ["b"]
     same = f"left out (same configuration and seed as {tmp_path / 'b'}): "
     assert caplog.messages == [f"{same}{tmp_path / 'c'}", f"{same}{tmp_path / 'a'}"]
@@ -122,7 +145,7 @@ def test_the_same_run_twice_is_no_second_seed(tmp_path, caplog):
 def test_a_source_of_incomplete_runs_only_is_refused_with_the_remedy(tmp_path):
     write(tmp_path / "broken", config(), ROWS, status=None)
     with pytest.raises(UserError, match="incomplete=true"):
-        load(tmp_path, incomplete=False)
+        load([tmp_path], incomplete=False)
 
 
 def test_a_configuration_without_a_rule_names_the_file_and_key(tmp_path):
@@ -130,7 +153,7 @@ def test_a_configuration_without_a_rule_names_the_file_and_key(tmp_path):
     del made["rule"]["name"]
     write(tmp_path, made, ROWS)
     with pytest.raises(UserError, match=r"config\.yaml has no rule\.name"):
-        load(tmp_path, incomplete=False)
+        load([tmp_path], incomplete=False)
 
 
 def test_every_rule_has_a_look_of_its_own(tmp_path):
@@ -151,11 +174,12 @@ def test_every_rule_has_a_look_of_its_own(tmp_path):
     assert len({(look.line, look.marker) for look in looks}) == len(looks)
 
 
-def test_variants_of_a_rule_differ_but_keep_its_line_and_marker():
-    looks = [style.look("SnAp-1", variant=variant) for variant in range(6)]
+def test_variants_of_a_rule_differ_but_keep_its_marker():
+    looks = [style.varied(style.look("SnAp-1"), variant) for variant in range(6)]
     assert looks[0] == style.LOOKS["SnAp-1"]
     assert len({look.colour for look in looks}) == len({look.fill for look in looks}) == 6
-    assert len({(look.line, look.marker) for look in looks}) == 1
+    assert len({look.line for look in looks[:4]}) == 4
+    assert {look.marker for look in looks} == {style.LOOKS["SnAp-1"].marker}
 
 
 @pytest.mark.parametrize(("family", "degrees"), [("TBPTT", (1, 2, 4, 8, 16)), ("SnAp-n", (4, 8))])
@@ -188,7 +212,7 @@ def test_the_arms_of_a_panel_are_told_apart_without_their_chosen_rates(tmp_path)
         ]
     )
     write_panel(tmp_path, arms)
-    (only,) = load(tmp_path, incomplete=False)
+    (only,) = load([tmp_path], incomplete=False)
     assert only.chosen
     assert [(panel.title, labels(panel)) for panel in only.panels] == [
         ("GRU-24, 75 % sparse", ["BPTT, optim=adam", "SnAp-1, optim=adam", "SnAp-1, optim=sgd"]),
@@ -201,7 +225,7 @@ def test_arms_that_differ_in_their_rate_alone_are_told_apart_by_it(tmp_path):
     made = config()
     arms = {name: {"lr": lr, "config": made} for name, lr in (("a", 0.1), ("b", 0.2))}
     write_panel(tmp_path, {**arms, "c": {"lr": 0.2, "config": config("bptt")}})
-    (only,) = load(tmp_path, incomplete=False)
+    (only,) = load([tmp_path], incomplete=False)
     assert labels(only.panels[0]) == ["BPTT", "SnAp-1, lr=0.1", "SnAp-1, lr=0.2"]
 
 

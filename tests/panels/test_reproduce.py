@@ -1,5 +1,6 @@
 """`snaprun reproduce` from the outside, with an experiment of seconds from a folder of its own."""
 
+import json
 import os
 import shlex
 import shutil
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -46,6 +48,8 @@ budgets:
   same: {arms: {longer: [train.tokens=3000]}}
   endless: {rates: [1e-3], overrides: [train.tokens=1000000000]}
 """
+
+ARMS = ("snap1", "wild", "broken")
 
 
 @pytest.fixture(scope="module")
@@ -169,9 +173,11 @@ def test_a_dry_run_lists_commands_and_hours_and_starts_nothing(done, conf, capfd
     lines = [shlex.split(line) for line in out.splitlines()]
     assert [line[:2] for line in lines] == [["snaprun", "train"]] * 4
     assert [line[-2] for line in lines] == [f"seed={seed}" for seed in range(4)]
-    speed = pd.read_csv(folder / "summary.csv").query("arm == 'snap1'").eval("seconds / tokens")
-    hours = 4 * 6000 * speed.median() / 3600
-    assert f"tiny: 4 runs are left, about {hours:.3g} hours of one core\n" in err
+    chosen = [
+        json.loads(path.read_text()) for path in folder.parent.glob("tiny_rates/*/summary.json")
+    ]
+    speed = np.median([run["seconds"] / run["tokens"] for run in chosen])
+    assert f"tiny: 4 runs are left, about {4 * 6000 * speed / 3600:.3g} hours" in err
     assert contents(folder.parent) == before
     # The printed commands are those that a panel would run.
     line = [word.replace("=6000", "=60") for word in lines[-1]]
@@ -207,13 +213,17 @@ def metrics(run):
     return file.read_bytes() if file.exists() else b""
 
 
-def test_without_a_panel_all_of_them_are_run(conf, monkeypatch):
-    from snaprun import panels
-
-    seen = []
-    monkeypatch.setattr(
-        panels, "reproduce", lambda panel, *_, **__: seen.append(panel.name) or ([], [])
-    )
-    assert _main(["reproduce", "--config-dir", str(conf)]) == 0
+def test_without_a_panel_it_is_all_of_them(conf, capfd):
+    words = [word for word in reproduce(conf, "dry=true") if word != "panel=tiny"]
+    assert _main(words) == 0
+    err = capfd.readouterr().err
     here = Path(__file__).parents[2] / "conf" / "panel"
-    assert seen == sorted({"tiny"} | {path.stem for path in here.glob("*.yaml")})
+    panels = sorted({"tiny", *(path.stem for path in here.glob("*.yaml"))})
+    assert [line.partition(":")[0] for line in err.splitlines()] == panels
+
+
+def test_an_arm_without_overrides_is_left_out(conf, capfd):
+    assert _main(reproduce(conf, "dry=true", "panel.arms.wild=null", "panel.arms.broken=null")) == 0
+    assert "optim=sgd" not in capfd.readouterr().out
+    assert _main(reproduce(conf, *(f"panel.arms.{arm}=null" for arm in ARMS))) == 2
+    assert "at least one" in capfd.readouterr().err

@@ -1,11 +1,13 @@
 """The tables of a panel: what they keep of a curve, and how they are read back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from snaprun.checks import UserError
-from snaprun.store.panel import PanelFiles, is_panel, read_panel, thinned
+from snaprun.store.panel import PanelFiles, is_panel, read_panel, read_speeds, thinned
 
 
 def frame(**columns):
@@ -87,3 +89,12 @@ def test_a_damaged_file_is_named(files, tmp_path, name, content, named):
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=named):
         read_panel(tmp_path)
+
+
+def test_seconds_a_token_are_medians_over_the_finished_runs(files, tmp_path):
+    assert read_speeds(tmp_path) == {}
+    slow = {"arm": "a", "seed": 3, "phase": "final", "status": "finished"}
+    slow |= {"lr": 0.5, "tokens": 10, "seconds": 2.0}
+    replace(files, summary=pd.concat([files.summary, pd.DataFrame([slow])])).write(tmp_path)
+    # Seeds 0 and 100 took 1.25 s for 20 tokens, the new one 2 s for 10.
+    assert read_speeds(tmp_path) == {"a": 1.25 / 20}
