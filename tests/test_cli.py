@@ -57,6 +57,8 @@ BAD = {
     "train sparsity.level=-0.1": "[0, 1)",
     "train sparsity.level=nan": "[0, 1)",
     "train sparsity=foo": "uniform",
+    "train sparsity=magnitude sparsity.initial=0.9": "[0, 0.75]",
+    "train sparsity=magnitude sparsity.end=10": "≥ 50001",
     "train rule=snap rule.n=0": "≥ 1",
     "train rule=snap rule.n=1.5": "an integer",
     "train rule=bptt rule.n=1": "rule.name",

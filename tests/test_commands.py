@@ -5,6 +5,8 @@ import pytest
 from snaprun.cli import _main
 from tests.test_cli import SMALL, only_run
 
+PRUNED = ["sparsity.level=0.5", "sparsity.begin=0", "sparsity.end=3000", "sparsity.every=500"]
+
 
 def test_cost_prints_and_writes_a_table(here, capfd):
     assert _main(["cost", "cells=[gru]", "sizes=[9@0.5]", "rules=[bptt,snap1,snap4,rtrl]"]) == 0
@@ -37,15 +39,16 @@ def test_verify_prints_a_table_and_fails_on_a_mismatch(here, capfd, monkeypatch)
     assert "MISMATCH" in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("sparsity", ["uniform", "dense", "diagonal"])
+@pytest.mark.parametrize("sparsity", ["uniform", "dense", "diagonal", "magnitude"])
 def test_verify_takes_every_sparsity(sparsity, here):
     words = ["verify", "cell.units=3", "steps=4", "rule=snap2", f"sparsity={sparsity}"]
     assert _main(words) == 0
 
 
-def test_sample_continues_the_prompt(here, capfd):
+@pytest.mark.parametrize("pruned", [(), ("sparsity=magnitude", *PRUNED)])
+def test_sample_continues_the_prompt(pruned, here, capfd):
     (here / "text.txt").write_text("abracadabra " * 200)
-    line = ["train", "task=charlm", "task.text=text.txt", *SMALL, "task.crop=20"]
+    line = ["train", "task=charlm", "task.text=text.txt", *SMALL, "task.crop=20", *pruned]
     assert _main([*line, "train.tokens=6000", "optim.lr=1e-2"]) == 0
     folder = only_run(here / "results")
     (here / "text.txt").unlink()  # a sample needs the run's folder alone

@@ -8,6 +8,7 @@ from typing import Any
 from snaprun.figures.style import LOOKS
 
 CELLS = {"vanilla": "vanilla", "gru": "GRU", "lstm": "LSTM"}
+LEVELS = {"uniform": "{:.4g} % sparse", "magnitude": "pruned to {:.4g} %"}
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ def network(choices: Mapping[str, Any]) -> Network:
     told = {"task.name", "cell.name", "cell.units", "sparsity.name", "sparsity.share_slots"}
     name = choices["cell.name"]
     text = f"{CELLS.get(name, name)}-{choices['cell.units']}, "
-    if choices["sparsity.name"] == "uniform" and "sparsity.level" in choices:
+    if choices["sparsity.name"] in LEVELS and "sparsity.level" in choices:
         told.add("sparsity.level")
-        text += f"{100 * choices['sparsity.level']:.4g} % sparse"
+        text += LEVELS[choices["sparsity.name"]].format(100 * choices["sparsity.level"])
     else:
         text += choices["sparsity.name"]
     if choices.get("sparsity.share_slots"):

@@ -39,6 +39,8 @@ public:
         }
     }
 
+    void update(T* const* parameters) override { update(parameters, false); }
+
     const Counters& counters() const override { return now_; }
     void measure() override {
         now_.longest_window = std::max(now_.longest_window, now_.steps);
@@ -152,13 +154,13 @@ private:
             s.noise ? s.noise + t * c_.lanes * p_.components * p_.units : nullptr;
         const T* gathered = c_.lanes == 1 ? gathered_.data() : nullptr;
         rule_->step({at, targets != 0, theta, gathered, readout_.error(), noise}, gradient_.data());
-        if (last) update(s, stepped);
+        if (last) update(s.parameters, stepped);
     }
 
     // `stepped`: the readout has taken its part of this step of the optimiser.
-    void update(const Sequence<T>& s, bool stepped) {
+    void update(T* const* parameters, bool stepped) {
         measure();
-        rule_->finish(s.parameters[0], now_.targets ? gradient_.data() : nullptr);
+        rule_->finish(parameters[0], now_.targets ? gradient_.data() : nullptr);
         if (now_.targets) {
             T scale = T(1) / T(now_.targets);
             if (c_.clip >= 0) scale *= clipping(scale);
@@ -166,12 +168,12 @@ private:
                 optimiser_.begin();
                 const std::vector<size_t>& sizes = readout_sizes_;
                 for (int i = 0; i < 2 * readout_.layers(); ++i) {
-                    optimiser_.apply(1 + i, 0, sizes[i], s.parameters[1 + i],
+                    optimiser_.apply(1 + i, 0, sizes[i], parameters[1 + i],
                                      readout_.gradient(i), scale);
                 }
             }
             if (rule_->moves() || c_.clip >= 0) {
-                optimiser_.apply(0, 0, p_.parameters, s.parameters[0], gradient_.data(), scale);
+                optimiser_.apply(0, 0, p_.parameters, parameters[0], gradient_.data(), scale);
             }
             ++now_.updates;
         }

@@ -69,6 +69,7 @@ public:
     virtual ~EngineBase() = default;
     // All sizes and indices must have been checked.
     virtual void run(const Sequence<T>& sequence) = 0;
+    virtual void update(T* const* parameters) = 0;  // ends the window here
     virtual void measure() = 0;  // the open window, too
     virtual const Counters& counters() const = 0;
     // What a stopped run needs to go on: first `resume`, then all that `buffers` names is filled in

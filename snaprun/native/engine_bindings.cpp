@@ -235,19 +235,7 @@ public:
              std::optional<Array<const int8_t>> noise, Array<T> nats, bool ends) {
         const Pattern& p = config_.pattern;
         Sequence<T> s;
-        require(has_shape(theta, {p.parameters}), "theta must have the shape (P,)");
-        s.parameters[0] = theta.data();
-        const int widths[3] = {p.units, config_.hidden ? config_.hidden : config_.outputs,
-                               config_.outputs};
-        const size_t layers = config_.hidden ? 2 : 1;
-        require(readout.size() == 2 * layers, "the readout has another number of layers");
-        for (size_t l = 0; l < layers; ++l) {
-            require(has_shape(readout[2 * l], {widths[l + 1], widths[l]}) &&
-                        has_shape(readout[2 * l + 1], {widths[l + 1]}),
-                    "a readout parameter has another shape");
-            s.parameters[1 + 2 * l] = readout[2 * l].data();
-            s.parameters[2 + 2 * l] = readout[2 * l + 1].data();
-        }
+        point(theta, readout, s.parameters);
         require(mask.ndim() == 2, "mask must have the shape (T, B)");
         const int64_t steps = int64_t(mask.shape(0)), lanes = config_.lanes;
         require(has_shape(mask, {steps, lanes}) && has_shape(targets, {steps, lanes}) &&
@@ -278,6 +266,14 @@ public:
         const Busy busy(busy_);
         nb::gil_scoped_release unlocked;
         engine_->run(s);
+    }
+
+    void update(Array<T> theta, std::vector<Array<T>> readout) {
+        T* parameters[kMostParameters];
+        point(theta, readout, parameters);
+        const Busy busy(busy_);
+        nb::gil_scoped_release unlocked;
+        engine_->update(parameters);
     }
 
     void resume(int64_t steps, int64_t targets, int64_t updates, int64_t longest_window,
@@ -326,6 +322,23 @@ public:
     int64_t count() const { return engine_->counters().*counter; }
 
 private:
+    void point(Array<T>& theta, std::vector<Array<T>>& readout, T** parameters) const {
+        const Pattern& p = config_.pattern;
+        require(has_shape(theta, {p.parameters}), "theta must have the shape (P,)");
+        parameters[0] = theta.data();
+        const int widths[3] = {p.units, config_.hidden ? config_.hidden : config_.outputs,
+                               config_.outputs};
+        const size_t layers = config_.hidden ? 2 : 1;
+        require(readout.size() == 2 * layers, "the readout has another number of layers");
+        for (size_t l = 0; l < layers; ++l) {
+            require(has_shape(readout[2 * l], {widths[l + 1], widths[l]}) &&
+                        has_shape(readout[2 * l + 1], {widths[l + 1]}),
+                    "a readout parameter has another shape");
+            parameters[1 + 2 * l] = readout[2 * l].data();
+            parameters[2 + 2 * l] = readout[2 * l + 1].data();
+        }
+    }
+
     struct Busy {
         std::atomic_flag& flag;
         explicit Busy(std::atomic_flag& flag_) : flag(flag_) {
@@ -349,6 +362,7 @@ void bind(nb::module_& m, const char* name) {
              "mask"_a.noconvert(), "resets"_a.noconvert(), "noise"_a.noconvert().none(),
              "nats"_a.noconvert(), "ends"_a = true)
         .def("measure", &E::measure)
+        .def("update", &E::update, "theta"_a.noconvert(), "readout"_a.noconvert())
         .def("resume", &E::resume, "steps"_a, "targets"_a, "updates"_a, "longest_window"_a,
              "rule_bytes"_a)
         .def("buffers", &E::buffers)

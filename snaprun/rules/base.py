@@ -94,6 +94,13 @@ class LearningRule(ABC, Generic[State]):
         """
 
     @abstractmethod
+    def labels(self, core: RecurrentCore) -> dict[str, Tensor]:
+        """For each saved tensor whose last axis depends on the mask, what stands there, as int64.
+
+        A label, such as `Layout.flat_P` for a parameter, means the same under every mask.
+        """
+
+    @abstractmethod
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """What a step costs; `horizon` is the number of steps between updates."""
 

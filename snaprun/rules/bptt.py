@@ -118,6 +118,11 @@ class BPTT(LearningRule[BPTTState]):
         begun = {t: begins[t] for t in begins.any(1).nonzero().flatten().tolist()}
         return BPTTState(state.layout, state.empty, records, begun)
 
+    def labels(self, core: RecurrentCore) -> dict[str, Tensor]:
+        """None: the tape holds units and sources."""
+        del core
+        return {}
+
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Forward, λ through slots, matrices and units, and λ I; the tape holds `horizon` steps."""
         n, cell = Counts.of(core), core.cell

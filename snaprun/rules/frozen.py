@@ -58,6 +58,11 @@ class Frozen(LearningRule[FrozenState]):
         del saved, weights_MKJ
         return state
 
+    def labels(self, core: RecurrentCore) -> dict[str, Tensor]:
+        """None."""
+        del core
+        return {}
+
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """The forward step alone."""
         del horizon

@@ -100,6 +100,10 @@ class RFLO(LearningRule[RFLOState]):
             gradient_P=saved["gradient"].to(own, copy=True),
         )
 
+    def labels(self, core: RecurrentCore) -> dict[str, Tensor]:
+        """The parameters."""
+        return {"trace": core.layout.flat_P, "gradient": core.layout.flat_P}
+
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Forward, the unit's block on the trace, the immediate term, and q e."""
         del horizon

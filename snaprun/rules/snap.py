@@ -76,6 +76,13 @@ class SnAp(LearningRule[SnApState]):
         state.backend.assign(state.plan, state.J, saved["J"])
         return replace(state, gradient_P=saved["gradient"].to(state.gradient_P, copy=True))
 
+    def labels(self, core: RecurrentCore) -> dict[str, Tensor]:
+        """Entry (row, parameter) of J, counted as in a J with a column for every dense weight."""
+        layout = core.layout.to("cpu")
+        row_L, column_L = core.pattern(self.n).entries
+        dense_L = row_L * layout.live_MKJ.numel() + layout.flat_P[column_L]
+        return {"J": dense_L, "gradient": layout.flat_P}
+
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Forward, the entries of D, D J, I and δ J, all over live entries alone."""
         del horizon

@@ -94,6 +94,10 @@ class UORO(LearningRule[UOROState]):
             gradient_P=saved["gradient"].to(own, copy=True),
         )
 
+    def labels(self, core: RecurrentCore) -> dict[str, Tensor]:
+        """The parameters."""
+        return {"theta": core.layout.flat_P, "gradient": core.layout.flat_P}
+
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Forward, D s̃, νᵀI, the three norms that vary, both updates, and (δ·s̃) θ̃."""
         del horizon

@@ -1,16 +1,23 @@
 """Which weights are live, their packed order, and what they reach."""
 
 from snaprun.sparsity.layout import Layout
+from snaprun.sparsity.magnitude import Magnitude
 from snaprun.sparsity.masks import Dense, Diagonal, Sparsity, Uniform
 from snaprun.sparsity.pattern import Pattern, reachable
 
-SPARSITIES: dict[str, type[Sparsity]] = {"uniform": Uniform, "dense": Dense, "diagonal": Diagonal}
+SPARSITIES: dict[str, type[Sparsity]] = {
+    "uniform": Uniform,
+    "dense": Dense,
+    "diagonal": Diagonal,
+    "magnitude": Magnitude,
+}
 
 __all__ = [
     "SPARSITIES",
     "Dense",
     "Diagonal",
     "Layout",
+    "Magnitude",
     "Pattern",
     "Sparsity",
     "Uniform",

@@ -25,6 +25,21 @@ class Sparsity(ABC):
 
     share_slots: bool = False
 
+    def due(self, before: int, tokens: int) -> bool:
+        """Between the two data-times of training, in tokens, the mask changes."""
+        del before, tokens
+        return False
+
+    def pruned(self, tokens: int, live_MKJ: Tensor, weights_MKJ: Tensor) -> Tensor:
+        """The mask at the data-time `tokens`, a part of the one so far, by its weights."""
+        del tokens, weights_MKJ
+        return live_MKJ
+
+    def metrics(self, tokens: int) -> dict[str, float]:
+        """The sparsity's own columns of a metric row."""
+        del tokens
+        return {}
+
     def mask(
         self,
         recurrent_slots: Sequence[bool],

@@ -46,6 +46,14 @@ class Engine(Protocol):
         """Take note of the length of the window so far, and of what the rule keeps."""
         ...
 
+    def update(self) -> None:
+        """End the window of updates here: the optimiser steps if there was a target."""
+        ...
+
+    def start(self) -> None:
+        """Be as before the first step, on the network as it is now."""
+        ...
+
     def state_dict(self) -> dict[str, Any]:
         """A copy of all that training goes on from, in the form of snaprun.train.saved."""
         ...

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snaprun.core import RecurrentCore
 from snaprun.rules import LearningRule, Setup
 from snaprun.tasks import Batch
 from snaprun.train.network import Network
@@ -42,12 +41,18 @@ class TorchEngine:
         self.clip = optimiser.clip
         self.update_every = update_every
         self.moments = optimiser.moments
-        self.optimiser = optimiser.build(network.parameters)
-        core: RecurrentCore = network.core
+        self._build_optimiser = optimiser.build
+        self._lanes, self._backend = lanes, backend
+        self.start()
+
+    def start(self) -> None:
+        """Be as before the first step, on the network as it is now."""
+        network, core = self.network, self.network.core
+        self.optimiser = self._build_optimiser(network.parameters)
         outputs = network.readout.parameters[-1].numel()
-        setup = Setup(core, lanes, network.dtype, outputs, noise, backend)
-        self.rule_state = rule.init(setup)
-        self.state_BCK = core.initial_state(lanes, network.dtype)
+        setup = Setup(core, self._lanes, network.dtype, outputs, self.noise, self._backend)
+        self.rule_state = self.rule.init(setup)
+        self.state_BCK = core.initial_state(self._lanes, network.dtype)
         self.weights_MKJ = network.weights()
         self.updates = 0
         self.longest_window = 0  # steps between updates, at most so far
@@ -69,9 +74,9 @@ class TorchEngine:
                 self._begin(batch.resets[t])
             self._step(batch, t, targets[t], nats_TB[t])
             if self._steps == self.update_every:
-                self._update()
+                self.update()
         if self.update_every == SEQUENCE and batch.ends:
-            self._update()
+            self.update()
         return nats_TB
 
     def _begin(self, lanes_B: Tensor) -> None:
@@ -89,6 +94,24 @@ class TorchEngine:
         self.rule_state = self.rule.step(self.rule_state, record)
         self._steps += 1
         self._targets += targets
+
+    def update(self) -> None:
+        """End the window of updates here: the optimiser steps if there was a target."""
+        self.measure()
+        gradient_P, self.rule_state = self.rule.gradient(self.rule_state)
+        if self._targets:
+            parameters = self.network.parameters
+            self.network.theta.grad = gradient_P
+            for parameter in parameters:
+                assert parameter.grad is not None
+                parameter.grad /= self._targets
+            if self.clip is not None:
+                torch.nn.utils.clip_grad_norm_(parameters, self.clip)
+            self.optimiser.step()
+            self.optimiser.zero_grad()
+            self.weights_MKJ = self.network.weights()
+            self.updates += 1
+        self._steps = self._targets = 0
 
     def measure(self) -> None:
         """Take note of the length of the window so far, and of what the rule keeps."""
@@ -145,20 +168,3 @@ class TorchEngine:
         self.optimiser.load_state_dict({"state": kept, "param_groups": groups})
         for parameter, summed in zip(self.network.parameters[1:], gradient, strict=True):
             parameter.grad = summed.to(parameter, copy=True) if self._targets else None
-
-    def _update(self) -> None:
-        self.measure()
-        gradient_P, self.rule_state = self.rule.gradient(self.rule_state)
-        if self._targets:
-            parameters = self.network.parameters
-            self.network.theta.grad = gradient_P
-            for parameter in parameters:
-                assert parameter.grad is not None
-                parameter.grad /= self._targets
-            if self.clip is not None:
-                torch.nn.utils.clip_grad_norm_(parameters, self.clip)
-            self.optimiser.step()
-            self.optimiser.zero_grad()
-            self.weights_MKJ = self.network.weights()
-            self.updates += 1
-        self._steps = self._targets = 0

@@ -12,14 +12,17 @@ from torch import Tensor
 
 from snaprun import hardware
 from snaprun.checks import Stopped
+from snaprun.sparsity import Sparsity
 from snaprun.store import DIVERGED, FINISHED, Mark, RunWriter, Summary
 from snaprun.tasks import Batch, Task
 from snaprun.train import checkpoint
 from snaprun.train.choice import Engine
 from snaprun.train.course import Begun, Course
 from snaprun.train.evaluate import bits_per_character
+from snaprun.train.network import Network
 from snaprun.train.options import TrainOptions
 from snaprun.train.progress import Progress
+from snaprun.train.prune import prune
 from snaprun.train.seeding import stream
 from snaprun.train.stopping import StopSignals
 
@@ -51,6 +54,7 @@ class Training:
     def __init__(
         self,
         task: Task,
+        sparsity: Sparsity,
         engine: Engine,
         options: TrainOptions,
         *,
@@ -61,7 +65,8 @@ class Training:
         extras: Mapping[str, Any],
         probe: Probe | None = None,
     ):
-        self._task, self._engine, self._options = task, engine, options
+        self._task, self._sparsity = task, sparsity
+        self._engine, self._options = engine, options
         self._writer, self._progress, self._stop = writer, progress, stop
         self._extras, self._probe = extras, probe
         self._data = stream(seed, "data")
@@ -122,11 +127,18 @@ class Training:
         if not math.isfinite(bits):
             self._diverged_at = course.tokens + _first_bad_token(done.nats_TB)
         course.begun = None
-        course.tokens += done.nats_TB.numel()
+        before, course.tokens = course.tokens, course.tokens + done.nats_TB.numel()
         targets = int(done.batch.mask.sum())
         course.bits, course.targets = course.bits + bits, course.targets + targets
         if targets and self._diverged_at is None:
             self._task.observe(bits / targets)
+        if self._sparsity.due(before, course.tokens):
+            self._prune()
+
+    def _prune(self) -> None:
+        network, sparsity = self._engine.network, self._sparsity
+        live_MKJ = network.core.layout.live_MKJ
+        prune(self._engine, sparsity.pruned(self._course.tokens, live_MKJ, network.weights()))
 
     def _record(self) -> None:
         """The row and the validation that are due by now."""
@@ -185,7 +197,7 @@ class Training:
     def _row(self, **values: float | None) -> None:
         course = self._course
         if "bpc" in values:
-            values |= self._task.metrics()
+            values |= self._task.metrics() | self._sparsity.metrics(course.tokens)
         course.last |= {name: value for name, value in values.items() if value is not None}
         self._write(values)
 
@@ -220,7 +232,13 @@ class Training:
             seconds=time.perf_counter() - self._started,
             metrics=course.last,
             cost=_cost(engine, self._options.lanes, 1e3 * course.in_engine / course.tokens),
-            extras={**diverged, "resumed": course.resumed, **self._task.facts(), **self._extras},
+            extras={
+                **diverged,
+                "resumed": course.resumed,
+                "parameters": _sizes(engine.network),
+                **self._task.facts(),
+                **self._extras,
+            },
         )
         self._writer.finish(summary)
         return summary
@@ -256,6 +274,7 @@ class Training:
             raise ValueError(f"it belongs to the run {saved['run']}")
         if saved["facts"] != self._task.facts():
             raise ValueError(f"the data was {saved['facts']} and is {self._task.facts()}")
+        prune(self._engine, saved["engine"]["network"]["live"])
         self._engine.load_state_dict(saved["engine"])
         self._task.load_state_dict(saved["task"])
         self._data.set_state(saved["data"])
@@ -276,6 +295,12 @@ def _finite(parameters: Iterable[Tensor]) -> bool:
 def _first_bad_token(nats_TB: Tensor) -> int:
     """Tokens of the batch before the first non-finite loss, in time order."""
     return int((~nats_TB.isfinite()).flatten().nonzero()[0])
+
+
+def _sizes(network: Network) -> dict[str, int]:
+    """How many parameters live at the end."""
+    readout = sum(p.numel() for p in network.readout.parameters)
+    return {"recurrent": network.core.layout.size, "readout": readout}
 
 
 def _cost(engine: Engine, lanes: int, ms_per_token: float) -> dict[str, float]:

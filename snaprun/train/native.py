@@ -60,14 +60,21 @@ class NativeEngine:
         threads: int = 1,
     ):
         reason = supports(network, rule, optimiser)
-        if reason or _native is None:
+        if reason:
             raise ValueError(f"the native engine cannot train this: {reason}")
         self.network = network
         self.rule = rule
         self._lanes = lanes
         self._noise = noise
         self._update_every = update_every
-        self._moments = optimiser.moments
+        self._optimiser = optimiser
+        self._threads = threads
+        self.start()
+
+    def start(self) -> None:
+        """Be as before the first step, on the network as it is now."""
+        assert _native is not None
+        network, rule, optimiser = self.network, self.rule, self._optimiser
         core, readout = network.core, network.readout.parameters
         outputs = readout[-1].numel()
         config: dict[str, Any] = {
@@ -76,9 +83,9 @@ class NativeEngine:
             "rule": RULES[type(rule)],
             "outputs": outputs,
             "hidden": readout[0].shape[0] if len(readout) > 2 else 0,
-            "lanes": lanes,
-            "threads": threads,
-            "update_every": 0 if update_every == SEQUENCE else update_every,
+            "lanes": self._lanes,
+            "threads": self._threads,
+            "update_every": 0 if self._update_every == SEQUENCE else self._update_every,
             "optimiser": "adam" if isinstance(optimiser, Adam) else "sgd",
             "lr": optimiser.lr,
         }
@@ -99,7 +106,7 @@ class NativeEngine:
         elif isinstance(rule, SnAp):
             config["pattern"] |= block_fields(core.pattern(rule.n))
         if isinstance(rule, RFLO) and rule.feedback == "random":
-            setup = Setup(core, lanes, network.dtype, outputs, noise, choose("auto"))
+            setup = Setup(core, self._lanes, network.dtype, outputs, self._noise, choose("auto"))
             feedback_OK = rule.init(setup).feedback_OK
             assert feedback_OK is not None
             config["feedback"] = feedback_OK.double().flatten().tolist()
@@ -127,6 +134,10 @@ class NativeEngine:
     def measure(self) -> None:
         """Take note of the length of the window so far, and of what the rule keeps."""
         self._engine.measure()
+
+    def update(self) -> None:
+        """End the window of updates here: the optimiser steps if there was a target."""
+        self._engine.update(*self._parameters())
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of all that training goes on from, in the form of snaprun.train.saved."""
@@ -156,7 +167,9 @@ class NativeEngine:
         self._carry(saved["rule"])
 
     def _views(self) -> dict[str, Any]:
-        return views(self._engine.buffers(), self.network, self.rule, self._moments, self._lanes)
+        return views(
+            self._engine.buffers(), self.network, self.rule, self._optimiser.moments, self._lanes
+        )
 
     def _carried(self) -> dict[str, Tensor]:
         """A copy of J, or of the traces."""
@@ -189,10 +202,8 @@ class NativeEngine:
         nats_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype)
         one_hot = batch.inputs.dim() == 2
         dense = None if one_hot else batch.inputs.to(self.network.dtype).contiguous()
-        parameters = [p.detach() for p in self.network.parameters]
         self._engine.run(
-            parameters[0],
-            parameters[1:],
+            *self._parameters(),
             batch.inputs.contiguous() if one_hot else None,
             dense,
             batch.targets.contiguous(),
@@ -203,6 +214,11 @@ class NativeEngine:
             batch.ends,
         )
         return nats_TB
+
+    def _parameters(self) -> tuple[Tensor, list[Tensor]]:
+        """θ, and the readout's."""
+        theta, *readout = (p.detach() for p in self.network.parameters)
+        return theta, readout
 
     def _draw(self, steps: int) -> Tensor | None:
         """UORO's ν of every step, as the rule itself draws it, shape (T, B, c, k)."""

@@ -1,6 +1,6 @@
 """A recurrent core with its parameters, and a readout on top."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch.nn import Parameter
 
 from snaprun.cells import Cell
 from snaprun.core import RecurrentCore
-from snaprun.sparsity import Sparsity
+from snaprun.sparsity import Layout, Sparsity
 from snaprun.train.readout import Readout
 from snaprun.train.seeding import stream
 
@@ -62,14 +62,26 @@ class Network:
         """The dense weights (m, k, J) of θ."""
         return self.core.layout.scatter(self.theta.detach())
 
+    def prune(self, live_MKJ: Tensor) -> None:
+        """Keep some of the live weights, every bias among them; ValueError for another mask."""
+        own_MKJ = self.core.layout.live_MKJ
+        live_MKJ = live_MKJ.to(own_MKJ)
+        if live_MKJ.shape != own_MKJ.shape:
+            raise ValueError(f"the mask has the shape {live_MKJ.shape}, not {own_MKJ.shape}")
+        if (live_MKJ & ~own_MKJ).any() or not live_MKJ[:, :, -1].all():
+            raise ValueError("the mask is no part of the one that the network has, or lacks biases")
+        if not live_MKJ.equal(own_MKJ):
+            layout = Layout.of(live_MKJ)
+            self.theta = Parameter(layout.gather(self.weights()), False)
+            self.core = replace(self.core, layout=layout)
+
     def state_dict(self) -> dict[str, Tensor]:
         """Mask and parameters."""
         named = {f"readout.{i}": p.detach() for i, p in enumerate(self.readout.parameters)}
         return {"live": self.core.layout.live_MKJ, "theta": self.theta.detach(), **named}
 
     def load_state_dict(self, saved: dict[str, Tensor]) -> None:
-        """Parameters from `state_dict`; the masks must agree."""
-        if not saved["live"].equal(self.core.layout.live_MKJ.cpu()):
-            raise ValueError("the mask of the saved network differs from the one of its config")
+        """Mask and parameters from `state_dict`, whose mask must be a part of this one."""
+        self.prune(saved["live"])
         for name, value in self.state_dict().items():
             value.copy_(saved[name])

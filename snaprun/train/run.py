@@ -95,10 +95,6 @@ def _run(
         noise=stream(machine.seed, "noise"),
     )
     extras = {
-        "parameters": {
-            "recurrent": network.core.layout.size,
-            "readout": sum(p.numel() for p in network.readout.parameters),
-        },
         "lr": parts.optimiser.lr,
         "versions": {
             "snaprun": __version__,
@@ -115,6 +111,7 @@ def _run(
     ):
         training = Training(
             parts.task,
+            parts.architecture.sparsity,
             engine,
             options,
             seed=machine.seed,

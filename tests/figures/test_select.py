@@ -118,6 +118,16 @@ def test_several_sources_are_drawn_together(tmp_path):
     assert (panels.chosen, both.chosen) == (True, False)
 
 
+def test_a_pruned_network_is_called_so(tmp_path):
+    pruned = {"name": "magnitude", "level": 0.75, "begin": 5}
+    made = [config(), config(sparsity=pruned), config(sparsity={**pruned, "begin": 6})]
+    assert sorted(panel.title for panel in sheet(tmp_path, made).panels) == [
+        "GRU-24, 75 % sparse",
+        "GRU-24, pruned to 75 %, begin=5",
+        "GRU-24, pruned to 75 %, begin=6",
+    ]
+
+
 def test_incomplete_runs_are_named_and_left_out_or_kept(tmp_path, caplog):
     write(tmp_path / "done", config(), ROWS)
     write(tmp_path / "broken", config(seed=1), ROWS, status=None)

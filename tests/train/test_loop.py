@@ -9,7 +9,7 @@ import torch
 from snaprun.cells import GRU
 from snaprun.influence import choose
 from snaprun.rules import BPTT, RULES, Frozen, SnAp
-from snaprun.sparsity import Uniform
+from snaprun.sparsity import Magnitude, Uniform
 from snaprun.store import RunWriter
 from snaprun.tasks import Batch, CharLM, Copy, Task
 from snaprun.train.engine import TorchEngine
@@ -22,13 +22,15 @@ from snaprun.train.progress import Progress
 from snaprun.train.seeding import stream
 from snaprun.train.stopping import StopSignals
 
-
-def network(inputs=4, outputs=4, seed=0, dtype=torch.float64):
-    return Architecture(GRU(), 5, Uniform(0.5), 7).build(inputs, outputs, seed, dtype)
+FIXED = Uniform(0.5)
 
 
-def launch(folder, task, rule, options, optimiser=None, net=None):
-    net = net or network(task.inputs, task.outputs)
+def network(inputs=4, outputs=4, seed=0, dtype=torch.float64, sparsity=FIXED):
+    return Architecture(GRU(), 5, sparsity, 7).build(inputs, outputs, seed, dtype)
+
+
+def launch(folder, task, rule, options, optimiser=None, net=None, sparsity=FIXED):
+    net = net or network(task.inputs, task.outputs, sparsity=sparsity)
     engine = TorchEngine(
         net,
         rule,
@@ -46,6 +48,7 @@ def launch(folder, task, rule, options, optimiser=None, net=None):
         writer.begin()
         summary = Training(
             task,
+            sparsity,
             engine,
             options,
             seed=0,
@@ -102,6 +105,26 @@ def test_a_run_ends_with_the_first_batch_that_reaches_its_tokens(tmp_path):
     assert summary.tokens == rows[-1]["tokens"] == 45
     assert summary.status == "finished"
     assert json.loads((tmp_path / "summary.json").read_text())["a"] == 1
+
+
+def test_the_mask_follows_its_schedule_and_the_summary_the_last_mask(tmp_path):
+    sparsity = Magnitude(level=0.8, begin=12, end=52, every=20)
+    halfway = 0.8 * (1 - 0.5**3)
+    for tokens, level in ((30, 0.0), (40, halfway), (50, halfway), (60, 0.8), (90, 0.8)):
+        folder, options = tmp_path / str(tokens), TrainOptions(tokens, 2, log_every=10)
+        summary, rows, net = launch(folder, Losses(), SnAp(2), options, sparsity=sparsity)
+        assert rows[-1]["sparsity"] == pytest.approx(level, abs=1e-15)
+        live_MKJ = net.core.layout.live_MKJ
+        for slot, has in enumerate(((1, 1), (1, 1), (0, 1), (1, 0))):
+            for part, there in zip((slice(0, 5), slice(5, -1)), has, strict=True):
+                entries = live_MKJ[slot, :, part]
+                assert entries.sum() == there * round((1 - level) * entries.numel())
+        cost = SnAp(2).cost(net.core, 1)
+        assert summary.cost["macs_per_token"] == cost.macs
+        assert summary.cost["state_bytes_analytic"] == cost.state * 2 * 8
+        assert summary.extras["parameters"]["recurrent"] == net.core.layout.size == live_MKJ.sum()
+    assert {row["sparsity"] for row in rows[:3]} == {0.0}
+    assert "sparsity" not in launch(tmp_path / "fixed", Losses(), SnAp(1), options)[1][0]
 
 
 def test_batches_without_a_target_make_no_update(tmp_path):

@@ -11,7 +11,7 @@ from snaprun.cells import GRU, LSTM
 from snaprun.checks import Stopped, UserError
 from snaprun.cli import _main
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, SnAp
-from snaprun.sparsity import Uniform
+from snaprun.sparsity import Magnitude, Uniform
 from snaprun.store import read_run
 from snaprun.tasks import CharLM, Copy
 from snaprun.train import checkpoint, loop
@@ -32,6 +32,7 @@ RULES = {
     "rflo random": lambda: RFLO("random"),
     "frozen": Frozen,
 }
+PRUNED = Magnitude(level=0.8, begin=0, end=200, every=40)
 ENGINES = ["torch", pytest.param("native", marks=pytest.mark.skipif(_native is None, reason="C++"))]
 OPTIMISERS = {
     "adam": lambda: Adam(1e-2, clip=0.5),
@@ -57,7 +58,9 @@ def parts(task="copy", rule="snap2", engine="torch", every=1, text=None, **more)
     optimiser = OPTIMISERS[options.pop("optimiser", "adam")]()
     return running.Parts(
         task=tasks[task](),
-        architecture=Architecture(options.pop("cell", GRU()), 5, Uniform(0.4), 4),
+        architecture=Architecture(
+            options.pop("cell", GRU()), 5, options.pop("sparsity", Uniform(0.4)), 4
+        ),
         rule=RULES[rule](),
         optimiser=optimiser,
         options=TrainOptions(update_every=every, checkpoint_every=None, **options),
@@ -151,6 +154,20 @@ def test_a_broken_run_equals_the_whole_one(rule, engine, task, every, text, tmp_
     assert_equal(tmp_path / "whole" / "run", tmp_path / "broken" / "run")
 
 
+@pytest.mark.parametrize("every", [1, 7, "sequence"])
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("rule", RULES)
+def test_with_a_mask_that_changes(rule, engine, every, tmp_path, monkeypatch):
+    choices = {"rule": rule, "engine": engine, "every": every, "sparsity": PRUNED}
+    whole = launch(tmp_path / "whole" / "run", **choices)
+    stops, _ = broken(tmp_path / "broken" / "run", monkeypatch, 6, **choices)
+    assert stops >= 4
+    assert_equal(tmp_path / "whole" / "run", tmp_path / "broken" / "run")
+    dense = launch(tmp_path / "dense" / "run", **choices, tokens=1)
+    sizes = [summary.extras["parameters"]["recurrent"] for summary in (whole, dense)]
+    assert sizes[0] < 0.6 * sizes[1]
+
+
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_with_every_optimiser(optimiser, engine, tmp_path, monkeypatch):
@@ -162,10 +179,12 @@ def test_with_every_optimiser(optimiser, engine, tmp_path, monkeypatch):
     assert_equal(tmp_path / "whole" / "run", tmp_path / "broken" / "run")
 
 
-def test_a_run_whose_tokens_are_raised_is_the_longer_run(text, tmp_path):
-    launch(tmp_path / "whole" / "run", task="stream", text=text, tokens=500)
+@pytest.mark.parametrize("sparsity", [Uniform(0.4), PRUNED])
+def test_a_run_whose_tokens_are_raised_is_the_longer_run(sparsity, text, tmp_path):
+    choices = {"task": "stream", "text": text, "sparsity": sparsity}
+    launch(tmp_path / "whole" / "run", **choices, tokens=500)
     for tokens in (100, 230, 230, 500):
-        launch(tmp_path / "raised" / "run", task="stream", text=text, tokens=tokens)
+        launch(tmp_path / "raised" / "run", **choices, tokens=tokens)
     assert_equal(tmp_path / "whole" / "run", tmp_path / "raised" / "run")
 
 

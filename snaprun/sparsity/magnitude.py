@@ -1,0 +1,70 @@
+"""Pruning by magnitude while the network trains."""
+
+import torch
+from torch import Generator, Tensor
+
+from snaprun import checks
+from snaprun.sparsity.masks import Sparsity, Uniform
+
+
+class Magnitude(Sparsity):
+    """Prunes every weight matrix by itself to the level s_t, t in tokens, t0 ≤ t ≤ t1.
+
+        s_t = s_f + (s_i − s_f) (1 − (t − t0)/(t1 − t0))³
+
+    The mask changes at t0 + every, t0 + 2·every, … and at t1, at the end of the batch that passes
+    them: in every matrix round((1 − s_t)·entries) weights stay live, those of largest |w|, of
+    equals the first. Before, it is uniformly random at s_i. What is dead stays dead, and biases
+    live. Zhu & Gupta 2017, arXiv 1710.01878, equation (1).
+    """
+
+    def __init__(
+        self,
+        level: float = 0.75,
+        initial: float = 0.0,
+        begin: int = 50_000,
+        end: int = 200_000,
+        every: int = 10_000,
+    ):
+        self.level = checks.within("sparsity.level", level, 0.0, 1.0, open_high=True)
+        self.initial = checks.within("sparsity.initial", initial, 0.0, self.level)
+        self.begin = checks.at_least("sparsity.begin", begin, 0)
+        self.end = checks.at_least("sparsity.end", end, self.begin + 1)
+        self.every = checks.at_least("sparsity.every", every, 1)
+
+    def recurrent(self, units: int, generator: Generator) -> Tensor:
+        """Boolean (k, k) at s_i."""
+        return Uniform(self.initial).recurrent(units, generator)
+
+    def input(self, units: int, inputs: int, generator: Generator) -> Tensor:
+        """Boolean (k, a) at s_i."""
+        return Uniform(self.initial).input(units, inputs, generator)
+
+    def due(self, before: int, tokens: int) -> bool:
+        """Between the two data-times the level rises."""
+        return self._scheduled(before) < self._scheduled(tokens)
+
+    def pruned(self, tokens: int, live_MKJ: Tensor, weights_MKJ: Tensor) -> Tensor:
+        """The mask that is left of `live_MKJ` at a data-time."""
+        units, left_MKJ = live_MKJ.shape[1], live_MKJ.clone()
+        magnitude_MKJ = weights_MKJ.abs().masked_fill(~live_MKJ, -1)
+        for part in (slice(0, units), slice(units, -1)):
+            magnitude_MX = magnitude_MKJ[:, :, part].flatten(1)
+            stay = round((1 - self._scheduled(tokens)) * magnitude_MX.shape[1])
+            order_MX = magnitude_MX.argsort(dim=1, descending=True, stable=True)
+            largest_MX = torch.zeros_like(magnitude_MX, dtype=torch.bool)
+            largest_MX.scatter_(1, order_MX[:, :stay], True)
+            left_MKJ[:, :, part] &= largest_MX.unflatten(1, (units, -1))
+        return left_MKJ
+
+    def metrics(self, tokens: int) -> dict[str, float]:
+        """The level at a data-time."""
+        return {"sparsity": self._scheduled(tokens)}
+
+    def _scheduled(self, tokens: int) -> float:
+        """s_t of the last change of the mask by then."""
+        if tokens >= self.end:
+            return self.level
+        since = max(0, tokens - self.begin)
+        left = 1 - since // self.every * self.every / (self.end - self.begin)
+        return self.level + (self.initial - self.level) * left**3
