@@ -78,11 +78,13 @@ def under(panel: Mapping[str, Any], budget: str) -> dict[str, Any]:
 
 
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    both = {
-        key: _merged(old[key], value)
-        for key, value in new.items()
-        if isinstance(value, Mapping) and isinstance(old.get(key), Mapping)
-    }
+    both: dict[str, Any] = {}
+    for key in old.keys() & new.keys():
+        pair = old[key], new[key]
+        if all(isinstance(value, Mapping) for value in pair):
+            both[key] = _merged(*pair)
+        elif key == "overrides" and all(isinstance(value, list) for value in pair):
+            both[key] = [*pair[0], *pair[1]]  # of two that name one key the last counts
     return {**old, **new, **both}
 
 

@@ -9,7 +9,7 @@ from snaprun.figures.stats import band_name, over_seeds
 from snaprun.panels.choice import Choice
 from snaprun.panels.metric import LATE, final
 from snaprun.panels.panel import Panel
-from snaprun.panels.plan import Job
+from snaprun.panels.plan import FINAL, SELECTION, Job
 from snaprun.store import DIVERGED, Run
 
 
@@ -25,13 +25,23 @@ def readme(
     claims = f" ({', '.join(panel.claims)})" if panel.claims else ""
     lines = [
         f"# {panel.name}{claims}, budget {budget}",
-        f"What: {panel.about.strip()}",
+        f"What: {panel.about.strip()} {_tokens(summary)}",
         f"Command: `snaprun reproduce panel={panel.name} budget={budget}`",
         f"Learning rates: {_rates(panel, choice)}",
         f"Hardware: {_hardware(summary)}",
         f"Result: {_result(panel, arms)}{_missing(arms, failed)}",
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def _tokens(summary: pd.DataFrame) -> str:
+    """Data-time of a run in each phase; runs end with the batch that reaches it."""
+    most = {
+        phase: summary.loc[summary["phase"] == phase, "tokens"].max() / 1e6
+        for phase in (FINAL, SELECTION)
+    }
+    chosen = f", {most[SELECTION]:.3g} M to choose rates" if most[SELECTION] > 0 else ""
+    return f"{most[FINAL]:.3g} M tokens a run{chosen}."
 
 
 def _rates(panel: Panel, choice: Choice) -> str:
