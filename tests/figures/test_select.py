@@ -121,7 +121,8 @@ def test_several_sources_are_drawn_together(tmp_path):
 def test_a_pruned_network_is_called_so(tmp_path):
     pruned = {"name": "magnitude", "level": 0.75, "begin": 5}
     made = [config(), config(sparsity=pruned), config(sparsity={**pruned, "begin": 6})]
-    assert sorted(panel.title for panel in sheet(tmp_path, made).panels) == [
+    (panel,) = sheet(tmp_path, made).panels
+    assert sorted(labels(panel)) == [
         "GRU-24, 75 % sparse",
         "GRU-24, pruned to 75 %, begin=5",
         "GRU-24, pruned to 75 %, begin=6",
