@@ -36,11 +36,8 @@ def readme(
 
 def _tokens(summary: pd.DataFrame) -> str:
     """Data-time of a run in each phase; runs end with the batch that reaches it."""
-    most = {
-        phase: summary.loc[summary["phase"] == phase, "tokens"].max() / 1e6
-        for phase in (FINAL, SELECTION)
-    }
-    chosen = f", {most[SELECTION]:.3g} M to choose rates" if most[SELECTION] > 0 else ""
+    most = summary.dropna(subset="tokens").groupby("phase")["tokens"].agg("max") / 1e6
+    chosen = f", {most[SELECTION]:.3g} M to choose rates" if SELECTION in most else ""
     return f"{most[FINAL]:.3g} M tokens a run{chosen}."
 
 
