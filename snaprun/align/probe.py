@@ -40,8 +40,8 @@ class Probe:
     def __call__(
         self, since: int, tokens: int, task: Task, engine: Engine, stop: StopSignals
     ) -> dict[str, float]:
-        """The values of the point that lies after `since` and up to `tokens`; {} without one."""
-        if not any(since < mark <= tokens for mark in self.marks):
+        """The values of the point that lies from `since` to `tokens`; {} without one."""
+        if not any(since <= mark <= tokens for mark in self.marks):
             return {}
         machine, lanes = self._parts.machine, self._parts.options.lanes
         generator = stream(machine.seed, "align")

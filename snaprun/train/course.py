@@ -31,7 +31,7 @@ class Course:
     validated: int = 0  # data-time of the last validation
     seconds: float = 0.0  # wall clock of training
     in_engine: float = 0.0  # seconds of it in the engine
-    probed: int = -1  # data-time up to which a probe has looked
+    probed: int = 0  # data-time below which a probe has looked
     resumed: int = 0  # how often the run has gone on from a checkpoint
     last: dict[str, float] = field(default_factory=dict)  # the newest value of every metric
     begun: Begun | None = None

@@ -39,7 +39,7 @@ class Probe(Protocol):
     def __call__(
         self, since: int, tokens: int, task: Task, engine: Engine, stop: StopSignals
     ) -> Mapping[str, float]:
-        """What it sees of the run that has gone on from `since` to `tokens`, as one row; or {}."""
+        """What it sees of the run from `since` up to `tokens`, both included, as one row; or {}."""
         ...
 
 
@@ -153,7 +153,7 @@ class Training:
                 self._save()  # says that the validation is due
                 raise
             course.eval_at = _next_multiple(options.eval_every, course.tokens)
-        if self._diverged_at is None and course.tokens > course.probed:
+        if self._diverged_at is None and course.tokens >= course.probed:
             self._look()
         self._progress.update(course.tokens, course.last)
 
@@ -186,7 +186,7 @@ class Training:
                 raise
             if seen:
                 self._write(seen)
-        course.probed = course.tokens
+        course.probed = course.tokens + 1
 
     def _watched(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         for batch in batches:

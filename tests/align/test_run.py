@@ -136,16 +136,17 @@ def test_what_is_written(here, capsys):
     assert "skipped" in capsys.readouterr().out
 
 
-def test_a_stop_between_the_draws_of_a_point_loses_nothing(tmp_path):
+@pytest.mark.parametrize("look", [1, 3])
+def test_a_stop_between_the_draws_of_a_point_loses_nothing(tmp_path, look):
     whole, broken = parts(), parts()
     train(whole, tmp_path / "whole", probe(whole))
     looked = []
 
     def stopped(since, tokens, task, engine, stop):
         inner = probe(broken)
-        if any(since < mark <= tokens for mark in inner.marks):
+        if any(since <= mark <= tokens for mark in inner.marks):
             looked.append(tokens)
-            if len(looked) == 3:
+            if len(looked) == look:
                 signal.raise_signal(signal.SIGTERM)
         return inner(since, tokens, task, engine, stop)
 
@@ -158,7 +159,7 @@ def test_a_stop_between_the_draws_of_a_point_loses_nothing(tmp_path):
     assert rows(folder) == rows(tmp_path / "whole")
     points = [row["tokens"] for row in rows(folder) if "align/rtrl/whole/cosine" in row]
     assert len(points) == 4
-    assert points[2] == looked[2]
+    assert points[look - 1] == looked[-1]
 
 
 @pytest.mark.parametrize(("points", "marks"), [(1, [600]), (2, [0, 600]), (4, [0, 200, 400, 600])])
