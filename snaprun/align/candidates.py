@@ -4,7 +4,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from snaprun.rules import BPTT, Frozen, LearningRule, SnAp
+from snaprun.rules import BPTT, RFLO, Frozen, LearningRule, SnAp
+
+RANDOM_FEEDBACK = "rflo_random"
 
 
 class Candidate(NamedTuple):
@@ -17,11 +19,17 @@ class Candidate(NamedTuple):
 def candidates(
     words: Sequence[str], rule_of: Callable[[str], LearningRule]
 ) -> dict[str, Candidate]:
-    """The candidates called `words`: tbpttT is BPTT cut every T steps, the rest are `rule_of`'s."""
+    """The candidates called `words`.
+
+    tbpttT is BPTT cut every T steps, rflo_random RFLO with random feedback, any other `rule_of`'s.
+    """
     found: dict[str, Candidate] = {}
     for word in words:
         cut = re.fullmatch(r"tbptt([1-9]\d*)", word)
-        found[word] = Candidate(BPTT(), int(cut[1])) if cut else Candidate(rule_of(word))
+        if cut:
+            found[word] = Candidate(BPTT(), int(cut[1]))
+        else:
+            found[word] = Candidate(RFLO("random") if word == RANDOM_FEEDBACK else rule_of(word))
     return found
 
 
@@ -31,5 +39,7 @@ def own(name: str, rule: LearningRule, update_every: int | str) -> dict[str, Can
         return {}
     if isinstance(rule, BPTT) and isinstance(update_every, int):
         return {f"tbptt{update_every}": Candidate(rule, update_every)}
+    if isinstance(rule, RFLO) and rule.feedback == "random":
+        return {RANDOM_FEEDBACK: Candidate(rule)}
     number = rule.n if isinstance(rule, SnAp) and rule.n else ""
     return {f"{name}{number}": Candidate(rule)}

@@ -56,7 +56,7 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
 def _figure(sheet: Sheet, panel: Panel, drawn: Lines, stem: Path) -> list[Path]:
     looks = _looks({rule for rule, _, _ in drawn})
     slots = dict.fromkeys(slot for _, slot, _ in drawn if slot != WHOLE)
-    stale = [rule for rule in looks if (rule, WHOLE, "stale_fresh") in drawn]
+    stale = [rule for rule in looks if _known(drawn, rule, "stale_fresh")]
     noisy = any(_noisy(drawn, rule) for rule in looks)
     kinds = [kind for kind in QUANTITIES if kind != "variance" or noisy]
     wide: list[Draw] = [partial(_quantity, drawn=drawn, looks=looks, kind=kind) for kind in kinds]
@@ -110,12 +110,13 @@ def _quantity(axes: Axes, drawn: Lines, looks: Looks, kind: str, slot: str = WHO
     axes.set_ylabel(label)
     values = np.concatenate([line.value for line in shown.values()])
     if kind == "cosine":
-        axes.set_ylim(np.nan_to_num(values).min(initial=0.0) - 0.05, 1.05)
+        ends = np.concatenate([values, *(line.low for line in shown.values())])
+        axes.set_ylim(np.nan_to_num(ends).min(initial=0.0) - 0.05, 1.05)
         layout.linear(axes.yaxis)
     elif kind == "bias2":
         plain = [line.value for rule, line in shown.items() if not _noisy(drawn, rule)]
         if plain:  # the interval of a stochastic rule may be many times as wide as all biases
-            top = 1.1 * max(0.1, float(np.nanmax(plain)))
+            top = 1.1 * np.nan_to_num(plain).max(initial=0.1)
             axes.set_ylim(-0.1 * top, top)
         layout.linear(axes.yaxis)
     else:
@@ -123,7 +124,12 @@ def _quantity(axes: Axes, drawn: Lines, looks: Looks, kind: str, slot: str = WHO
 
 
 def _noisy(drawn: Lines, rule: str) -> bool:
-    return drawn[rule, WHOLE, "variance"].value.max() > 0
+    return bool((drawn[rule, WHOLE, "variance"].value > 0).any())
+
+
+def _known(drawn: Lines, rule: str, kind: str) -> bool:
+    line = drawn.get((rule, WHOLE, kind))
+    return line is not None and bool(np.isfinite(line.value).any())
 
 
 def _slot(axes: Axes, drawn: Lines, looks: Looks, slot: str) -> None:
@@ -141,7 +147,7 @@ def _staleness(axes: Axes, drawn: Lines, rule: str) -> None:
         style = varied(look(called.family, called.degree), variant)
         axes.plot(line.tokens, turned_G, **style.line_kwargs(), label=text)
         values += turned_G.tolist()
-    axes.set_title(f"staleness of {called.text}", loc="left")
+    axes.set_title("staleness of the trained rule", loc="left")
     axes.set_ylabel("1 − cosine between")
     log = layout.cost_axis(axes, values, "y")
     low, high = axes.get_ylim()  # and room under the lines for their names
@@ -153,6 +159,8 @@ def _line(axes: Axes, line: Line, style: Look) -> None:
     zorder = 2.0 if style.line == "-" else 2.2  # lines that coincide show: solid ones lie below
     axes.plot(line.tokens, line.value, **style.line_kwargs(), zorder=zorder)
     axes.fill_between(line.tokens, line.low, line.high, color=style.colour, alpha=0.13, linewidth=0)
+    if len(line.tokens) == 1:  # a band has no width there
+        axes.vlines(line.tokens, line.low, line.high, color=style.colour)
 
 
 def _legend(looks: Looks) -> list[Line2D]:

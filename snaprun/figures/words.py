@@ -58,7 +58,9 @@ def rule(choices: Mapping[str, Any]) -> Rule:
 
 
 def called(word: str) -> Rule:
-    """The rule of a word such as `snap2`, `tbptt8` or `rtrl`."""
+    """The rule of a word such as `snap2`, `tbptt8`, `rflo_random` or `rtrl`."""
+    if word == "rflo_random":
+        return rule({"rule.name": "rflo", "rule.feedback": "random"})
     found = re.fullmatch(r"(snap|tbptt)(\d+)", word)
     if found is None:
         return rule({"rule.name": word})

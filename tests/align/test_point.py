@@ -152,7 +152,8 @@ def test_drawing_is_at_the_curriculums_level():
 
 
 def test_words_of_rules():
-    found = candidates(["snap7", "tbptt12", "rtrl", "bptt"], rule_of)
+    found = candidates(["snap7", "tbptt12", "rtrl", "bptt", "rflo_random", "rflo"], rule_of)
+    assert [found[word].rule.feedback for word in ("rflo_random", "rflo")] == ["random", "readout"]
     assert found["snap7"].rule.n == 7
     assert (type(found["tbptt12"].rule), found["tbptt12"].every) == (BPTT, 12)
     assert type(found["rtrl"].rule) is RTRL
@@ -173,3 +174,6 @@ def test_the_runs_own_rule():
     assert own("rtrl", rtrl, 1) == {"rtrl": Candidate(rtrl)}
     assert own("uoro", uoro, "sequence") == {"uoro": Candidate(uoro)}
     assert own("frozen", Frozen(), 1) == {}
+    readout, random = RFLO(), RFLO(feedback="random")
+    assert own("rflo", readout, 1) == {"rflo": Candidate(readout)}
+    assert own("rflo", random, 1) == {"rflo_random": Candidate(random)}

@@ -40,11 +40,15 @@ def values(point, seed=0, rules=KEYS["rules"], slots=SLOTS, stale=True):
 
 def run(folder, seed=0, points=TOKENS, name="run", changes=None, **choices):
     """An aligned run whose level rises; each point is a row of its own."""
+    rows = [(tokens, values(i, seed, **choices)) for i, tokens in enumerate(points)]
+    return pointed(folder / f"{name}{seed}", *rows, seed=seed, **(changes or {}))
+
+
+def pointed(folder, *points, seed=0, **changes):
+    """The same with the rows of its points."""
     rows = levels(*[(tokens, 1 + tokens // 200) for tokens in range(0, 1001, 100)])
-    rows += [(tokens, values(i, seed, **choices)) for i, tokens in enumerate(points)]
-    rows.sort(key=lambda row: row[0])
-    made = config("snap1", seed, **(changes or {})) | {"align": dict(KEYS)}
-    return write(folder / f"{name}{seed}", made, rows)
+    rows = sorted([*rows, *points], key=lambda row: row[0])
+    return write(folder, config("snap1", seed, **changes) | {"align": dict(KEYS)}, rows)
 
 
 def drawn(folder, out=None):
@@ -77,7 +81,9 @@ def test_drawn_twice_is_the_same(tmp_path):
         assert one.read_bytes() == two.read_bytes()
 
 
-def test_every_text_is_clear_and_everything_is_named(tmp_path, monkeypatch):
+@pytest.fixture
+def kept(monkeypatch):
+    """The name, the figure and its texts of all that is drawn, instead of files."""
     drawn_figures = []
 
     def keep(figure, table, stem):
@@ -86,12 +92,17 @@ def test_every_text_is_clear_and_everything_is_named(tmp_path, monkeypatch):
         return []
 
     monkeypatch.setattr("snaprun.figures.layout.save", keep)
+    return drawn_figures
+
+
+def test_every_text_is_clear_and_everything_is_named(tmp_path, kept):
     rules = ["rtrl", "bptt", "tbptt8", "snap1", "snap2", "snap3", "snap4", "uoro", "rflo"]
+    rules += ["rflo_random"]
     run(tmp_path / "gru", rules=rules)
     run(tmp_path / "vanilla", slots=("whole",), changes={"cell__name": "vanilla"}, stale=False)
     drawn(tmp_path)
-    assert [name for name, *_ in drawn_figures] == ["alignment-copy-1", "alignment-copy-2"]
-    for _, figure, found in drawn_figures:
+    assert [name for name, *_ in kept] == ["alignment-copy-1", "alignment-copy-2"]
+    for _, figure, found in kept:
         assert_legible(figure)
         shown = {text for text, _ in found}
         assert {"learning", "direction", "length", "bias²", "variance of a draw"} <= shown
@@ -100,10 +111,48 @@ def test_every_text_is_clear_and_everything_is_named(tmp_path, monkeypatch):
             assert axes.get_title(loc="left")
             assert axes.get_xlabel()
             assert axes.get_ylabel()
-    (_, vanilla, _), (_, _, gru) = drawn_figures
+    (_, vanilla, _), (_, _, gru) = kept
     assert len(vanilla.axes) == 5
     words = {text for text, _ in gru}
-    assert {"TBPTT(8)", "SnAp-4", "staleness of SnAp-1", "direction, slot n_h"} <= words
+    assert {"TBPTT(8)", "SnAp-4", "RFLO (random feedback)", "direction, slot n_h"} <= words
+    assert "staleness of the trained rule" in words
+
+
+@pytest.mark.parametrize("unknown", [1, 3])
+def test_where_the_exact_gradient_is_zero_nothing_is_drawn(tmp_path, kept, unknown):
+    rows = [(tokens, values(i)) for i, tokens in enumerate(TOKENS)]
+    for _, row in rows[:unknown]:
+        row.update(dict.fromkeys(row))
+    pointed(tmp_path / "run", *rows)
+    drawn(tmp_path)
+    if unknown == 3:
+        assert not kept
+        return
+    ((_, figure, _),) = kept
+    titles = {axes.get_title(loc="left") for axes in figure.axes}
+    assert {"variance of a draw", "staleness of the trained rule"} <= titles
+
+
+def test_a_batch_without_an_update_has_no_staleness(tmp_path, kept):
+    row = {name: None if "stale" in name or "fresh" in name else x for name, x in values(0).items()}
+    pointed(tmp_path / "run", (500, row))
+    drawn(tmp_path)
+    ((_, figure, _),) = kept
+    assert "direction" in {axes.get_title(loc="left") for axes in figure.axes}
+    assert not any("staleness" in axes.get_title(loc="left") for axes in figure.axes)
+
+
+def test_intervals_are_seen_whole_also_at_a_single_point(tmp_path, kept):
+    row = values(0) | {"align/uoro/whole/cosine_low": -0.4}
+    pointed(tmp_path / "run", (1000, row))
+    drawn(tmp_path)
+    ((_, figure, _),) = kept
+    (direction,) = (axes for axes in figure.axes if axes.get_title(loc="left") == "direction")
+    bars = [
+        bar for lines in direction.collections for bar in getattr(lines, "get_segments", list)()
+    ]
+    assert [(1000, -0.4), (1000, 0.15)] in [[(x, round(y, 9)) for x, y in bar] for bar in bars]
+    assert direction.get_ylim()[0] < -0.4
 
 
 def test_several_seeds_become_a_median_and_its_range(tmp_path):
