@@ -23,6 +23,7 @@ from snaprun.train.network import Network
 from snaprun.train.options import TrainOptions
 from snaprun.train.progress import Progress
 from snaprun.train.prune import prune
+from snaprun.train.saved import MOST
 from snaprun.train.seeding import stream
 from snaprun.train.stopping import StopSignals
 
@@ -223,6 +224,12 @@ class Training:
             self._row(bpc=None)
         if not engine.updates:
             self._warn_of_no_update()
+        if self._diverged_at is None and self._sparsity.due(course.tokens, MOST):
+            log.warning(
+                "The run ended after %d tokens, before the network was pruned to sparsity.level: "
+                "train.tokens lies short of sparsity.end.",
+                course.tokens,
+            )
         engine.measure()
         diverged = {} if self._diverged_at is None else {"diverged_at_token": self._diverged_at}
         summary = Summary(

@@ -107,12 +107,14 @@ def test_a_run_ends_with_the_first_batch_that_reaches_its_tokens(tmp_path):
     assert json.loads((tmp_path / "summary.json").read_text())["a"] == 1
 
 
-def test_the_mask_follows_its_schedule_and_the_summary_the_last_mask(tmp_path):
+def test_the_mask_follows_its_schedule_and_the_summary_the_last_mask(tmp_path, caplog):
     sparsity = Magnitude(level=0.8, begin=12, end=52, every=20)
     halfway = 0.8 * (1 - 0.5**3)
     for tokens, level in ((30, 0.0), (40, halfway), (50, halfway), (60, 0.8), (90, 0.8)):
         folder, options = tmp_path / str(tokens), TrainOptions(tokens, 2, log_every=10)
+        caplog.clear()
         summary, rows, net = launch(folder, Losses(), SnAp(2), options, sparsity=sparsity)
+        assert ("short of sparsity.end" in caplog.text) == (level < 0.8)
         assert rows[-1]["sparsity"] == pytest.approx(level, abs=1e-15)
         live_MKJ = net.core.layout.live_MKJ
         for slot, has in enumerate(((1, 1), (1, 1), (0, 1), (1, 0))):
@@ -125,6 +127,7 @@ def test_the_mask_follows_its_schedule_and_the_summary_the_last_mask(tmp_path):
         assert summary.extras["parameters"]["recurrent"] == net.core.layout.size == live_MKJ.sum()
     assert {row["sparsity"] for row in rows[:3]} == {0.0}
     assert "sparsity" not in launch(tmp_path / "fixed", Losses(), SnAp(1), options)[1][0]
+    assert "sparsity.end" not in caplog.text
 
 
 def test_batches_without_a_target_make_no_update(tmp_path):
