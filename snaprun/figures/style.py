@@ -89,13 +89,15 @@ def look(family: str, degree: int = 0) -> Look:
     base = LOOKS[family]
     if not degree:
         return base
-    doublings = math.log2(degree)
-    towards = BLACK if family == "TBPTT" else LOOKS["RTRL"].colour
+    if family == "TBPTT":
+        steps, towards = math.log2(degree), BLACK
+    else:
+        steps, towards = degree - 3, LOOKS["RTRL"].colour
     return replace(
         base,
-        colour=_mixed(base.colour, towards, 1 - 0.8**doublings),
-        line=(0, (2 + 1.3 * doublings, 1.2)),
-        fill=_FILLS[round(doublings) % len(_FILLS)],
+        colour=_mixed(base.colour, towards, 1 - 0.8**steps),
+        line=(0, (2 + 1.3 * steps, 1.2)),
+        fill=_FILLS[round(steps) % len(_FILLS)],
     )
 
 
