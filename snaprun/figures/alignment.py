@@ -71,7 +71,7 @@ def _figure(sheet: Sheet, panel: Panel, drawn: Lines, stem: Path) -> list[Path]:
         layout.linear(ax.xaxis)
     for ax in (first, *others):
         ax.set_xlabel("data-time (tokens)")
-    layout.frame(figure, _legend(looks), _caption(panel))
+    layout.frame(figure, _legend(looks), _caption(panel, noisy, bool(stale)))
     learned = learned.rename(columns={"median": "value", "at": "tokens"})
     columns = ["tokens", "rule", "slot", "quantity", "value", "low", "high"]
     table = pd.concat([learned, aligned.table(drawn)], ignore_index=True)
@@ -170,7 +170,7 @@ def _legend(looks: Looks) -> list[Line2D]:
     ]
 
 
-def _caption(panel: Panel) -> str:
+def _caption(panel: Panel, noisy: bool, stale: bool) -> str:
     """What was trained, and how the gradients were taken."""
     (series,) = panel.series
     keys = series.runs[0].config[ALIGNMENT]
@@ -179,10 +179,16 @@ def _caption(panel: Panel) -> str:
         f"{panel.title}, trained with {series.label}.",
         "g: a rule's gradient of a fresh batch, weights held fixed; g*: the exact one, by BPTT.",
         layout.seeds_caption([series], "the line", "the band"),
-        f"Stochastic rules: mean over {keys['draws']} draws {interval}.",
-        "The axis of bias² is fitted to the other rules.",
-        f"Staleness: means over {keys['stale']} updates of a batch; recomputed is the influence, "
-        "under the weights of the update and from the beginning of the sequence.",
-        "Alignment does not predict performance (Marschall et al. 2020).",
     ]
+    if noisy:
+        shown += [
+            f"Stochastic rules: mean over {keys['draws']} draws {interval}.",
+            "The axis of bias² is fitted to the other rules.",
+        ]
+    if stale:
+        shown.append(
+            f"Staleness: means over {keys['stale']} updates of a batch; recomputed is the "
+            "influence, under the weights of the update and from the beginning of the sequence."
+        )
+    shown.append("Alignment does not predict performance (Marschall et al. 2020).")
     return " ".join(shown)
