@@ -193,7 +193,9 @@ def test_variants_of_a_rule_differ_but_keep_its_marker():
     assert {look.marker for look in looks} == {style.LOOKS["SnAp-1"].marker}
 
 
-@pytest.mark.parametrize(("family", "degrees"), [("TBPTT", (1, 2, 4, 8, 16)), ("SnAp-n", (4, 5, 8))])
+@pytest.mark.parametrize(
+    ("family", "degrees"), [("TBPTT", (1, 2, 4, 8, 16)), ("SnAp-n", (4, 5, 8))]
+)
 def test_degrees_of_a_family_differ_in_colour_and_in_grey(family, degrees):
     looks = [style.look(family, degree) for degree in degrees]
     looks += [style.LOOKS[end] for end in ("BPTT", "RTRL", "frozen")]
