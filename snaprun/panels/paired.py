@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import combinations, product
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,12 @@ from snaprun.figures.stats import Array, band_name, over_seeds
 from snaprun.panels.metric import Metric, final
 from snaprun.store import Run
 
+# What is equal, its counter, and the part of the shorter run at which values are compared.
+_EQUAL: tuple[tuple[str, Literal["tokens", "updates"], float], ...] = (
+    ("tokens", "tokens", 1.0),
+    ("tokens/10", "tokens", 0.1),
+    ("updates", "updates", 1.0),
+)
 _EXACT = 12  # seeds up to which all 2^n signs are tried
 _DRAWS = 100_000
 
@@ -17,19 +24,19 @@ _DRAWS = 100_000
 def table(arms: Mapping[str, Mapping[int, Run]], metric: Metric) -> pd.DataFrame:
     """A row a pair of arms and counter: how much better the first is on equal seeds.
 
-    `arms` holds the runs by arm and seed. At equal tokens final values are compared; at equal
-    updates those at the number of updates that the run with fewer made. Differences are in the
-    metric's unit, the first minus the second; `p` is two-sided, `p_least` the smallest that so
-    many seeds can give.
+    `arms` holds the runs by arm and seed. At equal tokens final values are compared, and those
+    after a tenth of the tokens; at equal updates those at the number of updates that the run with
+    fewer made. Differences are in the metric's unit, the first minus the second; `p` is
+    two-sided, `p_least` the smallest that so many seeds can give.
     """
     rows = []
     for (arm, runs), (other, others) in combinations(arms.items(), 2):
         seeds = sorted(runs.keys() & others.keys())
         pairs = [(runs[seed], others[seed]) for seed in seeds]
-        for counter in ("tokens", "updates"):
+        for equal, counter, part in _EQUAL:
             differences = []
             for one, two in pairs:
-                end = min(run.metrics[counter].iloc[-1] for run in (one, two))
+                end = part * min(run.metrics[counter].iloc[-1] for run in (one, two))
                 at = [final(run, metric, counter, end) for run in (one, two)]
                 differences.append(at[0] - at[1])
             known = np.array(differences)[np.isfinite(differences)]
@@ -38,7 +45,7 @@ def table(arms: Mapping[str, Mapping[int, Run]], metric: Metric) -> pd.DataFrame
                 {
                     "arm": arm,
                     "other": other,
-                    "equal": counter,
+                    "equal": equal,
                     "seeds": len(known),
                     "difference": spread.median,
                     "low": spread.low,

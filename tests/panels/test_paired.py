@@ -53,6 +53,7 @@ def test_at_equal_updates_the_run_with_more_is_cut():
     few = run(*((t, t, t / 20) for t in range(10, 110, 10)))  # 100 updates, level 5
     frame = table({"a": {0: many}, "b": {0: few}}, LEVEL).set_index("equal")
     assert frame.loc["tokens", "difference"] == 10 - 5
+    assert frame.loc["tokens/10", "difference"] == 1 - 0.5
     assert frame.loc["updates", "difference"] == 1 - 5
 
 

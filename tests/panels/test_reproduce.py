@@ -110,6 +110,7 @@ def test_a_panel_leaves_its_tables_and_figures(done, conf):
     }
     assert pd.read_csv(folder / "tests.csv")[["arm", "other", "equal"]].values.tolist() == [
         ["snap1", "wild", "tokens"],
+        ["snap1", "wild", "tokens/10"],
         ["snap1", "wild", "updates"],
     ]
     readme = (folder / "README.md").read_text()
