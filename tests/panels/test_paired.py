@@ -59,4 +59,4 @@ def test_at_equal_updates_the_run_with_more_is_cut():
 
 def test_a_diverged_run_is_the_worst_of_its_pair():
     arms = {"a": {0: flat(3)}, "b": {0: flat(30, "diverged")}}
-    assert table(arms, LEVEL)["difference"].tolist() == [3, 3]
+    assert table(arms, LEVEL)["difference"].tolist() == [3, 3, 3]
