@@ -9,7 +9,7 @@ import pandas as pd
 
 from snaprun.figures.stats import Array, band_name, over_seeds
 from snaprun.panels.metric import Metric, final
-from snaprun.store import Run
+from snaprun.store import DIVERGED, Run
 
 # What is equal, its counter, and the part of the shorter run at which values are compared.
 _EQUAL: tuple[tuple[str, Literal["tokens", "updates"], float], ...] = (
@@ -36,7 +36,11 @@ def table(arms: Mapping[str, Mapping[int, Run]], metric: Metric) -> pd.DataFrame
         for equal, counter, part in _EQUAL:
             differences = []
             for one, two in pairs:
-                end = part * min(run.metrics[counter].iloc[-1] for run in (one, two))
+                # Not where a diverged run broke off: it is worst from beginning to end.
+                ends = [
+                    run.metrics[counter].iloc[-1] for run in (one, two) if run.status != DIVERGED
+                ]
+                end = part * min(ends, default=0)
                 at = [final(run, metric, counter, end) for run in (one, two)]
                 differences.append(at[0] - at[1])
             known = np.array(differences)[np.isfinite(differences)]

@@ -60,3 +60,11 @@ def test_at_equal_updates_the_run_with_more_is_cut():
 def test_a_diverged_run_is_the_worst_of_its_pair():
     arms = {"a": {0: flat(3)}, "b": {0: flat(30, "diverged")}}
     assert table(arms, LEVEL)["difference"].tolist() == [3, 3, 3]
+
+
+def test_where_a_run_diverged_the_other_is_not_cut():
+    broken = run((10, 10, 1), (20, 20, 1), status="diverged")
+    whole = run(*((t, t, t / 10) for t in range(10, 110, 10)))
+    frame = table({"a": {0: whole}, "b": {0: broken}}, LEVEL)
+    assert frame["difference"].tolist() == [10, 1, 10]
+    assert table({"a": {0: broken}, "b": {0: broken}}, LEVEL)["difference"].tolist() == [0, 0, 0]
