@@ -83,8 +83,8 @@ def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
         pair = old[key], new[key]
         if all(isinstance(value, Mapping) for value in pair):
             both[key] = _merged(*pair)
-        elif key == "overrides" and all(isinstance(value, list) for value in pair):
-            both[key] = [*pair[0], *pair[1]]  # of two that name one key the last counts
+        elif key == "overrides":  # of two that name one key the last counts
+            both[key] = [word for value in pair for word in _words("overrides", value or [])]
     return {**old, **new, **both}
 
 

@@ -1,5 +1,8 @@
 """What a budget changes of a panel."""
 
+import pytest
+
+from snaprun.checks import UserError
 from snaprun.panels import under
 
 PANEL = {
@@ -25,3 +28,10 @@ def test_a_budget_replaces_keys_and_adds_overrides():
         "overrides": ["sparsity=dense", "train.tokens=9"],
         "selection": {"seeds": [100], "overrides": ["train.tokens=3"]},
     }
+
+
+@pytest.mark.parametrize("wrong", ["sparsity=dense", 3, {"sparsity": "dense"}])
+def test_overrides_that_are_no_list_are_not_lost_under_those_of_a_budget(wrong):
+    with pytest.raises(UserError, match="expected a list of overrides"):
+        under({**PANEL, "overrides": wrong}, "full")
+    assert under({**PANEL, "overrides": None}, "full")["overrides"] == ["train.tokens=9"]
