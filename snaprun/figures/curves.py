@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from snaprun.checks import refuse
 from snaprun.figures.select import Series, Sheet
 from snaprun.figures.stats import Array, carried, median_band, smoothed
 from snaprun.store.reader import Run
@@ -34,13 +35,20 @@ VALIDATION = Quantity("validation_bpc", "validation bpc", ceiling=10)
 
 
 def quantities(sheet: Sheet) -> list[Quantity]:
-    """What the figures of a task show; the last one is what its runs are compared by."""
+    """What the figures of a task show; the last one is what its runs are compared by.
+
+    UserError where there is none.
+    """
     columns = set().union(*(run.metrics.columns for run in sheet.runs))
     # At a fixed length L never moves.
     fixed = all(run.config["task"].get("fixed_length") is not None for run in sheet.runs)
     if LEVEL.key in columns and not fixed:
         return [LEVEL]
-    return [quantity for quantity in (TRAINING, VALIDATION) if quantity.key in columns]
+    found = [quantity for quantity in (TRAINING, VALIDATION) if quantity.key in columns]
+    if not found:
+        known = ", ".join(quantity.key for quantity in (LEVEL, TRAINING, VALIDATION))
+        refuse("source", ", ".join(sorted(columns)), f"runs with a column of {known}")
+    return found
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
+from pandas.api.types import is_numeric_dtype
 
 from snaprun.checks import refuse
 from snaprun.store.reader import Run
@@ -28,6 +30,7 @@ PANEL, SUMMARY, CURVES, TESTS, README = (
 )
 FINAL = "final"  # the phase of the runs that are compared; of the others only the summary is kept
 COSTS = ("ms_per_token", "macs_per_token", "state_bytes", "state_bytes_analytic", "peak_bytes")
+_NUMBERS = ("seed", "lr", "tokens", "updates", "seconds", *COSTS, "level", "bpc", "validation_bpc")
 _POINTS = 100  # a curve keeps
 
 
@@ -71,20 +74,25 @@ def read_panel(folder: Path) -> list[Run]:
     """The compared runs of a panel, with thinned metrics; UserError names a damaged file."""
     try:
         arms = yaml.safe_load((folder / PANEL).read_text(encoding="utf-8"))["arms"]
-        configs = {arm: arms[arm]["config"] for arm in arms}
+        configs = {arm: dict(arms[arm]["config"]) for arm in arms}
+        optims = {arm: dict(configs[arm]["optim"]) for arm in arms}
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
         refuse(str(folder / PANEL), " ".join(str(error).split()), "the arms of a panel")
     summary = _read(folder / SUMMARY, ("arm", "phase", "seed", "lr", "status", "tokens"))
     curves = _read(folder / CURVES, ("arm", "seed", "tokens", "updates"))
-    by_run = {key: rows for key, rows in curves.groupby(["arm", "seed"], sort=False)}
-    runs = []
     compared = (summary["phase"] == FINAL) & summary["status"].isin((FINISHED, DIVERGED))
-    for row in summary.loc[compared].to_dict("records"):
+    summary = summary.loc[compared]
+    _filled(folder / SUMMARY, summary, ("arm", "seed", "lr", "tokens"))
+    _filled(folder / CURVES, curves, ("arm", "seed", "tokens", "updates"))
+    by_run = {key: rows for key, rows in curves.groupby(["arm", "seed"], sort=False)}
+    for arm, seed in by_run.keys() - set(zip(summary["arm"], summary["seed"], strict=True)):
+        refuse(str(folder / CURVES), f"{arm}, seed {seed}", f"a run of {SUMMARY}")
+    runs = []
+    for row in summary.to_dict("records"):
         arm, seed, lr = row["arm"], int(row["seed"]), row["lr"]
         if arm not in configs or (arm, seed) not in by_run:
             refuse(str(folder / SUMMARY), f"{arm}, seed {seed}", f"a run of {PANEL} and {CURVES}")
-        config = configs[arm]
-        config = {**config, "seed": seed, "optim": {**config["optim"], "lr": lr}}
+        config = {**configs[arm], "seed": seed, "optim": {**optims[arm], "lr": lr}}
         metrics = by_run[arm, seed].drop(columns=["arm", "seed"]).dropna(axis=1, how="all")
         runs.append(
             Run(folder / f"{arm}-{seed}", config, metrics.reset_index(drop=True), _summary(row))
@@ -141,11 +149,22 @@ def _csv(table: pd.DataFrame) -> str:
 
 def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype={"config": str})
+        text = path.read_text(encoding="utf-8")
+        table = pd.read_csv(StringIO(text), dtype={"config": str})
     except (OSError, ValueError) as error:
         refuse(str(path), " ".join(str(error).split()), "a readable table")
+    if not text.endswith("\n"):
+        refuse(str(path), "a table without its end", "a line break after the last row")
     if missing := [name for name in columns if name not in table]:
         refuse(
             str(path), f"a table without {', '.join(missing)}", f"the columns {', '.join(columns)}"
         )
+    for name in _NUMBERS:
+        if len(table) and name in table and not is_numeric_dtype(table[name]):
+            refuse(f"{path} {name}", "a column with words in it", "numbers")
     return table
+
+
+def _filled(path: Path, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    if table[list(columns)].isna().any(axis=None):
+        refuse(str(path), "a table with gaps", f"a value in each row of {', '.join(columns)}")

@@ -40,6 +40,9 @@ def test_the_end_of_a_run_is_kept_though_it_has_no_value():
     assert kept["tokens"].tolist() == [10, 20, 40]
 
 
+COLUMNS = "arm,phase,seed,lr,status,tokens"
+
+
 @pytest.fixture
 def files():
     row = {"phase": "final", "lr": 0.5, "tokens": 20, "updates": 4, "seconds": 1.25}
@@ -77,11 +80,21 @@ def test_what_is_written_is_read_back_as_the_compared_runs(files, tmp_path):
     ("name", "content", "named"),
     [
         ("panel.yaml", "arms: [", "panel.yaml"),
-        ("panel.yaml", "arms: {b: {config: {}}}", "a, seed 0"),
+        ("panel.yaml", "arms: {b: {config: {optim: {}}}}", "a, seed 0"),
         ("panel.yaml", "arms: {a: {}}", "config"),
         ("summary.csv", "arm,seed\na,0\n", "phase"),
         ("curves.csv", "", "curves.csv"),
-        ("curves.csv", "arm,seed,tokens,updates\nb,0,1,1\n", "a, seed 0"),
+        ("summary.csv", f"{COLUMNS}\n", "a, seed [01]"),
+        ("panel.yaml", "arms: {a: {config: {optim: 3}}}", "panel.yaml"),
+        ("panel.yaml", "arms: {a: {config: {cell: gru}}}", "optim"),
+        ("curves.csv", "arm,seed,tokens,updates\nb,0,1,1\n", "b, seed 0"),
+        ("curves.csv", "arm,seed,tokens,updates\na,0,1,1\n", "a, seed 1"),
+        ("curves.csv", "arm,seed,tokens,updates\na,0,1,1\na,1,1,", "without its end"),
+        ("curves.csv", "arm,seed,tokens,updates\na,0,1,1\na,1,,1\n", "gaps"),
+        ("curves.csv", "arm,seed,tokens,updates,level\na,0,1,1,x\na,1,1,1,1\n", "level"),
+        ("summary.csv", f"{COLUMNS}\na,final,x,0.5,finished,20\n", "seed"),
+        ("summary.csv", f"{COLUMNS}\na,final,0,0.5,finished,\n", "gaps"),
+        ("summary.csv", f"{COLUMNS}\na,final,0,0.5,finished,20\n", "a, seed 1"),
     ],
 )
 def test_a_damaged_file_is_named(files, tmp_path, name, content, named):
