@@ -3,6 +3,7 @@
 Shape suffixes: S states, P parameters, both of one network.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from snaprun.figures.style import INK, LOOKS
 _LEFT = 0.3  # inches beside the matrices
 _HIGHEST = 1.4  # inches a matrix
 _EMPTY = "0.93"
+_NAMED = 20  # units at most: more numbers would touch each other
 
 
 def draw(
@@ -81,7 +83,9 @@ def _units(axes: Axes, unit_P: NDArray[np.int64], states: int, below: bool) -> N
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.tick_params(length=0, labelbottom=below)
-    axes.set_xticks((starts[:-1] + starts[1:]) / 2, [str(unit) for unit in range(1, units + 1)])
+    every = math.ceil(units / _NAMED)
+    middle = (starts[:-1] + starts[1:]) / 2
+    axes.set_xticks(middle[::every], [str(unit) for unit in range(1, units + 1, every)])
     axes.set_yticks([])
     axes.set_ylabel("states")
     if below:

@@ -37,6 +37,16 @@ def test_an_entry_has_the_colour_of_the_first_rule_that_keeps_it(tmp_path, monke
     assert_legible(figure)
 
 
+@pytest.mark.parametrize("units", [20, 100])
+def test_the_numbers_of_many_units_do_not_touch(tmp_path, monkeypatch, units):
+    drawn = []
+    monkeypatch.setattr("snaprun.figures.influence.save", lambda figure, *_: drawn.append(figure))
+    kept = dict.fromkeys(KEPT, np.eye(units, dtype=bool))
+    pattern(f"vanilla-{units}", kept, np.arange(units), tmp_path)
+    drawn[0].draw_without_rendering()
+    assert_legible(drawn[0])
+
+
 def test_the_command_draws_a_network_whose_densities_are_powers_of_its_graph(tmp_path):
     keys = {"cell": "gru", "units": 7, "inputs": 2, "level": 0.8, "seed": 3}
     words = [f"pattern.{key}={value}" for key, value in keys.items()]
