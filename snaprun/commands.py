@@ -323,6 +323,9 @@ def _tell(name: str, left: "Left") -> None:
     """The commands of the runs that can start, and what is left in all."""
     for job in left.now:
         print(shlex.join(["snaprun", "train", *job.words]))
+    if not left.all:
+        print(f"{name}: nothing is left", file=sys.stderr)
+        return
     known = f"about {left.hours:.3g} hours of one core" if left.hours else "of unknown length"
     but = f", without {', '.join(left.unknown)}" if left.hours and left.unknown else ""
     print(f"{name}: {len(left.all)} runs are left, {known}{but}", file=sys.stderr)
