@@ -166,5 +166,5 @@ def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _filled(path: Path, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
-    if table[list(columns)].isna().any(axis=None):
+    if table[list(columns)].isna().to_numpy().any():
         refuse(str(path), "a table with gaps", f"a value in each row of {', '.join(columns)}")
