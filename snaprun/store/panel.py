@@ -84,7 +84,7 @@ def read_panel(folder: Path) -> list[Run]:
     summary = summary.loc[compared]
     _filled(folder / SUMMARY, summary, ("arm", "seed", "lr", "tokens"))
     _filled(folder / CURVES, curves, ("arm", "seed", "tokens", "updates"))
-    by_run = {key: rows for key, rows in curves.groupby(["arm", "seed"], sort=False)}
+    by_run: dict[Any, pd.DataFrame] = dict(iter(curves.groupby(["arm", "seed"], sort=False)))
     for arm, seed in by_run.keys() - set(zip(summary["arm"], summary["seed"], strict=True)):
         refuse(str(folder / CURVES), f"{arm}, seed {seed}", f"a run of {SUMMARY}")
     runs = []
