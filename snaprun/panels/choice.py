@@ -24,7 +24,7 @@ class Choice:
 def choose(panel: Panel, runs: Mapping[Job, Run]) -> Choice:
     """Per arm the rate with the best final metric, of equals the best mean over the whole run.
 
-    Means are over the selection seeds; a rate that diverged on one of them comes last.
+    Means are over the selection seeds; a rate that diverged on one of them is left out.
     """
     found: dict[str, dict[float, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for job, run in runs.items():

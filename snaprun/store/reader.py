@@ -64,7 +64,7 @@ def find_runs(source: Path | str) -> list[Path]:
             "source",
             str(source),
             f"a folder with runs in it (each with {CONFIG} and {METRICS})",
-            "Run `snaprun train` first, or name the folder that holds the runs.",
+            "Run `snaprun train` first, or name the folder of the runs or of a panel.",
         )
     return sorted(runs)
 
