@@ -30,9 +30,10 @@ _COUNTS = (
 def read(job: Job) -> Run:
     """The run of a job that is done, up to the job's data-time; raises UserError."""
     run = read_run(job.folder)
-    # It may have gone further since.
-    before = run.metrics["tokens"].shift(fill_value=0)
-    return replace(run, metrics=run.metrics.loc[before < job.tokens])
+    # It may have gone further since. Several rows can share the data-time at which it got there.
+    tokens = run.metrics["tokens"]
+    end = tokens.loc[tokens >= job.tokens].min()
+    return replace(run, metrics=run.metrics.loc[~(tokens > end)])
 
 
 def summary(jobs: Sequence[Job], runs: Mapping[Job, Run], metric: Metric) -> pd.DataFrame:

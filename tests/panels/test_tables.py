@@ -1,0 +1,27 @@
+"""Which part of a run counts."""
+
+from dataclasses import replace
+
+import pytest
+
+from snaprun.panels import tables
+from tests.figures.runs import config, write
+from tests.panels.runs import job
+
+ROWS = [(t, {"bpc": 3.0 - t / 100, "validation_bpc": None}) for t in (40, 80, 120, 160)]
+ROWS.insert(3, (120, {"bpc": None, "validation_bpc": 2.0}))  # the validation after the row of 120
+
+
+@pytest.mark.parametrize(("tokens", "ends"), [(100, [120, 120]), (120, [120, 120]), (30, [40])])
+def test_a_run_counts_until_it_reached_the_tokens_of_the_panel(tmp_path, tokens, ends):
+    made = replace(job("a", tokens=tokens), folder=write(tmp_path / "run", config(), ROWS))
+    metrics = tables.read(made).metrics
+    assert metrics["tokens"].tolist()[-len(ends) :] == ends
+    assert metrics["tokens"].max() == ends[-1]
+    if len(ends) > 1:
+        assert metrics["validation_bpc"].iloc[-1] == 2.0
+
+
+def test_a_run_that_broke_off_counts_whole(tmp_path):
+    folder = write(tmp_path / "run", config(), ROWS, status="diverged")
+    assert len(tables.read(replace(job("a", tokens=1000), folder=folder)).metrics) == len(ROWS)
