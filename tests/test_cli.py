@@ -131,7 +131,7 @@ BAD = {
     "reproduce panel=copy_gru256 ~panel.seeds.others": "for others",
     "reproduce panel=copy_gru256 panel.seeds.snap2=two": "an integer",
     "reproduce panel=copy_gru256 panel.arms.snap2=rule": "a list of overrides",
-    "reproduce panel=copy_gru256 panel.selection.seeds.others=[1]": "≥ 5",
+    "reproduce panel=copy_gru256 panel.selection.seeds.others=[1]": "≥ 6",
     "reproduce panel=copy_gru256 panel.selection.seed=1": "panel.selection.seed",
     "reproduce panel=copy_gru256 ~panel.arms": "panel.arms is missing",
     "reproduce panel=copy_gru256 panel.experiment=foo": "foo",
