@@ -15,7 +15,7 @@ from snaprun import checks, config
 from snaprun.outcome import Outcome, Status
 
 if TYPE_CHECKING:
-    from snaprun.panels import Left, Panel
+    from snaprun.panels import Panel
     from snaprun.store import Summary
     from snaprun.train.loop import Probe
     from snaprun.train.run import Parts
@@ -309,7 +309,10 @@ def reproduce(plain: dict[str, Any], sweep: bool) -> Outcome:
     problems = []
     for planner in planners:
         if values["dry"]:
-            _tell(planner.name, panels.left(planner, results))
+            left = panels.left(planner, results)
+            for job in left.now:
+                print(shlex.join(["snaprun", "train", *job.words]))
+            print(f"{planner.name}: {left}", file=sys.stderr)
             continue
         files, failed = panels.reproduce(planner, results, jobs)
         for file in files:
@@ -317,18 +320,6 @@ def reproduce(plain: dict[str, Any], sweep: bool) -> Outcome:
         if failed:
             problems.append(f"{len(failed)} runs of {planner.name} failed")
     return Outcome(Status.FAILED if problems else Status.DONE, problem="; ".join(problems))
-
-
-def _tell(name: str, left: "Left") -> None:
-    """The commands of the runs that can start, and what is left in all."""
-    for job in left.now:
-        print(shlex.join(["snaprun", "train", *job.words]))
-    if not left.all:
-        print(f"{name}: nothing is left", file=sys.stderr)
-        return
-    known = f"about {left.hours:.3g} hours of one core" if left.hours else "of unknown length"
-    but = f", without {', '.join(left.unknown)}" if left.hours and left.unknown else ""
-    print(f"{name}: {len(left.all)} runs are left, {known}{but}", file=sys.stderr)
 
 
 def _panel(keys: Any, budget: str) -> "Panel":

@@ -21,6 +21,13 @@ class Left:
     hours: float  # of one core, of those jobs whose arm has run before
     unknown: list[str]  # the other arms
 
+    def __str__(self) -> str:
+        if not self.all:
+            return "nothing is left"
+        known = f"about {self.hours:.3g} hours of one core" if self.hours else "of unknown length"
+        but = f", without {', '.join(self.unknown)}" if self.hours and self.unknown else ""
+        return f"{len(self.all)} runs are left, {known}{but}"
+
 
 def left(planner: Planner, results: Path) -> Left:
     """What `reproduce` would do; times a token are those of the runs that chose the rates.

@@ -8,8 +8,9 @@ from typing import Any, Literal
 from snaprun.checks import refuse
 from snaprun.panels.panel import Panel
 from snaprun.store import read_summary
+from snaprun.store.panel import FINAL
 
-SELECTION, FINAL = "selection", "final"
+SELECTION = "selection"  # the phase of the runs that choose the rates; FINAL compares
 SMALL = "small"  # the budget whose results are committed
 
 

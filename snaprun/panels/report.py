@@ -9,8 +9,9 @@ from snaprun.figures.stats import band_name, over_seeds
 from snaprun.panels.choice import Choice
 from snaprun.panels.metric import LATE, final
 from snaprun.panels.panel import Panel
-from snaprun.panels.plan import FINAL, SELECTION, Job
+from snaprun.panels.plan import SELECTION, Job
 from snaprun.store import DIVERGED, Run
+from snaprun.store.panel import FINAL
 
 
 def readme(

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from snaprun.panels.metric import Metric, final, overall
-from snaprun.panels.plan import FINAL, Job
+from snaprun.panels.plan import Job
 from snaprun.store import DIVERGED, Run, read_run
-from snaprun.store.panel import COSTS, thinned
+from snaprun.store.panel import COSTS, FINAL, thinned
 
 # What figures show of a run that is judged by this metric.
 SHOWN = {

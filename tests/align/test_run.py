@@ -182,36 +182,3 @@ def test_a_run_that_diverges_before_its_only_point(here, capsys):
     line = ["align", *SMALL, "align.rules=[snap1]", "align.points=1", "optim=sgd"]
     assert _main([word for word in line if "lr" not in word] + ["optim.lr=1e30"]) == 1
     assert "no gradients were compared" in capsys.readouterr().out
-
-
-BAD = {
-    "align.rules=[]": "one or more",
-    "align.rules=[snap1,snap1]": "each once",
-    "align.rules=[foo]": "snap",
-    "align.rules=[snap0]": "≥ 1",
-    "align.rules=[tbptt0]": "rule.name",
-    "align.rules=snap1": "a list",
-    "align.points=0": "≥ 1",
-    "align.points=1.5": "an integer",
-    "align.draws=7": "≥ 8",
-    "align.stale=-1": "≥ 0",
-    "align.drawz=9": "align.draws",
-    "+align.foo=9": "align.foo",
-    "align=3": "align",
-    "~align": "align",
-    "cell.unitz=3": "cell.units",
-    "name=3": "a string",
-    "rule=foo": "snap1",
-}
-
-
-@pytest.mark.parametrize("words", BAD)
-def test_a_mistake_ends_in_one_line_and_leaves_nothing(here, capfd, words):
-    before = sorted(here.rglob("*"))
-    assert _main(["align", *SMALL, words]) == 2
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert err.startswith("snaprun: ")
-    assert err.count("\n") == 1
-    assert BAD[words] in err
-    assert sorted(here.rglob("*")) == before

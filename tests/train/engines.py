@@ -3,6 +3,7 @@
 from itertools import islice, product
 from random import Random
 
+import pytest
 import torch
 
 from snaprun.cells import GRU, LSTM, Vanilla
@@ -25,6 +26,8 @@ OPTIMISERS = {
 }
 NATIVE = ("adam", "momentum", "sgd")
 ENGINES = ("torch", "native") if native._native else ("torch",)
+NEEDS_CORE = pytest.mark.skipif(native._native is None, reason="C++")
+EITHER = ["torch", pytest.param("native", marks=NEEDS_CORE)]  # as parameters of a test
 TASKS = ("copy", "charlm")
 
 

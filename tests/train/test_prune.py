@@ -11,17 +11,17 @@ from snaprun.influence import choose
 from snaprun.rules import BPTT, RTRL, SnAp
 from snaprun.sparsity import Dense, Magnitude, Uniform
 from snaprun.train.engine import TorchEngine
-from snaprun.train.native import NativeEngine, _native
+from snaprun.train.native import NativeEngine
 from snaprun.train.network import Architecture
 from snaprun.train.optim import SGD
 from snaprun.train.prune import prune
 from snaprun.verify import onestep
 from tests.cases import RULES, close, rng
 from tests.train import test_engine
+from tests.train.engines import EITHER, NEEDS_CORE
 from tests.train.test_engine import OPTIMISERS, A, B, O, Unrolled
 
 CELLS = {"vanilla": Vanilla(alpha=0.6), "gru": GRU(), "lstm": LSTM()}
-ENGINES = ["torch", pytest.param("native", marks=pytest.mark.skipif(_native is None, reason="C++"))]
 SCHEDULE = Magnitude(level=0.85, initial=0.3, begin=0, end=30, every=10)
 CHANGES = (10, 20, 30)
 EXACT = {"bptt": BPTT(), "rtrl": RTRL(), "snap 12": SnAp(12)}
@@ -52,7 +52,7 @@ def batches(lane_resets=False):
     ("rule", "every"),
     [*(("bptt", every) for every in (1, 3, 7)), *((r, "sequence") for r in EXACT)],
 )
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EITHER)
 def test_exact_rules_train_the_dense_masked_network(engine, rule, every, optimiser):
     """Autograd and PyTorch's optimisers on all weights, the dead ones multiplied by zero."""
     ours, theirs = OPTIMISERS[optimiser]
@@ -74,7 +74,7 @@ def test_exact_rules_train_the_dense_masked_network(engine, rule, every, optimis
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EITHER)
 def test_rtrl_is_exact_over_a_change_within_a_sequence(engine, cell):
     """∂(the losses after it)/∂θ by autograd through all steps, dead weights constant before it."""
     trained = build(engine, RTRL(), HELD, "sequence", cell, Dense())
@@ -117,7 +117,7 @@ def influence(engine):
 
 @pytest.mark.parametrize("rule", ["snap 1", "snap 2", "snap 3", "rtrl"])
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EITHER)
 def test_influence_goes_on_in_the_new_pattern(engine, cell, rule):
     """Equation (5) by jacrev on dense arrays, J masked anew by hand within a sequence."""
     trained = build(engine, RULES[rule], HELD, "sequence", cell)
@@ -148,7 +148,7 @@ def test_influence_goes_on_in_the_new_pattern(engine, cell, rule):
 
 @pytest.mark.parametrize("every", [1, 7])
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EITHER)
 def test_what_stays_is_kept_bit_by_bit(engine, rule, every):
     trained = build(engine, RULES[rule], OPTIMISERS["adam"][0], every, "lstm")
     network = trained.network
@@ -186,7 +186,7 @@ def test_what_stays_is_kept_bit_by_bit(engine, rule, every):
         assert after[name] == before[name]
 
 
-@pytest.mark.skipif(_native is None, reason="C++")
+@NEEDS_CORE
 @pytest.mark.parametrize("every", [1, 7, "sequence"])
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("rule", RULES)
@@ -205,7 +205,7 @@ def test_both_engines_go_the_same_way(rule, cell, every):
         close(got.detach(), want.detach(), BOUND)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EITHER)
 def test_a_change_ends_the_window(engine):
     trained = build(engine, RTRL(), HELD, 7)
     trained.run(batches()[0])  # 9 steps
@@ -217,7 +217,7 @@ def test_a_change_ends_the_window(engine):
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EITHER)
 def test_the_memory_of_a_rule_is_that_of_the_new_mask(engine, rule):
     trained = build(engine, RULES[rule], HELD, 3)
     trained.run(batches()[0])

@@ -17,10 +17,10 @@ from snaprun.tasks import CharLM, Copy
 from snaprun.train import checkpoint, loop
 from snaprun.train import run as running
 from snaprun.train.machine import Machine
-from snaprun.train.native import _native
 from snaprun.train.network import Architecture
 from snaprun.train.optim import SGD, Adam, RMSprop
 from snaprun.train.options import TrainOptions
+from tests.train.engines import EITHER
 
 RULES = {
     "snap1": lambda: SnAp(1),
@@ -33,7 +33,6 @@ RULES = {
     "frozen": Frozen,
 }
 PRUNED = Magnitude(level=0.8, begin=0, end=200, every=40)
-ENGINES = ["torch", pytest.param("native", marks=pytest.mark.skipif(_native is None, reason="C++"))]
 OPTIMISERS = {
     "adam": lambda: Adam(1e-2, clip=0.5),
     "sgd": lambda: SGD(1e-1, momentum=0.9),
@@ -143,7 +142,7 @@ def same(one, two):
 
 @pytest.mark.parametrize("every", [1, 7, "sequence"])
 @pytest.mark.parametrize("task", ["copy", "crops", "stream"])
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EITHER)
 @pytest.mark.parametrize("rule", RULES)
 def test_a_broken_run_equals_the_whole_one(rule, engine, task, every, text, tmp_path, monkeypatch):
     choices = {"rule": rule, "engine": engine, "task": task, "every": every, "text": text}
@@ -155,7 +154,7 @@ def test_a_broken_run_equals_the_whole_one(rule, engine, task, every, text, tmp_
 
 
 @pytest.mark.parametrize("every", [1, 7, "sequence"])
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EITHER)
 @pytest.mark.parametrize("rule", RULES)
 def test_with_a_mask_that_changes(rule, engine, every, tmp_path, monkeypatch):
     choices = {"rule": rule, "engine": engine, "every": every, "sparsity": PRUNED}
@@ -169,7 +168,7 @@ def test_with_a_mask_that_changes(rule, engine, every, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EITHER)
 def test_with_every_optimiser(optimiser, engine, tmp_path, monkeypatch):
     if (optimiser, engine) == ("rmsprop", "native"):
         pytest.skip("the native engine has no RMSprop")
