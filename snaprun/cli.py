@@ -9,15 +9,12 @@ import re
 import shutil
 import sys
 import tempfile
-from difflib import get_close_matches
 
 import hydra
-from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
-from hydra.errors import OverrideParseException
 from omegaconf import OmegaConf
 
-from snaprun import __version__, commands
+from snaprun import __version__, commands, config
 from snaprun.checks import Stopped, UserError
 from snaprun.jobs import Command, Session, interruptible, stopped, tell
 from snaprun.outcome import USER_MISTAKE
@@ -91,7 +88,7 @@ def _run(command: str, arguments: list[str]) -> int:
         # Before the first job there is only the user's own configuration to go wrong.
         if session.started or wants_trace:
             raise
-        code = _refused(explanation(error, command, overrides))
+        code = _refused(config.explanation(error, command, overrides))
     finally:
         os.environ["HYDRA_FULL_ERROR"] = full_error
     session.close()
@@ -112,47 +109,6 @@ def _overrides(arguments: list[str]) -> list[str]:
 def _refused(line: str) -> int:
     print(f"snaprun: {line}", file=sys.stderr)
     return USER_MISTAKE
-
-
-def explanation(error: Exception, command: str, overrides: list[str]) -> str:
-    """What Hydra and OmegaConf say in paragraphs about a configuration, as one line."""
-    said = " ".join(str(error).split())
-    if isinstance(error, OverrideParseException):
-        return (
-            f"{error.override!r} cannot be read: expected KEY=VALUE. "
-            "Quote a value that holds blanks, brackets or commas: KEY='\"…\"'."
-        )
-    if found := re.match(r"Ambiguous value for argument '(.+?)'", said):
-        return f"{found[1]} has several values: add -m to sweep over them, or quote the value."
-    if "group override must be a string" in said:
-        return f"{said}: expected GROUP=CHOICE; keys of a group are set as GROUP.KEY=VALUE."
-    if found := re.match(r"Could not override '(.+?)'", said):
-        return _unknown_key(found[1], command, overrides)
-    if found := re.search(
-        r"Could not find '(.+?)/([^/]*?)' Available options in '.+?': (.+)", said
-    ):
-        group, choice = found[1], found[2]
-        options = found[3].partition(" Config search path")[0].split()
-        near = get_close_matches(choice, options, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        accepted = ", ".join(options)
-        return f"{group}={choice} is not accepted: expected one of {accepted}.{hint}"
-    return f"{said} (HYDRA_FULL_ERROR=1 shows the trace.)"
-
-
-def _unknown_key(key: str, command: str, overrides: list[str]) -> str:
-    """One line that names the keys that stand beside an unknown one."""
-    others = [word for word in overrides if word.partition("=")[0] != key]
-    group = key.rpartition(".")[0]
-    accepted: list[str] = []
-    with contextlib.suppress(Exception), initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        composed = compose(command, others)
-        keys = OmegaConf.select(composed, group) if group else composed
-        accepted = [f"{group}.{name}" if group else str(name) for name in keys or ()]
-    near = get_close_matches(key, accepted, n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    listed = f": accepted are {', '.join(accepted)}" if accepted else ""
-    return f"{key} is not a key here{listed}.{hint}"
 
 
 def _complete(argv: list[str]) -> int:

@@ -6,6 +6,7 @@ rule or task brings its schema with it. Hydra refuses keys that stand in no YAML
 torch is imported only where objects are built.
 """
 
+import contextlib
 import hashlib
 import inspect
 import json
@@ -13,17 +14,19 @@ import re
 import types
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from hydra import compose
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snaprun import checks
+from snaprun.paths import conf_dir
 
 if TYPE_CHECKING:
     from snaprun.cells import Cell
@@ -56,8 +59,49 @@ def composed(command: str, overrides: Sequence[str]) -> dict[str, Any]:
     try:
         return resolve(compose(command, list(overrides)))
     except (HydraException, OmegaConfBaseException) as error:
-        why = " ".join(str(error).split())
+        why = explanation(error, command, overrides)
         raise checks.UserError(f"snaprun {command} {' '.join(overrides)}: {why}") from error
+
+
+def explanation(error: Exception, command: str, overrides: Sequence[str]) -> str:
+    """What Hydra and OmegaConf say in paragraphs about a configuration, as one line."""
+    said = " ".join(str(error).split())
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override!r} cannot be read: expected KEY=VALUE. "
+            "Quote a value that holds blanks, brackets or commas: KEY='\"…\"'."
+        )
+    if found := re.match(r"Ambiguous value for argument '(.+?)'", said):
+        return f"{found[1]} has several values: add -m to sweep over them, or quote the value."
+    if "group override must be a string" in said:
+        return f"{said}: expected GROUP=CHOICE; keys of a group are set as GROUP.KEY=VALUE."
+    if found := re.match(r"Could not override '(.+?)'", said):
+        return _unknown_key(found[1], command, overrides)
+    if found := re.search(
+        r"Could not find '(.+?)/([^/]*?)' Available options in '.+?': (.+)", said
+    ):
+        group, choice = found[1], found[2]
+        options = found[3].partition(" Config search path")[0].split()
+        near = get_close_matches(choice, options, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        accepted = ", ".join(options)
+        return f"{group}={choice} is not accepted: expected one of {accepted}.{hint}"
+    return f"{said} (HYDRA_FULL_ERROR=1 shows the trace.)"
+
+
+def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
+    """One line that names the keys that stand beside an unknown one."""
+    others = [word for word in overrides if word.partition("=")[0] != key]
+    group = key.rpartition(".")[0]
+    accepted: list[str] = []
+    with contextlib.suppress(Exception), initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        composed = compose(command, others)
+        keys = OmegaConf.select(composed, group) if group else composed
+        accepted = [f"{group}.{name}" if group else str(name) for name in keys or ()]
+    near = get_close_matches(key, accepted, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    listed = f": accepted are {', '.join(accepted)}" if accepted else ""
+    return f"{key} is not a key here{listed}.{hint}"
 
 
 def choices(group: str) -> list[str]:
