@@ -94,7 +94,9 @@ def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
     others = [word for word in overrides if word.partition("=")[0] != key]
     group = key.rpartition(".")[0]
     accepted: list[str] = []
-    with contextlib.suppress(Exception), initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with contextlib.suppress(Exception), contextlib.ExitStack() as stack:
+        if not GlobalHydra.instance().is_initialized():  # before the first job
+            stack.enter_context(initialize_config_dir(str(conf_dir()), version_base="1.3"))
         composed = compose(command, others)
         keys = OmegaConf.select(composed, group) if group else composed
         accepted = [f"{group}.{name}" if group else str(name) for name in keys or ()]

@@ -135,6 +135,7 @@ BAD = {
     "reproduce panel=copy_gru256 panel.selection.seed=1": "panel.selection.seed",
     "reproduce panel=copy_gru256 ~panel.arms": "panel.arms is missing",
     "reproduce panel=copy_gru256 panel.experiment=foo": "experiment=foo is not accepted",
+    "reproduce panel=copy_gru256 panel.arms.snap2=['cell.unitz=3']": "Did you mean cell.units?",
     "align align.rules=[]": "one or more",
     "align align.rules=[snap1,snap1]": "each once",
     "align align.rules=[foo]": "snap",
