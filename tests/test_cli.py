@@ -134,6 +134,7 @@ BAD = {
     "reproduce panel=copy_gru256 panel.selection.seeds.others=[1]": "≥ 6",
     "reproduce panel=copy_gru256 panel.selection.seed=1": "panel.selection.seed",
     "reproduce panel=copy_gru256 ~panel.arms": "panel.arms is missing",
+    "reproduce panel=copy_gru256 panel.arms.snap2=['optim.lr=1']": "panel.rates",
     "reproduce panel=copy_gru256 panel.experiment=foo": "experiment=foo is not accepted",
     "reproduce panel=copy_gru256 panel.arms.snap2=['cell.unitz=3']": "Did you mean cell.units?",
     "align align.rules=[]": "one or more",

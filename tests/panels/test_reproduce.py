@@ -37,7 +37,7 @@ experiment: tiny
 metric: level
 arms:
   snap1: [rule=snap1]
-  wild: [optim=sgd, optim.lr=1]
+  wild: [optim=sgd]
   broken: [cell.units=0]
 rates: {snap1: [1e-2, 1e-3], wild: [1e30], others: [1e-3]}
 selection: {seeds: [100], overrides: [train.tokens=900]}
