@@ -82,13 +82,14 @@ class LearningRule(ABC, Generic[State]):
     def state_dict(self, state: State) -> dict[str, Any]:
         """A copy of what goes on from step to step, to be saved: tensors and dicts of them.
 
-        The same whatever the backend and the device's storage: parameters are columns in the
-        order of θ, entries of J those of `Pattern.entries`, and a `tape` has its T steps first.
+        The same for every backend and engine: parameters are columns in the order of θ, J is
+        (B, L) in the order of `Pattern.entries`, and the tensors of a `tape` have T steps first.
+        To be taken after a step, before the reset of the next.
         """
 
     @abstractmethod
     def load_state_dict(self, state: State, saved: dict[str, Any], weights_MKJ: Tensor) -> State:
-        """The state that goes on as the one that was `saved`, whose shapes fit that of `state`.
+        """The state that goes on as the `saved` one; `state` is one of the same setup.
 
         `weights_MKJ` are those of every step since the last update.
         """
