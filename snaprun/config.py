@@ -122,7 +122,10 @@ def search_path() -> list[str]:
 
 
 def quoted(text: str) -> str:
-    """`text` as a value on the command line, whatever it holds."""
+    """`text` as a string on the command line, whatever it holds; as it is where that will do."""
+    plain = r"(?!(null|true|false|nan|inf)$)[a-z/][\w/.-]*"  # the others are no strings
+    if re.fullmatch(plain, text, re.ASCII | re.IGNORECASE):
+        return text
     # Backslashes count only before a quote, and at the end, where ours comes.
     escaped = re.sub(
         r"(\\*)('|$)", lambda found: 2 * found[1] + "\\" * bool(found[2]) + found[2], text

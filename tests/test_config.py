@@ -4,7 +4,8 @@ from typing import Literal
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hypothesis import given
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from snaprun import config
@@ -109,3 +110,14 @@ def test_every_key_of_a_contents_page_has_a_comment(app):
     keys = [line for line in own.splitlines() if ": " in line and not line.startswith(("#", " "))]
     assert keys
     assert all("#" in line for line in keys), [line for line in keys if "#" not in line]
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), min_size=1))
+@example("null")
+@example("Inf")
+@example("1e3")
+@example("a\\'")
+@example("/runs/two-of.them")
+def test_a_quoted_text_is_read_as_that_text(text):
+    word = f"results={config.quoted(text)}"
+    assert OverridesParser.create().parse_override(word).value() == text
