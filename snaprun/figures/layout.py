@@ -111,8 +111,9 @@ def cost_axis(axes: Axes, values: Iterable[float], name: Literal["x", "y"] = "x"
         return False
     axes.set(**{f"{name}scale": "log"})
     # Decades alone would leave one or two ticks on a short axis.
-    short = max(positive) < 100 * min(positive)
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if short else (1,), numticks=7))
+    span = max(positive) / min(positive)
+    subs = (1, 2, 5) if span < 30 else (1, 3) if span < 100 else (1,)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=7))
     axis.set_major_formatter(FuncFormatter(compact))
     axis.set_minor_formatter(NullFormatter())
     return True
