@@ -121,7 +121,9 @@ def cost_axis(axes: Axes, values: Iterable[float], name: Literal["x", "y"] = "x"
 
 def wrapped(text: str, width: float, size: float) -> str:
     """`text` in lines of at most `width` inches at this font size (points), about."""
-    return textwrap.fill(text, int(width * 72 / (0.57 * size)))
+    together = text.replace(" %", "\N{NO-BREAK SPACE}%")  # a number and its unit stay on a line
+    filled = textwrap.fill(together, int(width * 72 / (0.57 * size)))
+    return filled.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def named(same: Sequence[Series]) -> str:
