@@ -9,7 +9,9 @@ while [ $# -gt 0 ]; do
         --budget) words+=("budget=${2:?--budget needs small or full}"); shift ;;
         --budget=*) words+=("${1#--}") ;;
         *=*) words+=("$1") ;;
-        *) words+=("panel=$1") ;;
+        -*) sed -n '2,3s/^# //p' scripts/reproduce.sh; exit 2 ;;
+        *) [ -z "${panel:-}" ] || { echo "scripts/reproduce.sh: one panel at a time, not $panel and $1" >&2; exit 2; }
+           panel=$1; words+=("panel=$1") ;;
     esac
     shift
 done

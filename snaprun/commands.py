@@ -95,6 +95,7 @@ def plot(plain: dict[str, Any], sweep: bool) -> Outcome:
     """Draw figures from the metrics under a folder."""
     del sweep
     from snaprun import figures
+    from snaprun.store.panel import panels_in
 
     values = config.arguments("", _plot_keys, plain)
     checks.one_of("kind", values["kind"], ("all", *figures.KINDS, "pattern"))
@@ -107,9 +108,16 @@ def plot(plain: dict[str, Any], sweep: bool) -> Outcome:
     sources = [Path(str(source)) for source in (given if isinstance(given, list) else [given])]
     if values["out"] is None and len(sources) != 1:
         checks.refuse("out", None, "a folder", "There is no telling in which of source to draw.")
-    out = sources[0] / "figures" if values["out"] is None else Path(values["out"])
-    for file in figures.plot(sources, out, kinds, values["incomplete"]):
-        print(file)
+    out = values["out"]
+    if len(sources) == 1 and (panels := panels_in(sources[0])):
+        drawn = [
+            ([panel], panel / "figures" if not out else Path(out, panel.name)) for panel in panels
+        ]
+    else:
+        drawn = [(sources, Path(out) if out else sources[0] / "figures")]
+    for runs, folder in drawn:
+        for file in figures.plot(runs, folder, kinds, values["incomplete"]):
+            print(file)
     return Outcome()
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_WRONG = (HydraException, OmegaConfBaseException)  # what a wrong configuration raises
 # Keys that say where and how a run is written, not what it computes.
 WHEREABOUTS = ("name", "results", "tensorboard", "restart")
 # Keys of `train` that may change while a run stays the same one: how far it goes.
@@ -58,7 +59,7 @@ def composed(command: str, overrides: Sequence[str]) -> dict[str, Any]:
     """The resolved configuration of `snaprun command overrides…`; within a command, UserError."""
     try:
         return resolve(compose(command, list(overrides)))
-    except (HydraException, OmegaConfBaseException) as error:
+    except _WRONG as error:
         why = explanation(error, command, overrides)
         raise checks.UserError(f"snaprun {command} {' '.join(overrides)}: {why}") from error
 
@@ -94,7 +95,7 @@ def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
     others = [word for word in overrides if word.partition("=")[0] != key]
     group = key.rpartition(".")[0]
     accepted: list[str] = []
-    with contextlib.suppress(Exception), contextlib.ExitStack() as stack:
+    with contextlib.suppress(*_WRONG), contextlib.ExitStack() as stack:
         if not GlobalHydra.instance().is_initialized():  # before the first job
             stack.enter_context(initialize_config_dir(str(conf_dir()), version_base="1.3"))
         composed = compose(command, others)

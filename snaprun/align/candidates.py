@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from snaprun import checks
 from snaprun.rules import BPTT, RFLO, Frozen, LearningRule, SnAp
 
 RANDOM_FEEDBACK = "rflo_random"
@@ -22,6 +23,7 @@ def candidates(
     """The candidates called `words`.
 
     tbpttT is BPTT cut every T steps, rflo_random RFLO with random feedback, any other `rule_of`'s.
+    Raises UserError.
     """
     found: dict[str, Candidate] = {}
     for word in words:
@@ -29,7 +31,12 @@ def candidates(
         if cut:
             found[word] = Candidate(BPTT(), int(cut[1]))
         else:
-            found[word] = Candidate(RFLO("random") if word == RANDOM_FEEDBACK else rule_of(word))
+            try:
+                rule = RFLO("random") if word == RANDOM_FEEDBACK else rule_of(word)
+            except checks.UserError as error:
+                accepted = f"snapN, tbpttT, {RANDOM_FEEDBACK} or the name of a rule"
+                checks.refuse("align.rules", word, accepted, str(error))
+            found[word] = Candidate(rule)
     return found
 
 

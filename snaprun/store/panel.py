@@ -17,7 +17,7 @@ import yaml
 from pandas.api.types import is_numeric_dtype
 
 from snaprun.checks import refuse
-from snaprun.store.reader import Run
+from snaprun.store.reader import Run, runs_under
 from snaprun.store.schema import DIVERGED, FINISHED, Summary
 from snaprun.store.writer import strict, write_atomically
 
@@ -68,6 +68,13 @@ class PanelFiles:
 def is_panel(folder: Path) -> bool:
     """Whether the folder holds the tables of a panel."""
     return all((folder / name).is_file() for name in (PANEL, SUMMARY, CURVES))
+
+
+def panels_in(folder: Path) -> list[Path]:
+    """The panels right inside a folder that is none and holds no runs, sorted."""
+    if is_panel(folder) or not folder.is_dir() or runs_under(folder):
+        return []
+    return sorted(filter(is_panel, folder.iterdir()))
 
 
 def read_panel(folder: Path) -> list[Run]:

@@ -54,11 +54,7 @@ def find_runs(source: Path | str) -> list[Path]:
     source = Path(source)
     if not source.is_dir():
         refuse("source", str(source), "an existing folder", "Run `snaprun train` first.")
-    runs = []
-    for folder, below, files in os.walk(source):
-        below[:] = [name for name in below if not name.startswith(".")]
-        if CONFIG in files and (METRICS in files or SUMMARY in files):
-            runs.append(Path(folder))
+    runs = runs_under(source)
     if not runs:
         refuse(
             "source",
@@ -66,6 +62,16 @@ def find_runs(source: Path | str) -> list[Path]:
             f"a folder with runs in it (each with {CONFIG} and {METRICS})",
             "Run `snaprun train` first, or name the folder of the runs or of a panel.",
         )
+    return runs
+
+
+def runs_under(source: Path) -> list[Path]:
+    """As `find_runs`, also where there are none."""
+    runs = []
+    for folder, below, files in os.walk(source):
+        below[:] = [name for name in below if not name.startswith(".")]
+        if CONFIG in files and (METRICS in files or SUMMARY in files):
+            runs.append(Path(folder))
     return sorted(runs)
 
 

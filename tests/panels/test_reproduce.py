@@ -142,16 +142,21 @@ def test_launched_again_only_what_failed_runs(done, conf, capfd):
     assert after == before
 
 
-def test_the_figures_are_drawn_from_the_committed_files_alone(done, tmp_path):
+@pytest.mark.parametrize("panels", [1, 2])
+def test_the_figures_are_drawn_from_the_committed_files_alone(panels, done, tmp_path):
     _, folder = done
-    for name in ("panel.yaml", "summary.csv", "curves.csv"):
-        shutil.copy(folder / name, tmp_path)
+    for number in range(panels):
+        (tmp_path / str(number)).mkdir()
+        for name in ("panel.yaml", "summary.csv", "curves.csv"):
+            shutil.copy(folder / name, tmp_path / str(number))
+    source = tmp_path if panels > 1 else tmp_path / "0"  # a folder of panels, and one of them
     code = (
         "import sys, snaprun.cli as cli; code = cli._main(sys.argv[1:]);"
         "sys.exit(code or 'torch' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code, "plot", f"source={tmp_path}"], check=True)
-    assert contents(tmp_path / "figures") == contents(folder / "figures")
+    subprocess.run([sys.executable, "-c", code, "plot", f"source={source}"], check=True)
+    for number in range(panels):
+        assert contents(tmp_path / str(number) / "figures") == contents(folder / "figures")
 
 
 def test_another_budget_has_a_folder_of_its_own(done, conf):
