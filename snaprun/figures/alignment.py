@@ -188,7 +188,8 @@ def _caption(panel: Panel, noisy: bool, stale: bool) -> str:
     if stale:
         shown.append(
             f"Staleness: means over {keys['stale']} updates of a batch; recomputed is the "
-            "influence, under the weights of the update and from the beginning of the sequence."
+            "influence, under the weights of the update and from the beginning of the sequence. "
+            "A cosine of 1 has no place on its axis."
         )
     shown.append("Alignment does not predict performance (Marschall et al. 2020).")
     return " ".join(shown)

@@ -155,5 +155,5 @@ def _caption(sheet: Sheet) -> str:
     series = [series for panel in sheet.panels for series in panel.series]
     return (
         f"{layout.seeds_caption(series, 'the dot', 'the bar')} MACs skip zeros; "
-        "bytes are those of all lanes."
+        "bytes are those of all lanes. Times are those of the runs, whatever else ran beside them."
     )

@@ -19,7 +19,7 @@ from snaprun.figures.style import INK, LOOKS
 
 _LEFT = 0.3  # inches beside the matrices
 _HIGHEST = 1.4  # inches a matrix
-_EMPTY = "0.93"
+_BEFORE, _EMPTY = "0.25", "0.93"
 _NAMED = 20  # units at most: more numbers would touch each other
 
 
@@ -31,34 +31,36 @@ def draw(
 ) -> list[Path]:
     """Draw masks (S, P), keyed by rule in words, each holding the one before, and write the files.
 
-    An entry has the colour of the first rule that keeps it. `unit_P` is the unit that a parameter
-    feeds, in ascending order; states are component-major.
+    An entry has the colour of a rule where that one keeps it first. `unit_P` is the unit that a
+    parameter feeds, in ascending order; states are component-major.
     """
-    first_SP = sum(~mask_SP for mask_SP in kept.values())  # the number of the first that keeps it
     states, parameters = next(iter(kept.values())).shape
     # Square entries, but for a page's sake.
     height = min((PAGE - _LEFT) * states / parameters, _HIGHEST)
     figure = blank(PAGE, len(kept) * (height + 0.24) + 0.2)
     grid = figure.subplots(len(kept), 1, squeeze=False, sharex=True)[:, 0]
     colours = [LOOKS[rule].colour for rule in kept]
+    before_SP = np.zeros((states, parameters), dtype=bool)
     for number, (axes, rule) in enumerate(zip(grid, kept, strict=True)):
-        shown_SP = np.where(kept[rule], first_SP, len(kept))
         axes.pcolormesh(
-            shown_SP,
-            cmap=ListedColormap([*colours, _EMPTY]),
+            2 - kept[rule].astype(int) - before_SP,  # 0: kept before, 1: first here, 2: not kept
+            cmap=ListedColormap([_BEFORE, colours[number], _EMPTY]),
             vmin=-0.5,
-            vmax=len(kept) + 0.5,
+            vmax=2.5,
             edgecolors="white",
             linewidth=0.25,
         )
         axes.set_title(f"{rule}: {100 * kept[rule].mean():.3g} % of the entries", loc="left")
         _units(axes, unit_P, states, below=number == len(kept) - 1)
+        before_SP = kept[rule]
     words = ["within 1 step", *(f"{n} steps" for n in range(2, len(kept))), "later"]
     handles = [Patch(color=colour, label=word) for colour, word in zip(colours, words, strict=True)]
+    handles.append(Patch(color=_BEFORE, label="as above"))
     caption = (
         f"The influence matrix ∂state/∂parameters of {network}: {states} states × {parameters} "
         "live parameters, ordered by the unit that a parameter feeds, its slot (gate) and its "
-        "source. Coloured where the parameter reaches the state, by when; the rest is grey."
+        "source. Coloured where the parameter first reaches the state in so many steps, dark where "
+        "a matrix above has the entry too, light where it is dropped or zero."
     )
     frame(figure, handles, caption)
     table = pd.DataFrame(

@@ -17,17 +17,18 @@ KEPT = {
 }
 
 
-def test_an_entry_has_the_colour_of_the_first_rule_that_keeps_it(tmp_path, monkeypatch):
+def test_an_entry_has_the_colour_of_a_rule_where_that_one_keeps_it_first(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr("snaprun.figures.influence.save", lambda figure, *_: drawn.append(figure))
     pattern("GRU-3", KEPT, UNIT_P, tmp_path)
     (figure,) = drawn
     meshes = [axes.collections[0].get_array() for axes in figure.axes]
-    # By hand: 0 to 3 for the rules in their order, 4 for what is dropped.
-    first = [[0, 4, 4, 4, 4], [4, 0, 0, 4, 4], [4, 4, 4, 0, 0]]
-    second = [[0, 4, 4, 4, 4], [1, 0, 0, 4, 4], [4, 1, 1, 0, 0]]
-    third = [[0, 4, 4, 4, 4], [1, 0, 0, 4, 4], [2, 1, 1, 0, 0]]
-    for mesh, expected in zip(meshes, (first, second, third, third), strict=True):
+    # By hand: 0 for what a rule before keeps, 1 for what this one adds, 2 for what is dropped.
+    first = [[1, 2, 2, 2, 2], [2, 1, 1, 2, 2], [2, 2, 2, 1, 1]]
+    second = [[0, 2, 2, 2, 2], [1, 0, 0, 2, 2], [2, 1, 1, 0, 0]]
+    third = [[0, 2, 2, 2, 2], [0, 0, 0, 2, 2], [1, 0, 0, 0, 0]]
+    last = [[0, 2, 2, 2, 2], [0, 0, 0, 2, 2], [0, 0, 0, 0, 0]]
+    for mesh, expected in zip(meshes, (first, second, third, last), strict=True):
         assert np.reshape(mesh, (3, 5)).tolist() == expected
     assert [axes.get_title("left") for axes in figure.axes] == [
         f"{rule}: {percent} % of the entries"
