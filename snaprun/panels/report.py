@@ -26,7 +26,7 @@ def readme(
     claims = f" ({', '.join(panel.claims)})" if panel.claims else ""
     lines = [
         f"# {panel.name}{claims}, budget {budget}",
-        f"What: {panel.about.strip()} {_tokens(summary)}",
+        f"What: {panel.about.strip().removesuffix('.')}. {_tokens(summary)}",
         f"Command: `snaprun reproduce panel={panel.name} budget={budget}`",
         f"Learning rates: {_rates(panel, choice)}",
         f"Hardware: {_hardware(summary)}",
@@ -48,8 +48,9 @@ def _rates(panel: Panel, choice: Choice) -> str:
     if any(len(rates) > 1 for rates in panel.rates.values()):
         better = "largest" if panel.metric.better > 0 else "smallest"
         text += (
-            f" Of the grid each arm takes the one with the {better} {panel.metric.key}, mean over "
-            f"the last {LATE:.0%} of the tokens, on seeds of their own: {_trials(panel)}."
+            f" Each arm takes the one with the {better} {panel.metric.key}, mean over the last "
+            f"{LATE:.0%} of the tokens, on seeds of their own: {_grouped(panel.trials)}. "
+            f"The grid: {_grouped(panel.rates)}."
         )
     if choice.at_edge:
         text += f" At the edge of the grid: {', '.join(choice.at_edge)}."
@@ -58,15 +59,16 @@ def _rates(panel: Panel, choice: Choice) -> str:
     return text
 
 
-def _trials(panel: Panel) -> str:
-    arms: dict[tuple[int, ...], list[str]] = {}
-    for arm, seeds in panel.trials.items():
-        arms.setdefault(seeds, []).append(arm)
-    texts = {seeds: ", ".join(map(str, seeds)) for seeds in arms}
-    if len(arms) == 1:
+def _grouped(arms: Mapping[str, Sequence[float]]) -> str:
+    """The numbers of each arm; those of most arms are named once, after the others."""
+    groups: dict[tuple[float, ...], list[str]] = {}
+    for arm, numbers in arms.items():
+        groups.setdefault(tuple(numbers), []).append(arm)
+    texts = {numbers: ", ".join(f"{number:g}" for number in numbers) for numbers in groups}
+    if len(groups) == 1:
         return "".join(texts.values())
-    most = max(arms, key=lambda seeds: len(arms[seeds]))
-    few = (f"{', '.join(arms[seeds])} {text}" for seeds, text in texts.items() if seeds != most)
+    most = max(groups, key=lambda numbers: len(groups[numbers]))
+    few = (f"{', '.join(groups[key])} {text}" for key, text in texts.items() if key != most)
     return f"{'; '.join(few)}; the others {texts[most]}"
 
 
