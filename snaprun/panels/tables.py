@@ -71,6 +71,7 @@ def _row(job: Job, run: Run | None, metric: Metric) -> dict[str, object]:
         "device": known.extras.get("device"),
         **known.extras.get("versions", {}),
         "text_sha256": known.extras.get("text_sha256"),
+        "valid_text_sha256": known.extras.get("valid_text_sha256"),
     }
 
 
