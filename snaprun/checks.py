@@ -56,7 +56,12 @@ def within(
 def one_of(what: str, value: Any, choices: Collection[Any]) -> Any:
     """The `value`, which must be one of `choices`; a near miss is named."""
     if value not in choices:
-        near = get_close_matches(str(value), [str(c) for c in choices], n=1)
-        listed = ", ".join(str(c) for c in choices)
-        refuse(what, value, f"one of {listed}", f"Did you mean {near[0]}?" if near else "")
+        listed = list(map(str, choices))
+        refuse(what, value, f"one of {', '.join(listed)}", near(str(value), listed))
     return value
+
+
+def near(word: str, choices: Collection[str]) -> str:
+    """The question whether a near miss was meant; empty where there is none."""
+    found = get_close_matches(word, choices, n=1)
+    return f"Did you mean {found[0]}?" if found else ""

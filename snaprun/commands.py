@@ -108,14 +108,10 @@ def plot(plain: dict[str, Any], sweep: bool) -> Outcome:
     sources = [Path(str(source)) for source in (given if isinstance(given, list) else [given])]
     if values["out"] is None and len(sources) != 1:
         checks.refuse("out", None, "a folder", "There is no telling in which of source to draw.")
-    out = values["out"]
-    if len(sources) == 1 and (panels := panels_in(sources[0])):
-        drawn = [
-            ([panel], panel / "figures" if not out else Path(out, panel.name)) for panel in panels
-        ]
-    else:
-        drawn = [(sources, Path(out) if out else sources[0] / "figures")]
-    for runs, folder in drawn:
+    out = None if values["out"] is None else Path(values["out"])
+    panels = panels_in(sources[0]) if len(sources) == 1 else []
+    drawn = {out / panel.name if out else panel / "figures": [panel] for panel in panels}
+    for folder, runs in (drawn or {out or sources[0] / "figures": sources}).items():
         for file in figures.plot(runs, folder, kinds, values["incomplete"]):
             print(file)
     return Outcome()

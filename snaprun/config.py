@@ -14,7 +14,6 @@ import re
 import types
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -83,10 +82,8 @@ def explanation(error: Exception, command: str, overrides: Sequence[str]) -> str
     ):
         group, choice = found[1], found[2]
         options = found[3].partition(" Config search path")[0].split()
-        near = get_close_matches(choice, options, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        accepted = ", ".join(options)
-        return f"{group}={choice} is not accepted: expected one of {accepted}.{hint}"
+        said = f"{group}={choice} is not accepted: expected one of {', '.join(options)}."
+        return f"{said} {checks.near(choice, options)}".rstrip()
     return f"{said} (HYDRA_FULL_ERROR=1 shows the trace.)"
 
 
@@ -101,10 +98,8 @@ def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
         composed = compose(command, others)
         keys = OmegaConf.select(composed, group) if group else composed
         accepted = [f"{group}.{name}" if group else str(name) for name in keys or ()]
-    near = get_close_matches(key, accepted, n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
     listed = f": accepted are {', '.join(accepted)}" if accepted else ""
-    return f"{key} is not a key here{listed}.{hint}"
+    return f"{key} is not a key here{listed}. {checks.near(key, accepted)}".rstrip()
 
 
 def choices(group: str) -> list[str]:

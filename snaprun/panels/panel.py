@@ -8,7 +8,7 @@ from snaprun.panels.metric import METRICS
 
 OTHERS = "others"  # the arms that a mapping of arms does not name
 # What an override cannot set, since the panel does so for each run, and by which key.
-SET_BY = {
+_SET_BY = {
     "optim.lr": "panel.rates",
     "seed": "panel.seeds",
     "name": "panel.name",
@@ -112,7 +112,7 @@ def _words(what: str, words: Any) -> tuple[str, ...]:
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         checks.refuse(what, words, "a list of overrides, such as [rule=snap1, optim=sgd]")
     for word in words:
-        if key := SET_BY.get(word.lstrip("+").partition("=")[0]):
+        if key := _SET_BY.get(word.lstrip("+").partition("=")[0]):
             checks.refuse(what, word, "overrides of other keys", f"This one is set by {key}.")
     return tuple(words)
 

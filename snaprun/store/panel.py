@@ -72,9 +72,11 @@ def is_panel(folder: Path) -> bool:
 
 def panels_in(folder: Path) -> list[Path]:
     """The panels right inside a folder that is none and holds no runs, sorted."""
-    if is_panel(folder) or not folder.is_dir() or runs_under(folder):
+    if is_panel(folder) or not folder.is_dir():
         return []
-    return sorted(filter(is_panel, folder.iterdir()))
+    panels = sorted(filter(is_panel, folder.iterdir()))
+    # Many runs take long to look for: only where it matters.
+    return [] if panels and runs_under(folder) else panels
 
 
 def read_panel(folder: Path) -> list[Run]:
