@@ -287,10 +287,8 @@ def reproduce(plain: dict[str, Any], sweep: bool) -> Outcome:
     del sweep
     from snaprun import hardware, panels
 
-    one = plain.get("panel")
-    values = config.arguments(
-        "", _reproduce_keys, {key: value for key, value in plain.items() if key != "panel"}
-    )
+    values = config.arguments("", _reproduce_keys, plain)
+    one = values["panel"]
     jobs = hardware.cores() if values["jobs"] is None else values["jobs"]
     checks.at_least("jobs", jobs, 1, most=4096)
     if one is None:
@@ -362,7 +360,9 @@ def _plot_keys(
 def _pattern_keys(cell: str, units: int, inputs: int, level: float, seed: int) -> None: ...
 def _status_keys(source: str, state: str) -> None: ...
 def _sample_keys(run: str, length: int, temperature: float, prompt: str, seed: int) -> None: ...
-def _reproduce_keys(budget: str, results: str, jobs: int | None, dry: bool) -> None: ...
+def _reproduce_keys(
+    panel: dict | None, budget: str, results: str, jobs: int | None, dry: bool
+) -> None: ...
 def _bench_keys(threads: int, seed: int, out: str) -> None: ...
 def _cost_keys(
     cells: list,

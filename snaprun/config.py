@@ -232,7 +232,10 @@ def arguments(where: str, target: Any, values: Mapping[str, Any]) -> dict[str, A
     for key in values:
         if key not in parameters:
             listed = ", ".join(prefix + name for name in parameters) or "none"
-            raise checks.UserError(f"{prefix}{key} is not a key here: accepted are {listed}.")
+            near = checks.near(key, list(parameters))
+            raise checks.UserError(
+                f"{prefix}{key} is not a key here: accepted are {listed}. {near}".rstrip()
+            )
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in values:
             raise checks.UserError(f"{prefix}{name} is missing: expected a value.")

@@ -123,6 +123,10 @@ def _choices(run: Run) -> dict[str, Any]:
             raise UserError(f"{run.folder / CONFIG} has no {key}: expected the file of a run.")
     if type(flat["seed"]) is not int:
         refuse(f"{run.folder / CONFIG} seed", flat["seed"], "an integer")
+    if type(flat["cell.units"]) is not int:
+        refuse(f"{run.folder / CONFIG} cell.units", flat["cell.units"], "an integer")
+    if not isinstance(flat.get("sparsity.level", 0), int | float):
+        refuse(f"{run.folder / CONFIG} sparsity.level", flat["sparsity.level"], "a number")
     # It becomes a part of the figures' file names.
     if not re.fullmatch(r"[A-Za-z0-9_]+", str(flat["task.name"])):
         refuse(f"{run.folder / CONFIG} task.name", flat["task.name"], "the name of a task")

@@ -41,7 +41,8 @@ def left(planner: Planner, results: Path) -> Left:
         rates = {arm: grid[0] for arm, grid in planner.panel.rates.items()}
         every = now + [job for job in planner.final(rates) if not job.done]
     else:
-        rates = choose(planner.panel, {job: tables.read(job) for job in selection}).rates
+        runs = {job: tables.read(job, planner.panel.metric) for job in selection}
+        rates = choose(planner.panel, runs).rates
         now = every = [job for job in planner.final(rates) if not job.done]
     speeds = read_speeds(results / planner.panel.name) | _speeds(selection)
     seconds = [job.tokens * speeds[job.arm] for job in every if job.arm in speeds]

@@ -126,6 +126,7 @@ def _count(what: str, value: Any) -> int:
 def _trials(what: str, seeds: Any, fresh: int) -> tuple[int, ...]:
     if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
         checks.refuse(what, seeds, "a list of integers")
+    _unique(what, seeds)
     if min(seeds) < fresh:
         remedy = "The smaller ones are compared, and must not have chosen the learning rate."
         checks.refuse(what, seeds, f"seeds ≥ {fresh}", remedy)
@@ -139,4 +140,10 @@ def _rates(what: str, rates: Any) -> tuple[float, ...]:
         if isinstance(rate, bool) or not isinstance(rate, int | float):
             checks.refuse(what, rate, "a number")
         checks.within(what, rate, 0, float("inf"), open_low=True, open_high=True)
+    _unique(what, rates)
     return tuple(rates)
+
+
+def _unique(what: str, values: list) -> None:
+    if len(set(values)) < len(values):
+        checks.refuse(what, values, "each once")

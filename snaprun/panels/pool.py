@@ -1,5 +1,6 @@
 """Runs as processes beside each other."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -8,7 +9,8 @@ from collections.abc import Collection, Sequence
 
 from tqdm import tqdm
 
-from snaprun.checks import Stopped, refuse
+from snaprun.checks import Stopped, UserError, refuse
+from snaprun.outcome import USER_MISTAKE
 from snaprun.panels.plan import Job
 from snaprun.train.stopping import StopSignals
 
@@ -20,9 +22,12 @@ def run(jobs: Sequence[Job], at_once: int, label: str) -> list[Job]:
     """Run those jobs that are not done, `at_once` side by side; the jobs that failed.
 
     What a failed job said is kept in `job.log`, its last line told. A SIGINT or SIGTERM is passed
-    on to the runs and raises Stopped when they have ended; another SIGINT kills them.
+    on to the runs and raises Stopped when they have ended; another SIGINT kills them. A mistake of
+    the user's in the first run that ends raises UserError, since the others will share it.
     """
     waiting = deque(job for job in jobs if not job.done)
+    for job in set(jobs) - set(waiting):  # a log may have outlived a reproduction that was killed
+        job.log.unlink(missing_ok=True)
     running: dict[Job, subprocess.Popen] = {}
     failed: list[Job] = []
     done = len(jobs) - len(waiting)
@@ -37,8 +42,11 @@ def run(jobs: Sequence[Job], at_once: int, label: str) -> list[Job]:
                     running[job] = _start(job)
                 time.sleep(_POLL)
                 for job in [job for job, process in running.items() if process.poll() is not None]:
-                    del running[job]
+                    code = running.pop(job).returncode
+                    if code == USER_MISTAKE and not done + len(failed):
+                        raise UserError(_last_words(job))
                     if job.done:
+                        done += 1
                         job.log.unlink()
                     else:
                         failed.append(job)
@@ -46,6 +54,9 @@ def run(jobs: Sequence[Job], at_once: int, label: str) -> list[Job]:
                     bar.update()
     except Stopped as stopped:
         _stop(running.values(), stopped.signum)
+        raise
+    except UserError:
+        _stop(running.values(), signal.SIGTERM)
         raise
     finally:
         for process in running.values():
@@ -70,7 +81,8 @@ def _start(job: Job) -> subprocess.Popen:
 
 def _last_words(job: Job) -> str:
     lines = job.log.read_text(errors="replace").splitlines()
-    return f"{lines[-1] if lines else 'it said nothing'} ({job.log})"
+    said = lines[-1].removeprefix("snaprun: ") if lines else "it said nothing"
+    return f"{said} ({job.log})"
 
 
 def _stop(running: Collection[subprocess.Popen], signum: int) -> None:

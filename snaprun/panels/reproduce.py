@@ -25,11 +25,11 @@ def reproduce(planner: Planner, results: Path, at_once: int) -> tuple[list[Path]
     planner.check()
     selection = planner.selection()
     failed = run(selection, at_once, f"{name}: learning rates")
-    runs = {job: tables.read(job) for job in selection if job not in failed}
+    runs = {job: tables.read(job, panel.metric) for job in selection if job not in failed}
     choice = choose(panel, runs)
     compared = planner.final(choice.rates)
     failed += run(compared, at_once, f"{name}: fresh seeds")
-    runs |= {job: tables.read(job) for job in compared if job not in failed}
+    runs |= {job: tables.read(job, panel.metric) for job in compared if job not in failed}
     for job in runs:
         if runs[job].status == DIVERGED:
             print(f"diverged: {job}", file=sys.stderr)

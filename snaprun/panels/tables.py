@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from snaprun.checks import refuse
 from snaprun.panels.metric import Metric, final, overall
 from snaprun.panels.plan import Job
 from snaprun.store import DIVERGED, Run, read_run
@@ -27,9 +28,12 @@ _COUNTS = (
 )
 
 
-def read(job: Job) -> Run:
+def read(job: Job, metric: Metric) -> Run:
     """The run of a job that is done, up to the job's data-time; raises UserError."""
     run = read_run(job.folder)
+    if run.status != DIVERGED and metric.key not in run.metrics:
+        found = ", ".join(map(str, run.metrics))
+        refuse("panel.metric", metric.key, f"one that the runs write; {job.folder} has {found}")
     # It may have gone further since. Several rows can share the data-time at which it got there.
     tokens = run.metrics["tokens"]
     end = tokens.loc[tokens >= job.tokens].min()

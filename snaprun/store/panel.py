@@ -28,7 +28,9 @@ PANEL, SUMMARY, CURVES, TESTS, README = (
     "tests.csv",
     "README.md",
 )
-FINAL = "final"  # the phase of the runs that are compared; of the others only the summary is kept
+# The phase of the runs that are compared, and what each reached; of the other runs only the summary
+# is kept.
+FINAL = "final"
 COSTS = ("ms_per_token", "macs_per_token", "state_bytes", "state_bytes_analytic", "peak_bytes")
 _NUMBERS = ("seed", "lr", "tokens", "updates", "seconds", *COSTS, "level", "bpc", "validation_bpc")
 _POINTS = 100  # a curve keeps
@@ -82,12 +84,14 @@ def panels_in(folder: Path) -> list[Path]:
 def read_panel(folder: Path) -> list[Run]:
     """The compared runs of a panel, with thinned metrics; UserError names a damaged file."""
     try:
-        arms = yaml.safe_load((folder / PANEL).read_text(encoding="utf-8"))["arms"]
+        panel = yaml.safe_load((folder / PANEL).read_text(encoding="utf-8"))
+        arms, metric = panel["arms"], str(panel["metric"])
         configs = {arm: dict(arms[arm]["config"]) for arm in arms}
         optims = {arm: dict(configs[arm]["optim"]) for arm in arms}
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
-        refuse(str(folder / PANEL), " ".join(str(error).split()), "the arms of a panel")
-    summary = _read(folder / SUMMARY, ("arm", "phase", "seed", "lr", "status", "tokens"))
+        refuse(str(folder / PANEL), " ".join(str(error).split()), "the arms and metric of a panel")
+    columns = ("arm", "phase", "seed", "lr", "status", "tokens", FINAL)
+    summary = _read(folder / SUMMARY, columns)
     curves = _read(folder / CURVES, ("arm", "seed", "tokens", "updates"))
     compared = (summary["phase"] == FINAL) & summary["status"].isin((FINISHED, DIVERGED))
     summary = summary.loc[compared]
@@ -104,7 +108,12 @@ def read_panel(folder: Path) -> list[Run]:
         config = {**configs[arm], "seed": seed, "optim": {**optims[arm], "lr": lr}}
         metrics = by_run[arm, seed].drop(columns=["arm", "seed"]).dropna(axis=1, how="all")
         runs.append(
-            Run(folder / f"{arm}-{seed}", config, metrics.reset_index(drop=True), _summary(row))
+            Run(
+                folder / f"{arm}-{seed}",
+                config,
+                metrics.reset_index(drop=True),
+                _summary(row, metric),
+            )
         )
     return runs
 
@@ -140,14 +149,14 @@ def thinned(metrics: pd.DataFrame, keys: tuple[str, ...]) -> pd.DataFrame:
     return pd.DataFrame(kept.groupby(part).agg(how))
 
 
-def _summary(row: Mapping[str, Any]) -> Summary:
+def _summary(row: Mapping[str, Any], metric: str) -> Summary:
     known = {key: value for key, value in row.items() if pd.notna(value)}
     return Summary(
         status=row["status"],
         tokens=int(row["tokens"]),
         updates=int(known.get("updates", 0)),
         seconds=known.get("seconds", 0.0),
-        metrics={},
+        metrics={metric: known[FINAL]} if FINAL in known else {},
         cost={key: known[key] for key in COSTS if key in known},
     )
 
@@ -177,3 +186,7 @@ def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 def _filled(path: Path, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
     if table[list(columns)].isna().to_numpy().any():
         refuse(str(path), "a table with gaps", f"a value in each row of {', '.join(columns)}")
+    numbers = table[[name for name in columns if name in _NUMBERS]].to_numpy(float)
+    if not ((numbers >= 0) & np.isfinite(numbers)).all():
+        accepted = f"finite numbers ≥ 0 in each row of {', '.join(columns)}"
+        refuse(str(path), "a table with others", accepted)

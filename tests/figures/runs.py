@@ -81,5 +81,7 @@ def write_panel(folder: Path, arms: dict[str, dict[str, Any]], seeds: int = 1) -
         for row in rows
         for at in (10, 20)
     ]
-    summary = pd.DataFrame(rows).assign(tokens=20, updates=20, seconds=0.5, ms_per_token=0.25)
-    PanelFiles({"arms": arms}, summary, pd.DataFrame(points), pd.DataFrame(), "").write(folder)
+    summary = pd.DataFrame(rows).assign(tokens=20, updates=20, seconds=0.5, final=2)
+    PanelFiles(
+        {"metric": "level", "arms": arms}, summary, pd.DataFrame(points), pd.DataFrame(), ""
+    ).write(folder)

@@ -167,6 +167,18 @@ def test_a_configuration_without_a_rule_names_the_file_and_key(tmp_path):
         load([tmp_path], incomplete=False)
 
 
+@pytest.mark.parametrize(
+    ("group", "key", "wrong"),
+    [("cell", "units", [1]), ("cell", "units", "many"), ("sparsity", "level", "abc")],
+)
+def test_a_configuration_that_cannot_be_put_in_words_is_refused(tmp_path, group, key, wrong):
+    made = config()
+    made[group][key] = wrong
+    write(tmp_path, made, ROWS)
+    with pytest.raises(UserError, match=rf"config\.yaml {group}\.{key}="):
+        load([tmp_path], incomplete=False)
+
+
 def test_every_rule_has_a_look_of_its_own(tmp_path):
     made = [*RULES.items(), ("tbptt", {"name": "bptt", "every": 8})]
     made += [("snap3", {"name": "snap", "n": 3}), ("snap4", {"name": "snap", "n": 4})]

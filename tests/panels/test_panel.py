@@ -3,7 +3,7 @@
 import pytest
 
 from snaprun.checks import UserError
-from snaprun.panels import under
+from snaprun.panels import Panel, Selection, under
 
 PANEL = {
     "rates": {"a": [1e-3], "others": [1e-2]},
@@ -35,3 +35,15 @@ def test_overrides_that_are_no_list_are_not_lost_under_those_of_a_budget(wrong):
     with pytest.raises(UserError, match="expected a list of overrides"):
         under({**PANEL, "overrides": wrong}, "full")
     assert under({**PANEL, "overrides": None}, "full")["overrides"] == ["train.tokens=9"]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "rates", "named"),
+    [
+        ([100, 101, 100], [1e-2], r"panel\.selection\.seeds of a=\[100, 101, 100\]"),
+        ([100], [1e-2, 1e-3, 0.01], r"panel\.rates of a="),
+    ],
+)
+def test_a_seed_or_a_rate_that_is_there_twice_is_refused(seeds, rates, named):
+    with pytest.raises(UserError, match=f"{named}.* each once"):
+        Panel("p", "about", {"a": []}, "level", rates, Selection(seeds), 1)

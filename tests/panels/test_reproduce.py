@@ -130,13 +130,17 @@ def test_a_panel_leaves_its_tables_and_figures(done, conf):
 def test_launched_again_only_what_failed_runs(done, conf, capfd):
     _, folder = done
     before = contents(folder)
+    (run, *_) = folder.glob("*/metrics.jsonl")
+    left = Path(f"{run.parent}.log")
+    left.touch()  # as where this process was killed before it saw the run end
     started = (folder / "summary.csv").stat().st_mtime_ns
     assert _main(reproduce(conf)) == 1
     out, err = capfd.readouterr()
     assert err.count("failed: ") == 1
-    assert "failed: broken, lr=0.001, seed=0: snaprun: cell.units=0 is not accepted" in err
+    assert "failed: broken, lr=0.001, seed=0: cell.units=0 is not accepted" in err
     assert "diverged: wild, lr=1e+30, seed=0" in err
     assert str(folder / "README.md") in out
+    assert not left.exists()
     after = contents(folder)
     assert (folder / "summary.csv").stat().st_mtime_ns > started
     assert after == before
@@ -195,6 +199,16 @@ def test_arms_that_are_one_run_are_refused(conf, capfd):
     assert _main(reproduce(conf, "budget=same")) == 2
     err = capfd.readouterr().err
     assert "snap1 and longer" in err
+    assert err.count("\n") == 1
+
+
+def test_a_mistake_in_the_first_run_is_told_once_and_stops_all(conf, capfd):
+    assert (
+        _main(reproduce(conf, "budget=endless", "+panel.overrides=['train.lanes=0']", "jobs=1"))
+        == 2
+    )
+    err = capfd.readouterr().err
+    assert err.startswith("snaprun: train.lanes=0 is not accepted")
     assert err.count("\n") == 1
 
 

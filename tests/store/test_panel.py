@@ -40,7 +40,7 @@ def test_the_end_of_a_run_is_kept_though_it_has_no_value():
     assert kept["tokens"].tolist() == [10, 20, 40]
 
 
-COLUMNS = "arm,phase,seed,lr,status,tokens"
+COLUMNS = "arm,phase,seed,lr,status,tokens,final"
 
 
 @pytest.fixture
@@ -48,7 +48,8 @@ def files():
     row = {"phase": "final", "lr": 0.5, "tokens": 20, "updates": 4, "seconds": 1.25}
     summary = pd.DataFrame(
         [
-            {"arm": "a", "seed": 0, "status": "finished", **row, "ms_per_token": 0.25},
+            {"arm": "a", "seed": 0, "status": "finished", **row, "final": 2.5}
+            | {"ms_per_token": 0.25},
             {"arm": "a", "seed": 1, "status": "diverged", **row, "ms_per_token": None},
             {"arm": "a", "seed": 2, "status": "failed", **row, "tokens": None},
             {"arm": "a", "seed": 100, "status": "finished", **row, "phase": "selection"},
@@ -56,8 +57,10 @@ def files():
     )
     point = {"arm": "a", "tokens": 20, "updates": 4}
     curves = pd.DataFrame([{**point, "seed": 0, "level": 3}, {**point, "seed": 1, "level": 2}])
-    panel = {"arms": {"a": {"lr": 0.5, "config": {"cell": {"units": 3}, "optim": {"lr": 1}}}}}
-    return PanelFiles(panel, summary, curves, pd.DataFrame({"p": [1.0]}), "readme\n")
+    arms = {"a": {"lr": 0.5, "config": {"cell": {"units": 3}, "optim": {"lr": 1}}}}
+    return PanelFiles(
+        {"metric": "level", "arms": arms}, summary, curves, pd.DataFrame({"p": [1.0]}), "readme\n"
+    )
 
 
 def test_what_is_written_is_read_back_as_the_compared_runs(files, tmp_path):
@@ -74,27 +77,31 @@ def test_what_is_written_is_read_back_as_the_compared_runs(files, tmp_path):
     assert first.summary is not None
     assert second.summary is not None
     assert (first.summary.cost, second.summary.cost) == ({"ms_per_token": 0.25}, {})
+    assert (first.summary.metrics, second.summary.metrics) == ({"level": 2.5}, {})
 
 
 @pytest.mark.parametrize(
     ("name", "content", "named"),
     [
         ("panel.yaml", "arms: [", "panel.yaml"),
-        ("panel.yaml", "arms: {b: {config: {optim: {}}}}", "a, seed 0"),
-        ("panel.yaml", "arms: {a: {}}", "config"),
+        ("panel.yaml", "{metric: level, arms: {b: {config: {optim: {}}}}}", "a, seed 0"),
+        ("panel.yaml", "{metric: level, arms: {a: {}}}", "config"),
         ("summary.csv", "arm,seed\na,0\n", "phase"),
         ("curves.csv", "", "curves.csv"),
         ("summary.csv", f"{COLUMNS}\n", "a, seed [01]"),
-        ("panel.yaml", "arms: {a: {config: {optim: 3}}}", "panel.yaml"),
-        ("panel.yaml", "arms: {a: {config: {cell: gru}}}", "optim"),
+        ("panel.yaml", "{metric: level, arms: {a: {config: {optim: 3}}}}", "panel.yaml"),
+        ("panel.yaml", "{metric: level, arms: {a: {config: {cell: gru}}}}", "optim"),
+        ("panel.yaml", "arms: {a: {config: {optim: {}}}}", "metric"),
         ("curves.csv", "arm,seed,tokens,updates\nb,0,1,1\n", "b, seed 0"),
         ("curves.csv", "arm,seed,tokens,updates\na,0,1,1\n", "a, seed 1"),
         ("curves.csv", "arm,seed,tokens,updates\na,0,1,1\na,1,1,", "without its end"),
         ("curves.csv", "arm,seed,tokens,updates\na,0,1,1\na,1,,1\n", "gaps"),
         ("curves.csv", "arm,seed,tokens,updates,level\na,0,1,1,x\na,1,1,1,1\n", "level"),
-        ("summary.csv", f"{COLUMNS}\na,final,x,0.5,finished,20\n", "seed"),
-        ("summary.csv", f"{COLUMNS}\na,final,0,0.5,finished,\n", "gaps"),
-        ("summary.csv", f"{COLUMNS}\na,final,0,0.5,finished,20\n", "a, seed 1"),
+        ("curves.csv", "arm,seed,tokens,updates\na,0,inf,1\na,1,1,1\n", "finite"),
+        ("curves.csv", "arm,seed,tokens,updates\na,0,1,1\na,1,1,-1\n", "≥ 0"),
+        ("summary.csv", f"{COLUMNS}\na,final,x,0.5,finished,20,1\n", "seed"),
+        ("summary.csv", f"{COLUMNS}\na,final,0,0.5,finished,,1\n", "gaps"),
+        ("summary.csv", f"{COLUMNS}\na,final,0,0.5,finished,20,1\n", "a, seed 1"),
     ],
 )
 def test_a_damaged_file_is_named(files, tmp_path, name, content, named):
