@@ -114,9 +114,10 @@ class RFLO(LearningRule[RFLOState]):
         for _ in range(cell.components):  # a trace lives where the unit's block carries it
             trace_CM = ((trace_CM + block_CC @ trace_CM) > 0).float()
         carried_M = (trace_CM * (block_CC @ trace_CM)).sum(0)
+        slot_P = core.layout.slot_P.cpu()
         per_slot_M = own_CM.sum(0) + carried_M + 1  # and q e
-        macs = n.weights + int(per_slot_M[core.layout.slot_P.cpu()].sum())
-        traces = cell.components * n.parameters
+        macs = n.weights + int(per_slot_M[slot_P].sum())
+        traces = int(trace_CM.sum(0)[slot_P].sum())
         return Cost(macs, traces, 2 * traces, "k + p", "k² + p")
 
     @staticmethod
