@@ -29,7 +29,7 @@ class Panel:
 
     `rates` are the learning rates to choose from, `selection.seeds` the seeds on which they are,
     `seeds` the number of fresh seeds 0, 1, …; each is one for all arms, or a mapping of arms with
-    `others`. Raises UserError.
+    `others` (only this on top of a base that gives one). Raises UserError.
     """
 
     def __init__(

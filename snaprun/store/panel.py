@@ -68,8 +68,8 @@ class PanelFiles:
 
 
 def is_panel(folder: Path) -> bool:
-    """Whether the folder holds the tables of a panel."""
-    return all((folder / name).is_file() for name in (PANEL, SUMMARY, CURVES))
+    """Whether the folder is one of a panel; what else it lacks is told on reading."""
+    return (folder / PANEL).is_file()
 
 
 def panels_in(folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from snaprun.checks import UserError
 from snaprun.figures import plot
 from snaprun.figures.aligned import as_text, lines
 from snaprun.figures.select import load
@@ -89,7 +90,7 @@ def kept(monkeypatch):
     def keep(figure, table, stem):
         figure.draw_without_rendering()
         drawn_figures.append((stem.name, figure, texts(figure)))
-        return []
+        return [stem]
 
     monkeypatch.setattr("snaprun.figures.layout.save", keep)
     return drawn_figures
@@ -180,7 +181,8 @@ def test_a_point_that_a_seed_did_not_reach(tmp_path):
 
 def test_runs_that_were_not_aligned_have_no_such_figure(tmp_path):
     write(tmp_path / "run", config(), levels((10, 1), (20, 2)))
-    assert drawn(tmp_path) == []
+    with pytest.raises(UserError, match=r"kind='alignment' .* `snaprun align`"):
+        drawn(tmp_path)
 
 
 def test_the_aligned_twin_of_a_run_is_the_one_that_is_shown(tmp_path):

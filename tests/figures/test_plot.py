@@ -1,5 +1,7 @@
 """Whole figures: the files, the numbers in them, and what is drawn."""
 
+from pathlib import Path
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -100,7 +102,7 @@ def test_rules_that_update_unequally_are_drawn_against_updates_too(unequal, tmp_
 def test_the_axis_of_updates_is_logarithmic_where_they_differ_tenfold(unequal, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        "snaprun.figures.layout.save", lambda figure, *_: drawn.append(figure) or []
+        "snaprun.figures.layout.save", lambda figure, *_: drawn.append(figure) or [Path()]
     )
     plot([unequal], unequal / "out", ["learning"], False)
     above, below = drawn[0].axes
@@ -119,7 +121,7 @@ def test_the_axis_of_updates_is_logarithmic_where_they_differ_tenfold(unequal, m
 def test_every_line_that_coincides_with_others_is_seen(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        "snaprun.figures.layout.save", lambda figure, *_: drawn.append(figure) or []
+        "snaprun.figures.layout.save", lambda figure, *_: drawn.append(figure) or [Path()]
     )
     for rule in RULES:
         write(tmp_path / rule, config(rule, train__update_every=1), levels((10, 1), (20, 2)))
@@ -196,7 +198,7 @@ def test_nothing_is_drawn_outside_the_figure_and_no_two_texts_overlap(tmp_path, 
     def keep(figure, table, stem):
         figure.draw_without_rendering()
         drawn.append((stem.name, figure, {text for text, _ in texts(figure)}))
-        return []
+        return [stem]
 
     monkeypatch.setattr("snaprun.figures.layout.save", keep)
     for cell in ("vanilla", "gru", "lstm"):
@@ -250,7 +252,7 @@ def test_a_run_that_diverged_at_once_is_drawn_without_values(tmp_path):
 def test_the_axis_of_bpc_is_fitted_to_what_follows_the_descent(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        "snaprun.figures.layout.save", lambda figure, *_: drawn.append(figure) or []
+        "snaprun.figures.layout.save", lambda figure, *_: drawn.append(figure) or [Path()]
     )
     rows = [(i, {"bpc": 8.0 if i < 10 else 3.0 - i / 100}) for i in range(1, 101)]
     source = write(tmp_path / "run", config(task__name="charlm"), rows)

@@ -111,6 +111,13 @@ def test_a_damaged_file_is_named(files, tmp_path, name, content, named):
         read_panel(tmp_path)
 
 
+def test_a_missing_file_is_named(files, tmp_path):
+    files.write(tmp_path)
+    (tmp_path / "curves.csv").unlink()
+    with pytest.raises(UserError, match=r"curves\.csv=.*No such file"):
+        read_panel(tmp_path)
+
+
 def test_seconds_a_token_are_medians_over_the_finished_runs(files, tmp_path):
     assert read_speeds(tmp_path) == {}
     slow = {"arm": "a", "seed": 3, "phase": "final", "status": "finished"}
