@@ -100,8 +100,7 @@ def plot(plain: dict[str, Any], sweep: bool) -> Outcome:
     values = config.arguments("", _plot_keys, plain)
     checks.one_of("kind", values["kind"], ("all", *figures.KINDS, "pattern"))
     if values["kind"] == "pattern":
-        files = _pattern(values)
-        print(*files, sep="\n")
+        print(*_pattern(values), sep="\n")
         return Outcome()
     kinds = figures.KINDS if values["kind"] == "all" else (values["kind"],)
     given = values["source"]
@@ -111,9 +110,14 @@ def plot(plain: dict[str, Any], sweep: bool) -> Outcome:
     out = None if values["out"] is None else Path(values["out"])
     panels = panels_in(sources[0]) if len(sources) == 1 else []
     drawn = {out / panel.name if out else panel / "figures": [panel] for panel in panels}
-    for folder, runs in (drawn or {out or sources[0] / "figures": sources}).items():
-        for file in figures.plot(runs, folder, kinds, values["incomplete"]):
-            print(file)
+    files = [
+        file
+        for folder, runs in (drawn or {out or sources[0] / "figures": sources}).items()
+        for file in figures.plot(runs, folder, kinds, values["incomplete"])
+    ]
+    if not files:
+        checks.refuse("kind", values["kind"], "one of which these runs have something to draw")
+    print(*files, sep="\n")
     return Outcome()
 
 

@@ -38,16 +38,12 @@ def plot(sources: Sequence[Path], out: Path, kinds: Sequence[str], incomplete: b
     sheets = load(sources, incomplete)
     folder(Path(out))
     with paper():
-        files = [
+        return [
             file
             for sheet in sheets
             for kind in kinds
             for file in draw[kind](sheet, Path(out) / f"{kind}-{sheet.task}")
         ]
-    if not files:
-        remedy = "Runs of `snaprun align` have gradients compared."
-        refuse("kind", ", ".join(kinds), "one of which these runs have something to draw", remedy)
-    return files
 
 
 def counts(costs: "pd.DataFrame", out: Path) -> list[Path]:

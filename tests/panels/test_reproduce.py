@@ -163,6 +163,13 @@ def test_the_figures_are_drawn_from_the_committed_files_alone(panels, done, tmp_
         assert contents(tmp_path / str(number) / "figures") == contents(folder / "figures")
 
 
+def test_a_kind_of_which_a_panel_has_nothing_is_refused(done, capfd):
+    _, folder = done
+    source = "'" + str(folder).replace("'", "\\'") + "'"
+    assert _main(["plot", f"source={source}", "kind=alignment"]) == 2
+    assert capfd.readouterr().err.startswith("snaprun: kind='alignment' is not accepted")
+
+
 def test_another_budget_has_a_folder_of_its_own(done, conf):
     _, folder = done
     before = contents(folder)
