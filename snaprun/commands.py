@@ -110,14 +110,13 @@ def plot(plain: dict[str, Any], sweep: bool) -> Outcome:
     out = None if values["out"] is None else Path(values["out"])
     panels = panels_in(sources[0]) if len(sources) == 1 else []
     drawn = {out / panel.name if out else panel / "figures": [panel] for panel in panels}
-    files = [
-        file
-        for folder, runs in (drawn or {out or sources[0] / "figures": sources}).items()
-        for file in figures.plot(runs, folder, kinds, values["incomplete"])
-    ]
-    if not files:
+    nothing = True
+    for folder, runs in (drawn or {out or sources[0] / "figures": sources}).items():
+        for file in figures.plot(runs, folder, kinds, values["incomplete"]):
+            print(file)
+            nothing = False
+    if nothing:
         checks.refuse("kind", values["kind"], "one of which these runs have something to draw")
-    print(*files, sep="\n")
     return Outcome()
 
 

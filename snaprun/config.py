@@ -98,6 +98,10 @@ def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
         composed = compose(command, others)
         keys = OmegaConf.select(composed, group) if group else composed
         accepted = [f"{group}.{name}" if group else str(name) for name in keys or ()]
+    return _no_key(key, accepted)
+
+
+def _no_key(key: str, accepted: Sequence[str]) -> str:
     listed = f": accepted are {', '.join(accepted)}" if accepted else ""
     return f"{key} is not a key here{listed}. {checks.near(key, accepted)}".rstrip()
 
@@ -231,11 +235,8 @@ def arguments(where: str, target: Any, values: Mapping[str, Any]) -> dict[str, A
     prefix = f"{where}." if where else ""
     for key in values:
         if key not in parameters:
-            listed = ", ".join(prefix + name for name in parameters) or "none"
-            near = checks.near(key, list(parameters))
-            raise checks.UserError(
-                f"{prefix}{key} is not a key here: accepted are {listed}. {near}".rstrip()
-            )
+            accepted = [prefix + name for name in parameters] or ["none"]
+            raise checks.UserError(_no_key(prefix + key, accepted))
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in values:
             raise checks.UserError(f"{prefix}{name} is missing: expected a value.")

@@ -121,10 +121,9 @@ def _choices(run: Run) -> dict[str, Any]:
     for key in _NEEDED:
         if flat.get(key) is None:
             raise UserError(f"{run.folder / CONFIG} has no {key}: expected the file of a run.")
-    if type(flat["seed"]) is not int:
-        refuse(f"{run.folder / CONFIG} seed", flat["seed"], "an integer")
-    if type(flat["cell.units"]) is not int:
-        refuse(f"{run.folder / CONFIG} cell.units", flat["cell.units"], "an integer")
+    for key in ("seed", "cell.units"):
+        if type(flat[key]) is not int:
+            refuse(f"{run.folder / CONFIG} {key}", flat[key], "an integer")
     if not isinstance(flat.get("sparsity.level", 0), int | float):
         refuse(f"{run.folder / CONFIG} sparsity.level", flat["sparsity.level"], "a number")
     # It becomes a part of the figures' file names.

@@ -28,11 +28,11 @@ PANEL, SUMMARY, CURVES, TESTS, README = (
     "tests.csv",
     "README.md",
 )
-# The phase of the runs that are compared, and what each reached; of the other runs only the summary
-# is kept.
-FINAL = "final"
+FINAL = "final"  # the phase of the runs that are compared; of the others only the summary is kept
 COSTS = ("ms_per_token", "macs_per_token", "state_bytes", "state_bytes_analytic", "peak_bytes")
-_NUMBERS = ("seed", "lr", "tokens", "updates", "seconds", *COSTS, "level", "bpc", "validation_bpc")
+_REACHED = "final"  # the column of what each run reached
+_COUNTERS = ("seed", "lr", "tokens", "updates", "seconds")
+_NUMBERS = (*_COUNTERS, _REACHED, *COSTS, "level", "bpc", "validation_bpc")
 _POINTS = 100  # a curve keeps
 
 
@@ -90,7 +90,7 @@ def read_panel(folder: Path) -> list[Run]:
         optims = {arm: dict(configs[arm]["optim"]) for arm in arms}
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
         refuse(str(folder / PANEL), " ".join(str(error).split()), "the arms and metric of a panel")
-    columns = ("arm", "phase", "seed", "lr", "status", "tokens", FINAL)
+    columns = ("arm", "phase", "seed", "lr", "status", "tokens", _REACHED)
     summary = _read(folder / SUMMARY, columns)
     curves = _read(folder / CURVES, ("arm", "seed", "tokens", "updates"))
     compared = (summary["phase"] == FINAL) & summary["status"].isin((FINISHED, DIVERGED))
@@ -156,7 +156,7 @@ def _summary(row: Mapping[str, Any], metric: str) -> Summary:
         tokens=int(row["tokens"]),
         updates=int(known.get("updates", 0)),
         seconds=known.get("seconds", 0.0),
-        metrics={metric: known[FINAL]} if FINAL in known else {},
+        metrics={metric: known[_REACHED]} if _REACHED in known else {},
         cost={key: known[key] for key in COSTS if key in known},
     )
 

@@ -48,8 +48,14 @@ def files():
     row = {"phase": "final", "lr": 0.5, "tokens": 20, "updates": 4, "seconds": 1.25}
     summary = pd.DataFrame(
         [
-            {"arm": "a", "seed": 0, "status": "finished", **row, "final": 2.5}
-            | {"ms_per_token": 0.25},
+            {
+                "arm": "a",
+                "seed": 0,
+                "status": "finished",
+                **row,
+                "ms_per_token": 0.25,
+                "final": 2.5,
+            },
             {"arm": "a", "seed": 1, "status": "diverged", **row, "ms_per_token": None},
             {"arm": "a", "seed": 2, "status": "failed", **row, "tokens": None},
             {"arm": "a", "seed": 100, "status": "finished", **row, "phase": "selection"},
@@ -100,6 +106,7 @@ def test_what_is_written_is_read_back_as_the_compared_runs(files, tmp_path):
         ("curves.csv", "arm,seed,tokens,updates\na,0,inf,1\na,1,1,1\n", "finite"),
         ("curves.csv", "arm,seed,tokens,updates\na,0,1,1\na,1,1,-1\n", "≥ 0"),
         ("summary.csv", f"{COLUMNS}\na,final,x,0.5,finished,20,1\n", "seed"),
+        ("summary.csv", f"{COLUMNS}\na,final,0,0.5,finished,20,x\n", "final"),
         ("summary.csv", f"{COLUMNS}\na,final,0,0.5,finished,,1\n", "gaps"),
         ("summary.csv", f"{COLUMNS}\na,final,0,0.5,finished,20,1\n", "a, seed 1"),
     ],
