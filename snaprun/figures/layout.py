@@ -153,6 +153,12 @@ def legend(sheet: Sheet, lines: bool = True) -> list[Line2D]:
     return handles
 
 
+def text_caption(series: Iterable[Series]) -> str:
+    """Which text was learned, where the task has one; empty where not."""
+    texts = {str(run.config["task"].get("text", "")) for one in series for run in one.runs} - {""}
+    return f" Text: {', '.join(sorted(texts))}." if texts else ""
+
+
 def seeds_caption(series: Iterable[Series], point: str, bar: str) -> str:
     """How many seeds there are, and what the `point` (line, dot) and `bar` (band) show of them."""
     counts = sorted({len(one.runs) for one in series})

@@ -180,4 +180,4 @@ def _caption(sheet: Sheet, shown: Sequence[tuple[Quantity, Counter]]) -> str:
         parts.append(f"Axes are fitted to what follows the first {100 * _DESCENT:g} %.")
     if any(one.diverged for one in series):
         parts.append("A cross: a seed diverged here, and the line goes on without it.")
-    return " ".join(parts)
+    return " ".join(parts) + layout.text_caption(series)

@@ -102,13 +102,19 @@ def look(family: str, degree: int = 0) -> Look:
 
 
 def varied(base: Look, variant: int) -> Look:
-    """Variant 1, 2, … of a look (another lr, say): lighter, its line and marker otherwise."""
+    """Variant 1, 2, … of a look (another lr, say): its shade, line and marker otherwise.
+
+    A bright colour gets lighter and darker by turns, a dark one only lighter.
+    """
     if not variant:
         return base
+    bright = max(base.colour) > 0.5
+    turn = (variant + 1) // 2 if bright else variant
+    towards = BLACK if bright and variant % 2 == 0 else (1, 1, 1)
     lines = [base.line, *(line for line in _LINES if line != base.line)]
     return replace(
         base,
-        colour=_mixed(base.colour, (1, 1, 1), 0.7 * (1 - 0.6**variant)),
+        colour=_mixed(base.colour, towards, 0.7 * (1 - 0.6**turn)),
         line=lines[variant % len(lines)],
         fill=_FILLS[(_FILLS.index(base.fill) + variant) % len(_FILLS)],
     )

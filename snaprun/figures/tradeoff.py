@@ -130,4 +130,5 @@ def _caption(sheet: Sheet, quantity: Quantity) -> str:
     series: Sequence[Series] = [one for panel in sheet.panels for one in panel.series]
     better = "Up" if quantity is LEVEL else "Down"
     seeds = layout.seeds_caption(series, "the point", "the bars")
-    return f"{seeds} {better} and to the left is better. Times are those of the runs."
+    text = layout.text_caption(series)
+    return f"{seeds} {better} and to the left is better. Times are those of the runs.{text}"

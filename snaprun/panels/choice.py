@@ -24,7 +24,8 @@ class Choice:
 def choose(panel: Panel, runs: Mapping[Job, Run]) -> Choice:
     """Per arm the rate with the best final metric, of equals the best mean over the whole run.
 
-    Means are over the selection seeds; a rate that diverged on one of them is left out.
+    Where both are equal it is the smaller rate, the safer one in longer runs. Means are over the
+    selection seeds; a rate that diverged on one of them is left out.
     """
     found: dict[str, dict[float, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for job, run in runs.items():
@@ -40,7 +41,7 @@ def choose(panel: Panel, runs: Mapping[Job, Run]) -> Choice:
             if all(run.status != DIVERGED for run in of_rate)
         }
         if finished:
-            rates[arm] = max(finished, key=lambda lr: _score(finished[lr], panel.metric))
+            rates[arm] = max(finished, key=lambda lr: (*_score(finished[lr], panel.metric), -lr))
     return Choice(
         rates,
         [

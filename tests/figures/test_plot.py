@@ -158,6 +158,24 @@ def test_a_text_shows_smoothed_training_and_plain_validation_bpc(tmp_path):
     assert read(files, "tradeoff-charlm")["reached"].tolist() == [2.75]
 
 
+def test_captions_name_the_text_where_the_task_has_one(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "snaprun.figures.layout.save", lambda figure, *_: drawn.append(figure) or [Path()]
+    )
+    made = config(task__name="charlm", task__text="odd/book.txt")
+    write(tmp_path / "a", made, [(20, {"bpc": 3.0})])
+    write(tmp_path / "b", config(), levels((10, 1), (20, 2)))
+    plot([tmp_path], tmp_path / "out", ["learning", "tradeoff"], False)
+    captions = [" ".join(figure.texts[-1].get_text().split()) for figure in drawn]
+    assert [words.endswith(" Text: odd/book.txt.") for words in captions] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
 def test_a_copy_task_of_fixed_length_is_told_by_its_bits(tmp_path):
     source = write(tmp_path / "run", config(task__fixed_length=5), levels((10, 5), (20, 5)))
     table = read(plot([source], tmp_path / "out", ["learning"], False), "learning-copy")

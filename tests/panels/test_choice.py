@@ -32,6 +32,11 @@ def test_of_equal_final_values_the_best_mean_of_the_whole_run_wins():
     assert chosen([0.1, 0.01], {job("a", 0.1): late, job("a", 0.01): early}) == 0.01
 
 
+@pytest.mark.parametrize("grid", [[0.1, 0.01], [0.01, 0.1]])
+def test_of_rates_equal_in_both_the_smaller_wins_wherever_it_stands_in_the_grid(grid):
+    assert chosen(grid, {job("a", lr): flat(5) for lr in grid}) == 0.01
+
+
 def test_several_seeds_count_by_their_mean():
     runs = {job("a", 0.1, 100): flat(9), job("a", 0.1, 101): flat(1)}
     runs |= {job("a", 0.01, 100): flat(6), job("a", 0.01, 101): flat(6)}
