@@ -116,7 +116,7 @@ def plot(plain: dict[str, Any], sweep: bool) -> Outcome:
             print(file)
             nothing = False
     if nothing:
-        checks.refuse("kind", values["kind"], "one of which these runs have something to draw")
+        checks.refuse("kind", values["kind"], "a kind for which these runs hold numbers")
     return Outcome()
 
 

@@ -189,4 +189,4 @@ def _filled(path: Path, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
     numbers = table[[name for name in columns if name in _NUMBERS]].to_numpy(float)
     if not ((numbers >= 0) & np.isfinite(numbers)).all():
         accepted = f"finite numbers ≥ 0 in each row of {', '.join(columns)}"
-        refuse(str(path), "a table with others", accepted)
+        refuse(str(path), "a table with a negative or infinite number", accepted)
