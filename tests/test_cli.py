@@ -157,7 +157,7 @@ BAD = {
     "align name=3": "a string",
     "align rule=foo": "snap1",
     "sample": "run",
-    "sample run=nowhere": "nowhere",
+    "sample run=nowhere": "run='nowhere' is not accepted: expected the folder of a run",
     "sample run=. length=0": "≥ 1",
     "sample run=. temperature=-1": "[0, inf)",
     "sample run=. prompt=''": "character",

@@ -87,8 +87,10 @@ def read_run(folder: Path | str) -> Run:
 
 
 def read_config(folder: Path | str) -> dict[str, Any]:
-    """The configuration of the run in `folder`; UserError if it is damaged."""
+    """The configuration of the run in `folder`; UserError if there is none or it is damaged."""
     folder = Path(folder)
+    if not folder.is_dir():
+        refuse("run", str(folder), "the folder of a run", "`snaprun status` lists them.")
     return _settled(folder, lambda _, checksums: _read_config(folder, checksums))
 
 
