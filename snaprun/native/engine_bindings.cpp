@@ -188,6 +188,7 @@ EngineConfig read_config(nb::dict d) {
     };
     number("alpha", c.alpha);
     number("lr", c.lr);
+    number("half_life", c.half_life);
     number("beta1", c.beta1);
     number("beta2", c.beta2);
     number("eps", c.eps);

@@ -38,9 +38,11 @@ public:
 
     // Constants of the next step; `apply` then runs over any parts of the parameters.
     void begin() {
+        const double lr = c_.half_life > 0 ? c_.lr * std::exp2(-double(step_) / c_.half_life) : c_.lr;
+        rate_ = T(lr);
         ++step_;
         if (c_.optimiser == OptimiserKind::adam) {
-            rate_ = T(c_.lr / (1 - std::pow(c_.beta1, double(step_))));
+            rate_ = T(lr / (1 - std::pow(c_.beta1, double(step_))));
             root_scale_ = T(1 / std::sqrt(1 - std::pow(c_.beta2, double(step_))));
         }
     }
@@ -53,13 +55,13 @@ public:
                  moments_[2 * i + 1]->data() + first);
         } else if (c_.momentum != 0) {
             T* buffer = moments_[2 * i]->data() + first;
-            const T momentum = T(c_.momentum), lr = T(c_.lr);
+            const T momentum = T(c_.momentum), lr = rate_;
             for (size_t j = 0; j < count; ++j) {
                 buffer[j] = momentum * buffer[j] + gradient[j] * scale;
                 value[j] -= lr * buffer[j];
             }
         } else {
-            const T lr = T(c_.lr);
+            const T lr = rate_;
             for (size_t j = 0; j < count; ++j) value[j] -= lr * (gradient[j] * scale);
         }
     }

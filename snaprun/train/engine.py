@@ -41,7 +41,7 @@ class TorchEngine:
         self.clip = optimiser.clip
         self.update_every = update_every
         self.moments = optimiser.moments
-        self._build_optimiser = optimiser.build
+        self._build_optimiser, self._rate = optimiser.build, optimiser.rate
         self._lanes, self._backend = lanes, backend
         self.start()
 
@@ -107,6 +107,8 @@ class TorchEngine:
                 parameter.grad /= self._targets
             if self.clip is not None:
                 torch.nn.utils.clip_grad_norm_(parameters, self.clip)
+            for group in self.optimiser.param_groups:
+                group["lr"] = self._rate(self.updates)
             self.optimiser.step()
             self.optimiser.zero_grad()
             self.weights_MKJ = self.network.weights()

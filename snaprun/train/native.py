@@ -98,6 +98,8 @@ class NativeEngine:
             config["momentum"] = optimiser.momentum
         if optimiser.clip is not None:
             config["clip"] = optimiser.clip
+        if optimiser.half_life is not None:
+            config["half_life"] = optimiser.half_life
         self._trace_L = None  # where J's entries lie among the traces (c, P) of SnAp-1
         if isinstance(rule, SnAp) and rule.n == 1:
             config["rule"] = "snap1"

@@ -10,15 +10,27 @@ from snaprun import checks
 
 
 class Optimiser(ABC):
-    """What all share: a learning rate and, where `clip` is set, a bound on the gradient's norm."""
+    """What all share: a learning rate and, where `clip` is set, a bound on the gradient's norm.
 
-    def __init__(self, lr: float, clip: float | None):
+    `half_life` is the number of updates in which the learning rate falls to its half.
+    """
+
+    def __init__(self, lr: float, clip: float | None, half_life: float | None):
         self.lr = checks.within("optim.lr", lr, 0.0, float("inf"), open_low=True, open_high=True)
         self.clip = (
             None
             if clip is None
             else checks.within("optim.clip", clip, 0.0, float("inf"), open_low=True)
         )
+        self.half_life = (
+            None
+            if half_life is None
+            else checks.within("optim.half_life", half_life, 0.0, float("inf"), open_low=True)
+        )
+
+    def rate(self, updates: int) -> float:
+        """The learning rate after so many updates: lr 2^(−updates / half_life)."""
+        return self.lr if self.half_life is None else self.lr * 2 ** (-updates / self.half_life)
 
     @property
     @abstractmethod
@@ -40,8 +52,9 @@ class Adam(Optimiser):
         beta2: float = 0.999,
         eps: float = 1e-8,
         clip: float | None = None,
+        half_life: float | None = None,
     ):
-        super().__init__(lr, clip)
+        super().__init__(lr, clip, half_life)
         self.betas = (
             checks.within("optim.beta1", beta1, 0.0, 1.0, open_high=True),
             checks.within("optim.beta2", beta2, 0.0, 1.0, open_high=True),
@@ -61,8 +74,14 @@ class Adam(Optimiser):
 class SGD(Optimiser):
     """Stochastic gradient descent with momentum."""
 
-    def __init__(self, lr: float = 1e-2, momentum: float = 0.0, clip: float | None = None):
-        super().__init__(lr, clip)
+    def __init__(
+        self,
+        lr: float = 1e-2,
+        momentum: float = 0.0,
+        clip: float | None = None,
+        half_life: float | None = None,
+    ):
+        super().__init__(lr, clip, half_life)
         self.momentum = checks.within("optim.momentum", momentum, 0.0, 1.0, open_high=True)
 
     @property
@@ -85,8 +104,9 @@ class RMSprop(Optimiser):
         eps: float = 1e-8,
         momentum: float = 0.0,
         clip: float | None = None,
+        half_life: float | None = None,
     ):
-        super().__init__(lr, clip)
+        super().__init__(lr, clip, half_life)
         self.alpha = checks.within("optim.alpha", alpha, 0.0, 1.0, open_high=True)
         self.eps = checks.within("optim.eps", eps, 0.0, float("inf"), open_low=True)
         self.momentum = checks.within("optim.momentum", momentum, 0.0, 1.0, open_high=True)

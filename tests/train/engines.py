@@ -21,7 +21,7 @@ CELLS = {"vanilla": Vanilla(alpha=0.6), "gru": GRU(), "lstm": LSTM()}
 OPTIMISERS = {
     "adam": Adam(lr=0.01),
     "momentum": SGD(lr=0.05, momentum=0.9, clip=0.5),
-    "sgd": SGD(lr=0.05),
+    "sgd": SGD(lr=0.05, half_life=9.5),
     "rmsprop": RMSprop(lr=0.003, momentum=0.5),
 }
 NATIVE = ("adam", "momentum", "sgd")

@@ -59,12 +59,14 @@ def engine(built, rule, optimiser, update_every):
 class Unrolled:
     """Truncated BPTT of the dense masked network by autograd: training written out."""
 
-    def __init__(self, built, optimiser, update_every, clip=None):
+    def __init__(self, built, optimiser, update_every, clip=None, half_life=None):
         self.cell, self.live_MKJ = built.core.cell, built.core.layout.live_MKJ
         self.weights_MKJ = built.weights().clone().requires_grad_()
         self.readout = [p.detach().clone().requires_grad_() for p in built.readout.parameters]
         self.parameters = [self.weights_MKJ, *self.readout]
         self.optimiser = optimiser(self.parameters)
+        gamma = 0.5 ** (1 / half_life) if half_life else 1.0
+        self.scheduler = torch.optim.lr_scheduler.ExponentialLR(self.optimiser, gamma)
         self.update_every, self.clip, self.updates = update_every, clip, 0
         self.state_BCK = built.core.initial_state(B, torch.float64)
         self.total, self.targets, self.steps = torch.zeros(()), 0, 0
@@ -103,6 +105,7 @@ class Unrolled:
                 for parameter in self.parameters:
                     parameter.grad *= min(1.0, self.clip / (norm + 1e-6))
             self.optimiser.step()
+            self.scheduler.step()
             self.updates += 1
         self.state_BCK = self.state_BCK.detach()
         self.total, self.targets, self.steps = torch.zeros(()), 0, 0
@@ -115,12 +118,12 @@ OPTIMISERS = {
 }
 
 
-def compare(rule, built, update_every, data, optimiser="sgd", clip=None):
+def compare(rule, built, update_every, data, optimiser="sgd", clip=None, half_life=None):
     ours, theirs = OPTIMISERS[optimiser]
-    if clip:
-        ours = SGD(lr=0.5, momentum=0.9, clip=clip)
+    if clip or half_life:
+        ours = SGD(lr=0.5, momentum=0.9, clip=clip, half_life=half_life)
     before = built.weights().clone()
-    reference = Unrolled(built, theirs, update_every, clip)
+    reference = Unrolled(built, theirs, update_every, clip, half_life)
     trained = engine(built, rule, ours, update_every)
     for batch in data:
         close(trained.run(batch), reference.run(batch), BOUND)
@@ -146,6 +149,11 @@ def test_bptt(cell, update_every):
 @pytest.mark.parametrize("hidden", [0, 8])
 def test_optimisers_and_readouts(optimiser, hidden):
     compare(BPTT(), network(GRU(), hidden), 3, batches(), optimiser)
+
+
+@pytest.mark.parametrize("half_life", [0.5, 7.3, 1e6])
+def test_a_learning_rate_falls_to_its_half_in_so_many_updates(half_life):
+    compare(BPTT(), network(GRU()), 3, batches((9, 40)), half_life=half_life)
 
 
 @pytest.mark.parametrize("clip", [1e-2, 0.3, 100.0])

@@ -1,6 +1,7 @@
 """The native engine against the torch engine, its specification."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -118,6 +119,14 @@ def test_clipping(rule, clip, every):
     optimiser = SGD(lr=0.2, momentum=0.9, clip=clip)
     ours, theirs = engines(lambda: network(GRU(), 9), RULES[rule], optimiser, every, 3)
     compare(ours, theirs, batches(3, 20, every))
+
+
+@pytest.mark.parametrize("half_life", [0.5, 7.3])
+@pytest.mark.parametrize("kind", [Adam, SGD, partial(SGD, momentum=0.9)])
+def test_a_falling_learning_rate(kind, half_life):
+    optimiser = kind(lr=0.05, half_life=half_life)
+    ours, theirs = engines(lambda: network(GRU(), 9), RULES["snap 1"], optimiser, 1, 3)
+    compare(ours, theirs, batches(3, 20, 1))
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 8, 16, 17, 24, 32])

@@ -34,7 +34,7 @@ RULES = {
 }
 PRUNED = Magnitude(level=0.8, begin=0, end=200, every=40)
 OPTIMISERS = {
-    "adam": lambda: Adam(1e-2, clip=0.5),
+    "adam": lambda: Adam(1e-2, clip=0.5, half_life=20),
     "sgd": lambda: SGD(1e-1, momentum=0.9),
     "rmsprop": RMSprop,
 }
