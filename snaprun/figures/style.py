@@ -131,6 +131,7 @@ def paper() -> Iterator[None]:
     with matplotlib.rc_context(
         {
             "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+            "text.parse_math": False,  # a $ in a name or path is no formula
             "font.size": 7.5,
             "axes.titlesize": 7.5,
             "axes.labelsize": 7.5,

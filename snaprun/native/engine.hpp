@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <variant>
@@ -28,8 +29,8 @@ struct EngineConfig {
     std::vector<double> feedback;  // (O, k) of RFLO, empty: the readout's own
     OptimiserKind optimiser = OptimiserKind::adam;
     double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, momentum = 0.0;
-    double clip = -1.0;      // < 0: none
-    double half_life = 0.0;  // of lr, in updates; 0: it stays
+    double clip = -1.0;  // < 0: none
+    double half_life = std::numeric_limits<double>::infinity();  // of lr, in updates
 };
 
 // θ (P), then weight (out, in) and bias (out) of every layer of the readout.

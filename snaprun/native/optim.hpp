@@ -38,13 +38,13 @@ public:
 
     // Constants of the next step; `apply` then runs over any parts of the parameters.
     void begin() {
-        const double lr = c_.half_life > 0 ? c_.lr * std::exp2(-double(step_) / c_.half_life) : c_.lr;
-        rate_ = T(lr);
+        double rate = c_.lr * std::exp2(-double(step_) / c_.half_life);
         ++step_;
         if (c_.optimiser == OptimiserKind::adam) {
-            rate_ = T(lr / (1 - std::pow(c_.beta1, double(step_))));
+            rate /= 1 - std::pow(c_.beta1, double(step_));
             root_scale_ = T(1 / std::sqrt(1 - std::pow(c_.beta2, double(step_))));
         }
+        rate_ = T(rate);
     }
 
     // value[first … first + count) of parameter i, whose gradient (count) is taken times `scale`.
@@ -55,14 +55,14 @@ public:
                  moments_[2 * i + 1]->data() + first);
         } else if (c_.momentum != 0) {
             T* buffer = moments_[2 * i]->data() + first;
-            const T momentum = T(c_.momentum), lr = rate_;
+            const T momentum = T(c_.momentum), rate = rate_;
             for (size_t j = 0; j < count; ++j) {
                 buffer[j] = momentum * buffer[j] + gradient[j] * scale;
-                value[j] -= lr * buffer[j];
+                value[j] -= rate * buffer[j];
             }
         } else {
-            const T lr = rate_;
-            for (size_t j = 0; j < count; ++j) value[j] -= lr * (gradient[j] * scale);
+            const T rate = rate_;
+            for (size_t j = 0; j < count; ++j) value[j] -= rate * (gradient[j] * scale);
         }
     }
 

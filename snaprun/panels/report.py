@@ -50,7 +50,7 @@ def _rates(panel: Panel, choice: Choice) -> str:
         text += (
             f" Each arm takes the one with the {better} {panel.metric.key}, mean over the last "
             f"{LATE:.0%} of the tokens, on seeds of their own: {_grouped(panel.trials)}; of equals "
-            f"the one with the better mean over all tokens, then the smaller. "
+            "the one with the better mean over all tokens, then the smaller. "
             f"The grid: {_grouped(panel.rates)}."
         )
     if choice.at_edge:

@@ -17,16 +17,8 @@ class Optimiser(ABC):
 
     def __init__(self, lr: float, clip: float | None, half_life: float | None):
         self.lr = checks.within("optim.lr", lr, 0.0, float("inf"), open_low=True, open_high=True)
-        self.clip = (
-            None
-            if clip is None
-            else checks.within("optim.clip", clip, 0.0, float("inf"), open_low=True)
-        )
-        self.half_life = (
-            None
-            if half_life is None
-            else checks.within("optim.half_life", half_life, 0.0, float("inf"), open_low=True)
-        )
+        self.clip = _positive("optim.clip", clip)
+        self.half_life = _positive("optim.half_life", half_life)
 
     def rate(self, updates: int) -> float:
         """The learning rate after so many updates: lr 2^(−updates / half_life)."""
@@ -40,6 +32,10 @@ class Optimiser(ABC):
     @abstractmethod
     def build(self, parameters: Sequence[Parameter]) -> torch.optim.Optimizer:
         """The PyTorch optimiser of these parameters."""
+
+
+def _positive(key: str, value: float | None) -> float | None:
+    return None if value is None else checks.within(key, value, 0.0, float("inf"), open_low=True)
 
 
 class Adam(Optimiser):

@@ -158,17 +158,20 @@ def test_a_text_shows_smoothed_training_and_plain_validation_bpc(tmp_path):
     assert read(files, "tradeoff-charlm")["reached"].tolist() == [2.75]
 
 
-def test_captions_name_the_text_where_the_task_has_one(tmp_path, monkeypatch):
+@pytest.mark.parametrize("text", ["odd/book.txt", r"a$\q$b_{.txt"])
+def test_captions_name_the_text_where_the_task_has_one(text, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
         "snaprun.figures.layout.save", lambda figure, *_: drawn.append(figure) or [Path()]
     )
-    made = config(task__name="charlm", task__text="odd/book.txt")
+    made = config(task__name="charlm", task__text=text)
     write(tmp_path / "a", made, [(20, {"bpc": 3.0})])
     write(tmp_path / "b", config(), levels((10, 1), (20, 2)))
     plot([tmp_path], tmp_path / "out", ["learning", "tradeoff"], False)
     captions = [" ".join(figure.texts[-1].get_text().split()) for figure in drawn]
-    assert [words.endswith(" Text: odd/book.txt.") for words in captions] == [
+    for figure in drawn:
+        figure.draw_without_rendering()
+    assert [words.endswith(f" Text: {text}.") for words in captions] == [
         True,
         True,
         False,
