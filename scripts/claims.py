@@ -1,0 +1,213 @@
+"""Write results/README.md: scripts/claims.md.jinja with the numbers of the tables in results/."""
+
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import jinja2
+import pandas as pd
+import yaml
+
+from snaprun.figures.stats import over_seeds
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results"
+COPY = {  # in the order of the tables
+    "copy_gru128": "GRU-128, 75 %",
+    "copy_gru128_sparse": "GRU-128, 93.75 %",
+    "copy_gru256": "GRU-256, 93.75 %",
+    "copy_gru512": "GRU-512, 98.44 %",
+    "copy_vanilla128": "vanilla-128, 75 %",
+    "copy_vanilla128_sparse": "vanilla-128, 93.75 %",
+    "copy_vanilla256": "vanilla-256, 93.75 %",
+    "copy_vanilla512": "vanilla-512, 98.44 %",
+    "copy_lstm128": "LSTM-128, 75 %",
+    "copy_lstm128_snap2": "LSTM-128, 75 %",
+    "copy_lstm256": "LSTM-256, 93.75 %",
+    "copy_lstm512": "LSTM-512, 98.44 %",
+}
+CHARLM = {
+    "charlm_gru128": "GRU-128",
+    "charlm_vanilla128": "vanilla-128",
+    "charlm_lstm128": "LSTM-128",
+    "charlm_wikitext": "GRU-128, WikiText",
+}
+
+
+class Pair(NamedTuple):
+    """The paired difference of two arms: median, edges of its band, p of the sign-flip test."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+@cache
+def table(panel: str, name: str) -> pd.DataFrame:
+    """A committed table."""
+    return pd.read_csv(RESULTS / panel / f"{name}.csv")
+
+
+def decimals(panel: str) -> int:
+    """Of what a panel's runs are judged by: levels or bpc."""
+    return 1 if panel.startswith("copy") else 2
+
+
+def number(value: float, panel: str, signed: bool = False) -> str:
+    """In the panel's decimals, with a minus sign for the eye and no zeros to no purpose."""
+    text = f"{value:{'+' if signed else ''}.{decimals(panel)}f}"
+    if float(text) == 0:
+        return "0"
+    return text.removesuffix(".0").replace("-", "−")
+
+
+def finals(panel: str, arm: str) -> list[float]:
+    """What the runs of an arm reached, a number a seed; a diverged one has none."""
+    runs = table(panel, "summary")
+    return runs.loc[(runs.phase == "final") & (runs.arm == arm), "final"].dropna().tolist()
+
+
+def med(panel: str, arm: str) -> str:
+    """The median over seeds of what an arm reached."""
+    return number(over_seeds(finals(panel, arm)).median, panel)
+
+
+def reached(panel: str, arm: str) -> str:
+    """The median over seeds of what an arm reached, and its band; empty without such runs."""
+    if not finals(panel, arm):
+        return ""
+    spread = over_seeds(finals(panel, arm))
+    edges = (number(edge, panel) for edge in (spread.low, spread.high))
+    return f"{number(spread.median, panel)} [{', '.join(edges)}]"
+
+
+def pair(panel: str, arm: str, other: str, equal: str = "tokens") -> Pair | None:
+    """`arm` minus `other` at equal seeds and `equal` tokens, tenths of them or updates."""
+    tests = table(panel, "tests")
+    tests = tests[tests.equal == equal].set_index(["arm", "other"])
+    for names, sign in (((arm, other), 1), ((other, arm), -1)):
+        if names in tests.index and pd.notna(tests.loc[names].difference):
+            row = tests.loc[names]
+            low, high = sorted((sign * row.low, sign * row.high))
+            return Pair(sign * row.difference, low, high, row.p)
+    return None
+
+
+def diff(panel: str, arm: str, other: str, equal: str = "tokens") -> str:
+    """A paired difference in words, empty where the panel has none."""
+    found = pair(panel, arm, other, equal)
+    if found is None:
+        return ""
+    edges = f"{number(found.low, panel)}, {number(found.high, panel)}"
+    p = "1" if round(found.p, 2) == 1 else f"{found.p:.2f}"
+    return f"{number(found.difference, panel, signed=True)} [{edges}], p {p}"
+
+
+def span(panels: list[str], arm: str, other: str, equal: str = "tokens") -> str:
+    """The least and the most of the differences over the panels that have both arms."""
+    found = [(pair(panel, arm, other, equal), panel) for panel in panels]
+    low, *_, high = sorted((test.difference, panel) for test, panel in found if test)
+    return " to ".join(number(*end, signed=True) for end in (low, high))
+
+
+def with_arm(panels: dict[str, str], arm: str) -> list[str]:
+    """The panels that have compared runs of an arm."""
+    return [panel for panel in panels if finals(panel, arm)]
+
+
+def tokens(panel: str) -> str:
+    """The data-time of the compared runs."""
+    runs = table(panel, "summary")
+    return f"{runs.loc[runs.phase == 'final', 'tokens'].max() / 1e6:.2g} M"
+
+
+def gap(panel: str, arm: str, other: str) -> str:
+    """How far `arm` lies above `other`, without a sign or interval; raises where it does not."""
+    found = pair(panel, arm, other)
+    assert found is not None
+    assert found.difference > 0, (panel, arm, other)
+    return number(found.difference, panel)
+
+
+def late(panel: str, arm: str, other: str, metric: str) -> str:
+    """The paired median difference of a metric's mean over the last tenth of the tokens."""
+    rows = table(panel, "curves")
+    rows = rows[rows.tokens > 0.9 * rows.tokens.max()]
+    means = rows.groupby(["arm", "seed"])[metric].mean()
+    return number((means[arm] - means[other]).median(), panel, signed=True)
+
+
+def benched(name: str, cell: str, lanes: int, **where: object) -> pd.Series:
+    """What `snaprun bench` measured on a network of 128 units at 75 % sparsity."""
+    rows = table("bench/figures", name)
+    where |= {"network": f"{cell}-128@0.75", "lanes": lanes}
+    rows = rows[(rows[list(where)] == pd.Series(where)).all(axis=1)]
+    assert len(rows) == 1, where
+    return rows.iloc[0]
+
+
+def ratio(cell: str, lanes: int, engine: str = "native", band: bool = False) -> str:
+    """Time of SnAp-1 over that of BPTT, both with one update in 128 steps."""
+    row = benched("ratios", cell, lanes, engine=engine, what="SnAp-1 / BPTT, both once a sequence")
+    edges = f" [{row.ratio_low:.2f}, {row.ratio_high:.2f}]" if band else ""
+    return f"{row.ratio:.2f}{edges}"
+
+
+def step(cell: str, lanes: int, rule: str, engine: str = "native") -> str:
+    """Microseconds of a step with one update in 128 steps."""
+    row = benched("step", cell, lanes, rule=rule, engine=engine, update_every=128.0)
+    return f"{row.us:.0f}"
+
+
+def megabytes(rule: str) -> str:
+    """The state of a rule on GRU-128 with 16 lanes."""
+    return f"{benched('memory', 'gru', 16, rule=rule, engine='native').state_bytes / 1e6:.2g}"
+
+
+def cosines(folder: str, rule: str) -> str:
+    """The range over a run, but for its first point, of the cosine with the exact gradient."""
+    rows = table(f"{folder}/figures", "alignment-copy")
+    rows = rows[(rows.rule == rule) & (rows.slot == "whole") & (rows.quantity == "cosine")]
+    ends = rows.sort_values("tokens").value[1:].agg(["min", "max"])
+    digits = 2 if ends["min"] < 0.99 else 3 if ends["min"] < 0.999 else 4
+    low, high = (f"{end:.{digits}f}" for end in ends)
+    return low if low == high else f"{low} to {high}"
+
+
+def panels() -> list[dict[str, object]]:
+    """What each panel is, and what it cost."""
+    rows = []
+    for file in sorted(RESULTS.glob("*/panel.yaml")):
+        recorded = yaml.safe_load(file.read_text(encoding="utf-8"))
+        runs = table(recorded["panel"], "summary")
+        rows.append({**recorded, "runs": len(runs), "hours": runs.seconds.sum() / 3600})
+    return rows
+
+
+# What the template can say.
+WORDS = (
+    *(cosines, diff, gap, late, med, megabytes, pair),
+    *(ratio, reached, span, step, tokens, with_arm),
+)
+
+
+def page() -> str:
+    """The text of results/README.md."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ROOT / "scripts"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("claims.md.jinja").render(
+        copy=COPY,
+        charlm=CHARLM,
+        panels=panels(),
+        **{f.__name__: f for f in WORDS},
+    )
+
+
+if __name__ == "__main__":
+    (RESULTS / "README.md").write_text(page(), encoding="utf-8")

@@ -1,0 +1,37 @@
+"""results/README.md tells what the tables beside it hold."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+claims = runpy.run_path(str(ROOT / "scripts" / "claims.py"))
+
+
+def test_committed_page_is_made_from_the_committed_tables():
+    assert (ROOT / "results" / "README.md").read_text(encoding="utf-8") == claims["page"]()
+
+
+@pytest.mark.parametrize(
+    ("value", "panel", "signed", "text"),
+    [
+        (9.0, "copy_x", False, "9"),
+        (28.26, "copy_x", False, "28.3"),
+        (-11.75, "copy_x", True, "−11.8"),
+        (2.0, "copy_x", True, "+2"),
+        (-0.04, "copy_x", True, "0"),
+        (-0.004, "charlm_x", True, "0"),
+        (-0.2, "charlm_x", True, "−0.20"),
+        (2.0, "charlm_x", False, "2.00"),
+    ],
+)
+def test_numbers_in_the_decimals_of_their_panel(value, panel, signed, text):
+    assert claims["number"](value, panel, signed) == text
+
+
+def test_a_pair_turned_round_has_the_sign_and_the_edges_turned_round():
+    forth = claims["pair"]("copy_gru256", "snap1", "uoro")
+    back = claims["pair"]("copy_gru256", "uoro", "snap1")
+    assert back == (-forth.difference, -forth.high, -forth.low, forth.p)
+    assert claims["pair"]("copy_gru256", "snap1", "absent") is None
