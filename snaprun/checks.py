@@ -63,5 +63,5 @@ def one_of(what: str, value: Any, choices: Collection[Any]) -> Any:
 
 def near(word: str, choices: Collection[str]) -> str:
     """The question whether a near miss was meant; empty where there is none."""
-    found = get_close_matches(word, choices, n=1)
+    found = get_close_matches(word, choices, n=1, cutoff=0.7)
     return f"Did you mean {found[0]}?" if found else ""

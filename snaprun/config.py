@@ -257,8 +257,10 @@ def converted(what: str, value: Any, annotation: Any) -> Any:
         if kind and isinstance(value, option):
             return value
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if number and (option is float or (option is int and float(value).is_integer())):
-            return option(value)
+        whole = isinstance(value, int) or (number and value.is_integer())
+        if number and (option is float or (option is int and whole)):
+            with contextlib.suppress(OverflowError):  # an integer beyond all floats
+                return option(value)
     checks.refuse(what, value, " or ".join(map(_described, options)))
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from snaprun.figures import words
-from snaprun.figures.layout import PAGE, blank, frame, save
+from snaprun.figures.layout import PAGE, blank, counts, frame, save
 from snaprun.figures.style import look
 
 COLUMNS = {
@@ -49,3 +49,4 @@ def _panel(ax: Axes, costs: pd.DataFrame, column: str) -> None:
             label=rule.text,
         )
     ax.set_yscale("log")
+    counts(ax.yaxis)

@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from snaprun.checks import refuse
+from snaprun.figures import words
 from snaprun.figures.select import Series, Sheet
 from snaprun.figures.stats import BOOTSTRAP_SEEDS
 from snaprun.figures.style import INK, compact
@@ -156,7 +157,7 @@ def legend(sheet: Sheet, lines: bool = True) -> list[Line2D]:
 def text_caption(series: Iterable[Series]) -> str:
     """Which text was learned, where the task has one; empty where not."""
     texts = {str(run.config["task"].get("text", "")) for one in series for run in one.runs} - {""}
-    return f" Text: {', '.join(sorted(texts))}." if texts else ""
+    return f" Text: {', '.join(map(words.short, sorted(texts)))}." if texts else ""
 
 
 def seeds_caption(series: Iterable[Series], point: str, bar: str) -> str:

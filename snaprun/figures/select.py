@@ -165,7 +165,9 @@ def _sheet(task: str, runs: list[Run], chosen: bool) -> Sheet:
     if chosen:
         shown, titled = shown - {_CHOSEN}, titled - {_CHOSEN}
     labels = _labels(grouped.values(), place, rule, shown)
-    order = sorted(rule, key=lambda s: _series_order(rule[s], place[s]))
+    # Names first: the optimiser before its numbers.
+    keys = sorted({k for s in rule for k in place[s]}, key=lambda k: (not k.endswith(".name"), k))
+    order = sorted(rule, key=lambda s: _series_order(rule[s], place[s], keys))
     ranked = list(dict.fromkeys(labels[s] for s in order))
     variants: dict[str, list[str]] = defaultdict(list)  # of a rule
     for s in order:
@@ -255,9 +257,10 @@ def _titles(
     return titles
 
 
-def _series_order(rule: words.Rule, choices: Choices) -> tuple[Any, ...]:
-    rest = sorted(_without(choices, rule.told).items())
-    return (rule.order, [(key, words.sortable(value)) for key, value in rest])
+def _series_order(rule: words.Rule, choices: Choices, keys: Sequence[str]) -> tuple[Any, ...]:
+    """A sort key: what a series does not have comes before any value of it."""
+    rest = _without(choices, rule.told)
+    return (rule.order, [(key in rest, words.sortable(rest.get(key))) for key in keys])
 
 
 def _without(choices: Choices, keys: Iterable[str]) -> dict[str, Any]:

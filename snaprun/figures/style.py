@@ -5,6 +5,7 @@ tell the rules apart in grey.
 """
 
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -125,39 +126,42 @@ def _mixed(one: Colour, other: Colour, part: float) -> Colour:
     return (float(r), float(g), float(b))
 
 
+_PAPER: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+    "text.parse_math": False,  # a $ in a name or path is no formula
+    "font.size": 7.5,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "axes.grid": True,
+    "grid.color": "0.92",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "pdf.fonttype": 42,  # TrueType: text stays text in an editor
+}
+
+
 @contextmanager
 def paper() -> Iterator[None]:
     """Inside, figures are made and saved in the style of a paper; the globals are restored."""
-    with matplotlib.rc_context(
-        {
-            "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
-            "text.parse_math": False,  # a $ in a name or path is no formula
-            "font.size": 7.5,
-            "axes.titlesize": 7.5,
-            "axes.labelsize": 7.5,
-            "xtick.labelsize": 6.5,
-            "ytick.labelsize": 6.5,
-            "legend.fontsize": 7,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.linewidth": 0.6,
-            "axes.edgecolor": INK,
-            "xtick.color": INK,
-            "ytick.color": INK,
-            "xtick.major.width": 0.6,
-            "ytick.major.width": 0.6,
-            "xtick.major.size": 2.5,
-            "ytick.major.size": 2.5,
-            "xtick.minor.size": 1.5,
-            "axes.grid": True,
-            "grid.color": "0.92",
-            "grid.linewidth": 0.6,
-            "axes.axisbelow": True,
-            "lines.linewidth": 1.3,
-            "lines.markersize": 4,
-            "pdf.fonttype": 42,  # TrueType: text stays text in an editor
-        }
-    ):
+    with matplotlib.rc_context(_PAPER), warnings.catch_warnings():
+        # A name or path in a script that the font lacks is drawn as boxes.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         yield
 
 

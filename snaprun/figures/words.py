@@ -119,5 +119,9 @@ def _value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     text = "none" if value is None else str(value)
-    text = text.lower() if isinstance(value, bool) else text
-    return text if len(text) <= 20 else "…" + text[-19:]
+    return short(text.lower() if isinstance(value, bool) else text, 20)
+
+
+def short(text: str, most: int = 40) -> str:
+    """The end of a text that is too long for a figure."""
+    return text if len(text) <= most else "…" + text[1 - most :]

@@ -1,10 +1,10 @@
 """Choosing each arm's learning rate from its selection runs."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from statistics import fmean
 
 from snaprun.panels.metric import Metric, final, overall
 from snaprun.panels.panel import Panel
@@ -53,11 +53,10 @@ def choose(panel: Panel, runs: Mapping[Job, Run]) -> Choice:
     )
 
 
-def _score(runs: Sequence[Run], metric: Metric) -> tuple[float, float]:
+def _score(runs: Sequence[Run], metric: Metric) -> tuple[float, ...]:
     """The larger the better; without any value it is the worst."""
+    # fmean rounds once: the order of the seeds must not tell equals apart.
     scores = [
-        metric.better * np.mean([measure(run, metric) for run in runs])
-        for measure in (final, overall)
+        metric.better * fmean(measure(run, metric) for run in runs) for measure in (final, overall)
     ]
-    late, whole = (float(score) if np.isfinite(score) else -np.inf for score in scores)
-    return late, whole
+    return tuple(score if math.isfinite(score) else -math.inf for score in scores)

@@ -35,7 +35,9 @@ class Optimiser(ABC):
 
 
 def _positive(key: str, value: float | None) -> float | None:
-    return None if value is None else checks.within(key, value, 0.0, float("inf"), open_low=True)
+    if value is None:
+        return None
+    return checks.within(key, value, 0.0, float("inf"), open_low=True, open_high=True)
 
 
 class Adam(Optimiser):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from snaprun.checks import UserError
-from snaprun.figures import curves, plot, style
+from snaprun.figures import curves, plot, style, words
 from snaprun.figures.select import load
 from tests.figures.drawn import assert_legible, texts
 from tests.figures.runs import RULES, config, levels, write
@@ -156,6 +156,13 @@ def test_a_text_shows_smoothed_training_and_plain_validation_bpc(tmp_path):
     assert validation[["at", "median"]].values.tolist() == [[2000, 2.75]]
     assert validation["low"].isna().all()
     assert read(files, "tradeoff-charlm")["reached"].tolist() == [2.75]
+
+
+def test_a_long_path_of_a_text_is_told_by_its_end_and_may_have_any_letters(tmp_path):
+    text = f"{'long/' * 40}书.txt"
+    source = write(tmp_path / "a", config(task__name="charlm", task__text=text), [(9, {"bpc": 3})])
+    assert plot([source], tmp_path / "out", ["learning"], False)
+    assert words.short(text) == f"…{text[-39:]}"
 
 
 @pytest.mark.parametrize("text", ["odd/book.txt", r"a$\q$b_{.txt"])

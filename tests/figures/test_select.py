@@ -83,6 +83,19 @@ def test_a_choice_that_only_some_have_tells_series_apart(tmp_path):
     ]
 
 
+def test_the_plain_variant_of_a_rule_has_its_look_beside_one_with_a_key_more(tmp_path):
+    made = [
+        config("bptt"),
+        config("bptt", optim__half_life=30),
+        config("bptt", optim__name="sgd", optim__lr=1),
+    ]
+    only = sheet(tmp_path, made)
+    assert [text.partition(", ")[0] for text in labels(only.panels[0])] == ["BPTT"] * 3
+    assert "half_life=30" in labels(only.panels[0])[1]
+    assert "sgd" in labels(only.panels[0])[2]
+    assert only.panels[0].series[0].look == style.look("BPTT")
+
+
 def test_what_differs_between_panels_is_in_their_titles(tmp_path):
     made = [config(cell__units=24, optim__lr=0.1), config(cell__units=128, optim__lr=0.2)]
     made += [config("bptt", cell__units=128, optim__lr=0.2)]

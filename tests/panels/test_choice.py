@@ -43,6 +43,15 @@ def test_several_seeds_count_by_their_mean():
     assert chosen([0.1, 0.01], runs) == 0.01
 
 
+def test_the_order_of_the_seeds_does_not_make_equal_means_unequal():
+    # In floats 7 + 7.1 + 7.2 is above 7 + 7.2 + 7.1.
+    early = [run((50, 1, 9.0), (100, 2, level)) for level in (7.0, 7.2, 7.1)]
+    late = [run((50, 1, 5.0), (100, 2, level)) for level in (7.0, 7.1, 7.2)]
+    runs = {job("a", 0.01, 100 + i): one for i, one in enumerate(early)}
+    runs |= {job("a", 0.1, 100 + i): one for i, one in enumerate(late)}
+    assert chosen([0.1, 0.01], runs) == 0.01
+
+
 def test_a_rate_that_diverged_on_any_seed_is_not_taken():
     runs = {job("a", 0.1, 100): flat(9), job("a", 0.1, 101): flat(9, "diverged")}
     runs |= {job("a", 0.01, 100): flat(1), job("a", 0.01, 101): flat(1)}
