@@ -29,7 +29,9 @@ _SOLID: Line = "-"
 _DASHED: Line = (0, (5, 1.5))
 _DASH_DOT: Line = (0, (6, 1.2, 1, 1.2))
 _DOTTED: Line = (0, (1, 1.2))
-_LINES = (_SOLID, _DASHED, _DASH_DOT, _DOTTED)
+_LONG: Line = (0, (10, 2.5))
+_DASH_DOTS: Line = (0, (6, 1.2, 1, 1.2, 1, 1.2, 1, 1.2))
+_LINES = (_SOLID, _DASHED, _DASH_DOT, _DOTTED, _LONG, _DASH_DOTS)
 
 
 @dataclass(frozen=True)
