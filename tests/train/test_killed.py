@@ -20,9 +20,9 @@ TASKS = {
 }
 # As many tokens as make a run of some seconds, for the kills to fall into.
 RULES = {
-    "snap2": ["rule=snap2", "train.tokens=60000"],
-    "uoro": ["rule=uoro", "train.tokens=100000"],
-    "bptt": ["rule=bptt", "train.update_every=7", "train.tokens=300000"],
+    "snap2": ["rule=snap2", "train.tokens=180000"],
+    "uoro": ["rule=uoro", "train.tokens=250000"],
+    "bptt": ["rule=bptt", "train.update_every=7", "train.tokens=1000000"],
 }
 SMALL = ["cell.units=24", "readout.hidden=16", "train.lanes=2", "train.eval_every=7000"]
 
