@@ -97,16 +97,10 @@ def test_a_sweep_that_is_stopped_goes_on_when_launched_again(launcher, signum, w
     family = psutil.Process(sweep.pid).children(recursive=True)
     begun = time.monotonic()
     os.killpg(sweep.pid, signum)  # as the terminal and SLURM do
-    # Until every run has let its folder go; Ray's processes take 8 s more when they hear SIGTERM.
-    while sweep.poll() is None and list(tmp_path.glob("results/*/*/owner.json")):
-        time.sleep(0.01)
-    seconds = time.monotonic() - begun
     out, _ = finish(sweep, code=128 + signum)
-    ended = time.monotonic() - begun
+    seconds = time.monotonic() - begun
     print(f"{signal.Signals(signum).name}: {seconds:.1f} s; {out[-1]}")
-    busy = max(1, os.getloadavg()[0] / psutil.cpu_count())
-    assert seconds < 5 * busy
-    assert ended < (20 if launcher == RAY else 5) * busy
+    assert seconds < 5 * max(1, os.getloadavg()[0] / psutil.cpu_count())
     assert 1 <= len([line for line in out if line.startswith("stopped  seed=")]) <= 2
     assert "not started" in out[-1]
     _, alive = psutil.wait_procs(family, timeout=10)
