@@ -387,7 +387,9 @@ def _note(line: str) -> None:
 
 def _report(folder: Path, summary: "Summary") -> str:
     """The end of a run in a few lines: what it reached, what it cost, where it lies."""
-    reached = ", ".join(f"{name} {value:.4g}" for name, value in summary.metrics.items())
+    # What a task is about comes before bits: level, mastered.
+    last_bits = sorted(summary.metrics.items(), key=lambda item: "bpc" in item[0])
+    reached = ", ".join(f"{name} {value:.4g}" for name, value in last_bits)
     parameters, cost = summary.extras["parameters"], summary.cost
     return (
         f"{summary.status}: {reached} after {summary.tokens} tokens, {summary.updates} updates, "

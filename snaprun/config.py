@@ -42,6 +42,8 @@ _WRONG = (HydraException, OmegaConfBaseException)  # what a wrong configuration 
 WHEREABOUTS = ("name", "results", "tensorboard", "restart")
 # Keys of `train` that may change while a run stays the same one: how far it goes.
 EXTENT = ("tokens", "checkpoint_every")
+# Keys of `train` that came later, with the value that computes what was computed before.
+LATER = (("average", None),)
 GROUPS = ("task", "cell", "sparsity", "rule", "readout", "optim", "train")
 
 
@@ -297,7 +299,8 @@ def run_folder(plain: Mapping[str, Any]) -> Path:
 def run_id(plain: Mapping[str, Any]) -> str:
     """The name of a run: its choices and seed in words, and a hash of all that it computes."""
     computed = {key: value for key, value in plain.items() if key not in WHEREABOUTS}
-    computed["train"] = {key: v for key, v in plain["train"].items() if key not in EXTENT}
+    train = plain["train"].items()
+    computed["train"] = {k: v for k, v in train if k not in EXTENT and (k, v) not in LATER}
     canonical = json.dumps(computed, sort_keys=True)
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
     rule, sparsity = plain["rule"], plain["sparsity"]

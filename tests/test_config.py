@@ -77,7 +77,16 @@ def test_the_run_id_tells_the_choices_and_depends_on_all_that_is_computed():
     for same in ("results=elsewhere", "name=other", "tensorboard=true"):
         again = composed("rule=snap2", "cell=lstm", "cell.units=32", "seed=7", same)
         assert config.run_id(again) == name
-    others = ["seed=8", "optim.lr=0.002", "train.lanes=3", "readout.hidden=7", "dtype=float64"]
+    before = {**plain, "train": {k: v for k, v in plain["train"].items() if k != "average"}}
+    assert config.run_id(before) == name  # a run from when there was no such key
+    others = [
+        "train.average=0.999",
+        "seed=8",
+        "optim.lr=0.002",
+        "train.lanes=3",
+        "readout.hidden=7",
+        "dtype=float64",
+    ]
     names = {config.run_id(composed("rule=snap2", "cell=lstm", "cell.units=32", o)) for o in others}
     assert len(names | {name}) == len(others) + 1
 

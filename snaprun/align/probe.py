@@ -73,6 +73,7 @@ class Probe:
             lanes=parts.options.lanes,
             update_every=parts.options.update_every,
             noise=stream(parts.machine.seed, "noise"),
+            average=parts.options.average,
         )
         twin.load_state_dict(engine.state_dict())
         return twin

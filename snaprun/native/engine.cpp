@@ -175,6 +175,7 @@ private:
             if (rule_->moves() || c_.clip >= 0) {
                 optimiser_.apply(0, 0, p_.parameters, parameters[0], gradient_.data(), scale);
             }
+            optimiser_.follow(parameters);
             ++now_.updates;
         }
         gradient_.zero();

@@ -30,6 +30,7 @@ struct EngineConfig {
     OptimiserKind optimiser = OptimiserKind::adam;
     double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, momentum = 0.0;
     double clip = -1.0;  // < 0: none
+    double average = 0.0;  // decay of the average of the parameters; 0: none is kept
     double half_life = std::numeric_limits<double>::infinity();  // of lr, in updates
 };
 

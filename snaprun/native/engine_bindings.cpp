@@ -189,6 +189,8 @@ EngineConfig read_config(nb::dict d) {
     number("alpha", c.alpha);
     number("lr", c.lr);
     number("half_life", c.half_life);
+    number("average", c.average);
+    require(c.average >= 0 && c.average < 1, "average must lie in [0, 1)");
     number("beta1", c.beta1);
     number("beta2", c.beta2);
     number("eps", c.eps);

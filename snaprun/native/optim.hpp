@@ -33,6 +33,7 @@ public:
             for (int which = 0; which < 2; ++which) {
                 moments_.emplace_back(new Buffer<T>(which < count ? size : 0));
             }
+            if (c_.average > 0) average_.emplace_back(new Buffer<T>(size));
         }
     }
 
@@ -66,6 +67,18 @@ public:
         }
     }
 
+    // θ̄ += w (θ − θ̄) after update n, w = (1 − a)/(1 − aⁿ), of all parameters (optim.newest in Python).
+    void follow(T* const* parameters) {
+        if (average_.empty()) return;
+        const T weight = T(-(1 - c_.average) / std::expm1(double(step_) * std::log(c_.average)));
+        for (size_t i = 0; i < average_.size(); ++i) {
+            T* const mean = average_[i]->data();
+            const T* const value = parameters[i];
+            const size_t size = average_[i]->size();
+            for (size_t j = 0; j < size; ++j) mean[j] += weight * (value[j] - mean[j]);
+        }
+    }
+
     void resume(int64_t steps) { step_ = steps; }
 
     void list(std::vector<Named<T>>& buffers) {
@@ -74,6 +87,10 @@ public:
             if (!moment.size()) continue;
             buffers.push_back({"moment " + std::to_string(i % 2) + " " + std::to_string(i / 2),
                                moment.data(), {int64_t(moment.size())}});
+        }
+        for (size_t i = 0; i < average_.size(); ++i) {
+            Buffer<T>& mean = *average_[i];
+            buffers.push_back({"average " + std::to_string(i), mean.data(), {int64_t(mean.size())}});
         }
     }
 
@@ -102,7 +119,7 @@ private:
     EngineConfig c_;
     int64_t step_ = 0;
     T rate_ = 0, root_scale_ = 0;
-    std::vector<std::unique_ptr<Buffer<T>>> moments_;
+    std::vector<std::unique_ptr<Buffer<T>>> moments_, average_;
 };
 
 }  // namespace SNAPRUN_NS

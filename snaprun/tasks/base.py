@@ -1,7 +1,7 @@
 """What every task offers: training batches, a curriculum, held-out data, and what is recorded."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,17 @@ class Task(ABC):
         """
         del tokens
         return None
+
+    def held_out(
+        self, bpc: Callable[[Iterator[Batch]], float], tokens: int | None
+    ) -> dict[str, float]:
+        """Return the metrics of frozen weights on held-out data, the same at every call.
+
+        `bpc` gives the mean bits per character of the network on batches; `tokens` is as of
+        `validation`.
+        """
+        batches = self.validation(tokens)
+        return {} if batches is None else {"validation_bpc": bpc(batches)}
 
     def facts(self) -> dict[str, object]:
         """Return what identifies the data, for summary.json."""

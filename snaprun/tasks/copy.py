@@ -1,13 +1,17 @@
 """The copy task: read L bits, then say them again."""
 
 import math
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args
 
 import torch
+from torch import Tensor
 
 from snaprun.checks import at_least, one_of, within
 from snaprun.tasks.base import Batch, Task
 
+HELD_OUT_LANES = 256
+HELD_OUT_SEED = 2**40  # of the generator, plus L: no stream of training begins there
 DELIMITER, BLANK = 2, 3  # the symbols after the bits 0 and 1
 Scope = Literal["recall", "all"]
 
@@ -51,6 +55,11 @@ class Copy(Task):
         """Return one sequence per lane, (2 L_max + 1) steps long, L_max the longest lane's L."""
         shortest = self.level if self.fixed_length else max(self.level - self.spread, 1)
         length = torch.randint(shortest, self.level + 1, (lanes,), generator=generator)  # (B,)
+        return self._sequences(length, generator)
+
+    def _sequences(self, length: Tensor, generator: torch.Generator) -> Batch:
+        """One sequence a lane, with as many bits as `length` (B,) says."""
+        lanes = len(length)
         steps = 2 * int(length.max()) + 1  # T
         bits = torch.randint(0, 2, (steps, lanes), generator=generator)  # a lane uses the first L
 
@@ -75,6 +84,32 @@ class Copy(Task):
     def metrics(self) -> dict[str, float]:
         """Return the level L, the measure of learning speed."""
         return {"level": self.level}
+
+    def held_out(
+        self, bpc: Callable[[Iterator[Batch]], float], tokens: int | None
+    ) -> dict[str, float]:
+        """Return `mastered`: the largest L whose held-out bpc is under the threshold, else 0.
+
+        Every L has 256 lanes of its own, all of that length. The search begins at level + 1 and
+        goes up while it succeeds (to 2 level + 1 at most), else down. One lucky minibatch raises
+        the level and nothing lowers it, so the level may be well above.
+        """
+        del tokens
+
+        def masters(length: int) -> bool:
+            return bpc(iter([self._held_out_batch(length)])) < self.threshold
+
+        mastered = self.level + 1
+        if masters(mastered):
+            while mastered <= 2 * self.level and masters(mastered + 1):
+                mastered += 1
+        else:
+            mastered = next((length for length in range(self.level, 0, -1) if masters(length)), 0)
+        return {"mastered": mastered}
+
+    def _held_out_batch(self, length: int) -> Batch:
+        generator = torch.Generator().manual_seed(HELD_OUT_SEED + length)
+        return self._sequences(torch.full((HELD_OUT_LANES,), length), generator)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the level."""

@@ -46,6 +46,10 @@ class Engine(Protocol):
         """Take note of the length of the window so far, and of what the rule keeps."""
         ...
 
+    def average(self) -> list[Tensor] | None:
+        """A copy of the average of the parameters; None where none is kept, or nothing updated."""
+        ...
+
     def update(self) -> None:
         """End the window of updates here: the optimiser steps if there was a target."""
         ...
@@ -72,6 +76,7 @@ def build(
     lanes: int,
     update_every: int | str,
     noise: Generator,
+    average: float | None = None,
 ) -> Engine:
     """The engine that `machine.engine` asks for; UserError where native is asked for in vain.
 
@@ -94,6 +99,7 @@ def build(
             update_every=update_every,
             noise=noise,
             backend=machine.backend,
+            average=average,
         )
     return native.NativeEngine(
         network,
@@ -103,4 +109,5 @@ def build(
         update_every=update_every,
         noise=noise,
         threads=machine.threads,
+        average=average,
     )

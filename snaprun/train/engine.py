@@ -9,7 +9,7 @@ from torch import Tensor
 from snaprun.rules import LearningRule, Setup
 from snaprun.tasks import Batch
 from snaprun.train.network import Network
-from snaprun.train.optim import Optimiser
+from snaprun.train.optim import Optimiser, newest
 from snaprun.train.saved import copied, require_fit, set_noise
 
 SEQUENCE = "sequence"
@@ -34,6 +34,7 @@ class TorchEngine:
         update_every: int | str,
         noise: torch.Generator,
         backend: ModuleType,
+        average: float | None = None,
     ):
         self.network = network
         self.rule = rule
@@ -42,7 +43,7 @@ class TorchEngine:
         self.update_every = update_every
         self.moments = optimiser.moments
         self._build_optimiser, self._rate = optimiser.build, optimiser.rate
-        self._lanes, self._backend = lanes, backend
+        self._lanes, self._backend, self._decay = lanes, backend, average
         self.start()
 
     def start(self) -> None:
@@ -54,6 +55,7 @@ class TorchEngine:
         self.rule_state = self.rule.init(setup)
         self.state_BCK = core.initial_state(self._lanes, network.dtype)
         self.weights_MKJ = network.weights()
+        self._average = [torch.zeros_like(p) for p in network.parameters if self._decay]
         self.updates = 0
         self.longest_window = 0  # steps between updates, at most so far
         self.rule_bytes = 0  # the most that the rule has kept at the end of a window
@@ -113,7 +115,15 @@ class TorchEngine:
             self.optimiser.zero_grad()
             self.weights_MKJ = self.network.weights()
             self.updates += 1
+            if self._decay:
+                weight = newest(self._decay, self.updates)
+                for mean, parameter in zip(self._average, parameters, strict=True):
+                    mean.lerp_(parameter, weight)
         self._steps = self._targets = 0
+
+    def average(self) -> list[Tensor] | None:
+        """A copy of the average of the parameters; None where none is kept, or nothing updated."""
+        return copied(self._average) if self._average and self.updates else None
 
     def measure(self) -> None:
         """Take note of the length of the window so far, and of what the rule keeps."""
@@ -130,6 +140,7 @@ class TorchEngine:
                 name: [of[p][name].clone() if p in of else torch.zeros_like(p) for p in parameters]
                 for name in self.moments
             },
+            **({"average": copied(self._average)} if self._decay else {}),
             "gradient": [
                 torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters[1:]
             ],
@@ -153,6 +164,8 @@ class TorchEngine:
         self.rule_state = self.rule.load_state_dict(
             self.rule_state, saved["rule"], self.weights_MKJ
         )
+        for own, taken in zip(self._average, saved.get("average", []), strict=True):
+            own.copy_(taken)
         self.updates = saved["updates"]
         self.longest_window = saved["longest_window"]
         self.rule_bytes = saved["rule_bytes"]

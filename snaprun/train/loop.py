@@ -167,13 +167,23 @@ class Training:
         course.logged = course.tokens
 
     def _validate(self) -> None:
-        batches = self._task.validation(self._options.eval_tokens)
-        if batches is not None:
-            bpc = bits_per_character(self._engine.network, self._watched(batches))
-            if not math.isfinite(bpc):
-                self._diverged_at = self._course.tokens
-            self._row(validation_bpc=bpc)
+        values = self._held_out(self._engine.network)
+        if not all(map(math.isfinite, values.values())):
+            self._diverged_at = self._course.tokens
+        if (average := self._engine.average()) is not None:
+            averaged = self._held_out(self._engine.network.at(average))
+            values |= {f"{name}_average": value for name, value in averaged.items()}
+        if values:
+            self._row(**values)
         self._course.validated = self._course.tokens
+
+    def _held_out(self, network: Network) -> dict[str, float]:
+        """The task's metrics of `network` on held-out data."""
+
+        def bpc(batches: Iterable[Batch]) -> float:
+            return bits_per_character(network, self._watched(batches))
+
+        return self._task.held_out(bpc, self._options.eval_tokens)
 
     def _look(self) -> None:
         course = self._course

@@ -58,6 +58,7 @@ class NativeEngine:
         update_every: int | str,
         noise: Generator,
         threads: int = 1,
+        average: float | None = None,
     ):
         reason = supports(network, rule, optimiser)
         if reason:
@@ -68,7 +69,7 @@ class NativeEngine:
         self._noise = noise
         self._update_every = update_every
         self._optimiser = optimiser
-        self._threads = threads
+        self._threads, self._decay = threads, average
         self.start()
 
     def start(self) -> None:
@@ -98,6 +99,8 @@ class NativeEngine:
             config["momentum"] = optimiser.momentum
         if optimiser.clip is not None:
             config["clip"] = optimiser.clip
+        if self._decay is not None:
+            config["average"] = self._decay
         if optimiser.half_life is not None:
             config["half_life"] = optimiser.half_life
         self._trace_L = None  # where J's entries lie among the traces (c, P) of SnAp-1
@@ -136,6 +139,10 @@ class NativeEngine:
     def measure(self) -> None:
         """Take note of the length of the window so far, and of what the rule keeps."""
         self._engine.measure()
+
+    def average(self) -> list[Tensor] | None:
+        """A copy of the average of the parameters; None where none is kept, or nothing updated."""
+        return copied(self._views()["average"]) if self._decay and self.updates else None
 
     def update(self) -> None:
         """End the window of updates here: the optimiser steps if there was a target."""

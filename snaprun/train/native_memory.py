@@ -32,11 +32,17 @@ def views(
         seen |= {name: _lanes_first(memory[name], lanes) for name in ("s", "theta")}
     if isinstance(rule, RFLO) and rule.feedback == "random":
         seen["feedback"] = memory["feedback"]
+    average = [
+        memory[f"average {i}"].view(p.shape)
+        for i, p in enumerate(parameters)
+        if f"average {i}" in memory
+    ]
     return {
         "optimiser": {
             name: [memory[f"moment {which} {i}"].view(p.shape) for i, p in enumerate(parameters)]
             for which, name in enumerate(moments)
         },
+        **({"average": average} if average else {}),
         "gradient": gradient[1:],
         "state": _lanes_first(memory["state"], lanes),
         "rule": seen,

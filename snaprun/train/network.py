@@ -1,5 +1,6 @@
 """A recurrent core with its parameters, and a readout on top."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -57,6 +58,11 @@ class Network:
     def dtype(self) -> torch.dtype:
         """Of parameters and state."""
         return self.theta.dtype
+
+    def at(self, parameters: Sequence[Tensor]) -> "Network":
+        """The same network with other values of `parameters`, which are not copied."""
+        theta, *readout = (Parameter(p, False) for p in parameters)
+        return Network(self.core, theta, self.readout.at(readout))
 
     def weights(self) -> Tensor:
         """The dense weights (m, k, J) of θ."""

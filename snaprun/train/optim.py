@@ -1,5 +1,6 @@
 """Optimisers by the name that YAML uses, over PyTorch's own."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -119,6 +120,15 @@ class RMSprop(Optimiser):
         return torch.optim.RMSprop(
             parameters, self.lr, self.alpha, self.eps, momentum=self.momentum
         )
+
+
+def newest(decay: float, updates: int) -> float:
+    """The weight of θ_n in the exponential average θ̄_n ∝ Σ_{i ≤ n} aⁿ⁻ⁱ θ_i of n updates.
+
+    θ̄_n = θ̄_{n−1} + w (θ_n − θ̄_{n−1}), w = (1 − a)/(1 − aⁿ): the weights of the first updates, too,
+    sum to one, as in the means of Adam.
+    """
+    return -(1 - decay) / math.expm1(updates * math.log(decay))
 
 
 OPTIMISERS: dict[str, type[Optimiser]] = {"adam": Adam, "sgd": SGD, "rmsprop": RMSprop}

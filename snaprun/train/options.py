@@ -12,6 +12,7 @@ class TrainOptions:
     `tokens` is data-time, time steps × lanes; the run ends with the first batch that reaches it.
     `update_every` counts time steps, or is "sequence". `log_every` and `eval_every` are in
     tokens, as is `eval_tokens`, the size of the held-out part that is used (None: all of it).
+    `average` is the decay a of an exponential average of the weights (None: none is kept).
     `checkpoint_every` is in tokens, or in seconds as in "60s" (None: only at the end).
     """
 
@@ -24,6 +25,7 @@ class TrainOptions:
         eval_every: int = 50_000,
         eval_tokens: int | None = 100_000,
         checkpoint_every: int | str | None = "60s",
+        average: float | None = None,
     ):
         self.tokens = checks.at_least("train.tokens", tokens, 1)
         self.lanes = checks.at_least("train.lanes", lanes, 1)
@@ -36,6 +38,11 @@ class TrainOptions:
             None if eval_tokens is None else checks.at_least("train.eval_tokens", eval_tokens, 1)
         )
         self.checkpoint_every = _interval(checkpoint_every)
+        self.average = (
+            None
+            if average is None
+            else checks.within("train.average", average, 0.0, 1.0, open_low=True, open_high=True)
+        )
 
 
 def _interval(every: int | str | None) -> int | float | None:

@@ -1,6 +1,6 @@
 """A change of the mask in training: what is kept of dead weights is dropped, the rest stays."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,6 +38,11 @@ def reindexed(
     kept_P = before.layout.gather(after.layout.live_MKJ)
     labels, left = rule.labels(before), rule.labels(after)
     kept = {name: torch.isin(x, left[name], assume_unique=True) for name, x in labels.items()}
+
+    def live(of_all: Sequence[Tensor]) -> list[Tensor]:
+        """What an entry a parameter, θ's first, keeps."""
+        return [of_all[0][kept_P], *of_all[1:]]
+
     return {
         **saved,
         "network": {
@@ -45,9 +50,8 @@ def reindexed(
             "live": after.layout.live_MKJ,
             "theta": saved["network"]["theta"][kept_P],
         },
-        "optimiser": {
-            name: [of_all[0][kept_P], *of_all[1:]] for name, of_all in saved["optimiser"].items()
-        },
+        "optimiser": {name: live(of_all) for name, of_all in saved["optimiser"].items()},
+        **({"average": live(saved["average"])} if "average" in saved else {}),
         "rule": {
             name: x[..., kept[name]] if name in kept else x for name, x in saved["rule"].items()
         },

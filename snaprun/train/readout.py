@@ -3,6 +3,7 @@
 Shape suffixes: B lanes, K units, H hidden, O outputs.
 """
 
+import copy
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -41,6 +42,12 @@ class Readout:
         """The same readout, its parameters moved to `device`."""
         self.parameters = [Parameter(p.to(device), False) for p in self.parameters]
         return self
+
+    def at(self, parameters: list[Parameter]) -> "Readout":
+        """The same readout with other parameters."""
+        other = copy.copy(self)
+        other.parameters = parameters
+        return other
 
     @property
     def macs(self) -> int:

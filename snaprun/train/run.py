@@ -93,6 +93,7 @@ def _run(
         lanes=options.lanes,
         update_every=options.update_every,
         noise=stream(machine.seed, "noise"),
+        average=options.average,
     )
     extras = {
         "lr": parts.optimiser.lr,

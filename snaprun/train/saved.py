@@ -5,6 +5,8 @@ A dict of integers, tensors, and lists and dicts of them:
     network    the mask and the parameters, as of Network.state_dict
     optimiser  the moments by PyTorch's names, each a list over the parameters, θ (P,) first;
                zero before the first update
+    average    of the weights, a list over the parameters; zero before the first update, absent
+               where none is kept
     gradient   of the readout's parameters since the last update, a list
     state      s, shape (B, c, k)
     rule       LearningRule.state_dict

@@ -46,7 +46,20 @@ GRID = [_case(*c) for c in product(ENGINES, RULES, (1, 7, "sequence"), TASKS)]
 GRID_NAMES = ("engine", "rule", "every", "task", "cell", "optimiser", "lanes", "dtype")
 
 
-def build(engine, rule, every, cell, optimiser, lanes, dtype, task, *, fresh=True, backend="torch"):
+def build(
+    engine,
+    rule,
+    every,
+    cell,
+    optimiser,
+    lanes,
+    dtype,
+    task,
+    *,
+    fresh=True,
+    backend="torch",
+    average=0.9,
+):
     """An engine; where not `fresh` it has the same mask but other parameters and another noise."""
     inputs = 4 if task == "copy" else 256
     architecture = Architecture(CELLS[cell], 7, Uniform(level=0.6), 5)
@@ -54,6 +67,7 @@ def build(engine, rule, every, cell, optimiser, lanes, dtype, task, *, fresh=Tru
     for parameter in network.parameters:
         parameter += 0.0 if fresh else 0.1
     common = {"lanes": lanes, "update_every": every, "noise": rng(0 if fresh else 1)}
+    common["average"] = average
     if engine == "native":
         return NativeEngine(network, RULES[rule], OPTIMISERS[optimiser], **common)
     return TorchEngine(

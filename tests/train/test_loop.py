@@ -151,6 +151,28 @@ def test_validation_leaves_the_run_as_it_was(tmp_path):
     assert bpcs[0] == bpcs[1]
 
 
+def test_mastery_of_the_copy_task_is_looked_at_while_training_and_at_the_end(tmp_path):
+    found = []
+    for average, every in ((None, 10_000), (None, 140), (0.9, 140)):
+        options = TrainOptions(500, 4, eval_every=every, log_every=100, average=average)
+        folder = tmp_path / f"{average}-{every}"
+        summary, rows, net = launch(folder, Copy(threshold=2.05), SnAp(1), options)
+        looks = [row["tokens"] for row in rows if "mastered" in row]
+        assert looks[-1] == summary.tokens
+        assert len(looks) == (1 if every == 10_000 else 4)
+        found.append((looks[-1], summary.metrics["mastered"], summary.metrics["level"]))
+        assert ("mastered_average" in summary.metrics) == (average is not None)
+        # Anew, from the definition.
+        task = Copy(fixed_length=summary.metrics["level"], threshold=2.05)
+        good = [
+            length
+            for length in range(1, 2 * task.level + 2)
+            if bits_per_character(net, [task._held_out_batch(length)]) < 2.05
+        ]
+        assert summary.metrics["mastered"] == max(good, default=0) > 0
+    assert found[0] == found[1] == found[2]
+
+
 def test_bits_per_character_of_a_uniform_model_is_the_logarithm(tmp_path):
     text = tmp_path / "text"
     text.write_bytes(bytes(range(256)) * 20)
