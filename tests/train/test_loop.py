@@ -39,6 +39,7 @@ def launch(folder, task, rule, options, optimiser=None, net=None, sparsity=FIXED
         update_every=options.update_every,
         noise=stream(0, "noise"),
         backend=choose("torch"),
+        average=options.average,
     )
     with (
         RunWriter(folder, {}) as writer,
