@@ -30,7 +30,7 @@ class Course:
     logged: int = 0  # data-time of the last row
     validated: int = 0  # data-time of the last validation
     seconds: float = 0.0  # wall clock of training
-    in_engine: float = 0.0  # seconds of it in the engine
+    in_engine: float = 0.0  # seconds of it in the engine, at most its processor time
     probed: int = 0  # data-time below which a probe has looked
     resumed: int = 0  # how often the run has gone on from a checkpoint
     last: dict[str, float] = field(default_factory=dict)  # the newest value of every metric

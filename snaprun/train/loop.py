@@ -107,13 +107,15 @@ class Training:
         while begun.steps < len(begun.batch.mask):
             self._pause()
             steps = max(1, int(PIECE_SECONDS * self._steps_per_second))
-            before = time.perf_counter()
+            before, busy = time.perf_counter(), time.process_time()
             nats_TB = self._engine.run(begun.batch.piece(begun.steps, steps))
             seconds = time.perf_counter() - before
+            busy = time.process_time() - busy if nats_TB.device.type == "cpu" else seconds
             begun.nats_TB[begun.steps : begun.steps + steps] = nats_TB
             begun.steps += len(nats_TB)
             self._steps_per_second = len(nats_TB) / max(seconds, 1e-9)
-            self._course.in_engine += seconds
+            # Of the wall clock not what other processes took, as far as one thread can tell.
+            self._course.in_engine += min(seconds, busy)
         return begun
 
     def _pause(self) -> None:
