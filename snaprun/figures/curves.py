@@ -29,6 +29,7 @@ class Quantity:
     step: bool = False  # an integer that jumps
 
 
+MASTERED = Quantity("mastered", "L mastered (bits)", step=True)
 LEVEL = Quantity("level", "L reached (bits)", step=True)
 TRAINING = Quantity("bpc", "training bpc", ceiling=10, smooth=True)
 VALIDATION = Quantity("validation_bpc", "validation bpc", ceiling=10)
@@ -43,7 +44,7 @@ def quantities(sheet: Sheet) -> list[Quantity]:
     # At a fixed length L never moves.
     fixed = all(run.config["task"].get("fixed_length") is not None for run in sheet.runs)
     if LEVEL.key in columns and not fixed:
-        return [LEVEL]
+        return [quantity for quantity in (MASTERED, LEVEL) if quantity.key in columns]
     found = [quantity for quantity in (TRAINING, VALIDATION) if quantity.key in columns]
     if not found:
         known = ", ".join(quantity.key for quantity in (LEVEL, TRAINING, VALIDATION))

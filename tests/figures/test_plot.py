@@ -43,6 +43,14 @@ def test_every_kind_is_written_as_png_pdf_and_csv_for_each_task(seeds, tmp_path)
         assert file.read_bytes().startswith(start)
 
 
+def test_what_is_mastered_stands_above_the_level(tmp_path):
+    rows = [(10, {"level": 1}), (20, {"level": 3}), (20, {"mastered": 1}), (40, {"level": 5})]
+    source = write(tmp_path / "run", config(), [*rows, (40, {"mastered": 4})])
+    table = read(plot([source], tmp_path / "out", ["learning"], False), "learning-copy")
+    drawn = table.groupby("quantity", sort=False)[["at", "median"]].agg(list).T.to_dict("list")
+    assert drawn == {"mastered": [[20, 40], [1, 4]], "level": [[10, 20, 40], [1, 3, 5]]}
+
+
 def test_the_learning_table_is_the_median_of_step_functions(seeds, tmp_path):
     table = read(plot([seeds], tmp_path / "out", ["learning"], False), "learning-copy")
     # By hand, from 12 tokens on, where all three have begun; the third ends at 30.
