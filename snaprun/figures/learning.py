@@ -1,6 +1,7 @@
 """Learning speed: what a rule has learned against data-time, and against updates.
 
-copy: the L that frozen weights master on held-out sequences, and the curriculum's. Texts and everything else: training and validation bits per character.
+copy: the L that frozen weights master on held-out sequences, and the curriculum's. Texts and
+everything else: training and validation bits per character.
 """
 
 import math
