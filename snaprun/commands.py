@@ -313,13 +313,16 @@ def reproduce(plain: dict[str, Any], sweep: bool) -> Outcome:
     ]
     problems = []
     for planner in planners:
+        if values["derive"]:
+            print(*panels.derive(planner, results), sep="\n")
+            continue
         if values["dry"]:
             left = panels.left(planner, results)
             for job in left.now:
                 print(shlex.join(["snaprun", "train", *job.words]))
             print(f"{planner.name}: {left}", file=sys.stderr)
             continue
-        files, failed = panels.reproduce(planner, results, jobs)
+        files, failed = panels.reproduce(planner, results, jobs, values["choose"])
         for file in files:
             print(file)
         if failed:
@@ -364,7 +367,13 @@ def _pattern_keys(cell: str, units: int, inputs: int, level: float, seed: int) -
 def _status_keys(source: str, state: str) -> None: ...
 def _sample_keys(run: str, length: int, temperature: float, prompt: str, seed: int) -> None: ...
 def _reproduce_keys(
-    panel: dict | None, budget: str, results: str, jobs: int | None, dry: bool
+    panel: dict | None,
+    budget: str,
+    results: str,
+    jobs: int | None,
+    dry: bool,
+    choose: bool,
+    derive: bool,
 ) -> None: ...
 def _bench_keys(threads: int, seed: int, out: str) -> None: ...
 def _cost_keys(

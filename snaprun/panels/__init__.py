@@ -3,6 +3,6 @@
 from snaprun.panels.dry import Left, left
 from snaprun.panels.panel import Panel, Selection, under
 from snaprun.panels.plan import Planner
-from snaprun.panels.reproduce import reproduce
+from snaprun.panels.reproduce import derive, reproduce
 
-__all__ = ["Left", "Panel", "Planner", "Selection", "left", "reproduce", "under"]
+__all__ = ["Left", "Panel", "Planner", "Selection", "derive", "left", "reproduce", "under"]

@@ -3,7 +3,6 @@
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
 from snaprun.panels.metric import Metric, final, overall
@@ -12,20 +11,11 @@ from snaprun.panels.plan import Job
 from snaprun.store import DIVERGED, Run
 
 
-@dataclass(frozen=True)
-class Choice:
-    """The learning rates of the arms that have one, and what to know about them."""
-
-    rates: dict[str, float]
-    at_edge: list[str]  # arms whose best rate is the grid's smallest or largest
-    without: list[str]  # arms of which no selection run finished
-
-
-def choose(panel: Panel, runs: Mapping[Job, Run]) -> Choice:
+def choose(panel: Panel, runs: Mapping[Job, Run]) -> dict[str, float]:
     """Per arm the rate with the best final metric, of equals the best mean over the whole run.
 
     Where both are equal it is the smaller rate, the safer one in longer runs. Means are over the
-    selection seeds; a rate that diverged on one of them is left out.
+    selection seeds; a rate that diverged on one of them is left out, and an arm without another.
     """
     found: dict[str, dict[float, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for job, run in runs.items():
@@ -42,15 +32,7 @@ def choose(panel: Panel, runs: Mapping[Job, Run]) -> Choice:
         }
         if finished:
             rates[arm] = max(finished, key=lambda lr: (*_score(finished[lr], panel.metric), -lr))
-    return Choice(
-        rates,
-        [
-            arm
-            for arm, lr in rates.items()
-            if len(panel.rates[arm]) > 1 and lr in (min(panel.rates[arm]), max(panel.rates[arm]))
-        ],
-        [arm for arm in panel.arms if arm not in rates],
-    )
+    return rates
 
 
 def _score(runs: Sequence[Run], metric: Metric) -> tuple[float, ...]:

@@ -42,7 +42,7 @@ def left(planner: Planner, results: Path) -> Left:
         every = now + [job for job in planner.final(rates) if not job.done]
     else:
         runs = {job: tables.read(job, planner.panel.metric) for job in selection}
-        rates = choose(planner.panel, runs).rates
+        rates = choose(planner.panel, runs)
         now = every = [job for job in planner.final(rates) if not job.done]
     speeds = read_speeds(results / planner.panel.name) | _speeds(selection)
     seconds = [job.tokens * speeds[job.arm] for job in every if job.arm in speeds]

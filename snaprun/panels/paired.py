@@ -1,66 +1,81 @@
 """Paired comparisons of arms on equal seeds, at equal tokens and at equal updates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations, product
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from snaprun.figures.stats import Array, band_name, over_seeds
-from snaprun.panels.metric import Metric, final
+from snaprun.panels.metric import METRICS, Metric, final, places
 from snaprun.store import DIVERGED, Run
 
-# What is equal, its counter, and the part of the shorter run at which values are compared.
-_EQUAL: tuple[tuple[str, Literal["tokens", "updates"], float], ...] = (
-    ("tokens", "tokens", 1.0),
-    ("tokens/10", "tokens", 0.1),
-    ("updates", "updates", 1.0),
-)
+EQUAL = ("tokens", "tokens/10", "updates")
 _EXACT = 12  # seeds up to which all 2^n signs are tried
 _DRAWS = 100_000
+_COLUMNS = (
+    *("metric", "arm", "other", "equal", "seeds", "difference", "low", "high", "band"),
+    *("p", "p_least", "p_holm"),
+)
 
 
 def table(arms: Mapping[str, Mapping[int, Run]], metric: Metric) -> pd.DataFrame:
-    """A row a pair of arms and counter: how much better the first is on equal seeds.
+    """A row a metric, pair of arms and counter: how much better the first is on equal seeds.
 
-    `arms` holds the runs by arm and seed. At equal tokens final values are compared, and those
-    after a tenth of the tokens; at equal updates those at the number of updates that the run with
-    fewer made. Differences are in the metric's unit, the first minus the second; `p` is
-    two-sided, `p_least` the smallest that so many seeds can give.
+    `arms` holds the runs by arm and seed; beside `metric` those that belong to it are compared
+    where runs have them. At equal tokens final values are compared, and those after a tenth of the
+    tokens; at equal updates those at the number of updates that the run with fewer made.
+    Differences are in the metric's unit, the first minus the second; `p` is two-sided, `p_least`
+    the smallest that so many seeds can give, `p_holm` p adjusted for all pairs of the panel.
     """
-    rows = []
-    for (arm, runs), (other, others) in combinations(arms.items(), 2):
-        seeds = sorted(runs.keys() & others.keys())
-        pairs = [(runs[seed], others[seed]) for seed in seeds]
-        for equal, counter, part in _EQUAL:
-            differences = []
-            for one, two in pairs:
-                # Not where a diverged run broke off: it is worst from beginning to end.
-                ends = [
-                    run.metrics[counter].iloc[-1] for run in (one, two) if run.status != DIVERGED
-                ]
-                end = part * min(ends, default=0)
-                at = [final(run, metric, counter, end) for run in (one, two)]
-                differences.append(at[0] - at[1])
-            known = np.array(differences)[np.isfinite(differences)]
-            spread = over_seeds(list(known))
-            rows.append(
-                {
-                    "arm": arm,
-                    "other": other,
-                    "equal": equal,
-                    "seeds": len(known),
-                    "difference": spread.median,
-                    "low": spread.low,
-                    "high": spread.high,
-                    "band": band_name(len(known)),
-                    "p": sign_flip(known),
-                    "p_least": 2.0 ** (1 - len(known)) if len(known) else np.nan,
-                }
-            )
-    columns = ["arm", "other", "equal", "seeds", "difference", "low", "high", "band", "p"]
-    return pd.DataFrame(rows, columns=[*columns, "p_least"])
+    columns = {name for runs in arms.values() for run in runs.values() for name in run.metrics}
+    compared = [metric, *(METRICS[key] for key in metric.beside if key in columns)]
+    rows = [
+        {"metric": one.key, "arm": arm, "other": other, "equal": equal}
+        | _row([(runs[seed], others[seed]) for seed in sorted(runs.keys() & others)], one, equal)
+        for one in compared
+        for (arm, runs), (other, others) in combinations(arms.items(), 2)
+        for equal in EQUAL
+    ]
+    frame = pd.DataFrame(rows, columns=list(_COLUMNS[:-1]))
+    adjusted = frame.groupby(["metric", "equal"], sort=False)["p"].transform(
+        lambda p: holm(p.to_numpy(float))
+    )
+    return frame.assign(p_holm=adjusted)
+
+
+def _row(pairs: Sequence[tuple[Run, Run]], metric: Metric, equal: str) -> dict[str, object]:
+    differences = np.array([_difference(*pair, metric, equal) for pair in pairs])
+    known = differences[np.isfinite(differences)]
+    spread = over_seeds(list(known))
+    return {
+        "seeds": len(known),
+        "difference": spread.median,
+        "low": spread.low,
+        "high": spread.high,
+        "band": band_name(len(known)),
+        "p": sign_flip(known),
+        "p_least": 2.0 ** (1 - len(known)) if len(known) else np.nan,
+    }
+
+
+def _difference(one: Run, two: Run, metric: Metric, equal: str) -> float:
+    """What `one` has reached minus what `two` has, at windows that ended for both."""
+    # Not where a diverged run broke off: it is worst from beginning to end.
+    whole = [run for run in (one, two) if run.status != DIVERGED]
+    if equal == "updates":
+        updates = min((run.metrics["updates"].iloc[-1] for run in whole), default=0)
+        ends = [_window_of(run, updates) for run in (one, two)]
+    else:
+        end = min((places(run)[-1] for run in whole), default=0.0)
+        ends = [end / 10 if equal == "tokens/10" else end] * 2
+    return final(one, metric, ends[0]) - final(two, metric, ends[1])
+
+
+def _window_of(run: Run, updates: int) -> float:
+    """The end of the window that ended closest to so many updates."""
+    away_N = np.abs(run.metrics["updates"].to_numpy(float) - updates)
+    return float(places(run)[len(away_N) - 1 - np.argmin(away_N[::-1])])
 
 
 def sign_flip(differences_S: Array) -> float:
@@ -81,3 +96,16 @@ def sign_flip(differences_S: Array) -> float:
     sums_N = np.abs(signs_NS @ differences_S)
     seen = abs(differences_S.sum())
     return float(np.mean(sums_N >= seen * (1 - 1e-12)))
+
+
+def holm(p_N: Array) -> Array:
+    """The p-values (N,) adjusted so that each can be read at the level of all together.
+
+    The i-th smallest of N is multiplied by N − i + 1, and none may be below a smaller one's (Holm
+    1979); NaN stays NaN and counts for nothing.
+    """
+    adjusted_N = np.full(len(p_N), np.nan)
+    order = np.argsort(p_N, kind="stable")[: np.isfinite(p_N).sum()]  # NaN comes last
+    factors = np.arange(len(order), 0, -1)
+    adjusted_N[order] = np.minimum(np.maximum.accumulate(p_N[order] * factors), 1)
+    return adjusted_N

@@ -28,8 +28,8 @@ class Panel:
     """Arms that share an experiment and differ in their overrides, compared by one metric.
 
     `rates` are the learning rates to choose from, `selection.seeds` the seeds on which they are,
-    `seeds` the number of fresh seeds 0, 1, …; each is one for all arms, or a mapping of arms with
-    `others` (only this on top of a base that gives one). Raises UserError.
+    `seeds` the number of fresh seeds, counted from `first_seed`; each is one for all arms, or a
+    mapping of arms with `others` (only this on top of a base that gives one). Raises UserError.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Panel:
         experiment: str | None = None,
         overrides: list | None = None,
         claims: list | None = None,
+        first_seed: int = 0,
     ):
         self.name, self.about, self.experiment = name, about, experiment
         self.claims = [str(claim) for claim in claims or []]
@@ -61,8 +62,9 @@ class Panel:
             arm: _rates(f"panel.rates of {arm}", value)
             for arm, value in _by_arm("panel.rates", rates, arms).items()
         }
+        first = checks.at_least("panel.first_seed", first_seed, 0)
         self.seeds = {
-            arm: _count(f"panel.seeds of {arm}", value)
+            arm: range(first, first + _count(f"panel.seeds of {arm}", value))
             for arm, value in _by_arm("panel.seeds", seeds, arms).items()
         }
         self.trials = {
@@ -123,13 +125,14 @@ def _count(what: str, value: Any) -> int:
     return checks.at_least(what, value, 1, most=1000)
 
 
-def _trials(what: str, seeds: Any, fresh: int) -> tuple[int, ...]:
+def _trials(what: str, seeds: Any, fresh: range) -> tuple[int, ...]:
     if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
         checks.refuse(what, seeds, "a list of integers")
     _unique(what, seeds)
-    if min(seeds) < fresh:
-        remedy = "The smaller ones are compared, and must not have chosen the learning rate."
-        checks.refuse(what, seeds, f"seeds ≥ {fresh}", remedy)
+    if min(seeds) < 0 or set(seeds) & set(fresh):
+        accepted = f"seeds ≥ 0 outside {fresh.start} to {fresh.stop - 1}"
+        remedy = "Those are compared, and must not have chosen the learning rate."
+        checks.refuse(what, seeds, accepted, remedy)
     return tuple(seeds)
 
 

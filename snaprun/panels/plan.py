@@ -70,7 +70,7 @@ class Planner:
         """Raise UserError where an override is wrong or two arms would share their runs."""
         arms: dict[Path, str] = {}
         for job in self.final(dict.fromkeys(self.panel.arms, 1.0)):
-            if job.seed == 0 and (other := arms.setdefault(job.folder, job.arm)) != job.arm:
+            if (other := arms.setdefault(job.folder, job.arm)) != job.arm:
                 remedy = "How far they go is no difference."
                 refuse("panel.arms", f"{other} and {job.arm}", "arms that differ", remedy)
 
@@ -90,7 +90,7 @@ class Planner:
             job
             for arm in self.panel.arms
             if arm in rates
-            for job in self._jobs(arm, FINAL, (rates[arm],), range(self.panel.seeds[arm]), ())
+            for job in self._jobs(arm, FINAL, (rates[arm],), self.panel.seeds[arm], ())
         ]
 
     def _jobs(

@@ -6,31 +6,29 @@ import pandas as pd
 
 from snaprun import hardware
 from snaprun.figures.stats import band_name, over_seeds
-from snaprun.panels.choice import Choice
-from snaprun.panels.metric import LATE, final
+from snaprun.panels.metric import LATE, METRICS, Metric, final
 from snaprun.panels.panel import Panel
-from snaprun.panels.plan import SELECTION, Job
-from snaprun.store import DIVERGED, Run
+from snaprun.panels.plan import SELECTION
+from snaprun.store import DIVERGED, FAILED, Run
 from snaprun.store.panel import FINAL
 
 
 def readme(
     panel: Panel,
     budget: str,
-    choice: Choice,
+    rates: Mapping[str, float],
     summary: pd.DataFrame,
     arms: Mapping[str, Mapping[int, Run]],
-    failed: Sequence[Job],
 ) -> str:
-    """Five lines under a title."""
+    """Five lines under a title; `rates` are those of the arms that have one."""
     claims = f" ({', '.join(panel.claims)})" if panel.claims else ""
     lines = [
         f"# {panel.name}{claims}, budget {budget}",
         f"What: {panel.about.strip().removesuffix('.')}. {_tokens(summary)}",
         f"Command: `snaprun reproduce panel={panel.name} budget={budget}`",
-        f"Learning rates: {_rates(panel, choice)}",
+        f"Learning rates: {_rates(panel, rates)}",
         f"Hardware: {_hardware(summary)}",
-        f"Result: {_result(panel, arms)}{_missing(arms, failed)}",
+        f"Result: {_result(panel, arms)}{_missing(arms, summary)}",
     ]
     return "\n\n".join(lines) + "\n"
 
@@ -42,10 +40,10 @@ def _tokens(summary: pd.DataFrame) -> str:
     return f"{most[FINAL]:.3g} M tokens a run{chosen}."
 
 
-def _rates(panel: Panel, choice: Choice) -> str:
-    chosen = ", ".join(f"{arm} {lr:g}" for arm, lr in choice.rates.items())
+def _rates(panel: Panel, rates: Mapping[str, float]) -> str:
+    chosen = ", ".join(f"{arm} {lr:g}" for arm, lr in rates.items())
     text = chosen + "."
-    if any(len(rates) > 1 for rates in panel.rates.values()):
+    if any(len(grid) > 1 for grid in panel.rates.values()):
         better = "largest" if panel.metric.better > 0 else "smallest"
         text += (
             f" Each arm takes the one with the {better} {panel.metric.key}, mean over the last "
@@ -53,10 +51,11 @@ def _rates(panel: Panel, choice: Choice) -> str:
             "the one with the better mean over all tokens, then the smaller. "
             f"The grid: {_grouped(panel.rates)}."
         )
-    if choice.at_edge:
-        text += f" At the edge of the grid: {', '.join(choice.at_edge)}."
-    if choice.without:
-        text += f" No rate did for {', '.join(choice.without)}."
+    grids = {arm: grid for arm, grid in panel.rates.items() if len(grid) > 1 and arm in rates}
+    if at_edge := [arm for arm, grid in grids.items() if rates[arm] in (min(grid), max(grid))]:
+        text += f" At the edge of the grid: {', '.join(at_edge)}."
+    if without := [arm for arm in panel.arms if arm not in rates]:
+        text += f" No rate finished on all seeds for {', '.join(without)}."
     return text
 
 
@@ -81,11 +80,17 @@ def _hardware(summary: pd.DataFrame) -> str:
 
 
 def _result(panel: Panel, arms: Mapping[str, Mapping[int, Run]]) -> str:
+    """What the arms reached, in one sentence a metric, the best one first."""
+    metrics = [panel.metric, *(METRICS[key] for key in panel.metric.beside)]
+    columns = {name for runs in arms.values() for run in runs.values() for name in run.metrics}
+    return " ".join(_reached(metric, arms) for metric in metrics if metric.key in columns)
+
+
+def _reached(metric: Metric, arms: Mapping[str, Mapping[int, Run]]) -> str:
     spreads = {
-        arm: over_seeds([final(run, panel.metric) for run in runs.values()])
-        for arm, runs in arms.items()
+        arm: over_seeds([final(run, metric) for run in runs.values()]) for arm, runs in arms.items()
     }
-    order = sorted(spreads, key=lambda arm: -panel.metric.better * spreads[arm].median)
+    order = sorted(spreads, key=lambda arm: -metric.better * spreads[arm].median)
     parts = []
     for arm in order:
         one = spreads[arm]
@@ -93,12 +98,12 @@ def _result(panel: Panel, arms: Mapping[str, Mapping[int, Run]]) -> str:
         parts.append(f"{arm} {one.median:.3g}{band} ({one.seeds})")
     bands = {band_name(one.seeds) for one in spreads.values()} - {""}
     return (
-        f"{panel.metric.key}, median over seeds [{' or '.join(sorted(bands)) or 'one seed'}] "
+        f"{metric.key}, median over seeds [{' or '.join(sorted(bands)) or 'one seed'}] "
         f"(seeds): {', '.join(parts)}."
     )
 
 
-def _missing(arms: Mapping[str, Mapping[int, Run]], failed: Sequence[Job]) -> str:
+def _missing(arms: Mapping[str, Mapping[int, Run]], summary: pd.DataFrame) -> str:
     text = ""
     diverged = [
         f"{arm} seed {seed}"
@@ -108,6 +113,8 @@ def _missing(arms: Mapping[str, Mapping[int, Run]], failed: Sequence[Job]) -> st
     ]
     if diverged:
         text += f" Diverged, counted as worst: {', '.join(diverged)}."
+    failed = summary.loc[summary["status"] == FAILED].to_dict("records")
     if failed:
-        text += f" Failed, not counted: {', '.join(map(str, failed))}."
+        runs = (f"{run['arm']}, lr={run['lr']:g}, seed={run['seed']:g}" for run in failed)
+        text += f" Failed, not counted: {'; '.join(runs)}."
     return text

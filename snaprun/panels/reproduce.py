@@ -5,56 +5,91 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from snaprun import figures
-from snaprun.panels import paired, report, tables
-from snaprun.panels.choice import choose
+from snaprun.checks import refuse
+from snaprun.panels import choice, paired, report, tables
 from snaprun.panels.panel import Panel
-from snaprun.panels.plan import Job, Planner
+from snaprun.panels.plan import SELECTION, Job, Planner
 from snaprun.panels.pool import run
 from snaprun.store import DIVERGED
-from snaprun.store.panel import PanelFiles
+from snaprun.store.panel import (
+    is_panel,
+    read_arms,
+    read_rates,
+    read_summaries,
+    write_derived,
+    write_runs,
+)
 
 
-def reproduce(planner: Planner, results: Path, at_once: int) -> tuple[list[Path], list[Job]]:
+def reproduce(
+    planner: Planner, results: Path, at_once: int, choose: bool = True
+) -> tuple[list[Path], list[Job]]:
     """Run what is not done of a panel, and write its folder under `results`.
 
-    `at_once` runs go side by side. Returns the written files and the failed jobs; raises UserError
-    and Stopped.
+    `at_once` runs go side by side. Where not `choose` the learning rates, and the rows of the runs
+    that chose them, are those of the folder as it is. Returns the written files and the failed
+    jobs; raises UserError and Stopped.
     """
-    panel, name = planner.panel, planner.name
+    panel, folder = planner.panel, results / planner.name
     planner.check()
-    selection = planner.selection()
-    failed = run(selection, at_once, f"{name}: learning rates")
+    rates = None if choose else _chosen(planner, folder)
+    selection = planner.selection() if rates is None else []
+    failed = run(selection, at_once, f"{planner.name}: learning rates")
     runs = {job: tables.read(job, panel.metric) for job in selection if job not in failed}
-    choice = choose(panel, runs)
-    compared = planner.final(choice.rates)
-    failed += run(compared, at_once, f"{name}: fresh seeds")
+    compared = planner.final(choice.choose(panel, runs) if rates is None else rates)
+    failed += run(compared, at_once, f"{planner.name}: fresh seeds")
     runs |= {job: tables.read(job, panel.metric) for job in compared if job not in failed}
     for job in runs:
         if runs[job].status == DIVERGED:
             print(f"diverged: {job}", file=sys.stderr)
-    arms = tables.by_arm(runs)
-    if not arms:
+    if not any(job in runs for job in compared):
         return [], failed
 
     summary = tables.summary([*selection, *compared], runs, panel.metric)
-    files = PanelFiles(
-        {
-            "panel": panel.name,
-            "budget": planner.budget,
-            "claims": panel.claims,
-            "metric": panel.metric.key,
-            "arms": _arms(panel, compared),
-        },
-        summary,
-        tables.curves(runs, panel.metric),
-        paired.table(arms, panel.metric),
-        report.readme(panel, planner.budget, choice, summary, arms, failed),
-    )
-    folder = results / name
-    written = files.write(folder)
-    kinds = figures.KINDS
-    return [*written, *figures.plot([folder], folder / "figures", kinds, incomplete=False)], failed
+    if rates is not None:
+        before = read_summaries(folder)
+        summary = pd.concat([before.loc[before["phase"] == SELECTION], summary])
+    recorded = {
+        "panel": panel.name,
+        "budget": planner.budget,
+        "claims": panel.claims,
+        "metric": panel.metric.key,
+        "arms": _arms(panel, compared),
+    }
+    written = write_runs(folder, recorded, summary, tables.curves(runs, panel.metric))
+    return [*written, *derive(planner, results)], failed
+
+
+def derive(planner: Planner, results: Path) -> list[Path]:
+    """Write all of a panel's folder that follows from its runs' tables; raises UserError.
+
+    The tests, the README and the figures, from panel.yaml, summary.csv and curves.csv alone.
+    """
+    panel, folder = planner.panel, _folder(planner, results / planner.name)
+    arms, summary, rates = read_arms(folder), read_summaries(folder), read_rates(folder)
+    readme = report.readme(panel, planner.budget, rates, summary, arms)
+    written = write_derived(folder, paired.table(arms, panel.metric), readme)
+    drawn = figures.plot([folder], folder / "figures", figures.KINDS, incomplete=False)
+    return [*written, *drawn]
+
+
+def _chosen(planner: Planner, folder: Path) -> dict[str, float]:
+    """The rates that the panel's folder records."""
+    rates = read_rates(_folder(planner, folder))
+    if without := [arm for arm in planner.panel.arms if arm not in rates]:
+        remedy = "With choose=true the runs that choose it are made."
+        refuse("choose", False, f"a learning rate of {', '.join(without)} in {folder}", remedy)
+    return {arm: rates[arm] for arm in planner.panel.arms}
+
+
+def _folder(planner: Planner, folder: Path) -> Path:
+    if not is_panel(folder):
+        remedy = "Run the panel first: snaprun reproduce panel=" + planner.panel.name
+        refuse("results", str(folder.parent), f"a folder with the tables of {folder.name}", remedy)
+    return folder
 
 
 def _arms(panel: Panel, compared: Sequence[Job]) -> dict[str, dict[str, Any]]:

@@ -7,17 +7,11 @@ import numpy as np
 import pandas as pd
 
 from snaprun.checks import refuse
-from snaprun.panels.metric import Metric, final, overall
+from snaprun.panels.metric import METRICS, Metric, final, overall
 from snaprun.panels.plan import Job
-from snaprun.store import DIVERGED, Run, read_run
+from snaprun.store import DIVERGED, FAILED, Run, read_run
 from snaprun.store.panel import COSTS, FINAL, thinned
 
-# What figures show of a run that is judged by this metric.
-SHOWN = {
-    "level": ("level",),
-    "bpc": ("bpc",),
-    "validation_bpc": ("bpc", "validation_bpc"),
-}
 _COUNTS = (
     "tokens",
     "updates",
@@ -41,7 +35,10 @@ def read(job: Job, metric: Metric) -> Run:
 
 
 def summary(jobs: Sequence[Job], runs: Mapping[Job, Run], metric: Metric) -> pd.DataFrame:
-    """A row a job: `final` and `mean` are of the metric, late and over the whole run."""
+    """A row a job: `final` and `mean` are of the metric, late and over the whole run.
+
+    `final_…` are of the metrics that are compared beside it, where the runs have them.
+    """
     table = pd.DataFrame([_row(job, runs.get(job), metric) for job in jobs])
     for name in _COUNTS:
         if name in table:
@@ -56,7 +53,7 @@ def _row(job: Job, run: Run | None, metric: Metric) -> dict[str, object]:
         "config": job.folder.name.rpartition("-")[2],
         "seed": job.seed,
         "lr": job.lr,
-        "status": "failed",
+        "status": FAILED,
     }
     if run is None or run.summary is None or run.metrics.empty:
         return row
@@ -69,6 +66,11 @@ def _row(job: Job, run: Run | None, metric: Metric) -> dict[str, object]:
         "updates": int(last["updates"]),
         "final": np.nan if diverged else final(run, metric),
         "mean": np.nan if diverged else overall(run, metric),
+        **{
+            f"final_{key}": np.nan if diverged else final(run, METRICS[key])
+            for key in metric.beside
+            if key in run.metrics
+        },
         "seconds": last["seconds"],
         **{key: known.cost.get(key) for key in COSTS},
         "engine": known.extras.get("engine"),
@@ -82,19 +84,10 @@ def _row(job: Job, run: Run | None, metric: Metric) -> dict[str, object]:
 def curves(runs: Mapping[Job, Run], metric: Metric) -> pd.DataFrame:
     """The thinned metrics of the compared runs, a row an arm, seed and point of data-time."""
     parts = [
-        thinned(run.metrics, SHOWN[metric.key]).assign(arm=job.arm, seed=job.seed)
+        thinned(run.metrics, metric.columns).assign(arm=job.arm, seed=job.seed)
         for job, run in runs.items()
         if job.phase == FINAL
     ]
     table = pd.concat(parts, ignore_index=True)
     first = ["arm", "seed"]
     return table.loc[:, [*first, *(name for name in table if name not in first)]]
-
-
-def by_arm(runs: Mapping[Job, Run]) -> dict[str, dict[int, Run]]:
-    """The compared runs by arm and seed."""
-    arms: dict[str, dict[int, Run]] = {}
-    for job, run in runs.items():
-        if job.phase == FINAL:
-            arms.setdefault(job.arm, {})[job.seed] = run
-    return arms

@@ -1,12 +1,13 @@
-"""What a panel leaves, small enough to be committed: tables from which its figures are drawn.
+"""What a panel leaves, small enough to be committed.
 
 - `panel.yaml`: how it was made, and each arm's learning rate and configuration.
-- `summary.csv`: a row a run. `curves.csv`: what each compared run learned, thinned.
-- `tests.csv`: arms against each other on equal seeds. `README.md`: all of it in a few lines.
+- `summary.csv`: a row a run. `curves.csv`: what each compared run learned.
+
+All else is derived from these three: `tests.csv`, arms against each other on equal seeds,
+`README.md`, all of it in a few lines, and the figures.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -32,39 +33,37 @@ FINAL = "final"  # the phase of the runs that are compared; of the others only t
 COSTS = ("ms_per_token", "macs_per_token", "state_bytes", "state_bytes_analytic", "peak_bytes")
 _REACHED = "final"  # the column of what each run reached
 _COUNTERS = ("seed", "lr", "tokens", "updates", "seconds")
-_NUMBERS = (*_COUNTERS, _REACHED, *COSTS, "level", "bpc", "validation_bpc")
-_POINTS = 100  # a curve keeps
+_METRICS = ("level", "mastered", "mastered_average", "bpc", "validation_bpc")
+_NUMBERS = (*_COUNTERS, _REACHED, *COSTS, *_METRICS)
+_WHOLE = 128  # rows of a curve, that is kept as it is
+_POINTS = 100  # of a longer one
+_SUMMARY = ("arm", "phase", "seed", "lr", "status", "tokens", _REACHED)  # columns
+_CURVES = ("arm", "seed", "tokens", "updates")
 
 
-@dataclass(frozen=True)
-class PanelFiles:
-    """The content of a panel's folder."""
+def write_runs(
+    folder: Path, panel: Mapping[str, Any], summary: pd.DataFrame, curves: pd.DataFrame
+) -> list[Path]:
+    """Write what a panel is; `panel` maps arms to lr and config. UserError if it cannot be."""
+    # A group of keys a line.
+    text = yaml.safe_dump(strict(panel), sort_keys=False, default_flow_style=None, width=1000)
+    return _write(folder, {PANEL: text, SUMMARY: _csv(summary), CURVES: _csv(curves)})
 
-    panel: Mapping[str, Any]  # with arms: arm -> lr and config
-    summary: pd.DataFrame
-    curves: pd.DataFrame
-    tests: pd.DataFrame
-    readme: str
 
-    def write(self, folder: Path) -> list[Path]:
-        """Write the files into `folder`, each at once or not at all; UserError if it cannot be."""
-        texts = {
-            README: self.readme,
-            # A group of keys a line.
-            PANEL: yaml.safe_dump(
-                strict(self.panel), sort_keys=False, default_flow_style=None, width=1000
-            ),
-            SUMMARY: _csv(self.summary),
-            CURVES: _csv(self.curves),
-            TESTS: _csv(self.tests),
-        }
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, text in texts.items():
-                write_atomically(folder / name, text)
-        except OSError as error:
-            refuse("results", str(folder), f"a folder that can be written ({error.strerror})")
-        return [folder / name for name in texts]
+def write_derived(folder: Path, tests: pd.DataFrame, readme: str) -> list[Path]:
+    """Write what follows from it; UserError if it cannot be."""
+    return _write(folder, {TESTS: _csv(tests), README: readme})
+
+
+def _write(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write each file at once or not at all."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            write_atomically(folder / name, text)
+    except OSError as error:
+        refuse("results", str(folder), f"a folder that can be written ({error.strerror})")
+    return [folder / name for name in texts]
 
 
 def is_panel(folder: Path) -> bool:
@@ -82,40 +81,62 @@ def panels_in(folder: Path) -> list[Path]:
 
 
 def read_panel(folder: Path) -> list[Run]:
-    """The compared runs of a panel, with thinned metrics; UserError names a damaged file."""
-    try:
-        panel = yaml.safe_load((folder / PANEL).read_text(encoding="utf-8"))
-        arms, metric = panel["arms"], str(panel["metric"])
-        configs = {arm: dict(arms[arm]["config"]) for arm in arms}
-        optims = {arm: dict(configs[arm]["optim"]) for arm in arms}
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
-        refuse(str(folder / PANEL), " ".join(str(error).split()), "the arms and metric of a panel")
-    columns = ("arm", "phase", "seed", "lr", "status", "tokens", _REACHED)
-    summary = _read(folder / SUMMARY, columns)
-    curves = _read(folder / CURVES, ("arm", "seed", "tokens", "updates"))
+    """The compared runs of a panel, with the rows of their curves; UserError as of `read_arms`."""
+    return [run for runs in read_arms(folder).values() for run in runs.values()]
+
+
+def read_arms(folder: Path) -> dict[str, dict[int, Run]]:
+    """The same by arm and seed; UserError names a damaged file."""
+    arms, metric = _read_yaml(folder)
+    configs = {arm: dict(arms[arm]["config"]) for arm in arms}
+    summary, curves = read_summaries(folder), _read(folder / CURVES, _CURVES)
     compared = (summary["phase"] == FINAL) & summary["status"].isin((FINISHED, DIVERGED))
     summary = summary.loc[compared]
     _filled(folder / SUMMARY, summary, ("arm", "seed", "lr", "tokens"))
-    _filled(folder / CURVES, curves, ("arm", "seed", "tokens", "updates"))
+    _filled(folder / CURVES, curves, _CURVES)
     by_run: dict[Any, pd.DataFrame] = dict(iter(curves.groupby(["arm", "seed"], sort=False)))
     for arm, seed in by_run.keys() - set(zip(summary["arm"], summary["seed"], strict=True)):
         refuse(str(folder / CURVES), f"{arm}, seed {seed}", f"a run of {SUMMARY}")
-    runs = []
+    runs: dict[str, dict[int, Run]] = {}
     for row in summary.to_dict("records"):
         arm, seed, lr = row["arm"], int(row["seed"]), row["lr"]
         if arm not in configs or (arm, seed) not in by_run:
             refuse(str(folder / SUMMARY), f"{arm}, seed {seed}", f"a run of {PANEL} and {CURVES}")
-        config = {**configs[arm], "seed": seed, "optim": {**optims[arm], "lr": lr}}
+        config = {**configs[arm], "seed": seed, "optim": {**configs[arm]["optim"], "lr": lr}}
         metrics = by_run[arm, seed].drop(columns=["arm", "seed"]).dropna(axis=1, how="all")
-        runs.append(
-            Run(
-                folder / f"{arm}-{seed}",
-                config,
-                metrics.reset_index(drop=True),
-                _summary(row, metric),
-            )
+        runs.setdefault(arm, {})[seed] = Run(
+            folder / f"{arm}-{seed}",
+            config,
+            metrics.reset_index(drop=True),
+            _summary(row, metric),
         )
     return runs
+
+
+def read_rates(folder: Path) -> dict[str, float]:
+    """The learning rate that each arm of a panel has; UserError names a damaged file."""
+    arms, _ = _read_yaml(folder)
+    try:
+        return {str(arm): float(arms[arm]["lr"]) for arm in arms}
+    except (KeyError, TypeError, ValueError) as error:
+        refuse(str(folder / PANEL), f"lr: {error}", "the learning rate of each arm")
+
+
+def read_summaries(folder: Path) -> pd.DataFrame:
+    """The table of a panel's runs; UserError names a damaged file."""
+    return _read(folder / SUMMARY, _SUMMARY)
+
+
+def _read_yaml(folder: Path) -> tuple[dict[str, Any], str]:
+    """The arms, each with a config that has an optim, and the metric."""
+    try:
+        panel = yaml.safe_load((folder / PANEL).read_text(encoding="utf-8"))
+        arms, metric = panel["arms"], str(panel["metric"])
+        for arm in arms:
+            dict(dict(arms[arm]["config"])["optim"])
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+        refuse(str(folder / PANEL), " ".join(str(error).split()), "the arms and metric of a panel")
+    return arms, metric
 
 
 def read_speeds(folder: Path) -> dict[str, float]:
@@ -128,24 +149,21 @@ def read_speeds(folder: Path) -> dict[str, float]:
 
 
 def thinned(metrics: pd.DataFrame, keys: tuple[str, ...]) -> pd.DataFrame:
-    """The rows in which one of the columns `keys` changes, or else 100 rows of data-time.
+    """The values of the columns `keys`, one row a data-time that has any, and the end of the run.
 
-    Of the rows of a hundredth of the data-time the counters and a level are the last ones, a bpc
-    is the mean of those that there are.
+    Where these are more than 128, a row a hundredth of the data-time: the counters and levels are
+    the last ones of its rows, a bpc is the mean of those that there are.
     """
     shown = [key for key in keys if key in metrics]
     kept = metrics.loc[:, ["tokens", "updates", *shown]]
     last = kept.index == kept.index[-1]
     kept = kept.loc[kept[shown].notna().any(axis=1) | last]
-    values = kept.loc[:, shown]
-    changed = (values != values.shift()) & values.notna()
-    ends = kept.index.isin([kept.index[0], kept.index[-1]])
-    moved = kept.loc[changed.any(axis=1) | ends]
-    if len(moved) <= _POINTS:
-        return moved
+    kept = kept.groupby("tokens", as_index=False, sort=False).last()
+    if len(kept) <= _WHOLE:
+        return kept
     part = np.ceil(kept["tokens"] * _POINTS / kept["tokens"].iloc[-1])
     how: dict[str, Any] = dict.fromkeys(kept, "last")
-    how |= {key: "mean" for key in shown if key.endswith("bpc")}
+    how |= {key: "mean" for key in shown if "bpc" in key}
     return pd.DataFrame(kept.groupby(part).agg(how))
 
 

@@ -22,6 +22,7 @@ class Engine(Protocol):
 
     network: Network
     rule: LearningRule
+    in_core: bool  # the C++ core does the work
 
     @property
     def updates(self) -> int:

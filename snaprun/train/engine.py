@@ -24,6 +24,8 @@ class TorchEngine:
     and are zeroed only for lanes where a sequence begins.
     """
 
+    in_core = False
+
     def __init__(
         self,
         network: Network,

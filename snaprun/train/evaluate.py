@@ -4,25 +4,63 @@ import math
 from collections.abc import Iterable
 
 import torch
+from torch import Generator, Tensor
 
+from snaprun.rules import Frozen
 from snaprun.tasks import Batch
+from snaprun.train import native
 from snaprun.train.network import Network
+from snaprun.train.optim import SGD
+
+_NEVER = 2**40  # steps between updates
 
 
-def bits_per_character(network: Network, batches: Iterable[Batch]) -> float:
-    """The mean of -log₂ p(target) over every target of `batches`, in bits; nothing is updated."""
-    weights_MKJ, core = network.weights(), network.core
+def bits_per_character(network: Network, batches: Iterable[Batch], in_core: bool = False) -> float:
+    """The mean of -log₂ p(target) over every target of `batches`, in bits; nothing is updated.
+
+    With `in_core` the C++ core computes it, where it can; it skips the dead weights.
+    """
+    in_core = in_core and native.supports(network, Frozen(), SGD()) is None
     nats, targets = 0.0, 0
-    state_BCK = None
+    losses, lanes = None, 0
     for batch in batches:
-        batch = batch.to(core.device)
-        if state_BCK is None or len(state_BCK) != batch.mask.shape[1]:
-            state_BCK = core.initial_state(batch.mask.shape[1], network.dtype)
-        for t in range(len(batch.mask)):
-            state_BCK = state_BCK.masked_fill(batch.resets[t][:, None, None], 0)
-            state_BCK, _ = core.step(weights_MKJ, state_BCK, batch.inputs[t])
-            log_p_BO = torch.log_softmax(network.readout.logits(state_BCK[:, 0]).double(), 1)
-            picked_B = log_p_BO.gather(1, batch.targets[t][:, None]).squeeze(1)
-            nats -= float((picked_B * batch.mask[t]).sum())
+        batch = batch.to(network.core.device)
+        if losses is None or lanes != batch.mask.shape[1]:
+            lanes = batch.mask.shape[1]
+            losses = (_Core if in_core else _Torch)(network, lanes)
+        nats += losses.of(batch)
         targets += int(batch.mask.sum())
     return nats / targets / math.log(2)
+
+
+class _Torch:
+    """The losses of one batch after another; the state goes on where no lane begins."""
+
+    def __init__(self, network: Network, lanes: int):
+        self._network, self._weights_MKJ = network, network.weights()
+        self._state_BCK = network.core.initial_state(lanes, network.dtype)
+
+    def of(self, batch: Batch) -> float:
+        """Their sum, in nats."""
+        network, nats = self._network, 0.0
+        for t in range(len(batch.mask)):
+            state_BCK = self._state_BCK.masked_fill(batch.resets[t][:, None, None], 0)
+            self._state_BCK, _ = network.core.step(self._weights_MKJ, state_BCK, batch.inputs[t])
+            logits_BO: Tensor = network.readout.logits(self._state_BCK[:, 0])
+            log_p_BO = torch.log_softmax(logits_BO.double(), 1)
+            picked_B = log_p_BO.gather(1, batch.targets[t][:, None]).squeeze(1)
+            nats -= float((picked_B * batch.mask[t]).sum())
+        return nats
+
+
+class _Core:
+    """The same in C++: an engine that never reaches its first update."""
+
+    def __init__(self, network: Network, lanes: int):
+        self._engine = native.NativeEngine(
+            network, Frozen(), SGD(), lanes=lanes, update_every=_NEVER, noise=Generator()
+        )
+
+    def of(self, batch: Batch) -> float:
+        """Their sum, in nats."""
+        return float(self._engine.run(batch).sum(dtype=torch.float64))

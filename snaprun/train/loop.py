@@ -183,7 +183,7 @@ class Training:
         """The task's metrics of `network` on held-out data."""
 
         def bpc(batches: Iterable[Batch]) -> float:
-            return bits_per_character(network, self._watched(batches))
+            return bits_per_character(network, self._watched(batches), self._engine.in_core)
 
         return self._task.held_out(bpc, self._options.eval_tokens)
 

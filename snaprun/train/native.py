@@ -48,6 +48,8 @@ def supports(network: Network, rule: LearningRule, optimiser: Optimiser) -> str 
 class NativeEngine:
     """The same as TorchEngine in C++: parameters are shared with PyTorch, the rest lives there."""
 
+    in_core = True
+
     def __init__(
         self,
         network: Network,

@@ -114,59 +114,57 @@ def test_a_fixed_length_switches_the_curriculum_off():
     assert {len(bits) for bits in decode(task.batch(50, rng()), "recall")} == {6}
 
 
-def held_out(task: Copy, table: dict[int, float]) -> tuple[float, list[int]]:
-    """What is mastered where `table` holds the bpc of each length, and which were asked for."""
+def held_out(task: Copy, table: dict[int, list[float]]) -> tuple[float, list[int]]:
+    """What is mastered where `table` holds the bpc of each length's minibatches, and the lengths
+    asked for, in order."""
     asked = []
 
     def bpc(batches):
         (batch,) = batches
         sequences = decode(batch, task.bpc_scope)
         (length,) = {len(bits) for bits in sequences}
-        assert len(sequences) == 256
+        assert len(sequences) == 64
         asked.append(length)
-        return table.get(length, 1.0)
+        return table.get(length, [1.0] * 4)[asked.count(length) - 1]
 
     return task.held_out(bpc, None)["mastered"], asked
 
 
 @pytest.mark.parametrize(
     ("good", "mastered"),
-    [
-        ((), 0),
-        ((1, 2, 3), 3),
-        ((1, 5), 5),
-        ((6, 7, 9), 7),
-        (range(1, 99), 11),
-        ((1, 2, 3, 4, 5), 5),
-    ],
+    [((), 0), ((1, 2, 3), 3), ((1, 5), 5), ((6, 7, 9), 7), (range(1, 99), 11), (range(1, 6), 5)],
 )
 @pytest.mark.parametrize("scope", ["recall", "all"])
 def test_mastered_is_the_largest_length_under_the_threshold(good, mastered, scope):
     task = at_level(5, bpc_scope=scope)
-    found, asked = held_out(task, dict.fromkeys(good, 0.1499))
+    # Their mean is just under, and above, the threshold.
+    found, asked = held_out(task, {key: [0.0, 0.5, 0.0, 0.0999] for key in good})
     assert found == mastered
-    assert len(set(asked)) == len(asked)
+    assert all(asked.count(length) == (4 if length in good else 1) for length in asked)
     assert task.metrics() == {"level": 5}
+    assert held_out(task, {key: [0.0, 0.5, 0.0, 0.1001] for key in good})[0] == 0
 
 
-@pytest.mark.parametrize("bpc", [0.15, math.nan, math.inf])
+@pytest.mark.parametrize("bpc", [0.6, math.nan, math.inf])
 def test_a_bpc_not_under_the_threshold_masters_nothing(bpc):
-    assert held_out(at_level(3), dict.fromkeys(range(9), bpc)) == (0, [4, 3, 2, 1])
+    table = {key: [bpc, 0, 0, 0] for key in range(9)}
+    assert held_out(at_level(3), table) == (0, [4, 3, 2, 1])
 
 
 def test_held_out_sequences_are_the_same_at_every_call_and_not_those_of_training():
     seen = []
     for _ in range(2):
-        at_level(9, spread=0).held_out(lambda batches: seen.append(next(batches)) or 1.0, None)
-    first, again = seen[:10], seen[10:]
+        at_level(9, spread=0).held_out(lambda batches: seen.append(next(batches)) or 0.14, None)
+    first, again = seen[: len(seen) // 2], seen[len(seen) // 2 :]
     assert all(map(torch.equal, [b.inputs for b in first], [b.inputs for b in again]))
-    bits = first[0].inputs[:10]  # of length 10: few lanes share their bits
+    bits = torch.cat([batch.inputs[:10] for batch in first[:4]], 1)  # of length 10: few are equal
     assert len(set(map(tuple, bits.T.tolist()))) > 200
-    assert not torch.equal(first[1].inputs, at_level(9, spread=0).batch(256, rng()).inputs)
+    trained_on = at_level(10, spread=0).batch(64, rng()).inputs
+    assert not any(torch.equal(batch.inputs, trained_on) for batch in first[:4])
 
 
 def test_a_fixed_length_is_mastered_or_not():
-    assert held_out(Copy(fixed_length=6), {6: 0.1})[0] == 6
+    assert held_out(Copy(fixed_length=6), {6: [0.1] * 4})[0] == 6
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from snaprun.cells import GRU
+from snaprun.cells import GRU, LSTM, Vanilla
 from snaprun.influence import choose
 from snaprun.rules import BPTT, RULES, Frozen, SnAp
 from snaprun.sparsity import Magnitude, Uniform
@@ -168,7 +168,7 @@ def test_mastery_of_the_copy_task_is_looked_at_while_training_and_at_the_end(tmp
         good = [
             length
             for length in range(1, 2 * task.level + 2)
-            if bits_per_character(net, [task._held_out_batch(length)]) < 2.05
+            if bits_per_character(net, task._held_out_batches(length)) < 2.05
         ]
         assert summary.metrics["mastered"] == max(good, default=0) > 0
     assert found[0] == found[1] == found[2]
@@ -182,6 +182,22 @@ def test_bits_per_character_of_a_uniform_model_is_the_logarithm(tmp_path):
         parameter.zero_()
     batches = CharLM(str(text), crop=16, valid_fraction=0.5).validation(None)
     assert bits_per_character(net, batches) == pytest.approx(8.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("readout", [0, 7])
+@pytest.mark.parametrize("cell", [GRU(), LSTM(), Vanilla(alpha=0.4)])
+def test_the_core_computes_the_same_bits_per_character(tmp_path, cell, readout):
+    pytest.importorskip("snaprun._native")
+    text = tmp_path / "text"
+    text.write_bytes(bytes(range(256)) * 20)
+    net = Architecture(cell, 9, FIXED, readout).build(256, 256, 1, torch.float64)
+    before = [p.clone() for p in net.parameters]
+    for mode in ("crops", "stream"):
+        batches = list(CharLM(str(text), mode=mode, crop=13).validation(900))
+        pieces = [batch.piece(t, 5) for batch in batches for t in (0, 5, 10)]
+        expected = bits_per_character(net, batches)
+        assert bits_per_character(net, pieces, in_core=True) == pytest.approx(expected, rel=1e-12)
+    assert all(map(torch.equal, before, net.parameters))
 
 
 def test_a_non_finite_loss_ends_the_run(tmp_path):
