@@ -1,7 +1,8 @@
 """The number that a run is judged by: a metric late in training.
 
-Rows are taken by the window in which they were due, not by the tokens that they carry: a batch
-ends where its sequences end, some tokens after the window, and these differ between runs.
+Rows are taken by the data-time at which they were due, a multiple of `train.log_every` or
+`train.eval_every`, not by the tokens that they carry: a batch ends where its sequences end, some
+tokens later, and these differ between runs.
 """
 
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ class Metric:
     key: str
     better: Literal[1, -1]  # larger or smaller
     worst: float
+    every: str = "log_every"  # the key of `train` that says when a row is due
     holds: bool = False  # from its row until it changes, so that every window has a value
     beside: tuple[str, ...] = ()  # metrics that are compared, too
     shown: tuple[str, ...] = ()  # other columns that figures draw
@@ -36,26 +38,26 @@ METRICS = {
     metric.key: metric
     for metric in (
         Metric("level", 1, 0, holds=True, beside=("mastered", "mastered_average")),
-        Metric("mastered", 1, 0),
-        Metric("mastered_average", 1, 0),
+        Metric("mastered", 1, 0, "eval_every"),
+        Metric("mastered_average", 1, 0, "eval_every"),
         Metric("bpc", -1, 8),  # what guessing a byte costs
-        Metric("validation_bpc", -1, 8, shown=("bpc",)),
+        Metric("validation_bpc", -1, 8, "eval_every", shown=("bpc",)),
     )
 }
 
 
-def final(run: Run, metric: Metric, end: float | None = None) -> float:
-    """The mean of the metric over the last tenth of the windows, or of those up to `end`.
+def final(run: Run, metric: Metric, until: float | None = None) -> float:
+    """The mean of the metric over the last tenth of the run, or of its part up to `until`.
 
-    `end` is a place of `places`. Where no value lies in that tenth it is the last one before it;
-    NaN where there is none. A diverged run counts as worst.
+    `until` is a data-time, as of `end`. Where no row was due in that tenth it is the last value
+    before it; NaN where there is none. A diverged run counts as worst.
     """
     if run.status == DIVERGED:
         return metric.worst
     at_N, values_N = _known(run, metric)
-    end = float(places(run)[-1]) if end is None else end
-    seen_N = at_N <= end
-    late_N = seen_N & (at_N > (1 - LATE) * end)
+    until = end(run) if until is None else until
+    seen_N = at_N <= until
+    late_N = seen_N & (at_N > (1 - LATE) * until)
     if late_N.any():
         return float(values_N[late_N].mean())
     return float(values_N[seen_N][-1]) if seen_N.any() else np.nan
@@ -69,32 +71,40 @@ def overall(run: Run, metric: Metric) -> float:
     return float(values_N.mean()) if len(values_N) else np.nan
 
 
-def places(run: Run) -> Array:
-    """When each row was due (N,): the data-time at which its log window ended.
+def end(run: Run) -> float:
+    """The data-time that the run was to reach, or has reached where that is less.
 
-    That of the run's last row is at most `train.tokens`. Without the keys of `train` windows are
-    counted, a row each.
+    Where the configuration does not say when rows are due they are counted instead.
     """
     train = run.config.get("train", {})
     if "log_every" not in train:
+        return float(len(run.metrics))
+    return float(min(run.metrics["tokens"].iloc[-1], train.get("tokens", np.inf)))
+
+
+def due(run: Run, every: str = "log_every") -> Array:
+    """The data-time at which each row (N,) was due, if it is one of those that come so often."""
+    train = run.config.get("train", {})
+    if every not in train:
         return np.arange(1.0, len(run.metrics) + 1)
-    every, tokens_N = train["log_every"], run.metrics["tokens"].to_numpy(float)
-    return np.minimum(tokens_N, train.get("tokens", np.inf)) // every * every
+    tokens_N = np.minimum(run.metrics["tokens"].to_numpy(float), train.get("tokens", np.inf))
+    return tokens_N // train[every] * train[every]
 
 
 def _known(run: Run, metric: Metric) -> tuple[Array, Array]:
-    """The places that have a value, and their values; of several in a place the last."""
+    """When a value was due, and the values; of several at one data-time the last."""
     if metric.key not in run.metrics:
         return np.empty(0), np.empty(0)
-    place_N, values_N = places(run), run.metrics[metric.key].to_numpy(float)
+    at_N, values_N = due(run, metric.every), run.metrics[metric.key].to_numpy(float)
     known_N = np.isfinite(values_N)
     if not known_N.any():
         return np.empty(0), np.empty(0)
-    at_N, values_N = place_N[known_N], values_N[known_N]
-    final_N = np.append(at_N[1:] > at_N[:-1], True)
-    at_N, values_N = at_N[final_N], values_N[final_N]
-    every = run.config.get("train", {}).get("log_every")
+    last_due = at_N[-1]
+    at_N, values_N = at_N[known_N], values_N[known_N]
+    newest_N = np.append(at_N[1:] > at_N[:-1], True)
+    at_N, values_N = at_N[newest_N], values_N[newest_N]
+    every = run.config.get("train", {}).get(metric.every)
     if metric.holds and every is not None:
-        grid_W = np.arange(at_N[0], place_N[-1] + every / 2, every)
+        grid_W = np.arange(at_N[0], last_due + every / 2, every)
         return grid_W, carried(at_N, values_N, grid_W)
     return at_N, values_N

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from snaprun.figures.stats import Array, band_name, over_seeds
-from snaprun.panels.metric import METRICS, Metric, final, places
+from snaprun.panels.metric import METRICS, Metric, due, end, final
 from snaprun.store import DIVERGED, Run
 
 EQUAL = ("tokens", "tokens/10", "updates")
@@ -67,15 +67,22 @@ def _difference(one: Run, two: Run, metric: Metric, equal: str) -> float:
         updates = min((run.metrics["updates"].iloc[-1] for run in whole), default=0)
         ends = [_window_of(run, updates) for run in (one, two)]
     else:
-        end = min((places(run)[-1] for run in whole), default=0.0)
-        ends = [end / 10 if equal == "tokens/10" else end] * 2
+        last = min(map(end, whole), default=0.0)
+        if equal == "tokens/10":  # which in a short run comes before the first row is due
+            last = max(last / 10, *(due(run)[0] for run in whole), 0.0)
+        ends = [last, last]
     return final(one, metric, ends[0]) - final(two, metric, ends[1])
 
 
 def _window_of(run: Run, updates: int) -> float:
-    """The end of the window that ended closest to so many updates."""
-    away_N = np.abs(run.metrics["updates"].to_numpy(float) - updates)
-    return float(places(run)[len(away_N) - 1 - np.argmin(away_N[::-1])])
+    """The data-time of the log window that ended closest to so many updates, as of `end`.
+
+    Between rows, of which a thinned run lacks some, updates come evenly.
+    """
+    at_N = np.append(due(run)[:-1], end(run))
+    at = float(np.interp(updates, run.metrics["updates"].to_numpy(float), at_N))
+    every = run.config.get("train", {}).get("log_every", 1)
+    return min(round(at / every) * every, at_N[-1]) if at < at_N[-1] else at
 
 
 def sign_flip(differences_S: Array) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from snaprun.checks import refuse
-from snaprun.panels.metric import METRICS, Metric, final, overall
+from snaprun.panels.metric import METRICS, Metric, due, final, overall
 from snaprun.panels.plan import Job
 from snaprun.store import DIVERGED, FAILED, Run, read_run
 from snaprun.store.panel import COSTS, FINAL, thinned
@@ -84,7 +84,7 @@ def _row(job: Job, run: Run | None, metric: Metric) -> dict[str, object]:
 def curves(runs: Mapping[Job, Run], metric: Metric) -> pd.DataFrame:
     """The thinned metrics of the compared runs, a row an arm, seed and point of data-time."""
     parts = [
-        thinned(run.metrics, metric.columns).assign(arm=job.arm, seed=job.seed)
+        thinned(run.metrics, metric.columns, due(run)).assign(arm=job.arm, seed=job.seed)
         for job, run in runs.items()
         if job.phase == FINAL
     ]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
 from snaprun.checks import refuse
@@ -148,20 +149,20 @@ def read_speeds(folder: Path) -> dict[str, float]:
     return (done["seconds"] / done["tokens"]).groupby(done["arm"]).median().to_dict()
 
 
-def thinned(metrics: pd.DataFrame, keys: tuple[str, ...]) -> pd.DataFrame:
+def thinned(metrics: pd.DataFrame, keys: tuple[str, ...], due: NDArray[np.float64]) -> pd.DataFrame:
     """The values of the columns `keys`, one row a data-time that has any, and the end of the run.
 
-    Where these are more than 128, a row a hundredth of the data-time: the counters and levels are
-    the last ones of its rows, a bpc is the mean of those that there are.
+    Where these are more than 128, a row a hundredth of the data-time at which rows were `due`: the
+    counters and levels are the last ones of its rows, a bpc is the mean of those that there are.
     """
     shown = [key for key in keys if key in metrics]
-    kept = metrics.loc[:, ["tokens", "updates", *shown]]
+    kept = metrics.loc[:, ["tokens", "updates", *shown]].assign(due=due)
     last = kept.index == kept.index[-1]
     kept = kept.loc[kept[shown].notna().any(axis=1) | last]
     kept = kept.groupby("tokens", as_index=False, sort=False).last()
     if len(kept) <= _WHOLE:
-        return kept
-    part = np.ceil(kept["tokens"] * _POINTS / kept["tokens"].iloc[-1])
+        return kept.drop(columns="due")
+    part = np.ceil(kept.pop("due") / (due[-1] / _POINTS))
     how: dict[str, Any] = dict.fromkeys(kept, "last")
     how |= {key: "mean" for key in shown if "bpc" in key}
     return pd.DataFrame(kept.groupby(part).agg(how))

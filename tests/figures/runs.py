@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from snaprun.store import RunWriter, Summary
-from snaprun.store.panel import PanelFiles
+from snaprun.store.panel import write_runs
 
 RULES: dict[str, dict[str, Any]] = {
     "bptt": {"name": "bptt"},
@@ -82,6 +82,4 @@ def write_panel(folder: Path, arms: dict[str, dict[str, Any]], seeds: int = 1) -
         for at in (10, 20)
     ]
     summary = pd.DataFrame(rows).assign(tokens=20, updates=20, seconds=0.5, final=2)
-    PanelFiles(
-        {"metric": "level", "arms": arms}, summary, pd.DataFrame(points), pd.DataFrame(), ""
-    ).write(folder)
+    write_runs(folder, {"metric": "level", "arms": arms}, summary, pd.DataFrame(points))

@@ -1,9 +1,11 @@
 """Which learning rate an arm gets."""
 
+import pandas as pd
 import pytest
 
 from snaprun.panels import Panel, Selection
 from snaprun.panels.choice import choose
+from snaprun.panels.report import readme
 from tests.panels.runs import flat, job, run
 
 
@@ -13,7 +15,7 @@ def panel(rates, metric="level", arms=("a",), **changes):
 
 
 def chosen(rates, runs, metric="level"):
-    return choose(panel(rates, metric), runs).rates["a"]
+    return choose(panel(rates, metric), runs)["a"]
 
 
 def test_the_best_final_metric_wins_whichever_way_is_better():
@@ -58,15 +60,18 @@ def test_a_rate_that_diverged_on_any_seed_is_not_taken():
     assert chosen([0.1, 0.01], runs) == 0.01
 
 
-def test_arms_without_a_finished_run_and_rates_at_the_edge_are_named():
+def test_an_arm_without_a_finished_run_has_no_rate_and_rates_at_the_edge_are_named():
     runs = {job("a", lr): flat(lr) for lr in (0.1, 0.01, 0.001)}
     runs |= {job("b", lr): flat(5, "diverged") for lr in (0.1, 0.01, 0.001)}
     runs |= {job("c", lr): flat(value) for lr, value in ((0.1, 1), (0.01, 2), (0.001, 1))}
-    rates = {"d": [0.3], "others": [0.1, 0.01, 0.001]}
-    choice = choose(panel(rates, arms=("a", "b", "c", "d")), runs)
-    assert choice.rates == {"a": 0.1, "c": 0.01, "d": 0.3}
-    assert choice.at_edge == ["a"]
-    assert choice.without == ["b"]
+    compared = panel({"d": [0.3], "others": [0.1, 0.01, 0.001]}, arms=("a", "b", "c", "d"))
+    rates = choose(compared, runs)
+    assert rates == {"a": 0.1, "c": 0.01, "d": 0.3}
+    arms = {arm: {0: flat(5)} for arm in rates}
+    row = {"phase": "final", "tokens": 100, "seconds": 1.5, "status": "finished"}
+    text = readme(compared, "small", rates, pd.DataFrame([row]), arms)
+    assert "At the edge of the grid: a." in text
+    assert "No rate finished on all seeds for b." in text
 
 
 @pytest.mark.parametrize("key", ["rates", "seeds"])

@@ -47,3 +47,17 @@ def test_overrides_that_are_no_list_are_not_lost_under_those_of_a_budget(wrong):
 def test_a_seed_or_a_rate_that_is_there_twice_is_refused(seeds, rates, named):
     with pytest.raises(UserError, match=f"{named}.* each once"):
         Panel("p", "about", {"a": []}, "level", rates, Selection(seeds), 1)
+
+
+def test_fresh_seeds_count_from_the_first_one_and_have_chosen_nothing():
+    def panel(trials, first):
+        words = ("p", "about", {"a": []}, "level", [1e-2], Selection(trials), 3)
+        return Panel(*words, first_seed=first)
+
+    assert list(panel([100], 0).seeds["a"]) == [0, 1, 2]
+    assert list(panel([0, 9, 13], 10).seeds["a"]) == [10, 11, 12]
+    for trials in ([12], [0, 10], [-1]):
+        with pytest.raises(UserError, match="seeds ≥ 0 outside 10 to 12"):
+            panel(trials, 10)
+    with pytest.raises(UserError, match=r"panel\.first_seed=-1"):
+        panel([100], -1)

@@ -108,10 +108,11 @@ def test_a_panel_leaves_its_tables_and_figures(done, conf):
     assert set(zip(curves["arm"], curves["seed"], strict=True)) == {
         *(("snap1", 0), ("snap1", 1), ("wild", 0))
     }
-    assert pd.read_csv(folder / "tests.csv")[["arm", "other", "equal"]].values.tolist() == [
-        ["snap1", "wild", "tokens"],
-        ["snap1", "wild", "tokens/10"],
-        ["snap1", "wild", "updates"],
+    columns = ["metric", "arm", "other", "equal"]
+    assert pd.read_csv(folder / "tests.csv")[columns].values.tolist() == [
+        [metric, "snap1", "wild", equal]
+        for metric in ("level", "mastered")
+        for equal in ("tokens", "tokens/10", "updates")
     ]
     readme = (folder / "README.md").read_text()
     for words in (
@@ -144,6 +145,51 @@ def test_launched_again_only_what_failed_runs(done, conf, capfd):
     after = contents(folder)
     assert (folder / "summary.csv").stat().st_mtime_ns > started
     assert after == before
+
+
+def test_all_else_is_derived_from_the_tables_of_the_runs(done, conf, tmp_path):
+    _, folder = done
+    shutil.copytree(folder.parent, tmp_path / "results")
+    copy = tmp_path / "results" / "tiny"
+    kept = ("panel.yaml", "summary.csv", "curves.csv")
+    for path in list(copy.iterdir()):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in kept:
+            path.unlink()
+    words = [word for word in reproduce(conf, "derive=true") if not word.startswith("results")]
+    assert _main([*words, f"results={tmp_path / 'results'}"]) == 0
+    for path in copy.rglob("*"):
+        if path.is_file():
+            assert path.read_bytes() == (folder / path.relative_to(copy)).read_bytes(), path
+    assert len(list((copy / "figures").iterdir())) == 9
+
+
+def test_rates_are_taken_from_the_tables_instead_of_being_chosen(done, conf, tmp_path, capfd):
+    _, folder = done
+    results = tmp_path / "results"
+    (results / "tiny").mkdir(parents=True)
+    for name in ("panel.yaml", "summary.csv"):
+        shutil.copy(folder / name, results / "tiny")
+    words = [word for word in reproduce(conf, "choose=false") if not word.startswith("results")]
+    words += [f"results={results}", "panel.arms.wild=null", "panel.arms.broken=null"]
+    assert _main(words) == 0
+    assert not (results / "tiny_rates").exists()
+    before, after = (
+        pd.read_csv(place / "summary.csv", dtype={"config": str})
+        for place in (folder, results / "tiny")
+    )
+    same = ["arm", "phase", "config", "seed", "lr", "status", "tokens", "final", "final_mastered"]
+    before = before.loc[before["arm"] == "snap1", same]
+    pd.testing.assert_frame_equal(before, after[same], check_dtype=False)
+    # What has no rate there, and a folder without tables.
+    assert _main([*words, "+panel.arms.more=['cell.units=5']", "panel.seeds.others=1"]) == 2
+    assert (
+        "choose=False is not accepted: expected a learning rate of more" in capfd.readouterr().err
+    )
+    for key in ("choose=false", "derive=true"):
+        assert _main([*reproduce(conf, key), f"results={tmp_path / 'none'}"]) == 2
+        assert "expected a folder with the tables of tiny" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("panels", [1, 2])
