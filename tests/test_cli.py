@@ -140,7 +140,7 @@ BAD = {
     "reproduce panel=copy_gru256 ~panel.seeds.others": "for others",
     "reproduce panel=copy_gru256 panel.seeds.snap2=two": "an integer",
     "reproduce panel=copy_gru256 panel.arms.snap2=rule": "a list of overrides",
-    "reproduce panel=copy_gru256 panel.selection.seeds.others=[1]": "≥ 6",
+    "reproduce panel=copy_gru256 panel.selection.seeds.others=[11]": "outside 10 to 19",
     "reproduce panel=copy_gru256 panel.selection.seed=1": "panel.selection.seed",
     "reproduce panel=copy_gru256 ~panel.arms": "panel.arms is missing",
     "reproduce panel=copy_gru256 panel.arms.snap2=['optim.lr=1']": "panel.rates",

@@ -5,6 +5,7 @@
 
 #include "bptt.hpp"
 #include "cell.hpp"
+#include "denormals.hpp"
 #include "readout.hpp"
 #include "rflo.hpp"
 #include "snap1.hpp"
@@ -29,6 +30,7 @@ public:
     }
 
     void run(const Sequence<T>& s) override {
+        const FlushDenormals flushed;
         const int64_t every = c_.update_every;
         const int64_t most = now_.steps + s.steps;
         rule_->reserve(every ? std::min(every, most) : most);
@@ -39,7 +41,10 @@ public:
         }
     }
 
-    void update(T* const* parameters) override { update(parameters, false); }
+    void update(T* const* parameters) override {
+        const FlushDenormals flushed;
+        update(parameters, false);
+    }
 
     const Counters& counters() const override { return now_; }
     void measure() override {
@@ -68,6 +73,7 @@ public:
     }
 
     int64_t entries() const override { return rule_->entries(); }
+    int threads() const override { return rule_->threads(); }
     void read(T* out) const override { rule_->read(out); }
     void assign(const T* in) override { rule_->assign(in); }
 

@@ -80,6 +80,7 @@ public:
     virtual void resume(const Counters& counters) = 0;
     virtual std::vector<Named<T>> buffers() = 0;
     virtual int64_t entries() const = 0;
+    virtual int threads() const = 0;
     virtual void read(T* out) const = 0;
     virtual void assign(const T* in) = 0;
 };

@@ -5,6 +5,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <string>
@@ -12,6 +13,7 @@
 #include "bindings.hpp"
 #include "dispatch.hpp"
 #include "engine.hpp"
+#include "overlap.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -238,6 +240,7 @@ public:
              std::optional<Array<const int8_t>> noise, Array<T> nats, bool ends) {
         const Pattern& p = config_.pattern;
         Sequence<T> s;
+        const Busy busy(busy_);
         point(theta, readout, s.parameters);
         require(mask.ndim() == 2, "mask must have the shape (T, B)");
         const int64_t steps = int64_t(mask.shape(0)), lanes = config_.lanes;
@@ -247,14 +250,16 @@ public:
         require(index.has_value() != dense.has_value(), "inputs are either indices or dense");
         if (index) {
             require(has_shape(*index, {steps, lanes}), "indices must have the shape (T, lanes)");
-            within(*index, config_.inputs, "input index");
-            s.indices = index->data();
+            copy(*index, inputs_);
+            within(inputs_, config_.inputs, "input index");
+            s.indices = inputs_.data();
         } else {
             require(has_shape(*dense, {steps, lanes, config_.inputs}),
                     "inputs must have the shape (T, lanes, a)");
             s.dense = dense->data();
         }
-        within(targets, config_.outputs, "target");
+        copy(targets, targets_);
+        within(targets_, config_.outputs, "target");
         if (config_.rule == RuleKind::uoro) {
             require(noise.has_value() && has_shape(*noise, {steps, lanes, p.components, p.units}),
                     "noise must have the shape (T, lanes, c, k)");
@@ -262,19 +267,26 @@ public:
         }
         s.steps = steps;
         s.ends = ends;
-        s.targets = targets.data();
+        s.targets = targets_.data();
         s.mask = reinterpret_cast<const uint8_t*>(mask.data());
         s.resets = reinterpret_cast<const uint8_t*>(resets.data());
         s.nats = nats.data();
-        const Busy busy(busy_);
+        Apart arrays = written(theta, readout);
+        arrays.writes(nats, "nats");
+        if (dense) arrays.reads(*dense, "dense");
+        if (noise) arrays.reads(*noise, "noise");
+        arrays.reads(mask, "mask");
+        arrays.reads(resets, "resets");
+        arrays.require();
         nb::gil_scoped_release unlocked;
         engine_->run(s);
     }
 
     void update(Array<T> theta, std::vector<Array<T>> readout) {
         T* parameters[kMostParameters];
-        point(theta, readout, parameters);
         const Busy busy(busy_);
+        point(theta, readout, parameters);
+        written(theta, readout).require();
         nb::gil_scoped_release unlocked;
         engine_->update(parameters);
     }
@@ -289,21 +301,44 @@ public:
         engine_->resume({steps, targets, updates, longest_window, rule_bytes});
     }
 
-    // Tensors on the engine's memory, which `run` and `resume` may move: not to be kept.
+    // Copies of the engine's memory, as tensors.
     nb::dict buffers() {
         const Busy busy(busy_);
         nb::dict all;
         for (const Named<T>& b : engine_->buffers()) {
             const std::vector<size_t> shape(b.shape.begin(), b.shape.end());
             std::visit(
-                [&](auto* data) {
-                    using Array = nb::ndarray<nb::pytorch, std::remove_pointer_t<decltype(data)>>;
-                    all[b.name.c_str()] =
-                        nb::cast(Array(data, shape.size(), shape.data(), nb::find(this)));
+                [&](const auto* data) {
+                    using E = std::remove_const_t<std::remove_pointer_t<decltype(data)>>;
+                    E* const own = new E[std::max<size_t>(count(b), 1)];
+                    nb::capsule owner(own, [](void* p) noexcept { delete[] static_cast<E*>(p); });
+                    std::copy(data, data + count(b), own);
+                    all[b.name.c_str()] = nb::cast(nb::ndarray<nb::pytorch, E>(
+                        own, shape.size(), shape.data(), owner));
                 },
                 b.data);
         }
         return all;
+    }
+
+    // The engine's memory from tensors as `buffers` gives them, all of them.
+    void fill(nb::dict all) {
+        const Busy busy(busy_);
+        for (const Named<T>& b : engine_->buffers()) {
+            require(all.contains(b.name.c_str()), (b.name + " is missing").c_str());
+            std::visit(
+                [&](auto* data) {
+                    using E = std::remove_pointer_t<decltype(data)>;
+                    const auto from = nb::cast<Array<const E>>(all[b.name.c_str()]);
+                    bool same = from.ndim() == b.shape.size();
+                    for (size_t i = 0; same && i < b.shape.size(); ++i) {
+                        same = int64_t(from.shape(i)) == b.shape[i];
+                    }
+                    require(same, (b.name + " has another shape").c_str());
+                    std::copy(from.data(), from.data() + count(b), data);
+                },
+                b.data);
+        }
     }
 
     void read(Array<T> out) const {
@@ -319,12 +354,39 @@ public:
     }
 
     int64_t entries() const { return engine_->entries(); }
-    void measure() { engine_->measure(); }
+    int threads() const { return engine_->threads(); }
+    void measure() {
+        const Busy busy(busy_);
+        engine_->measure();
+    }
 
     template <int64_t Counters::* counter>
-    int64_t count() const { return engine_->counters().*counter; }
+    int64_t count() const {
+        const Busy busy(busy_);
+        return engine_->counters().*counter;
+    }
 
 private:
+    static size_t count(const Named<T>& b) {
+        size_t all = 1;
+        for (int64_t n : b.shape) all *= size_t(n);
+        return all;
+    }
+
+    // What another thread of Python may change while the engine runs without the GIL, and what must
+    // stay within bounds.
+    template <class A>
+    static void copy(const A& from, std::vector<int64_t>& to) {
+        to.assign(from.data(), from.data() + from.size());
+    }
+
+    static Apart written(const Array<T>& theta, const std::vector<Array<T>>& readout) {
+        Apart arrays;
+        arrays.writes(theta, "theta");
+        for (const Array<T>& parameter : readout) arrays.writes(parameter, "a readout parameter");
+        return arrays;
+    }
+
     void point(Array<T>& theta, std::vector<Array<T>>& readout, T** parameters) const {
         const Pattern& p = config_.pattern;
         require(has_shape(theta, {p.parameters}), "theta must have the shape (P,)");
@@ -352,6 +414,7 @@ private:
 
     EngineConfig config_;
     std::unique_ptr<EngineBase<T>> engine_;
+    std::vector<int64_t> inputs_, targets_;  // of the sequence that runs
     mutable std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
 };
 
@@ -369,7 +432,9 @@ void bind(nb::module_& m, const char* name) {
         .def("resume", &E::resume, "steps"_a, "targets"_a, "updates"_a, "longest_window"_a,
              "rule_bytes"_a)
         .def("buffers", &E::buffers)
+        .def("fill", &E::fill, "buffers"_a)
         .def_prop_ro("entries", &E::entries)
+        .def_prop_ro("threads", &E::threads, "That a step takes, at most those asked for.")
         .def("read", &E::read, "out"_a.noconvert())
         .def("assign", &E::assign, "in"_a.noconvert())
         .def_prop_ro("steps", &E::template count<&Counters::steps>)

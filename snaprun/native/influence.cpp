@@ -4,8 +4,10 @@
 #include <cstring>
 
 #include "buffer.hpp"
+#include "denormals.hpp"
 #include "influence_index.hpp"
 #include "influence_kernel.hpp"
+#include "threads.hpp"
 
 namespace snaprun {
 namespace SNAPRUN_NS {
@@ -38,6 +40,8 @@ struct Influence<T>::State : Index {
         groups = lanes / N;
         singles = lanes % N;
         threads = std::min({threads, kMostThreads, static_cast<int>(blocks.size())});
+        threads = paying_threads(threads, work_before().back() * lanes);
+        threads = startable_threads(threads);
         by_group = cut(true, N);
         by_single = cut(false, N);
         for (const Chunks* layout : {&by_group, &by_single})
@@ -143,7 +147,7 @@ struct Influence<T>::State : Index {
                         const T* slopes, const T* src, const T* D_block,
                         const T* credit_block, T* gradient) {
         T* J = const_cast<T*>(level ? from - gap : from + gap * kSlack);
-        const int32_t* rows = begin.data() + b.first_begin;
+        const int64_t* rows = begin.data() + b.first_begin;
         Vec<T> out[W + N] = {};
         multiply<T, W, kLanes>(from, J, next, b.rows, rows, link_source.data() + rows[0], D_block,
                                credit_block, out);
@@ -231,7 +235,7 @@ struct Influence<T>::State : Index {
             const Block& b = blocks[c.block];
             if (c.block != block) {
                 block = c.block;
-                const int from = begin[b.first_begin];
+                const int64_t from = begin[b.first_begin];
                 gather<T, kLanes>(D[panel].data(), link_entry.data() + from, links(b), D_block);
                 if (with_credit) gather_credit<kLanes>(b, panel, credit_block);
             }
@@ -299,6 +303,7 @@ template <class T>
 void Influence<T>::step(const T* theta, const T* slopes, const T* blocks, const T* src,
                         const T* credit, T* gradient) {
     State& s = *state_;
+    const FlushDenormals flushed;
     for (int panel = 0; panel < s.groups + s.singles; ++panel) {
         s.fill_D(panel, theta, slopes, blocks);
         if (credit) s.fill_credit(panel, credit);
@@ -307,7 +312,10 @@ void Influence<T>::step(const T* theta, const T* slopes, const T* blocks, const 
         s.advance(0, slopes, src, credit != nullptr, gradient);
     } else {
 #pragma omp parallel for schedule(static, 1) num_threads(s.threads)
-        for (int t = 0; t < s.threads; ++t) s.advance(t, slopes, src, credit != nullptr, gradient);
+        for (int t = 0; t < s.threads; ++t) {
+            const FlushDenormals flushed_here;
+            s.advance(t, slopes, src, credit != nullptr, gradient);
+        }
     }
     s.level = s.level ? s.level - 1 : kSlack;
 }
@@ -343,6 +351,11 @@ int64_t Influence<T>::stored() const {
     int64_t total = 0;
     for (const Buffer<T>& panel : state_->panels) total += panel.size();
     return total;
+}
+
+template <class T>
+int Influence<T>::threads() const {
+    return state_->threads;
 }
 
 template class Influence<float>;

@@ -50,6 +50,7 @@ public:
     virtual int64_t entries() const = 0;
 
     virtual int64_t stored() const = 0;  // numbers in storage, padding included
+    virtual int threads() const = 0;     // that a step takes
 };
 
 namespace SNAPRUN_NS {
@@ -66,6 +67,7 @@ public:
     void assign(const T* in) override;
     int64_t entries() const override;
     int64_t stored() const override;
+    int threads() const override;
 
 private:
     struct State;

@@ -9,6 +9,7 @@
 #include "bindings.hpp"
 #include "dispatch.hpp"
 #include "influence.hpp"
+#include "overlap.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -65,6 +66,16 @@ public:
             require(*credit, "credit", {p.components, p.units, stride_});
             require(*gradient, "gradient", {p.parameters});
         }
+        if (gradient) {
+            Apart arrays;
+            arrays.writes(*gradient, "gradient");
+            arrays.reads(theta, "theta");
+            arrays.reads(slopes, "slopes");
+            arrays.reads(blocks, "blocks");
+            arrays.reads(src, "src");
+            arrays.reads(*credit, "credit");
+            arrays.require();
+        }
         kernel_->step(theta.data(), slopes.data(), blocks.data(), src.data(),
                       credit ? credit->data() : nullptr, gradient ? gradient->data() : nullptr);
     }
@@ -80,6 +91,7 @@ public:
     }
 
     int64_t stored() const { return kernel_->stored(); }
+    int threads() const { return kernel_->threads(); }
     int stride() const { return stride_; }
 
 private:
@@ -113,6 +125,7 @@ void bind(nb::module_& m, const char* name) {
         .def("read", &Kernel<T>::read, "out"_a.noconvert())
         .def("assign", &Kernel<T>::assign, "in"_a.noconvert())
         .def_prop_ro("stored", &Kernel<T>::stored)
+        .def_prop_ro("threads", &Kernel<T>::threads, "That a step takes, at most those asked for.")
         .def_prop_ro("stride", &Kernel<T>::stride);
 }
 

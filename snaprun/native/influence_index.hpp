@@ -17,7 +17,7 @@ struct Block {
     int rows, columns;
     int first_row, first_column;  // into the pattern's arrays
     int unit;
-    int32_t first_begin;  // of this block's begin[rows + 1] in the link index
+    int64_t first_begin;  // of this block's begin[rows + 1] in the link index
     int own_count, first_own;
     int64_t first_entry;  // of J's live entries, as they are listed
 };
@@ -37,7 +37,7 @@ struct Chunks {  // of one panel: a lane group, or a single lane
 struct Index {
     Pattern pattern;
     std::vector<Block> blocks;
-    std::vector<int32_t> begin;        // of every block's rows, into
+    std::vector<int64_t> begin;        // of every block's rows, into
     std::vector<int32_t> link_entry;   // the live entries of D[R, R] by row: which of the table of
     std::vector<int16_t> link_source;  // D, and the local row that they multiply
     std::vector<int32_t> own;          // local rows that I feeds
@@ -54,7 +54,9 @@ struct Index {
         index_entries();
     }
 
-    int links(const Block& b) const { return begin[b.first_begin + b.rows] - begin[b.first_begin]; }
+    int links(const Block& b) const {
+        return static_cast<int>(begin[b.first_begin + b.rows] - begin[b.first_begin]);
+    }
 
     void index_blocks() {
         const int count = static_cast<int>(pattern.row_begin.size()) - 1;
@@ -73,12 +75,12 @@ struct Index {
             b.unit = pattern.unit_P[pattern.columns[b.first_column]];
             b.first_entry = entries;
             entries += int64_t(b.rows) * b.columns;
-            b.first_begin = static_cast<int32_t>(begin.size());
+            b.first_begin = static_cast<int64_t>(begin.size());
             b.first_own = static_cast<int32_t>(own.size());
             const int32_t* rows = pattern.rows.data() + b.first_row;
             for (int r = 0; r < b.rows; ++r) local_row[rows[r]] = r;
             for (int r = 0; r < b.rows; ++r) {
-                begin.push_back(static_cast<int32_t>(link_entry.size()));
+                begin.push_back(static_cast<int64_t>(link_entry.size()));
                 for (int32_t e = row_of_D[rows[r]]; e < row_of_D[rows[r] + 1]; ++e) {
                     const int32_t from = local_row[pattern.entry_column[e]];
                     if (from < 0) continue;
@@ -87,7 +89,7 @@ struct Index {
                 }
                 if (pattern.own[b.first_row + r]) own.push_back(r);
             }
-            begin.push_back(static_cast<int32_t>(link_entry.size()));
+            begin.push_back(static_cast<int64_t>(link_entry.size()));
             b.own_count = static_cast<int>(own.size()) - b.first_own;
             for (int r = 0; r < b.rows; ++r) local_row[rows[r]] = -1;
             blocks.push_back(b);
@@ -139,13 +141,18 @@ struct Index {
         return chunks;
     }
 
-    // Blocks in runs of nearly equal work: run t is [bounds[t], bounds[t + 1]).
-    std::vector<int32_t> divide(int runs) const {
+    // Multiply-adds a lane of the blocks before each, and of all; a row of J costs as much as four.
+    std::vector<double> work_before() const {
         std::vector<double> work{0};
-        for (size_t g = 0; g < blocks.size(); ++g) {
-            const Block& b = blocks[g];
+        for (const Block& b : blocks) {
             work.push_back(work.back() + (links(b) + 4.0 * b.rows) * b.columns);
         }
+        return work;
+    }
+
+    // Blocks in runs of nearly equal work: run t is [bounds[t], bounds[t + 1]).
+    std::vector<int32_t> divide(int runs) const {
+        const std::vector<double> work = work_before();
         std::vector<int32_t> bounds;
         for (int t = 0; t <= runs; ++t) {
             const double share = work.back() * t / runs;

@@ -51,7 +51,7 @@ constexpr int kTogether = 8;  // rows whose credit is taken at once, while they 
 // meanwhile.
 template <class T, int W, bool kLanes>
 SNAPRUN_INLINE void multiply(const T* __restrict from, T* __restrict to, const T* next, int rows,
-                             const int32_t* begin, const int16_t* source, const T* D,
+                             const int64_t* begin, const int16_t* source, const T* D,
                              const T* credit, Vec<T>* out) {
     constexpr int N = kWidth<T>;
     // All at once from L2: the rows are wanted in no order, and a miss each would be waited for.

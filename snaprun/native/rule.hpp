@@ -51,6 +51,7 @@ public:
     virtual int64_t entries() const { return 0; }
     virtual void read(T* out) const { (void)out; }
     virtual void assign(const T* in) { (void)in; }
+    virtual int threads() const { return 1; }
     virtual bool moves() const { return true; }  // false: the gradient is always 0
 
 private:
@@ -82,6 +83,7 @@ public:
     int64_t entries() const override { return J_.entries(); }
     void read(T* out) const override { J_.read(out); }
     void assign(const T* in) override { J_.assign(in); }
+    int threads() const override { return J_.threads(); }
 
 private:
     Influence<T> J_;

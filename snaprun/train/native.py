@@ -144,7 +144,11 @@ class NativeEngine:
 
     def average(self) -> list[Tensor] | None:
         """A copy of the average of the parameters; None where none is kept, or nothing updated."""
-        return copied(self._views()["average"]) if self._decay and self.updates else None
+        return (
+            copied(self._views(self._engine.buffers())["average"])
+            if self._decay and self.updates
+            else None
+        )
 
     def update(self) -> None:
         """End the window of updates here: the optimiser steps if there was a target."""
@@ -152,7 +156,7 @@ class NativeEngine:
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of all that training goes on from, in the form of snaprun.train.saved."""
-        state = copied(self._views())
+        state = copied(self._views(self._engine.buffers()))
         # What a window has not written yet is still that of an older one.
         if "tape" in state["rule"]:
             tape = state["rule"]["tape"]
@@ -174,13 +178,13 @@ class NativeEngine:
         self.network.load_state_dict(saved["network"])
         set_noise(self._noise, saved["noise"])
         self._engine.resume(**{name: saved[name] for name in COUNTERS})
-        fill(self._views(), saved)
+        memory = self._engine.buffers()
+        fill(self._views(memory), saved)
+        self._engine.fill(memory)
         self._carry(saved["rule"])
 
-    def _views(self) -> dict[str, Any]:
-        return views(
-            self._engine.buffers(), self.network, self.rule, self._optimiser.moments, self._lanes
-        )
+    def _views(self, memory: dict[str, Tensor]) -> dict[str, Any]:
+        return views(memory, self.network, self.rule, self._optimiser.moments, self._lanes)
 
     def _carried(self) -> dict[str, Tensor]:
         """A copy of J, or of the traces."""

@@ -18,7 +18,7 @@ from snaprun.store import METRICS, RunWriter, Summary, read_summary
 from snaprun.tasks import Task
 from snaprun.train import checkpoint, choice
 from snaprun.train.loop import Probe, Training
-from snaprun.train.machine import Machine
+from snaprun.train.machine import Machine, denormals_flushed
 from snaprun.train.network import Architecture
 from snaprun.train.optim import Optimiser
 from snaprun.train.options import TrainOptions
@@ -109,6 +109,7 @@ def _run(
         RunWriter(folder, config, tensorboard) as writer,
         Progress(folder.name, options.tokens, bar) as progress,
         StopSignals() as stop,
+        denormals_flushed(),
     ):
         training = Training(
             parts.task,

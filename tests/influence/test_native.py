@@ -1,5 +1,8 @@
 """What the C++ kernel has that no other backend has: threads, a dispatch, and inputs to refuse."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -64,17 +67,65 @@ def test_equals_naive(cell, n, lanes, dtype):
     assert_same(got, advanced(naive, core, n, lanes, dtype), TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("threads", [2, 3, 7])
+@pytest.mark.parametrize("threads", [2, 3])
 def test_threads_change_nothing(threads):
-    core = core_of(LSTM(), 33, 0.9)
-    one = list(advanced(native, core, 2, 17, torch.float64))
+    core = core_of(LSTM(), 33, 0.3)
+    plan = native.plan(core, core.pattern(None))
+    counts = [_native.Influence64(plan.fields, 17, t).threads for t in (1, threads, 10_000)]
+    assert counts[:2] == [1, threads]
+    assert threads <= counts[2] < 64
+    one = list(advanced(native, core, 50, 17, torch.float64))
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        many = list(advanced(native, core, 2, 17, torch.float64))
+        many = list(advanced(native, core, 50, 17, torch.float64))
     finally:
         torch.set_num_threads(before)
-    assert_same(many, one, 1e-14)
+    assert all(map(torch.equal, flat(many), flat(one)))
+
+
+def flat(tree):
+    """The tensors of nested tuples and lists."""
+    if isinstance(tree, torch.Tensor):
+        return [tree]
+    return [x for part in tree if part is not None for x in flat(part)]
+
+
+def test_small_work_takes_one_thread_whatever_is_asked_for():
+    core = core_of(GRU(), 13, 0.8)
+    assert _native.Influence32(native.plan(core, core.pattern(2)).fields, 16, 64).threads == 1
+
+
+NO_THREADS = """
+import resource, sys
+import torch
+torch.set_num_threads(1)
+from snaprun.influence import native
+from tests.influence.test_native import LSTM, core_of
+core = core_of(LSTM(), 33, 0.3)
+fields = native.plan(core, core.pattern(None)).fields
+# A thread's stack has the size of the limit at the start: there is no room for one more.
+resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))
+kernel = native._native.Influence64(fields, 17, 4)
+print(kernel.threads)
+"""
+
+
+def test_a_thread_that_cannot_start_means_one_less(tmp_path):
+    command = f"ulimit -s {16 << 20} && exec '{sys.executable}' -c '{NO_THREADS}'"
+    env = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=env)
+    if "ulimit" in ended.stderr:
+        pytest.skip("the stack cannot be made so large here")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "1\n"
+
+
+def test_arrays_that_are_written_must_not_overlap_others():
+    core, step = kernel()
+    given = arguments(core, step)
+    with pytest.raises(ValueError, match="gradient and theta share memory"):
+        step.step(**{**given, "gradient": given["theta"]})
 
 
 def test_a_unit_without_a_live_input_keeps_its_bias():

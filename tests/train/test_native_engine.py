@@ -1,6 +1,8 @@
 """The native engine against the torch engine, its specification."""
 
 import itertools
+import sys
+import threading
 from functools import partial
 
 import pytest
@@ -179,10 +181,97 @@ def test_parameters_and_moments_are_those_of_pytorch():
 
 
 def test_two_threads_train_as_one():
-    one, _ = engines(lambda: network(LSTM()), SnAp(2), Adam(), 1, 3)
-    two, _ = engines(lambda: network(LSTM()), SnAp(2), Adam(), 1, 3, threads=2)
+    def build():
+        return network(LSTM(), units=33, sparsity=Uniform(level=0.3))
+
+    one, _ = engines(build, RTRL(), Adam(), 1, 3)
+    two, _ = engines(build, RTRL(), Adam(), 1, 3, threads=2)
+    assert (one._engine.threads, two._engine.threads) == (1, 2)
     for batch in batches(3, 40, 1):
-        close(two.run(batch), one.run(batch), 1e-12)
+        assert torch.equal(two.run(batch), one.run(batch))
+    assert engines(lambda: network(LSTM()), RTRL(), Adam(), 1, 3, threads=9)[0]._engine.threads == 1
+
+
+def test_denormals_are_zero_in_the_core_alone():
+    """The average of a weight that an update does not move is that weight."""
+    tiny, half = sys.float_info.min, 0.5
+    averages = []
+    for kind in (NativeEngine, partial(TorchEngine, backend=choose("torch"))):
+        net = network(GRU())
+        net.theta.fill_(tiny * half)
+        common = {"lanes": 3, "update_every": 1, "noise": rng(), "average": 0.9}
+        engine = kind(net, Frozen(), SGD(), **common)
+        engine.run(batches(3, 3, 1)[0])
+        averages.append(engine.average()[0].unique().tolist())
+        assert tiny * half > 0  # here they are what they were
+    assert averages == [[0.0], [tiny * half]]
+
+
+def test_arrays_that_share_memory_are_refused():
+    ours, _ = engines(lambda: network(GRU(), 9), SnAp(1), Adam(), 1, 3)
+    (batch, *_) = batches(3, 5, 1)
+    theta, readout = ours._parameters()
+    shared = torch.zeros(theta.numel() + 40, dtype=torch.float64)
+    shared[: theta.numel()] = theta
+    rest = (batch.inputs, None, batch.targets, batch.mask, batch.resets, None)
+    nats = shared[theta.numel() - 1 :][: batch.mask.numel()].view_as(batch.mask)
+    with pytest.raises(ValueError, match="theta and nats share memory"):
+        ours._engine.run(shared[: theta.numel()], readout, *rest, nats, True)
+    bias = readout[1]
+    with pytest.raises(ValueError, match="a readout parameter and a readout parameter share"):
+        ours._engine.update(theta, [readout[0], bias, readout[2], readout[1][: len(readout[3])]])
+
+
+def test_indices_that_change_while_it_runs_are_those_of_the_start():
+    """Another thread writes rubbish over inputs and targets all the time."""
+    (batch, *_) = batches(3, 60, "sequence")
+    steps = 2000
+    long = Batch(
+        *(x.repeat(steps // 10, 1) for x in (batch.inputs, batch.targets)),
+        batch.mask.repeat(steps // 10, 1),
+        batch.resets.repeat(steps // 10, 1),
+    )
+    expected = engines(lambda: network(GRU(), 9), SnAp(1), SGD(lr=1e-3), 1, 3)[0].run(long)
+    ours, _ = engines(lambda: network(GRU(), 9), SnAp(1), SGD(lr=1e-3), 1, 3)
+    begun, done = threading.Event(), threading.Event()
+    inputs, targets = long.inputs.clone(), long.targets.clone()
+
+    def spoil():
+        begun.wait()
+        while not done.is_set():
+            inputs.fill_(2**40)
+            targets.fill_(-(2**40))
+
+    thread = threading.Thread(target=spoil)
+    thread.start()
+    # The run begins before the other thread can: it needs the GIL, which the core lets go of.
+    begun.set()
+    try:
+        got = ours.run(Batch(inputs, targets, long.mask, long.resets))
+    except ValueError:  # it came first: refused, as any bad index
+        got = expected
+    finally:
+        done.set()
+        thread.join()
+    assert torch.equal(got, expected)
+
+
+def test_what_it_hands_out_are_copies():
+    ours, _ = engines(lambda: network(LSTM(), 9), BPTT(), Adam(), "sequence", 3)
+    (first, *more) = batches(3, 5, "sequence")
+    ours.run(first.piece(0, 4))
+    seen = ours._engine.buffers()
+    kept = {name: tensor.clone() for name, tensor in seen.items()}
+    ours.run(first.piece(4, 99))
+    for batch in more:
+        ours.run(batch)
+    assert all(torch.equal(seen[name], kept[name]) for name in kept)
+    with pytest.raises(ValueError, match="state is missing"):
+        ours._engine.fill({})
+    wrong = ours._engine.buffers()
+    wrong["state"] = wrong["state"][:1].clone()
+    with pytest.raises(ValueError, match="state has another shape"):
+        ours._engine.fill(wrong)
 
 
 def test_says_what_it_cannot_train():

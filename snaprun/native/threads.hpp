@@ -1,0 +1,49 @@
+// How many threads a parallel step takes: as many as its work pays for, and as the system starts.
+#pragma once
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace snaprun {
+namespace SNAPRUN_NS {
+
+// Multiply-adds a thread and step. To start and to join a team takes some 10 µs where cores are
+// free, and as long as a time slice where they are not: these take 150 µs.
+constexpr double kPays = 4e6;
+
+inline int paying_threads(int most, double multiply_adds) {
+    return std::max(1, static_cast<int>(std::min<double>(most, multiply_adds / kPays)));
+}
+
+// Up to `wanted`, this thread included: OpenMP ends the process where it cannot start one.
+inline int startable_threads(int wanted) {
+    std::mutex mutex;
+    std::condition_variable all_started;
+    bool go = false;
+    std::vector<std::thread> started;
+    try {
+        started.reserve(std::max(wanted - 1, 0));
+        while (static_cast<int>(started.size()) + 1 < wanted) {
+            started.emplace_back([&] {
+                std::unique_lock<std::mutex> lock(mutex);
+                all_started.wait(lock, [&] { return go; });
+            });
+        }
+    } catch (const std::system_error&) {
+        // One thread less.
+    }
+    {
+        const std::lock_guard<std::mutex> lock(mutex);
+        go = true;
+    }
+    all_started.notify_all();
+    for (std::thread& one : started) one.join();
+    return static_cast<int>(started.size()) + 1;
+}
+
+}  // namespace SNAPRUN_NS
+}  // namespace snaprun
