@@ -112,8 +112,9 @@ print(kernel.threads)
 
 
 def test_a_thread_that_cannot_start_means_one_less(tmp_path):
-    command = f"ulimit -s {16 << 20} && exec '{sys.executable}' -c '{NO_THREADS}'"
-    env = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    (tmp_path / "script.py").write_text(NO_THREADS)
+    command = f"ulimit -s {16 << 20} && exec '{sys.executable}' '{tmp_path / 'script.py'}'"
+    env = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": "."}
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=env)
     if "ulimit" in ended.stderr:
         pytest.skip("the stack cannot be made so large here")
