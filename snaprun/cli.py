@@ -9,6 +9,8 @@ import re
 import shutil
 import sys
 import tempfile
+import traceback
+from types import TracebackType
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -19,12 +21,14 @@ from snaprun.checks import Stopped, UserError
 from snaprun.jobs import Command, Session, interruptible, stopped, tell
 from snaprun.outcome import USER_MISTAKE
 from snaprun.paths import conf_dir
+from snaprun.terminal import complain, note
 
 USAGE = f"""snaprun {__version__}: online training of recurrent networks
 
   snaprun train      train one run, or a sweep with -m
   snaprun align      rules' gradients beside the exact one along a training run
   snaprun status     how the runs under a folder stand, also while they run
+  snaprun fsck       whether the files of the runs under a folder are as they were written
   snaprun plot       figures from the metrics of runs
   snaprun cost       what each rule costs: multiply-adds and bytes, counted
   snaprun verify     check gradients against independent computations
@@ -39,7 +43,12 @@ eval "$(snaprun -sc install=bash)" completes commands and keys (also zsh, fish).
 
 def main() -> None:
     """Run the command in `sys.argv` and exit: 0, 1 where a run failed, 2 for a user's mistake."""
+    sys.excepthook = _trace
     sys.exit(_main(sys.argv[1:]))
+
+
+def _trace(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    note("".join(traceback.format_exception(kind, error, trace)), end="")
 
 
 def _main(argv: list[str]) -> int:
@@ -107,7 +116,7 @@ def _overrides(arguments: list[str]) -> list[str]:
 
 
 def _refused(line: str) -> int:
-    print(f"snaprun: {line}", file=sys.stderr)
+    complain(line)
     return USER_MISTAKE
 
 
@@ -133,8 +142,8 @@ def _complete(argv: list[str]) -> int:
 
 @functools.cache
 def _scratch() -> str:
-    """The name of a folder that Hydra makes for what it writes of a sweep, gone at the end."""
-    folder = os.path.join(tempfile.gettempdir(), f"snaprun-{os.getpid()}")
+    """A new folder of ours alone for what Hydra writes of a sweep, gone at the end."""
+    folder = tempfile.mkdtemp(prefix="snaprun-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 

@@ -4,6 +4,7 @@ Each takes the configuration and whether it is a job of a sweep, and returns how
 is imported only where it is needed, so that --help and completion stay quick.
 """
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -11,8 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snaprun import checks, config
+from snaprun import checks, config, pattern
 from snaprun.outcome import Outcome, Status
+from snaprun.terminal import note, say
 
 if TYPE_CHECKING:
     from snaprun.panels import Panel
@@ -59,10 +61,13 @@ def _train(
     probe: "Callable[[Parts], Probe] | None" = None,
 ) -> Outcome:
     """Train `plain` in `folder`, with `written` as the run's configuration."""
-    from snaprun.store import DIVERGED, read_intact, set_aside
+    from snaprun.store import DIVERGED, read_intact, require_own, set_aside
 
     tokens = config.options(plain).tokens
-    summary = None if plain["restart"] else read_intact(folder)
+    summary = None
+    if not plain["restart"]:
+        require_own(folder)
+        summary = read_intact(folder)
     if summary is not None and summary.complete(tokens):
         status = Status.SKIPPED
         report = f"{folder}: {summary.status} already, at {summary.tokens} tokens; skipped"
@@ -70,8 +75,8 @@ def _train(
         from snaprun.train.run import run
 
         parts = config.parts(plain)
-        if plain["restart"] and folder.exists():
-            print(f"{folder}: what was there is now {set_aside(folder)}")
+        if plain["restart"] and os.path.lexists(folder):
+            say(f"{folder}: what was there is now {set_aside(folder)}")
         summary = run(
             parts,
             folder,
@@ -100,7 +105,7 @@ def plot(plain: dict[str, Any], sweep: bool) -> Outcome:
     values = config.arguments("", _plot_keys, plain)
     checks.one_of("kind", values["kind"], ("all", *figures.KINDS, "pattern"))
     if values["kind"] == "pattern":
-        print(*_pattern(values), sep="\n")
+        say("\n".join(map(str, pattern.draw(values))))
         return Outcome()
     kinds = figures.KINDS if values["kind"] == "all" else (values["kind"],)
     given = values["source"]
@@ -113,45 +118,11 @@ def plot(plain: dict[str, Any], sweep: bool) -> Outcome:
     nothing = True
     for folder, runs in (drawn or {out or sources[0] / "figures": sources}).items():
         for file in figures.plot(runs, folder, kinds, values["incomplete"]):
-            print(file)
+            say(file)
             nothing = False
     if nothing:
         checks.refuse("kind", values["kind"], "a kind for which these runs hold numbers")
     return Outcome()
-
-
-def _pattern(values: Mapping[str, Any]) -> list[Path]:
-    """Draw the pattern of the influence matrix of a small network."""
-    from snaprun import figures
-    from snaprun.cells import CELLS
-    from snaprun.core import RecurrentCore
-    from snaprun.figures import words
-    from snaprun.sparsity import Uniform
-    from snaprun.train.seeding import stream
-
-    keys = config.arguments("pattern", _pattern_keys, values["pattern"])
-    cell = CELLS[checks.one_of("pattern.cell", keys["cell"], list(CELLS))]()
-    units = checks.at_least("pattern.units", keys["units"], 1, most=64)
-    inputs = checks.at_least("pattern.inputs", keys["inputs"], 1, most=64)
-    seed = checks.at_least("pattern.seed", keys["seed"], 0)
-    sparsity = Uniform(checks.within("pattern.level", keys["level"], 0, 1, open_high=True))
-    core = RecurrentCore.build(cell, sparsity, units, inputs, stream(seed, "mask"))
-    rules = {"SnAp-1": 1, "SnAp-2": 2, "SnAp-3": 3, "RTRL": None}
-    network = words.network(
-        {
-            "cell.name": keys["cell"],
-            "cell.units": units,
-            "sparsity.name": "uniform",
-            "sparsity.level": sparsity.level,
-        }
-    )
-    out = values["out"]
-    return figures.pattern(
-        network.text,
-        {rule: core.pattern(n).mask_SP.numpy() for rule, n in rules.items()},
-        core.layout.unit_P.numpy(),
-        Path("results", "pattern", "figures") if out is None else Path(out),
-    )
 
 
 def cost(plain: dict[str, Any], sweep: bool) -> Outcome:
@@ -178,9 +149,9 @@ def cost(plain: dict[str, Any], sweep: bool) -> Outcome:
         generator=stream(checks.at_least("seed", values["seed"], 0), "mask"),
     )
     files = figures.counts(counted, Path(values["out"]))
-    print(costs.as_text(counted), end="\n\n")
+    say(costs.as_text(counted), end="\n\n")
     for file in files:
-        print(file)
+        say(file)
     return Outcome()
 
 
@@ -210,8 +181,8 @@ def verify(plain: dict[str, Any], sweep: bool) -> Outcome:
         **counts,
     )
     rule = plain["rule"]
-    print(f"{plain['cell']['name']}-{units}, {rule['name']}{rule.get('n', '')}, {machine.device}")
-    print(verification.table(found), end="\n\n")
+    say(f"{plain['cell']['name']}-{units}, {rule['name']}{rule.get('n', '')}, {machine.device}")
+    say(verification.table(found), end="\n\n")
     if all(check.passed for check in found):
         return Outcome()
     return Outcome(Status.FAILED, problem="a gradient differs from its independent computation.")
@@ -237,14 +208,14 @@ def bench(plain: dict[str, Any], sweep: bool) -> Outcome:
         options,
         threads=threads,
         seed=seed,
-        tell=lambda text: print(text, end="\n\n", flush=True),
+        tell=lambda text: say(text, end="\n\n"),
         say=_note,
     )
     for file in figures.bench(results.tables, out):
-        print(file)
+        say(file)
     if options.json is not None:
         results.write(options.json)
-        print(options.json)
+        say(options.json)
     return Outcome()
 
 
@@ -254,14 +225,26 @@ def status(plain: dict[str, Any], sweep: bool) -> Outcome:
     from snaprun.status import status as stand
 
     values = config.arguments("", _status_keys, plain)
-    print(stand(Path(values["source"]), values["state"]))
+    say(stand(Path(values["source"]), values["state"]))
     return Outcome()
+
+
+def fsck(plain: dict[str, Any], sweep: bool) -> Outcome:
+    """Verify the files of the runs under a folder; 1 where one is damaged."""
+    del sweep
+    from snaprun.fsck import fsck as verify_runs
+
+    values = config.arguments("", _fsck_keys, plain)
+    found = verify_runs(Path(values["source"]), say)
+    if not found.damaged:
+        return Outcome()
+    return Outcome(Status.FAILED, problem=f"{found.damaged} of {found.runs} runs are damaged.")
 
 
 def sample(plain: dict[str, Any], sweep: bool) -> Outcome:
     """Write text from a trained character model to stdout."""
     del sweep
-    from snaprun.store import read_config
+    from snaprun.store import chosen, read_config
     from snaprun.train import checkpoint
     from snaprun.train.sample import sample as draw
 
@@ -273,7 +256,7 @@ def sample(plain: dict[str, Any], sweep: bool) -> Outcome:
     prompt = values["prompt"].encode()
     if not prompt:
         checks.refuse("prompt", values["prompt"], "at least one character")
-    folder = Path(values["run"])
+    folder = chosen(values["run"])
     trained = read_config(folder)
     config.run_folder(trained)
     if trained["task"]["name"] != "charlm":
@@ -281,7 +264,12 @@ def sample(plain: dict[str, Any], sweep: bool) -> Outcome:
     network = config.untrained(trained)
     checkpoint.load_network(folder, network)
     text = draw(network, prompt, length, temperature, checks.at_least("seed", values["seed"], 0))
-    sys.stdout.write((prompt + text).decode(errors="replace") + "\n")
+    said = (prompt + text).decode(errors="replace")
+    # A file gets the text as it is, a terminal what a text of any bytes must not do to it.
+    if sys.stdout.isatty():
+        say(said)
+    else:
+        sys.stdout.write(said + "\n")
     return Outcome()
 
 
@@ -319,12 +307,12 @@ def reproduce(plain: dict[str, Any], sweep: bool) -> Outcome:
         if values["dry"]:
             left = panels.left(planner, results)
             for job in left.now:
-                print(shlex.join(["snaprun", "train", *job.words]))
-            print(f"{planner.name}: {left}", file=sys.stderr)
+                say(shlex.join(["snaprun", "train", *job.words]))
+            note(f"{planner.name}: {left}")
             continue
         files, failed = panels.reproduce(planner, results, jobs, values["choose"])
         for file in files:
-            print(file)
+            say(file)
         if failed:
             problems.append(f"{len(failed)} runs of {planner.name} failed")
     return Outcome(Status.FAILED if problems else Status.DONE, problem="; ".join(problems))
@@ -350,6 +338,7 @@ COMMANDS: Mapping[str, Callable[[dict[str, Any], bool], Outcome]] = {
     "train": train,
     "align": align,
     "status": status,
+    "fsck": fsck,
     "plot": plot,
     "cost": cost,
     "verify": verify,
@@ -363,8 +352,8 @@ COMMANDS: Mapping[str, Callable[[dict[str, Any], bool], Outcome]] = {
 def _plot_keys(
     source: str | list, kind: str, out: str | None, incomplete: bool, pattern: dict
 ) -> None: ...
-def _pattern_keys(cell: str, units: int, inputs: int, level: float, seed: int) -> None: ...
 def _status_keys(source: str, state: str) -> None: ...
+def _fsck_keys(source: str) -> None: ...
 def _sample_keys(run: str, length: int, temperature: float, prompt: str, seed: int) -> None: ...
 def _reproduce_keys(
     panel: dict | None,
@@ -391,7 +380,7 @@ def _cost_keys(
 def _note(line: str) -> None:
     """What goes on, for someone who watches."""
     if sys.stderr.isatty():
-        print(line, file=sys.stderr)
+        note(line)
 
 
 def _report(folder: Path, summary: "Summary") -> str:

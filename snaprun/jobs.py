@@ -1,8 +1,6 @@
 """What Hydra calls: a command with a configuration, and how that ended, whatever happened."""
 
-import os
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Iterator
@@ -19,7 +17,9 @@ from omegaconf import DictConfig
 from snaprun import checks, commands
 from snaprun.checks import Stopped, UserError
 from snaprun.config import resolve, run_folder
+from snaprun.files import Folder
 from snaprun.outcome import Outcome, Status, table, unexpected
+from snaprun.terminal import complain, hush, note, say
 
 
 class Terminated(KeyboardInterrupt):
@@ -141,11 +141,11 @@ def _logged(folder: Path | None) -> bool:
 
 
 def _log(folder: Path, trace: str) -> None:
-    from snaprun.store import write_atomically
     from snaprun.store.schema import FAILURE
 
-    with suppress(UserError):  # the disk is full: the sweep's own words have to do
-        write_atomically(folder / FAILURE, trace)
+    # The disk is full, or the folder a link: the sweep's own words have to do.
+    with suppress(UserError, OSError), Folder.open(folder) as opened:
+        opened.write(FAILURE, trace)
 
 
 def tell(outcome: Outcome, job: str = "") -> None:
@@ -153,19 +153,6 @@ def tell(outcome: Outcome, job: str = "") -> None:
     if outcome.report:
         say(outcome.report)
     if outcome.trace:
-        print(outcome.trace, end="", file=sys.stderr)
+        note(outcome.trace, end="")
     if outcome.problem:
-        print(f"snaprun: {job}{outcome.problem}", file=sys.stderr)
-
-
-def say(text: str) -> None:
-    """Print `text` at once; to nobody where the reader has gone."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        hush()
-
-
-def hush() -> None:
-    """Let what is still printed go nowhere, so that Python does not stumble over it at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        complain(f"{job}{outcome.problem}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from snaprun.checks import UserError, one_of
+from snaprun.files import Folder, read
 from snaprun.store import (
     COUNTERS,
     DIVERGED,
@@ -18,11 +19,13 @@ from snaprun.store import (
     FINISHED,
     RUNNING,
     STOPPED,
+    chosen,
     find_runs,
     read_summary,
     state,
 )
-from snaprun.store.schema import CONFIG, METRICS, check_counters
+from snaprun.store.schema import CONFIG, METRICS, MOST_OF_CONFIG, check_counters
+from snaprun.terminal import visible
 
 DAMAGED = "damaged"  # its files cannot be read
 STATES = (RUNNING, FINISHED, DIVERGED, FAILED, STOPPED, DAMAGED)
@@ -52,6 +55,7 @@ class Standing:
 def status(source: Path, only: str = "all") -> str:
     """The runs under `source` as a table with totals, all or those in one state; UserError."""
     one_of("state", only, ("all", *STATES))
+    source = chosen(source)
     standings = [standing(folder) for folder in find_runs(source)]
     shown = [standing for standing in standings if only in ("all", standing.state)]
     return "\n".join([*_table(shown, source), _totals(standings)])
@@ -82,7 +86,7 @@ def _total(folder: Path) -> int | None:
     """`train.tokens` of the run's configuration."""
     # PyYAML would take a millisecond a run; the writer lays its mappings out in one way.
     with suppress(OSError, ValueError):
-        text = (folder / CONFIG).read_text(encoding="utf-8")
+        text = read(folder / CONFIG, MOST_OF_CONFIG).decode()
         if found := re.search(r"^train:\n(?:  .*\n)*?  tokens: (\d+)$", text, re.MULTILINE):
             return int(found[1])
     return None
@@ -90,7 +94,7 @@ def _total(folder: Path) -> int | None:
 
 def _last_rows(metrics: Path) -> list[dict[str, Any]]:
     """The whole rows at the end of the metrics; one that is being written is none yet."""
-    with suppress(OSError), metrics.open("rb") as file:
+    with suppress(OSError), Folder.open(metrics.parent) as folder, folder.file(METRICS) as file:
         size = file.seek(0, os.SEEK_END)
         start = file.seek(max(0, size - TAIL))
         lines = file.read(TAIL).split(b"\n")[1 if start else 0 : -1]
@@ -127,13 +131,13 @@ def _table(standings: Sequence[Standing], source: Path) -> list[str]:
 def _cells(standing: Standing, source: Path) -> tuple[str, ...]:
     values = (standing.last or {}).items()
     return (
-        _shortened(str(standing.folder.relative_to(source))),
+        _shortened(visible(str(standing.folder.relative_to(source)))),
         standing.state,
         _count(standing.tokens),
         _count(standing.total),
         _count(standing.speed),
         duration(standing.seconds_left),
-        "  ".join(f"{name} {value:.4g}" for name, value in values if value is not None),
+        "  ".join(f"{visible(name)} {value:.4g}" for name, value in values if value is not None),
     )
 
 

@@ -10,8 +10,10 @@ from collections.abc import Collection, Sequence
 from tqdm import tqdm
 
 from snaprun.checks import Stopped, UserError, refuse
+from snaprun.files import Folder
 from snaprun.outcome import USER_MISTAKE
 from snaprun.panels.plan import Job
+from snaprun.terminal import visible
 from snaprun.train.stopping import StopSignals
 
 _POLL = 0.05  # seconds between looks at the processes
@@ -32,7 +34,7 @@ def run(jobs: Sequence[Job], at_once: int, label: str) -> list[Job]:
     failed: list[Job] = []
     done = len(jobs) - len(waiting)
     # disable=None: silent where stderr is not a terminal.
-    bar = tqdm(total=len(jobs), initial=done, desc=label, unit="run", disable=None)
+    bar = tqdm(total=len(jobs), initial=done, desc=visible(label), unit="run", disable=None)
     try:
         with bar, StopSignals() as stop:
             while waiting or running:
@@ -50,7 +52,8 @@ def run(jobs: Sequence[Job], at_once: int, label: str) -> list[Job]:
                         job.log.unlink()
                     else:
                         failed.append(job)
-                        bar.write(f"failed: {job}: {_last_words(job)}", file=sys.stderr)
+                        words = visible(f"failed: {job}: {_last_words(job)}")
+                        bar.write(words, file=sys.stderr)
                     bar.update()
     except Stopped as stopped:
         _stop(running.values(), stopped.signum)
@@ -68,8 +71,10 @@ def run(jobs: Sequence[Job], at_once: int, label: str) -> list[Job]:
 def _start(job: Job) -> subprocess.Popen:
     command = [sys.executable, "-m", "snaprun", "train", *job.words]
     try:
-        job.log.parent.mkdir(parents=True, exist_ok=True)
-        with open(job.log, "wb") as log:
+        with Folder.make(job.log.parent) as folder:
+            folder.remove(job.log.name)
+            log = folder.file(job.log.name, "xb")
+        with log:
             # In a session of its own it gets the one signal that `_stop` sends, and not the
             # terminal's too.
             return subprocess.Popen(

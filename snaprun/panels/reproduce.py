@@ -1,6 +1,5 @@
 """From a panel to its folder: learning rates, fresh seeds, tables and figures."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from snaprun.store.panel import (
     write_derived,
     write_runs,
 )
+from snaprun.terminal import note
 
 
 def reproduce(
@@ -44,7 +44,7 @@ def reproduce(
     runs |= {job: tables.read(job, panel.metric) for job in compared if job not in failed}
     for job in runs:
         if runs[job].status == DIVERGED:
-            print(f"diverged: {job}", file=sys.stderr)
+            note(f"diverged: {job}")
     if not any(job in runs for job in compared):
         return [], failed
 

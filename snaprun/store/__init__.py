@@ -5,11 +5,13 @@ from snaprun.store.lock import set_aside
 from snaprun.store.log import Mark
 from snaprun.store.reader import (
     Run,
+    chosen,
     find_runs,
     read_config,
     read_intact,
     read_run,
     read_summary,
+    require_own,
 )
 from snaprun.store.schema import (
     CHECKPOINT,
@@ -41,11 +43,13 @@ __all__ = [
     "RunWriter",
     "Summary",
     "atomic",
+    "chosen",
     "find_runs",
     "read_config",
     "read_intact",
     "read_run",
     "read_summary",
+    "require_own",
     "set_aside",
     "state",
     "write_atomically",

@@ -1,13 +1,14 @@
 """The metrics of a run: whole lines, appended, and a mark of how far they go."""
 
+import json
 import os
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from snaprun.checks import refuse
-from snaprun.files import writing
+from snaprun.files import Folder, writing
+from snaprun.store.schema import check_counters
 
 
 @dataclass(frozen=True)
@@ -18,25 +19,27 @@ class Mark:
     crc32: int  # of those bytes
 
     def __post_init__(self) -> None:
-        if not all(type(value) is int and value >= 0 for value in (self.size, self.crc32)):
+        if not all(type(x) is int and 0 <= x <= 2**53 for x in (self.size, self.crc32)):
             raise ValueError(f"{self} is no mark of metrics")
+
+    def fits(self, prefix: bytes) -> bool:
+        """Whether `prefix` are the bytes."""
+        return (len(prefix), zlib.crc32(prefix)) == (self.size, self.crc32)
 
 
 class Log:
-    """Lines appended to `path`, each handed to the operating system by one write.
+    """Lines appended to `name` in `folder`, each handed to the operating system by one write.
 
-    Without a `mark` the file starts empty; with one it goes on behind the mark and what follows
-    is dropped. Raises UserError where the file is not the one that was marked.
+    The file starts with `prefix`, what `marked` returns or nothing, in place of one that was there:
+    another name of that one, such as in a copy of hard links, keeps what it had.
     """
 
-    def __init__(self, path: Path, mark: Mark = Mark(0, 0)) -> None:
-        self._path, self._size, self._crc = path, mark.size, mark.crc32
-        if mark.size:
-            check(path, mark)
-        with writing(path):
-            if mark.size:
-                os.truncate(path, mark.size)
-            self._file = open(path, "ab" if mark.size else "wb", buffering=0)  # noqa: SIM115
+    def __init__(self, folder: Folder, name: str, prefix: bytes = b"") -> None:
+        self._path, self._size, self._crc = folder.path / name, len(prefix), zlib.crc32(prefix)
+        with folder.atomic(name) as file:
+            file.write(prefix)
+        with writing(self._path):
+            self._file = folder.file(name, "ab", buffering=0)
 
     def append(self, line: bytes) -> None:
         """Append `line`; where the disk is full nothing of it stays."""
@@ -63,15 +66,30 @@ class Log:
         self._file.close()
 
 
-def check(path: Path, mark: Mark) -> None:
-    """Raise UserError unless `path` begins with the bytes that `mark` stands for."""
+def marked(folder: Folder, name: str, mark: Mark, tokens: int | None = None) -> bytes:
+    """The bytes that `mark` stands for; UserError unless the file `name` begins with them.
+
+    They must be whole rows, and with `tokens` the last of them none of a later data-time.
+    """
+    path = str(folder.path / name)
+    if not mark.size:
+        return b""
     try:
-        prefix = path.read_bytes()[: mark.size]
+        prefix = folder.read(name)[: mark.size]
     except OSError as error:
-        refuse("metrics", str(path), f"a readable file ({error.strerror})", _REMEDY)
-    if (len(prefix), zlib.crc32(prefix)) != (mark.size, mark.crc32):
-        accepted = f"the {mark.size} bytes that the checkpoint goes with"
-        refuse("metrics", str(path), accepted, _REMEDY)
+        refuse("metrics", path, f"a readable file ({error.strerror})", _REMEDY)
+    if not mark.fits(prefix):
+        refuse("metrics", path, f"the {mark.size} bytes that the checkpoint goes with", _REMEDY)
+    if tokens is not None:
+        try:
+            last = json.loads(prefix[prefix.rfind(b"\n", 0, -1) + 1 :])
+            check_counters(last)
+            whole = prefix.endswith(b"\n") and last["tokens"] <= tokens
+        except (ValueError, RecursionError):
+            whole = False
+        if not whole:
+            refuse("metrics", path, f"whole rows of up to {tokens} tokens", _REMEDY)
+    return prefix
 
 
 _REMEDY = "Start the run afresh with restart=true."

@@ -5,11 +5,10 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from snaprun.checks import UserError
-from snaprun.files import writing
+from snaprun.files import Folder, writing
 from snaprun.store.schema import COUNTERS, METRICS
 
 
@@ -30,20 +29,21 @@ class TensorBoard:
         self._event, self._summary, self._records = Event, Summary, RecordWriter
         self._file = None
 
-    def open(self, folder: Path) -> None:
+    def open(self, folder: Folder) -> None:
         """Start an event file in `folder` with the rows of the metrics there, in place of others.
 
         TensorBoard would draw a broken attempt and the one that goes on from its middle as two.
         """
         name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}"
-        self._path = folder / name
+        self._path = folder.path / name
         with writing(self._path):
-            for stale in folder.glob("events.out.tfevents.*"):
-                stale.unlink()
+            for stale in folder.names():
+                if stale.startswith("events.out.tfevents."):
+                    folder.remove(stale)
             # Without TensorBoard's own thread, where a full disk would end in a trace.
-            self._file = open(self._path, "wb")  # noqa: SIM115
+            self._file = folder.file(name, "xb")
         self._write(file_version="brain.Event:2")
-        for line in (folder / METRICS).read_bytes().splitlines():
+        for line in folder.read(METRICS).splitlines():
             self.row(json.loads(line))
 
     def row(self, row: Mapping[str, float | None]) -> None:

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
 from snaprun.checks import refuse
+from snaprun.files import Folder, writing
 from snaprun.store.reader import Run, runs_under
 from snaprun.store.schema import DIVERGED, FINISHED, Summary
-from snaprun.store.writer import strict, write_atomically
+from snaprun.store.writer import strict
 
 PANEL, SUMMARY, CURVES, TESTS, README = (
     "panel.yaml",
@@ -58,12 +59,9 @@ def write_derived(folder: Path, tests: pd.DataFrame, readme: str) -> list[Path]:
 
 def _write(folder: Path, texts: Mapping[str, str]) -> list[Path]:
     """Write each file at once or not at all."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder), Folder.make(folder) as opened:
         for name, text in texts.items():
-            write_atomically(folder / name, text)
-    except OSError as error:
-        refuse("results", str(folder), f"a folder that can be written ({error.strerror})")
+            opened.write(name, text)
     return [folder / name for name in texts]
 
 

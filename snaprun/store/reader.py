@@ -1,4 +1,8 @@
-"""Reading runs back: tolerant of a run that was killed, strict about a file that was damaged."""
+"""Reading runs back: tolerant of a run that was killed, strict about a file that was damaged.
+
+Neither the folder of a run nor a file in it is followed where it is a link; the path that a user
+gives to look for runs is.
+"""
 
 import json
 import os
@@ -12,11 +16,15 @@ import pandas as pd
 import yaml
 
 from snaprun.checks import UserError, refuse
+from snaprun.files import Folder
+from snaprun.files import read as read_file
 from snaprun.store.schema import (
     CONFIG,
     COUNTERS,
     INCOMPLETE,
     METRICS,
+    MOST_OF_CONFIG,
+    MOST_OF_SUMMARY,
     SUMMARY,
     Summary,
     check_counters,
@@ -26,7 +34,8 @@ from snaprun.store.seal import unsealed
 T = TypeVar("T")
 Checksums = Mapping[str, int]  # of the files of a run that is done, by name
 
-_REMEDY = "Mend the file, or run it afresh with restart=true."
+_REMEDY = "Repair the file, or run it afresh with restart=true."
+_OWN = "Remove it, or set results= to where it leads."
 # libyaml is 8 times faster where PyYAML was built with it.
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -51,7 +60,7 @@ def find_runs(source: Path | str) -> list[Path]:
 
     Raises UserError if there are none.
     """
-    source = Path(source)
+    source = chosen(source)
     if not source.is_dir():
         refuse("source", str(source), "an existing folder", "Run `snaprun train` first.")
     runs = runs_under(source)
@@ -63,6 +72,23 @@ def find_runs(source: Path | str) -> list[Path]:
             "Run `snaprun train` first, or name the folder of the runs or of a panel.",
         )
     return runs
+
+
+def chosen(path: Path | str) -> Path:
+    """Where a user's path leads, which may be a link; what lies below it is not followed."""
+    path = Path(path)
+    return path.resolve() if path.is_symlink() else path
+
+
+def require_own(folder: Path) -> None:
+    """Raise UserError where the folder of a run, or the one that it lies in, is a link."""
+    for path in (folder.parent, folder):
+        try:
+            Folder.open(path).close()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            refuse("run folder", str(path), f"a folder of its own ({error.strerror})", _OWN)
 
 
 def runs_under(source: Path) -> list[Path]:
@@ -104,11 +130,7 @@ def read_intact(folder: Path | str) -> Summary | None:
     folder = Path(folder)
     summary, checksums = _read_summary(folder)
     for name in checksums:
-        try:
-            content = (folder / name).read_bytes()
-        except OSError as error:
-            refuse(str(folder / name), _one_line(error), "a readable file", _REMEDY)
-        _check(folder / name, content, checksums)
+        _check(folder / name, _content(folder / name), checksums)
     return summary
 
 
@@ -127,25 +149,41 @@ def _settled(folder: Path, read: Callable[[Summary | None, Checksums], T]) -> T:
 def _read_summary(folder: Path) -> tuple[Summary | None, Checksums]:
     path = folder / SUMMARY
     try:
-        if not path.exists():
-            return None, {}
-        data, checksums = unsealed(json.loads(path.read_bytes()))
+        data, checksums = unsealed(json.loads(read_file(path, MOST_OF_SUMMARY)))
         return Summary.from_json(data), checksums
+    except FileNotFoundError:
+        return None, {}
     except (OSError, ValueError, RecursionError) as error:
         refuse(str(path), _one_line(error), "the summary of a run", _REMEDY)
 
 
 def _read_config(folder: Path, checksums: Checksums) -> dict[str, Any]:
     path = folder / CONFIG
+    content = _content(path, MOST_OF_CONFIG)
     try:
-        content = path.read_bytes()
-        config = yaml.load(content, _YAML)
+        config = _load(content)
     except Exception as error:  # PyYAML raises many types for a damaged file
         refuse(str(path), _one_line(error), "readable YAML", _REMEDY)
     if not isinstance(config, dict):
         refuse(str(path), config, "a mapping of configuration keys", _REMEDY)
     _check(path, content, checksums)
     return config
+
+
+def _load(content: bytes) -> Any:
+    """The value of a YAML text without aliases, a few of which can stand for billions of values."""
+    if b"&" in content:  # an alias has an anchor, which a string may only seem to be
+        for event in yaml.parse(content, _YAML):
+            if getattr(event, "anchor", None) is not None:
+                raise ValueError("it holds anchors or aliases")
+    return yaml.load(content, _YAML)
+
+
+def _content(path: Path, most: int | None = None) -> bytes:
+    try:
+        return read_file(path, most)
+    except OSError as error:
+        refuse(str(path), error.strerror or str(error), "a readable file", _REMEDY)
 
 
 def _check(path: Path, content: bytes, checksums: Checksums) -> None:
@@ -155,10 +193,7 @@ def _check(path: Path, content: bytes, checksums: Checksums) -> None:
 
 
 def _read_metrics(path: Path, checksums: Checksums) -> pd.DataFrame:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        refuse(str(path), _one_line(error), "a readable file", _REMEDY)
+    content = _content(path)
     lines = content.split(b"\n")
     if not lines[-1]:
         lines.pop()
@@ -203,4 +238,5 @@ def _shown(line: bytes) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    said = error.strerror if isinstance(error, OSError) else None
+    return " ".join((said or str(error)).split())

@@ -26,6 +26,11 @@ OWNER = "owner.json"
 LOCKS = ".locks"  # in the folder of the experiment
 REPLACED = ".replaced"  # in the folder of the experiment
 
+# Bytes beyond which none of these is a file of ours; metrics and checkpoints grow with the run.
+MOST_OF_CONFIG = 2**22
+MOST_OF_SUMMARY = 2**24
+MOST_OF_OWNER = 2**12
+
 COUNTERS = ("tokens", "updates", "seconds")
 
 FINISHED = "finished"

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from snaprun.store.schema import SUMMARY
+from snaprun.store.schema import CONFIG, METRICS, SUMMARY
 
 _KEY = "crc32"
 
@@ -21,15 +21,13 @@ def sealed(data: Mapping[str, Any], files: Mapping[str, int]) -> dict[str, Any]:
 
 
 def unsealed(data: Any) -> tuple[Any, dict[str, int]]:
-    """The object that was sealed, and the checksums of the other files; ValueError on a mismatch.
+    """The object that was sealed, and the checksums of the other files.
 
-    An object without checksums, from before there were any, is returned as it is.
+    Raises ValueError on a mismatch, and where one of them is missing.
     """
-    if not isinstance(data, dict) or _KEY not in data:
-        return data, {}
-    files = data[_KEY]
-    if not isinstance(files, dict) or SUMMARY not in files:
-        raise ValueError(f"no {_KEY} of {SUMMARY}")
+    files = data.get(_KEY) if isinstance(data, dict) else None
+    if not isinstance(files, dict) or files.keys() != {CONFIG, METRICS, SUMMARY}:
+        raise ValueError(f"no {_KEY} of {CONFIG}, {METRICS} and {SUMMARY}")
     others = {name: value for name, value in files.items() if name != SUMMARY}
     if _crc32({**data, _KEY: others}) != files[SUMMARY]:
         raise ValueError("changed after it was written")

@@ -4,19 +4,20 @@ import json
 import logging
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import yaml
 
 from snaprun.checks import UserError, refuse
-from snaprun.files import sweep, write_atomically, writing
+from snaprun.files import writing
 from snaprun.store.lock import Lock
-from snaprun.store.log import Log, Mark, check
+from snaprun.store.log import Log, Mark, marked
 from snaprun.store.mirror import TensorBoard
-from snaprun.store.schema import CONFIG, FAILURE, METRICS, SUMMARY, Summary
+from snaprun.store.schema import CHECKPOINT, CONFIG, FAILURE, METRICS, SUMMARY, Summary
 from snaprun.store.seal import sealed
 
 _log = logging.getLogger(__name__)
@@ -29,7 +30,8 @@ class RunWriter:
     of which comes first; to choose between them, look into the folder after the construction.
     `config` is a plain nested dict. With `tensorboard` each row is mirrored into an event file in
     the same folder. Raises UserError where another process writes the run, and here as in every
-    method where the disk is full or the folder cannot be written.
+    method where the disk is full or the folder cannot be written, or is no longer the one that was
+    locked. Neither `folder` nor the folder that it lies in may be a link.
     """
 
     def __init__(
@@ -41,43 +43,41 @@ class RunWriter:
         self._metrics: Log | None = None
         self._lock = Lock(self.folder)
         try:
-            with writing(self.folder):
-                self.folder.mkdir(exist_ok=True)
-                sweep(self.folder)
-            self._lock.sign()
+            self.opened = self._lock.enter()
         except BaseException:
             self._lock.release()
             raise
 
     def begin(self) -> None:
         """Start afresh: rows of an earlier attempt are dropped, a run that is done is refused."""
-        if (self.folder / SUMMARY).exists():
+        if self.opened.stat(SUMMARY):
             remedy = "Set restart=true to run it again."
             refuse("run folder", str(self.folder), "one without a finished run", remedy)
-        self._open(Mark(0, 0))
+        self._start(b"")
 
-    def resume(self, mark: Mark) -> None:
-        """Go on behind the rows that `mark` stands for, also where the run was done by then.
+    def resume(self, mark: Mark, tokens: int | None = None) -> None:
+        """Go on at `tokens`, behind the rows that `mark` stands for, also where the run was done.
 
         Raises UserError, and changes nothing, where these rows are not as they were marked.
         """
-        check(self.folder / METRICS, mark)
-        self._open(mark)
+        self._start(marked(self.opened, METRICS, mark, tokens))
 
-    def _open(self, mark: Mark) -> None:
+    def _start(self, rows: bytes) -> None:
+        self._lock.require()
         with writing(self.folder):
             # The summary first: it vouches for the others as they were.
             for stale in (SUMMARY, FAILURE):
-                (self.folder / stale).unlink(missing_ok=True)
-        write_atomically(self.folder / CONFIG, self._config)
-        self._metrics = Log(self.folder / METRICS, mark)
+                self.opened.remove(stale)
+        self.opened.write(CONFIG, self._config)
+        self._metrics = Log(self.opened, METRICS, rows)
         if self._mirror:
-            self._mirror.open(self.folder)
+            self._mirror.open(self.opened)
 
     def row(
         self, *, tokens: int, updates: int, seconds: float, **values: float | int | None
     ) -> None:
         """Append one row of metrics; NaN and ±∞ become null."""
+        self._lock.require()
         row = strict({"tokens": tokens, "updates": updates, "seconds": seconds, **values})
         self._opened.append(json.dumps(row, allow_nan=False).encode() + b"\n")
         if self._mirror:
@@ -87,19 +87,27 @@ class RunWriter:
         """Bring the metrics to the disk; returns where they stand, for a later `resume`."""
         return self._opened.mark()
 
+    @contextmanager
+    def checkpoint(self) -> Iterator[BinaryIO]:
+        """A binary file that takes the place of the last checkpoint when the block ends."""
+        self._lock.require()
+        with self.opened.atomic(CHECKPOINT) as file:
+            yield file
+
     def finish(self, summary: Summary) -> None:
         """Close the metrics, then write the summary, which marks the run as done."""
+        self._lock.require()
         # The summary must not survive a power cut that its metrics do not survive.
         files = {CONFIG: zlib.crc32(self._config.encode()), METRICS: self.mark().crc32}
         data = sealed(strict(summary.to_json()), files)
         text = json.dumps(data, indent=2, allow_nan=False)
-        write_atomically(self.folder / SUMMARY, text + "\n")
+        self.opened.write(SUMMARY, text + "\n")
         self.close()
 
     def fail(self, trace: str) -> None:
         """Leave the `trace` of what ended this attempt in the folder, if it still takes it."""
         try:
-            write_atomically(self.folder / FAILURE, trace)
+            self.opened.write(FAILURE, trace)
         except UserError as error:
             _log.warning("%s", error)
 

@@ -93,6 +93,12 @@ class Task(ABC):
         """Return what the next batch depends on besides the generator, as ints and tensors."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a `state_dict()` of a task with the same arguments."""
-        del state
+    def load_state_dict(self, state: Any, drawn: int | None = None) -> None:
+        """Continue from a `state_dict()` of a task with the same arguments.
+
+        `drawn` is the number of time steps of all batches so far, where it is known. Raises
+        ValueError for a state that no such task can be in by then.
+        """
+        del drawn
+        if state != {}:
+            raise ValueError("task mismatch: expected no state.")

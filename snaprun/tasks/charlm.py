@@ -139,9 +139,28 @@ class CharLM(Task):
         """Return the stream's positions (B,), or None before its first batch and for crops."""
         return {"positions": self._positions}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Any, drawn: int | None = None) -> None:
         """Continue the stream at the positions of `state`."""
-        self._positions = state["positions"]
+        if not isinstance(state, dict) or state.keys() != {"positions"}:
+            raise ValueError("task mismatch: expected positions.")
+        positions = state["positions"]
+        begun = isinstance(positions, Tensor)
+        wrong = begun != (self.mode == "stream" and drawn != 0)
+        if not (begun or positions is None) or (wrong and (begun or drawn is not None)):
+            raise ValueError("task.positions mismatch: expected them of a stream that has begun.")
+        if begun:
+            self._require_positions(positions, drawn)
+        self._positions = positions
+
+    def _require_positions(self, positions: Tensor, drawn: int | None) -> None:
+        """ValueError unless all lanes are as far, `drawn` steps if known, from where they began."""
+        lanes, ring = positions.numel(), len(self._train) - 1
+        if positions.dtype != torch.int64 or positions.dim() != 1 or not lanes:
+            raise ValueError("task.positions mismatch: expected integers, one a lane.")
+        away = (positions - torch.arange(lanes) * (len(self._train) // lanes)) % ring
+        inside = bool(((positions >= 0) & (positions < ring)).all())
+        if not inside or (away != (away[0] if drawn is None else drawn % ring)).any():
+            raise ValueError("task.positions mismatch: expected what the steps so far lead to.")
 
 
 def _require(what: str, name: str, part: Bytes, need: int, purpose: str) -> None:

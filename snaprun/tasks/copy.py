@@ -121,6 +121,14 @@ class Copy(Task):
         """Return the level."""
         return {"level": self.level}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue at the level of `state`."""
-        self.level = int(state["level"])
+    def load_state_dict(self, state: Any, drawn: int | None = None) -> None:
+        """Continue at the level of `state`, which takes so many steps to reach."""
+        level = state.get("level") if isinstance(state, dict) and len(state) == 1 else None
+        if type(level) is not int or level < 1 or (self.fixed_length or level) != level:
+            raise ValueError("task mismatch: expected a level ≥ 1, of this task.")
+        # A batch of the level l has 2 l + 1 steps, or 2 (l - spread) + 1 where all lanes are short.
+        if drawn is not None and self.fixed_length is None:
+            short = max(level - 1 - self.spread, 0)
+            if drawn < max(3 * (level - 1), short**2):
+                raise ValueError(f"task.level mismatch: {level} is not reached in {drawn} steps.")
+        self.level = level

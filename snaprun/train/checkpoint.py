@@ -1,20 +1,23 @@
 """A run between two time steps on disk: parameters, optimiser, rule, data, counters.
 
 checkpoint.pt is what torch.save writes, then the sha256 of it (32 bytes), since torch.load does
-not notice a byte that has changed. Loading never runs code from the file.
+not notice a byte that has changed. It is read by snaprun.store.outline, which runs no code from the
+file and refuses whatever no checkpoint of ours holds before that costs memory.
 """
 
 import hashlib
-import io
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, NoReturn, cast
+from typing import IO, Any, BinaryIO, NoReturn, cast
 
 import torch
 
 from snaprun import checks
-from snaprun.store import CHECKPOINT, atomic
+from snaprun.files import Folder
+from snaprun.store import CHECKPOINT
+from snaprun.store.outline import Outline, Stored, opened
+from snaprun.terminal import visible
 from snaprun.train.network import Network
 
 VERSION = 2
@@ -39,47 +42,48 @@ class Due:
         return self._every is not None and tokens - self._tokens >= self._every
 
 
-def save(folder: Path, contents: Mapping[str, Any]) -> None:
-    """Write `contents`, of numbers, strings, dicts, lists and tensors, to `folder`; by rename."""
-    with atomic(folder / CHECKPOINT) as file:
-        hashed = _Hashed(file)
-        torch.save({"version": VERSION, **contents}, cast(IO[bytes], hashed))
-        file.write(hashed.digest())
+def write(file: BinaryIO, contents: Mapping[str, Any]) -> None:
+    """Write `contents`, of numbers, strings, dicts, lists and tensors, to an empty file."""
+    hashed = _Hashed(file)
+    torch.save({"version": VERSION, **contents}, cast(IO[bytes], hashed))
+    file.write(hashed.digest())
 
 
-def load(folder: Path) -> dict[str, Any] | None:
+def load(folder: Path | Folder) -> dict[str, Any] | None:
     """The contents of the checkpoint in `folder`, on the CPU; None where there is none.
 
     Raises UserError for a damaged file or one of another version.
     """
-    path = folder / CHECKPOINT
+    path = folder if isinstance(folder, Path) else folder.path
     try:
-        data = path.read_bytes()
+        if isinstance(folder, Path):
+            with Folder.open(folder) as held:
+                return load(held)
+        with opened(folder) as outline:
+            if outline is None:
+                return None
+            saved = _with_tensors(outline, outline.tree)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        _refuse(path, str(error))
-    size = hashlib.sha256().digest_size
-    if hashlib.sha256(data[:-size]).digest() != data[-size:]:
-        _refuse(path, "its sha256 differs: it is damaged, or of an older version")
-    try:
-        saved = torch.load(io.BytesIO(data[:-size]), map_location="cpu", weights_only=True)
-        if not isinstance(saved, dict):
-            raise ValueError("it holds no dict")
-        version = saved.pop("version", None)
-    except Exception as error:  # torch.load raises many types
-        _refuse(path, _one_line(error))
-    if version != VERSION:
+    except (ValueError, OSError, RecursionError, MemoryError) as error:
+        if isinstance(error, checks.UserError):
+            raise
+        _refuse(path / CHECKPOINT, _one_line(error))
+    if not isinstance(saved, dict):
+        _refuse(path / CHECKPOINT, "it holds no dict")
+    version = saved.pop("version", None)
+    if type(version) is not int or version != VERSION:
         remedy = f"Use the snaprun that wrote it. {RESTART}"
-        checks.refuse(f"version of {path}", version, f"{VERSION}", remedy)
+        shown = version if type(version) is int else type(version).__name__
+        checks.refuse(f"version of {path / CHECKPOINT}", shown, f"{VERSION}", remedy)
     return saved
 
 
-def restore(folder: Path, target: Any, saved: dict[str, Any]) -> None:
+def restore(folder: Path, target: Any, saved: Any) -> None:
     """`target.load_state_dict(saved)`; UserError where it does not fit."""
     try:
         target.load_state_dict(saved)
-    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+    except ValueError as error:
         _refuse(folder / CHECKPOINT, _one_line(error))
 
 
@@ -89,7 +93,25 @@ def load_network(folder: Path, network: Network) -> None:
     if saved is None:
         remedy = "Train the run first: `snaprun train` writes the checkpoint."
         checks.refuse("run", str(folder), f"a folder that holds {CHECKPOINT}", remedy)
-    restore(folder, network, saved["engine"]["network"])
+    engine = saved.get("engine")
+    restore(folder, network, engine.get("network") if isinstance(engine, dict) else None)
+
+
+def _with_tensors(outline: Outline, value: Any) -> Any:
+    """`value` of the outline's tree with each tensor in its place, in memory of its own."""
+    if isinstance(value, dict):
+        return {key: _with_tensors(outline, item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_tensors(outline, item) for item in value]
+    if not isinstance(value, Stored):
+        return value
+    dtype = getattr(torch, value.dtype)
+    if not value.extent:
+        return torch.empty(value.shape, dtype=dtype)
+    flat = torch.frombuffer(outline.content(value), dtype=dtype)
+    if dtype is torch.bool and flat.view(torch.uint8).max() > 1:
+        raise ValueError("a boolean is neither 0 nor 1")
+    return flat.as_strided(value.shape, value.strides)
 
 
 class _Hashed:
@@ -115,4 +137,5 @@ def _refuse(path: Path, reason: str) -> NoReturn:
 
 
 def _one_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    said = error.strerror if isinstance(error, OSError) else str(error)
+    return visible(said or type(error).__name__)[:300]

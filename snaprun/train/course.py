@@ -7,6 +7,14 @@ import torch
 from torch import Tensor
 
 from snaprun.tasks import Batch
+from snaprun.train.network import Network
+from snaprun.train.saved import (
+    require_count,
+    require_entries,
+    require_equal,
+    require_number,
+    require_tensor,
+)
 
 
 @dataclass
@@ -45,14 +53,49 @@ class Course:
         return saved
 
     @classmethod
-    def from_state_dict(cls, saved: dict[str, Any], device: torch.device) -> "Course":
-        """The course that `state_dict` described, its batch on `device`; ValueError, KeyError."""
+    def from_state_dict(cls, saved: Any, network: Network, lanes: int) -> "Course":
+        """The course that `state_dict` described; ValueError where it is none of such a run."""
+        require_entries("course", saved, [f.name for f in fields(cls)])
         for f in fields(cls):
-            value = saved[f.name]
-            if f.type in (int, float) and not (type(value) is f.type and value >= 0):
-                raise ValueError(f"{f.name} is {value!r}, not a count")
-        begun = saved["begun"]
-        if begun is not None:
-            batch = Batch(**begun["batch"]).to(device)
-            begun = Begun(batch, begun["nats_TB"].to(device), begun["steps"])
-        return cls(**{**saved, "begun": begun})
+            if f.type is int:
+                require_count(f"course.{f.name}", saved[f.name])
+            elif f.type is float:
+                require_number(f"course.{f.name}", saved[f.name], least=0)
+        tokens = saved["tokens"]
+        for name in ("logged", "validated", "targets"):
+            require_count(f"course.{name}", saved[name], most=tokens)
+        require_count("course.probed", saved["probed"], most=tokens + 1)
+        require_count("course.log_at", saved["log_at"], least=tokens + 1)
+        if tokens % lanes:
+            raise ValueError(f"course.tokens mismatch: {tokens} is no multiple of {lanes} lanes.")
+        last = saved["last"]
+        require_entries("course.last", last, last if isinstance(last, dict) else ())
+        for name, value in last.items():
+            require_number(f"course.last.{name}", value)
+        begun = None if saved["begun"] is None else _begun(saved["begun"], network, lanes)
+        return cls(**{**saved, "last": dict(last), "begun": begun})
+
+
+def _begun(saved: Any, network: Network, lanes: int) -> Begun:
+    where = "course.begun"
+    require_entries(where, saved, [f.name for f in fields(Begun)])
+    names = [f.name for f in fields(Batch)]
+    require_entries(f"{where}.batch", saved["batch"], names)
+    batch = saved["batch"]
+    mask = batch["mask"]
+    steps = len(mask) if isinstance(mask, Tensor) and mask.dim() else 0
+    require_count(f"{where}.steps", saved["steps"], most=steps - 1)
+    require_equal(f"{where}.batch.ends", batch["ends"], True)
+    shape = (steps, lanes)
+    layout, outputs = network.core.layout, network.readout.parameters[-1].numel()
+    for name in ("mask", "resets"):
+        require_tensor(f"{where}.batch.{name}", batch[name], torch.bool, shape)
+    require_tensor(f"{where}.batch.targets", batch["targets"], torch.int64, shape, below=outputs)
+    inputs = batch["inputs"]
+    if isinstance(inputs, Tensor) and inputs.is_floating_point():
+        require_tensor(f"{where}.batch.inputs", inputs, inputs.dtype, (*shape, layout.inputs))
+    else:
+        require_tensor(f"{where}.batch.inputs", inputs, torch.int64, shape, below=layout.inputs)
+    require_tensor(f"{where}.nats_TB", saved["nats_TB"], network.dtype, shape)
+    device = network.core.device
+    return Begun(Batch(**batch).to(device), saved["nats_TB"].to(device), saved["steps"])

@@ -13,7 +13,7 @@ from torch import Tensor
 from snaprun import hardware
 from snaprun.checks import Stopped
 from snaprun.sparsity import Sparsity
-from snaprun.store import DIVERGED, FINISHED, Mark, RunWriter, Summary
+from snaprun.store import DIVERGED, FINISHED, Mark, RunWriter, Summary, outline
 from snaprun.tasks import Batch, Task
 from snaprun.train import checkpoint
 from snaprun.train.choice import Engine
@@ -23,12 +23,20 @@ from snaprun.train.network import Network
 from snaprun.train.options import TrainOptions
 from snaprun.train.progress import Progress
 from snaprun.train.prune import prune
-from snaprun.train.saved import MOST
+from snaprun.train.saved import (
+    MOST,
+    require_count,
+    require_entries,
+    require_equal,
+    require_like,
+    set_noise,
+)
 from snaprun.train.seeding import stream
 from snaprun.train.stopping import StopSignals
 
 LN2 = math.log(2)
 PIECE_SECONDS = 0.5  # of a batch, between two looks at the signals and at the clock
+PARTS = ("run", "facts", "metrics", "course", "engine", "task", "data")  # of a checkpoint
 EVAL_STEPS = 16  # of a held-out batch, between two looks at the signals
 
 log = logging.getLogger(__name__)
@@ -272,7 +280,9 @@ class Training:
 
     def _save(self) -> None:
         self._course.seconds = time.perf_counter() - self._started
-        checkpoint.save(self._writer.folder, self.state_dict())
+        contents = self.state_dict()
+        with self._writer.checkpoint() as file:
+            checkpoint.write(file, contents)
         self._due.begin(self._course.tokens)
 
     def state_dict(self) -> dict[str, Any]:
@@ -288,19 +298,37 @@ class Training:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go on from a `state_dict`; ValueError where it is one of another run."""
-        if saved["run"] != self._writer.folder.name:
-            raise ValueError(f"it belongs to the run {saved['run']}")
-        if saved["facts"] != self._task.facts():
-            raise ValueError(f"the data was {saved['facts']} and is {self._task.facts()}")
-        prune(self._engine, saved["engine"]["network"]["live"])
-        self._engine.load_state_dict(saved["engine"])
-        self._task.load_state_dict(saved["task"])
-        self._data.set_state(saved["data"])
-        self._course = Course.from_state_dict(saved["course"], self._engine.network.core.device)
+        """Go on from a `state_dict`; ValueError where it is one of another run, or damaged."""
+        require_entries("checkpoint", saved, PARTS)
+        require_equal("run", saved["run"], self._writer.folder.name)
+        require_equal("data", saved["facts"], self._task.facts())
+        self.mark = outline.mark(saved)
+        lanes, network = self._options.lanes, self._engine.network
+        course = Course.from_state_dict(saved["course"], network, lanes)
+        drawn = course.tokens // lanes + (len(course.begun.batch.mask) if course.begun else 0)
+        self._load_engine(saved["engine"], course)
+        self._task.load_state_dict(saved["task"], drawn)
+        set_noise(self._data, saved["data"], "data")
+        self._course = course
         self._course.resumed += 1
-        self.mark = Mark(**saved["metrics"])
         self._due.begin(self._course.tokens)
+
+    def _load_engine(self, saved: Any, course: Course) -> None:
+        own = self._engine.network.state_dict()
+        network: Any = saved.get("network") if isinstance(saved, dict) else None
+        require_entries("state.network", network, own)
+        live, own_live = network["live"], own["live"].cpu()
+        require_like("state.network.live", live, own_live)
+        if not self._sparsity.due(0, MOST) and not live.equal(own_live):
+            raise ValueError("state.network.live mismatch: this run keeps the mask it begins with.")
+        prune(self._engine, live)
+        self._engine.load_state_dict(saved)
+        begun = course.begun.steps if course.begun else 0
+        done = course.tokens // self._options.lanes + begun
+        for name in ("updates", "longest_window", "steps"):
+            require_count(f"state.{name}", saved[name], most=done)
+        if self._options.update_every == "sequence":
+            require_equal("state.steps", saved["steps"], begun)
 
 
 def _next_multiple(every: int, tokens: int) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from snaprun.cells import Cell
 from snaprun.core import RecurrentCore
 from snaprun.sparsity import Layout, Sparsity
 from snaprun.train.readout import Readout
+from snaprun.train.saved import require_entries, require_like
 from snaprun.train.seeding import stream
 
 
@@ -86,8 +88,13 @@ class Network:
         named = {f"readout.{i}": p.detach() for i, p in enumerate(self.readout.parameters)}
         return {"live": self.core.layout.live_MKJ, "theta": self.theta.detach(), **named}
 
-    def load_state_dict(self, saved: dict[str, Tensor]) -> None:
+    def load_state_dict(self, saved: Any) -> None:
         """Mask and parameters from `state_dict`, whose mask must be a part of this one."""
+        own = self.state_dict()
+        require_entries("network", saved, own)
+        require_like("network.live", saved["live"], own["live"])
         self.prune(saved["live"])
-        for name, value in self.state_dict().items():
+        own = self.state_dict()
+        require_like("network", saved, own)
+        for name, value in own.items():
             value.copy_(saved[name])

@@ -5,6 +5,8 @@ import time
 
 from tqdm import tqdm
 
+from snaprun.terminal import visible
+
 LOG_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
@@ -14,10 +16,14 @@ class Progress:
     """Counts tokens towards a total; a context manager. In a sweep (`bar=False`) only lines."""
 
     def __init__(self, label: str, total: int, bar: bool = True):
-        self._label, self._total = label, total
+        self._label, self._total = visible(label), total
         # disable=None: tqdm is silent where stderr is not a terminal.
         self._bar = tqdm(
-            total=total, desc=label, unit="tok", unit_scale=True, disable=None if bar else True
+            total=total,
+            desc=self._label,
+            unit="tok",
+            unit_scale=True,
+            disable=None if bar else True,
         )
         self._last_line = time.perf_counter()
         self._tokens = 0
@@ -28,7 +34,7 @@ class Progress:
 
     def update(self, tokens: int, values: dict[str, float]) -> None:
         """`tokens` have been seen in all; `values` are the newest metrics."""
-        shown = {name: f"{value:.4g}" for name, value in values.items()}
+        shown = {visible(name): f"{value:.4g}" for name, value in values.items()}
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update(min(tokens, self._total) - self._tokens)
         self._tokens = min(tokens, self._total)

@@ -138,13 +138,13 @@ def _run(
 
 def _start(writer: RunWriter, training: Training, summary: Summary | None) -> None:
     """From the checkpoint where there is one, else from the beginning."""
-    saved = checkpoint.load(writer.folder)
+    saved = checkpoint.load(writer.opened)
     if saved is not None:
         checkpoint.restore(writer.folder, training, saved)
-        writer.resume(training.mark)
+        writer.resume(training.mark, training.tokens)
         log.info("%s goes on from its checkpoint at %d tokens", writer.folder, training.tokens)
     elif summary is None:
-        if (writer.folder / METRICS).exists():
+        if writer.opened.stat(METRICS):
             log.info("%s: no checkpoint had been written; it starts afresh", writer.folder)
         writer.begin()
     else:

@@ -13,9 +13,16 @@ A dict of integers, tensors, and lists and dicts of them:
     noise      the state of the rule's generator
     updates, longest_window, rule_bytes
     steps, targets    since the last update
+
+The schema of a checkpoint is what the run that is to go on would save itself, its keys, types and
+shapes, and on top of it the ranges of its values; `require_…` raise the ValueError of one line that
+says where a saved value differs.
 """
 
-from typing import Any
+import math
+import struct
+from collections.abc import Collection
+from typing import Any, NoReturn
 
 import torch
 from torch import Generator, Tensor
@@ -24,17 +31,67 @@ MOST = 2**53  # far beyond any count
 
 
 def require_fit(saved: Any, own: dict[str, Any], update_every: int | str) -> None:
-    """Raise the ValueError of one line that says where `saved` differs in kind from `own`.
-
-    `own` is what the engine that is to go on would save now; values are not compared.
-    """
-    _require(saved, own, "state")
-    steps = saved["steps"]
-    if isinstance(update_every, int) and steps >= update_every:
-        _mismatch("state.steps", f"fewer than {update_every}", str(steps))
+    """Raise unless `saved` is of the kind of `own`, what the engine that goes on would save now."""
+    require_like("state", saved, own)
+    steps, lanes = saved["steps"], len(own["state"])
+    if isinstance(update_every, int):
+        require_count("state.steps", steps, most=update_every - 1)
+    require_count("state.targets", saved["targets"], most=steps * lanes)
     for name, tensor in saved["rule"].get("tape", {}).items():
         if len(tensor) != steps:
             _mismatch(f"state.rule.tape.{name}", f"{steps} steps", str(len(tensor)))
+
+
+def require_like(where: str, saved: Any, own: Any) -> None:
+    """Raise unless `saved` has the entries, types, dtypes and shapes of `own`."""
+    taped = ".tape." in where
+    expected, got = _kind(own, taped), _kind(saved, taped)
+    if got != expected:
+        _mismatch(where, expected, got)
+    if isinstance(own, dict | list):
+        for key in own if isinstance(own, dict) else range(len(own)):
+            require_like(f"{where}.{key}", saved[key], own[key])
+
+
+def require_equal(where: str, saved: Any, own: Any) -> None:
+    """Raise unless `saved` is `own`, a tree without tensors, value by value."""
+    if not isinstance(own, dict | list):
+        if type(saved) is not type(own) or saved != own:
+            _mismatch(where, _word(own), _word(saved))
+        return
+    if _kind(saved, False) != _kind(own, False):
+        _mismatch(where, _kind(own, False), _kind(saved, False))
+    for key in own if isinstance(own, dict) else range(len(own)):
+        require_equal(f"{where}.{key}", saved[key], own[key])
+
+
+def require_entries(where: str, saved: Any, names: Collection[str]) -> None:
+    """Raise unless `saved` is a dict with these keys and no others."""
+    expected = _kind(dict.fromkeys(names), False)
+    if (got := _kind(saved, False)) != expected:
+        _mismatch(where, expected, got)
+
+
+def require_count(where: str, saved: Any, *, least: int = 0, most: int = MOST) -> None:
+    """Raise unless `saved` is an integer in [least, most]."""
+    if type(saved) is not int or not least <= saved <= most:
+        _mismatch(where, f"an integer in [{least}, {most}]", _word(saved))
+
+
+def require_number(where: str, saved: Any, *, least: float = -math.inf) -> None:
+    """Raise unless `saved` is a finite number ≥ `least`; an integer must be one of a float's."""
+    whole = type(saved) is int and abs(saved) <= MOST
+    if not (whole or (type(saved) is float and math.isfinite(saved))) or saved < least:
+        _mismatch(where, f"a finite number ≥ {least}", _word(saved))
+
+
+def require_tensor(
+    where: str, saved: Any, dtype: torch.dtype, shape: tuple[int, ...], below: int | None = None
+) -> None:
+    """Raise unless `saved` is a tensor of this kind, its values in [0, below)."""
+    require_like(where, saved, torch.empty(shape, dtype=dtype, device="meta"))
+    if below is not None and saved.numel() and not 0 <= saved.min() <= saved.max() < below:
+        _mismatch(where, f"values in [0, {below})", f"[{saved.min()}, {saved.max()}]")
 
 
 def copied(tree: Any) -> Any:
@@ -46,30 +103,30 @@ def copied(tree: Any) -> Any:
     return tree.clone(memory_format=torch.contiguous_format)
 
 
-def set_noise(noise: Generator, state: Tensor) -> None:
-    """Go on with a saved state of the generator; ValueError where it is none."""
+def set_noise(noise: Generator, state: Any, where: str = "state.noise") -> None:
+    """Go on with a saved state of a generator on the CPU; ValueError where it is none."""
+    own = noise.get_state()
+    require_like(where, state, own)
+    # PyTorch trusts two indices into the 624 words: how many are left, and which is next.
+    _, left, _, following = struct.unpack_from("QiiQ", state.numpy().tobytes())
     try:
+        if left != 1 and left + following > 625:
+            raise RuntimeError("its index lies beyond its words")
         noise.set_state(state)
     except RuntimeError as error:
-        raise ValueError(f"state.noise is none of a generator's states: {error}") from error
-
-
-def _require(saved: Any, own: Any, where: str) -> None:
-    taped = ".tape." in where
-    expected, got = _kind(own, taped), _kind(saved, taped)
-    if got != expected:
-        _mismatch(where, expected, got)
-    if isinstance(own, dict | list):
-        for key in own if isinstance(own, dict) else range(len(own)):
-            _require(saved[key], own[key], f"{where}.{key}")
+        said = " ".join(str(error).split())
+        raise ValueError(f"{where} is none of a generator's states: {said}") from error
 
 
 def _kind(value: Any, taped: bool) -> str:
     if isinstance(value, Tensor):
         shape = ["T", *value.shape[1:]] if taped and value.dim() else value.shape
-        return f"{value.dtype} ({', '.join(map(str, shape))})"
+        more = "" if value.layout is torch.strided else f", {value.layout}"
+        more += ", with a gradient" if value.requires_grad else ""
+        return f"{value.dtype} ({', '.join(map(str, shape))}){more}"
     if isinstance(value, dict):
-        return f"the entries {sorted(map(str, value))}"
+        names = sorted(key[:40] if type(key) is str else _word(key) for key in value)
+        return f"the entries {', '.join(names)[:200]}"
     if isinstance(value, list):
         return f"a list of {len(value)}"
     if type(value) is int:
@@ -77,5 +134,14 @@ def _kind(value: Any, taped: bool) -> str:
     return type(value).__name__
 
 
-def _mismatch(where: str, expected: str, got: str) -> None:
+def _word(value: Any) -> str:
+    """A value of the file in a few letters, however large it is."""
+    if isinstance(value, str):
+        return repr(value[:60])
+    if type(value) is int and abs(value) > MOST:
+        return "an integer beyond 2^53"
+    return str(value) if type(value) in (int, float, bool) else type(value).__name__
+
+
+def _mismatch(where: str, expected: str, got: str) -> NoReturn:
     raise ValueError(f"{where} mismatch: expected {expected}, got {got}.")

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from snaprun import files
-from snaprun.store import log, mirror
 
 KINDS = ("ENOSPC", "EIO", "full", "short", "short and full", "killed")
-CALLS = ("fsync", "replace", "rename", "truncate", "unlink", "mkdir")
+CALLS = ("fsync", "replace", "rename", "unlink", "mkdir")
 
 
 class Killed(BaseException):
@@ -33,8 +32,7 @@ class Faults:
     def install(self, monkeypatch: Any) -> None:
         for name in CALLS:
             monkeypatch.setattr(os, name, self._around(getattr(os, name), name == "unlink"))
-        for module in (files, log, mirror):
-            monkeypatch.setattr(module, "open", self._open, raising=False)
+        monkeypatch.setattr(files, "open", self._open, raising=False)
 
     def _around(self, call: Callable[..., Any], removal: bool = False) -> Callable[..., Any]:
         def faulty(*arguments: Any, **options: Any) -> Any:
@@ -65,18 +63,18 @@ class Faults:
         self.hit |= short
         return size // 2 if short and size > 1 else size
 
-    def _open(self, path: Any, mode: str = "r", buffering: int = -1) -> Any:
-        if mode not in ("wb", "ab"):
-            return builtins.open(path, mode, buffering)
+    def _open(self, path: Any, mode: str = "r", buffering: int = -1, opener: Any = None) -> Any:
+        if mode not in ("xb", "ab"):
+            return builtins.open(path, mode, buffering, opener=opener)
         self.step()
-        raw = _File(self, path, mode)
+        raw = _File(self, path, mode, opener)
         return raw if buffering == 0 else io.BufferedWriter(raw)
 
 
 class _File(io.FileIO):
-    def __init__(self, faults: Faults, path: Any, mode: str) -> None:
+    def __init__(self, faults: Faults, path: Any, mode: str, opener: Any) -> None:
         self._faults = faults
-        super().__init__(path, mode)
+        super().__init__(path, mode, opener=opener)
 
     def write(self, data: Any) -> int:
         with memoryview(data) as view:

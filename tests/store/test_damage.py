@@ -17,10 +17,12 @@ from snaprun.store import (
     Summary,
     find_runs,
     read_config,
+    read_intact,
     read_run,
     read_summary,
     state,
 )
+from snaprun.store.seal import sealed
 
 CONFIG = {"task": {"name": "copy"}, "optim": {"lr": 1e-5, "clip": None}, "seed": 0}
 SUMMARY = Summary("finished", 80, 5, 1.25, {"bpc": 0.2}, {"ms_per_token": 0.1}, {"parameters": 7})
@@ -182,12 +184,64 @@ def test_every_flipped_bit_of_a_finished_run_shows(original, name):
                 assert run.metrics.equals(whole.metrics)
 
 
-def test_a_summary_from_before_there_were_checksums_is_read(original):
+@pytest.mark.parametrize("names", [(), ("summary.json",), ("config.yaml", "summary.json")])
+def test_a_summary_that_lacks_sums_is_damaged(original, names):
     with Copy(original[True][0]) as folder:
         data = json.loads((folder / "summary.json").read_text())
-        del data["crc32"]
+        sums = data.pop("crc32")
+        if names:
+            others = {name: sums[name] for name in names if name != "summary.json"}
+            data = sealed(data, others)
         (folder / "summary.json").write_text(json.dumps(data))
-        assert read_run(folder).summary == SUMMARY
+        for read in (read_run, read_summary, read_intact):
+            with pytest.raises(UserError, match="crc32") as caught:
+                read(folder)
+            one_line(caught.value, folder)
+
+
+def test_sums_of_files_that_are_not_the_runs_are_refused(original):
+    with Copy(original[True][0]) as folder:
+        data = json.loads((folder / "summary.json").read_text())
+        sums = data.pop("crc32")
+        del sums["summary.json"]
+        text = json.dumps(sealed(data, {**sums, "../victim": 0}))
+        (folder / "summary.json").write_text(text)
+        with pytest.raises(UserError, match="crc32"):
+            read_intact(folder)
+
+
+# Nine lists, each of nine times the one before: 9^9 words once it is walked; a merge copies.
+LAUGHS = "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else 'lol'] * 9)}]\n" for n in range(10)
+)
+MERGES = "a0: &a0 {k: v}\n" + "".join(
+    f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 10)
+)
+
+
+@pytest.mark.parametrize("text", [LAUGHS, MERGES, "a: &x 1\n"])
+def test_aliases_are_refused_before_they_cost_memory(original, text):
+    with Copy(original[False][0]) as folder:
+        (folder / "config.yaml").write_text(text)
+        with pytest.raises(UserError, match="aliases") as caught:
+            read_config(folder)
+        one_line(caught.value, folder)
+
+
+def test_an_ampersand_in_a_value_is_no_alias(original):
+    with Copy(original[False][0]) as folder:
+        (folder / "config.yaml").write_text("a: 'this & that *all*'\n")
+        assert read_config(folder) == {"a": "this & that *all*"}
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "summary.json"])
+def test_a_file_larger_than_any_of_ours_is_not_read(original, name):
+    with Copy(original[True][0]) as folder:
+        with (folder / name).open("r+b") as file:
+            file.truncate(2**40)  # of holes
+        with pytest.raises(UserError, match="more than") as caught:
+            read_run(folder)
+        one_line(caught.value, folder)
 
 
 YAML_TRAPS = ["!!bool maybe", "!!timestamp x", "!!int ''", "? {a: b}\n: c", "{" * 3000, "a: *b"]

@@ -180,7 +180,7 @@ def test_a_crash_while_the_summary_is_written_leaves_none(tmp_path, monkeypatch,
         writer.begin()
         writer.row(**ROWS[0])
 
-        def crash(*_):
+        def crash(*_, **__):
             raise KeyboardInterrupt
 
         monkeypatch.setattr(os, step, crash)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from snaprun.checks import Stopped, UserError
 from snaprun.cli import _main
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, SnAp
 from snaprun.sparsity import Magnitude, Uniform
-from snaprun.store import read_run
+from snaprun.store import atomic, read_run
 from snaprun.tasks import CharLM, Copy
 from snaprun.train import checkpoint, loop
 from snaprun.train import run as running
@@ -203,6 +204,12 @@ def stopped(folder, monkeypatch, **choices):
             launch(folder, **choices)
 
 
+def reseal(folder, contents):
+    """A checkpoint of other contents, with a sum that holds."""
+    with atomic(folder / "checkpoint.pt") as file:
+        checkpoint.write(file, contents)
+
+
 WRONG = {
     "list": lambda saved: saved.update(metrics=[]),
     "no mark": lambda saved: saved.pop("metrics"),
@@ -237,7 +244,7 @@ def test_a_checkpoint_that_is_none_is_refused_in_one_line(damage, tmp_path, monk
             saved["engine"]["network"]["theta"] = torch.zeros(3)
         else:
             monkeypatch.setattr(checkpoint, "VERSION", 99)
-        checkpoint.save(folder, saved)
+        reseal(folder, saved)
         monkeypatch.undo()
         data = path.read_bytes()
     path.write_bytes(data)
@@ -257,7 +264,7 @@ def test_a_checkpoint_never_runs_code(tmp_path, monkeypatch):
     folder = tmp_path / "run"
     stopped(folder, monkeypatch)
     saved = checkpoint.load(folder)
-    checkpoint.save(folder, {**saved, "task": Evil()})
+    reseal(folder, {**saved, "task": Evil()})
     with pytest.raises(UserError, match="readable checkpoint"):
         launch(folder)
     assert not (tmp_path / "pwned").exists()
@@ -300,3 +307,21 @@ def test_a_finished_run_without_its_checkpoint_goes_no_further(tmp_path):
     with pytest.raises(UserError, match="restart=true"):
         launch(tmp_path / "run", tokens=1000)
     assert read_run(tmp_path / "run").summary is not None
+
+
+def test_a_run_whose_folder_was_removed_ends_in_one_line(tmp_path, monkeypatch):
+    class Removing(StopAfter):
+        def check(self):
+            super().check()
+            if self.looks == 20:
+                shutil.rmtree(tmp_path / "copy")
+                launch(tmp_path / "copy" / "run", tokens=10)
+
+    monkeypatch.setattr(loop, "PIECE_SECONDS", 0.0)
+    first = Removing(40)
+    stops = iter([first, StopAfter(10**6)])
+    monkeypatch.setattr(running, "StopSignals", lambda: next(stops))
+    with pytest.raises(UserError, match="removed or replaced"):
+        launch(tmp_path / "copy" / "run")
+    assert read_run(tmp_path / "copy" / "run").summary.tokens < 20
+    assert first.looks < 20

@@ -1,0 +1,77 @@
+"""Whether the files of runs are as they were written: every sum, without torch."""
+
+import stat
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from snaprun.checks import UserError
+from snaprun.files import Folder
+from snaprun.store import CHECKPOINT, METRICS, chosen, find_runs, outline, read_intact, read_run
+from snaprun.store.log import marked
+from snaprun.store.schema import FAILURE, OWNER
+
+OK = "ok"  # done, and all sums hold
+UNFINISHED = "unfinished"  # not done; what there is can be read, and the checkpoint's sums hold
+DAMAGED = "damaged"
+
+
+@dataclass(frozen=True)
+class Found:
+    """How many runs were verified, and how many of them are damaged."""
+
+    runs: int
+    damaged: int
+
+
+def fsck(source: Path, tell: Callable[[str], None]) -> Found:
+    """Verify the runs under `source`, a line each and one for all; UserError where there are none.
+
+    Of a run that is done these are the crc32 of its configuration, metrics and summary, of every
+    run the sha256 of its checkpoint, and that the metrics begin as the checkpoint says.
+    """
+    source = chosen(source)
+    found: Counter[str] = Counter()
+    for folder in find_runs(source):
+        verdict, why = verify(folder)
+        found[verdict] += 1
+        tell(f"{verdict:<10}  {folder.relative_to(source)}" + (f": {why}" if why else ""))
+    counts = ", ".join(f"{found[word]} {word}" for word in (OK, UNFINISHED, DAMAGED) if found[word])
+    runs = found.total()
+    tell(f"{runs} {'run' if runs == 1 else 'runs'}: {counts}")
+    return Found(runs, found[DAMAGED])
+
+
+def verify(folder: Path) -> tuple[str, str]:
+    """The verdict on the run in `folder`, and in a line what is damaged or left to do."""
+    try:
+        return _verify(folder)
+    except UserError:  # or it went on meanwhile, and what was read fits together no more
+        try:
+            return _verify(folder)
+        except UserError as error:
+            return DAMAGED, str(error)
+
+
+def _verify(folder: Path) -> tuple[str, str]:
+    try:
+        with Folder.open(folder) as opened:
+            for name in (FAILURE, OWNER):
+                if (found := opened.stat(name)) and not stat.S_ISREG(found.st_mode):
+                    raise UserError(f"{folder / name}: it is no file.")
+            # Before the metrics, which only grow while the run goes on.
+            with outline.opened(opened) as saved:
+                mark = None if saved is None else outline.mark(saved.tree)
+            if mark is not None:
+                marked(opened, METRICS, mark)
+    except (OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        raise UserError(f"{folder / CHECKPOINT}: {said}.") from error
+    if read_intact(folder) is not None:
+        return OK, ""
+    rows = len(read_run(folder).metrics)
+    noun = "row" if rows == 1 else "rows"
+    return UNFINISHED, f"{rows} {noun}, {'no' if mark is None else 'a whole'} checkpoint"

@@ -1,0 +1,107 @@
+"""Runs are trained, damaged by hand and verified."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from snaprun import fsck
+from snaprun.checks import UserError
+from snaprun.cli import _main
+from tests.train.test_resume import launch, stopped
+
+FILES = ("config.yaml", "metrics.jsonl", "summary.json", "checkpoint.pt")
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch) -> Path:
+    """A finished run and one that was stopped."""
+    launch(tmp_path / "results" / "copy" / "done", tokens=60)
+    stopped(tmp_path / "results" / "copy" / "stopped", monkeypatch)
+    return tmp_path / "results"
+
+
+def lines(source: Path) -> list[str]:
+    said: list[str] = []
+    fsck.fsck(source, said.append)
+    return said
+
+
+def test_whole_runs(runs):
+    assert lines(runs) == [
+        "ok          copy/done",
+        "unfinished  copy/stopped: 1 row, a whole checkpoint",
+        "2 runs: 1 ok, 1 unfinished",
+    ]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("run", ["done", "stopped"])
+def test_every_damage_is_found_and_named(runs, run, name, monkeypatch, capfd):
+    path = runs / "copy" / run / name
+    if not path.exists():
+        assert (run, name) == ("stopped", "summary.json")
+        return
+    if (run, name) == ("stopped", "config.yaml"):
+        path.write_bytes(b"a: [")  # nothing else vouches for it
+    else:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    monkeypatch.chdir(runs.parent)
+    assert _main(["fsck"]) == 1
+    out, err = capfd.readouterr()
+    (line,) = [line for line in out.splitlines() if line.startswith("damaged ")]
+    assert f"copy/{run}: " in line
+    assert name in line
+    assert "1 damaged" in out.splitlines()[-1]
+    assert err == "snaprun: 1 of 2 runs are damaged.\n"
+
+
+@pytest.mark.parametrize("name", [*FILES, "failure.log", "owner.json"])
+def test_a_link_is_found(runs, name, tmp_path):
+    path = runs / "copy" / "done" / name
+    if path.exists():
+        path.rename(tmp_path / name)
+    else:
+        (tmp_path / name).touch()
+    path.symlink_to(tmp_path / name)
+    (line,) = [line for line in lines(runs) if line.startswith("damaged ")]
+    assert name in line
+
+
+def test_metrics_that_lack_rows_of_the_checkpoint(tmp_path):
+    launch(tmp_path / "run")
+    folder = tmp_path / "run"
+    (folder / "summary.json").unlink()
+    rows = (folder / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    assert fsck.verify(folder)[0] == "unfinished"
+    (folder / "metrics.jsonl").write_bytes(b"".join(rows[:2]))
+    verdict, why = fsck.verify(folder)
+    assert verdict == "damaged"
+    assert "that the checkpoint goes with" in why
+
+
+def test_a_finished_run_may_have_no_checkpoint(runs):
+    (runs / "copy" / "done" / "checkpoint.pt").unlink()
+    assert lines(runs)[0] == "ok          copy/done"
+
+
+def test_whole_runs_exit_0_and_no_runs_2(runs, monkeypatch, capfd):
+    monkeypatch.chdir(runs.parent)
+    assert _main(["fsck", "source=results/copy"]) == 0
+    assert _main(["fsck", "source=results/copy/done"]) == 0
+    capfd.readouterr()
+    assert _main(["fsck", "source=nowhere"]) == 2
+    assert capfd.readouterr().err.count("\n") == 1
+    with pytest.raises(UserError, match="with runs in it"):
+        fsck.fsck(runs.parent / "results" / "copy" / ".locks", print)
+
+
+def test_torch_is_not_imported(runs):
+    code = "import sys; from pathlib import Path; from snaprun.fsck import fsck;"
+    code += f"fsck(Path({str(runs)!r}), print); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("2 runs: 1 ok, 1 unfinished\n")
