@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from snaprun.core import Record, RecurrentCore
-from snaprun.influence.blocks import Blocks, Chunk, pack
-from snaprun.sparsity import Pattern
+from snaprun.core import Record, RecurrentCore, Sizes, Storage
+from snaprun.influence.blocks import CHUNK_ENTRIES, MOST_PADDING, Blocks, Chunk, pack
+from snaprun.sparsity import Pattern, Reach
 
 Plan = Blocks
 
@@ -113,6 +113,33 @@ def assign(plan: Plan, J: Influence, J_BL: Tensor) -> None:
     """J in place from its live entries."""
     for stored_BRC, listed_BRC in _blocks(plan, J, J_BL):
         stored_BRC.copy_(listed_BRC)
+
+
+def storage(reach: Reach, sizes: Sizes) -> Storage:
+    """J in chunks, the scratch of the largest one, the entries of D, and int64 index arrays.
+
+    Blocks of unequal size are padded to the largest of their chunk.
+    """
+    n, w = sizes, sizes.itemsize
+    full = reach.entries == reach.states * reach.parameters
+    rows = 1.0 if full or reach.most_rows <= n.components else MOST_PADDING
+    # Sorted by their rows, blocks of narrow and of wide slots stand together.
+    mixed = not full and reach.most_rows > n.components
+    columns = reach.widest * reach.blocks / reach.parameters if mixed else 1.0
+    J = round(reach.entries * rows * columns)
+    own = n.components * reach.parameters  # rows that I feeds × their columns
+    together = max(1, CHUNK_ENTRIES // max(reach.most_rows, 1) ** 2)  # blocks of a chunk
+    part = min(1.0, together / reach.blocks)
+    chunk = round((J + 2 * own) * part) + max(CHUNK_ENTRIES, reach.most_rows**2)
+    index = 8 * (round(reach.squares * rows) + reach.rows + reach.parameters + 2 * own)
+    return Storage(
+        kept=n.lanes * J * w,
+        scratch=n.lanes * chunk * w,
+        index=index + 40 * reach.dynamics,
+        setup=24 * reach.states**2 + 16 * own,
+        step=n.lanes * (2 * n.slots + 3) * reach.dynamics * w,
+        saved=n.lanes * reach.entries * w,
+    )
 
 
 def _blocks(plan: Plan, J: Influence, J_BL: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

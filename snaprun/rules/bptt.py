@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from snaprun.core import Record, RecurrentCore
+from snaprun.core import Record, RecurrentCore, Sizes, Storage
 from snaprun.core.jacobians import dynamics_vjp, slot_vjp
 from snaprun.rules.base import Cost, Counts, LearningRule, Setup
 from snaprun.sparsity import Layout
@@ -136,6 +137,23 @@ class BPTT(LearningRule[BPTTState]):
         slopes = cell.components * (len(cell.slots) + cell.components + 1) * core.units
         kept = n.sources + slopes  # of one step: written once, read once
         return Cost(round(macs / window), window * kept, 2 * kept, "T k + p", "k² + p")
+
+    def storage(self, sizes: Sizes, backend: ModuleType | None) -> Storage:
+        """The tape of a window.
+
+        In C++ it grows by copies of itself, in pieces of a batch to up to twice its size; in
+        PyTorch sources and slot credits are stacked.
+        """
+        n, w = sizes, sizes.itemsize
+        per_slot = n.slots * n.units
+        if backend is None:
+            tape = n.window * n.padded * (n.record * w + 1)
+            scratch = (4 * per_slot + 2 * n.states) * n.padded * w + n.parameters * w
+            return Storage(tape, scratch, backward=tape * 3 // 2 * (n.window > 1), saved=tape)
+        tape = n.window * n.lanes * n.record * w
+        stacked = n.window * n.lanes * (n.sources + 2 * per_slot) * w
+        errors = n.window * n.lanes * n.outputs * w
+        return Storage(tape, errors, backward=stacked + 2 * n.dense * w, saved=tape)
 
 
 def _backward_macs(core: RecurrentCore, steps: int) -> int:

@@ -33,6 +33,7 @@ class Copy(Task):
 
     inputs = 4
     outputs = 4
+    length_key = "fixed_length"
 
     def __init__(
         self,
@@ -75,6 +76,10 @@ class Copy(Task):
         resets = torch.zeros_like(mask)
         resets[0] = True
         return Batch(inputs, targets, mask, resets)
+
+    def steps(self) -> int:
+        """Return 2 L + 1, with L the level so far."""
+        return 2 * self.level + 1
 
     def observe(self, bpc: float) -> None:
         """Raise the level by one when `bpc` is under the threshold."""
