@@ -178,6 +178,8 @@ def counted_megabytes(units: int, inputs: int) -> dict[str, str]:
         {"snap1": SnAp(1), "bptt": BPTT()},
         inputs=inputs,
         horizon=128,
+        lanes=1,
+        moments=2,
         bytes_per_number=4,
         generator=stream(0, "mask"),
     ).set_index("rule")

@@ -40,7 +40,7 @@ def available_bytes() -> tuple[int, str]:
     The least of what the machine has available, of what is left of the limits of the process's
     control groups, both versions of them, and of its own limits (RLIMIT_AS, RLIMIT_DATA).
     """
-    return min([(psutil.virtual_memory().available, "the machine's"), *_limits(), *_groups()])
+    return min([(psutil.virtual_memory().available, "on this machine"), *_limits(), *_groups()])
 
 
 def _limits() -> Iterator[tuple[int, str]]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from snaprun.core import Record, RecurrentCore, Sizes, Storage
-from snaprun.influence.blocks import CHUNK_ENTRIES, MOST_PADDING, Blocks, Chunk, pack
+from snaprun.influence.blocks import Blocks, Chunk, pack, together
 from snaprun.sparsity import Pattern, Reach
 
 Plan = Blocks
@@ -121,25 +121,35 @@ def storage(reach: Reach, sizes: Sizes) -> Storage:
     Blocks of unequal size are padded to the largest of their chunk.
     """
     n, w = sizes, sizes.itemsize
-    full = reach.entries == reach.states * reach.parameters
-    rows = 1.0 if full or reach.most_rows <= n.components else MOST_PADDING
-    # Sorted by their rows, blocks of narrow and of wide slots stand together.
-    mixed = not full and reach.most_rows > n.components
-    columns = reach.widest * reach.blocks / reach.parameters if mixed else 1.0
-    J = round(reach.entries * rows * columns)
     own = n.components * reach.parameters  # rows that I feeds × their columns
-    together = max(1, CHUNK_ENTRIES // max(reach.most_rows, 1) ** 2)  # blocks of a chunk
-    part = min(1.0, together / reach.blocks)
-    chunk = round((J + 2 * own) * part) + max(CHUNK_ENTRIES, reach.most_rows**2)
-    index = 8 * (round(reach.squares * rows) + reach.rows + reach.parameters + 2 * own)
+    J, chunk, index = 0, 0, 8 * (reach.rows + reach.parameters + 2 * own) + 40 * reach.dynamics
+    for blocks, rows, columns in _chunks(reach):
+        fed = blocks * n.components * columns
+        J += blocks * rows * columns
+        index += 8 * blocks * rows**2
+        chunk = max(chunk, blocks * rows * (rows + columns) + 2 * fed)
     return Storage(
         kept=n.lanes * J * w,
         scratch=n.lanes * chunk * w,
-        index=index + 40 * reach.dynamics,
+        index=index,
         setup=24 * reach.states**2 + 16 * own,
         step=n.lanes * (2 * n.slots + 3) * reach.dynamics * w,
         saved=n.lanes * reach.entries * w,
     )
+
+
+MANY = 10**5  # blocks; their chunks are no longer made one by one
+
+
+def _chunks(reach: Reach) -> list[tuple[int, int, int]]:
+    """Blocks, rows and columns of every chunk, as `pack` makes them."""
+    if reach.blocks > MANY:
+        return list(reach.sizes)
+    sizes = [(rows, columns) for count, rows, columns in reach.sizes for _ in range(count)]
+    return [
+        (len(group), max(sizes[g][0] for g in group), max(sizes[g][1] for g in group))
+        for group in together(sizes)
+    ]
 
 
 def _blocks(plan: Plan, J: Influence, J_BL: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,6 +1,7 @@
 """How large the pattern of SnAp-n is: counted from it, or expected before a mask is drawn."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ class Reach:
     rows: int  # Σ_g R_g
     squares: int  # Σ_g R_g²
     most_rows: int  # max_g R_g
-    widest: int  # the mean P_g of the blocks of those slots where it is the largest
+    sizes: tuple[tuple[int, int, int], ...]  # how many blocks have how many rows and columns
     dynamics: int  # |P_D|, at most
     links: int  # Σ_g |P_D[R_g, R_g]|
 
@@ -31,8 +32,8 @@ class Reach:
         """The counts of a pattern that is there."""
         reach_SG = pattern.reach_SG.float()
         inside_SG = pattern.dynamics_SS.float() @ reach_SG
-        rows_G, own_G = pattern.reach_SG.sum(0), pattern.own_SG.sum(0)
-        widths = [pattern.columns_G[own_G == own].double().mean() for own in own_G.unique()]
+        rows_G = pattern.reach_SG.sum(0)
+        alike = Counter(zip(rows_G.tolist(), pattern.columns_G.tolist(), strict=True))
         links = int((inside_SG.mul_(reach_SG)).sum(0).double().sum())
         return cls(
             states=pattern.reach_SG.shape[0],
@@ -42,7 +43,7 @@ class Reach:
             rows=int(rows_G.sum()),
             squares=int(rows_G.square().sum()),
             most_rows=int(rows_G.max()),
-            widest=round(float(max(widths))),
+            sizes=tuple((count, *size) for size, count in alike.items()),
             dynamics=min(int(pattern.dynamics_SS.sum()), links),
             links=links,
         )
@@ -80,6 +81,7 @@ class Reach:
         dynamics = sum(units * others * q[p] + units * (feeding[p] > 0) for p in components)
         dynamics += sum(units * sum(map(bool, row)) for row in state_pattern)
         entries = rows = squares = links = most = 0.0
+        sizes = []
         for column, parameters in classes.items():
             own, f = [float(x) for x in column], [0.0 for _ in components]
             steps = 2 * units * len(components) if n is None else n - 1
@@ -97,6 +99,7 @@ class Reach:
                 if moved < 1e-6 / units:
                     break
             each = sum(own) + others * sum(f)
+            sizes.append((units, math.ceil(each), -(-parameters // units)))
             entries += parameters * each
             rows += units * each
             squares += units * each**2
@@ -111,7 +114,7 @@ class Reach:
             rows=math.ceil(rows),
             squares=math.ceil(squares),
             most_rows=math.ceil(most),
-            widest=max(-(-parameters // units) for parameters in classes.values()),
+            sizes=tuple(sizes),
             dynamics=math.ceil(min(dynamics, links)),
             links=math.ceil(links),
         )

@@ -4,7 +4,8 @@ import logging
 import platform
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,15 @@ def run(
 
     A run that has a checkpoint goes on from it; one that is complete is left as it is.
     """
-    try:
+    with telling_exhaustion(parts):
         return _run(parts, folder, config, tensorboard, bar, probe)
+
+
+@contextmanager
+def telling_exhaustion(parts: Parts) -> Iterator[None]:
+    """One line where memory runs out inside."""
+    try:
+        yield
     except (MemoryError, OverflowError) as error:
         raise memory.exhausted(parts) from error
     except RuntimeError as error:  # how PyTorch says it

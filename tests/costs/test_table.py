@@ -70,6 +70,8 @@ def test_the_table_has_a_row_for_each_and_ratios_to_bptt():
         {"bptt": BPTT(), "snap1": SnAp(1), "rtrl": RTRL()},
         inputs=4,
         horizon=10,
+        lanes=3,
+        moments=2,
         bytes_per_number=8,
         generator=Generator().manual_seed(0),
     )
@@ -79,7 +81,13 @@ def test_the_table_has_a_row_for_each_and_ratios_to_bptt():
     ratios = costs[costs["rule"] == "snap1"].set_index(["cell", "units"])["macs_to_bptt"]
     assert ((by_rule["snap1"] / by_rule["bptt"] - ratios).abs() < 1e-12).all()
     assert costs["state_bytes"].mod(8).eq(0).all()
+    tape, rule = costs["tape_bytes"], costs["rule_bytes"]
+    assert (tape + rule == 3 * costs["state_bytes"]).all()
+    assert ((tape > 0) == (costs["rule"] == "bptt")).all()
+    assert (costs["parameter_bytes"] == 8 * costs["parameters"]).all()
+    assert (costs["total_bytes"] == 3 * costs["parameter_bytes"] + tape + rule).all()
     text = as_text(costs)
+    assert text.count("× 3 lanes") == 8
     assert text.count("live parameters") == 4
     assert "gru-14 at 90 % sparsity" in text
 
