@@ -50,13 +50,14 @@ def predict(
     moments: int,
     copies: int,
     batch_steps: int,
+    held_out_lanes: int,
     prunes: bool,
 ) -> Demand:
     """What a run takes on the torch engine with an influence backend; None: on the C++ engine.
 
     `moments` are those that the optimiser keeps of each parameter, `copies` the further copies of
-    the parameters (their average), `batch_steps` the steps of a batch. Where the mask `prunes`, a
-    second engine is built beside the first.
+    the parameters (their average), `batch_steps` the steps of a batch, `held_out_lanes` the lanes
+    of a held-out one. Where the mask `prunes`, a second engine is built beside the first.
     """
     n, w = sizes, sizes.itemsize
     stored = rule.storage(n, backend)
@@ -64,17 +65,21 @@ def predict(
     layout = n.dense + 32 * n.parameters  # the mask, and four int64 arrays
     optimiser = moments * trained
     index, setup = layout + stored.index, stored.setup
+    validation = held_out_lanes * (batch_steps * TOKEN_BYTES + _step_numbers(n) * w)
+    validation += copies * trained
     step = _step_numbers(n)
     if backend is None:
         arrays = layout_storage(n)
         index, setup = index + arrays.index, setup + arrays.setup
+        # An engine of its own.
+        validation += 2 * trained + arrays.index + arrays.setup if held_out_lanes else 0
         scratch = stored.scratch + step * n.padded * w
     else:
         # The dense weights, and those of the update that takes their place.
         scratch = stored.scratch + (step * n.lanes + 2 * n.dense) * w
     # Parameters and gradient, moments, and what the rule keeps.
     checkpoint = n.dense + (2 + copies) * trained + optimiser + stored.saved
-    passing = max(setup, stored.step, stored.backward, checkpoint)
+    passing = max(setup, stored.step, stored.backward, checkpoint, validation)
     if prunes:
         passing = max(passing, 2 * checkpoint + stored.kept + stored.relabelled)
     parts = {

@@ -32,6 +32,7 @@ class CharLM(Task):
 
     inputs = 256
     outputs = 256
+    held_out_lanes = max(CROP_LANES, STREAM_LANES)
     length_key = "crop"
 
     def __init__(

@@ -33,6 +33,7 @@ class Copy(Task):
 
     inputs = 4
     outputs = 4
+    held_out_lanes = HELD_OUT[1]
     length_key = "fixed_length"
 
     def __init__(

@@ -1,6 +1,8 @@
 """What a run would be, without writing anything: its parameters, its memory and its time."""
 
+import math
 import time
+from collections.abc import Iterable
 
 import torch
 
@@ -24,7 +26,7 @@ def rehearse(parts: Parts) -> str:
     with telling_exhaustion(parts):
         engine = build(parts)
         per_step, steps = _timed(parts, engine)
-        validation = _validation_seconds(parts, engine)
+        validation, bound = _validation_seconds(parts, engine)
     core, options, name = engine.network.core, parts.options, type(engine).__name__
     counts = memory.sizes(parts, core)
     needed = memory.demand(parts, counts)
@@ -36,8 +38,8 @@ def rehearse(parts: Parts) -> str:
         f"parameters: {weights:,} live of {dense:,} recurrent ({100 * weights / dense:.3g} %), "
         f"and {counts.readout:,} of the readout",
         f"memory: about {in_units(needed.total)} ({', '.join(left)}): {listed}",
-        f"time: about {_duration(training + validation)} for {options.tokens:,} tokens"
-        + (f", {_duration(validation)} of it to validate" if validation else "")
+        f"time: {bound or 'about '}{_duration(training + validation)} for {options.tokens:,} tokens"
+        + (f", {bound}{_duration(validation)} of it to validate" if validation else "")
         + f"; {1e3 * per_step:.3g} ms a step of {options.lanes} lanes, measured over {steps:,} "
         f"steps ({name})",
     ]
@@ -75,20 +77,36 @@ def _timed(parts: Parts, engine: Engine) -> tuple[float, int]:
     return seconds / done, done
 
 
-def _validation_seconds(parts: Parts, engine: Engine) -> float:
-    """Of all validations together, from a piece of one."""
-    options = parts.options
-    batches = parts.task.validation(options.eval_tokens)
-    first = None if batches is None else next(iter(batches), None)
-    if first is None:
-        return 0.0
-    piece = first.piece(0, EVAL_STEPS)
-    start = time.perf_counter()
-    bits_per_character(engine.network, [piece])
-    each = (time.perf_counter() - start) / piece.mask.numel()
-    tokens = sum(batch.mask.numel() for batch in parts.task.validation(options.eval_tokens) or ())
-    times = -(-options.tokens // options.eval_every)
-    return each * tokens * times
+class _Enough(Exception):
+    """The time for this is over."""
+
+
+def _validation_seconds(parts: Parts, engine: Engine) -> tuple[float, str]:
+    """Of all validations together, each as of the network now, and in words if that is a bound."""
+    options, each, bound = parts.options, 0.0, ""
+    end = time.perf_counter() + SECONDS
+
+    def bpc(batches: Iterable[Batch]) -> float:
+        nonlocal each
+        per_step = None
+        for batch in batches:
+            if per_step is None:  # the first batch stands for the others
+                # The last steps: those before may have no target.
+                piece = batch.piece(max(0, len(batch.mask) - EVAL_STEPS), EVAL_STEPS)
+                start = time.perf_counter()
+                bits_per_character(engine.network, [piece], engine.in_core)
+                per_step = (time.perf_counter() - start) / len(piece.mask)
+            each += per_step * len(batch.mask)
+            if time.perf_counter() > end:
+                raise _Enough
+        return math.inf
+
+    try:
+        parts.task.held_out(bpc, options.eval_tokens)
+    except _Enough:
+        bound = "at least "
+    times = -(-options.tokens // options.eval_every) * (2 if options.average else 1)
+    return each * times, bound
 
 
 def _wait(nats_TB: torch.Tensor) -> None:

@@ -62,8 +62,9 @@ def demand(parts: "Parts", counts: Sizes) -> Demand:
         parts.rule,
         None if choice.takes_native(machine, lacks) else machine.backend,
         moments=len(optimiser.moments),
-        copies=int(getattr(parts.options, "average", None) is not None),
+        copies=int(parts.options.average is not None),
         batch_steps=parts.task.steps(),
+        held_out_lanes=parts.task.held_out_lanes,
         prunes=parts.architecture.sparsity.prunes,
     )
 

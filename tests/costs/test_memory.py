@@ -13,7 +13,7 @@ from tests.train.engines import CELLS, ENGINES, batches, build
 
 WAYS = [("native", None)] if "native" in ENGINES else []
 WAYS += [("torch", backend) for backend in BACKENDS]
-COMMON = {"moments": 2, "copies": 0, "batch_steps": 1, "prunes": False}
+COMMON = {"moments": 2, "copies": 0, "batch_steps": 1, "held_out_lanes": 0, "prunes": False}
 
 
 def sizes(engine, lanes, window):

@@ -42,6 +42,12 @@ def test_a_dry_run_leaves_a_finished_run_alone(here, capfd):
     assert list((here / "results").glob("*/[!.]*")) == [folder]
 
 
+def test_validations_too_long_to_be_tried_are_bounded(here, capfd, monkeypatch):
+    monkeypatch.setattr("snaprun.train.dry.SECONDS", 0.01)
+    assert _main(["train", *SMALL, "task.fixed_length=300", "dry=true"]) == 0
+    assert re.search(r"time: at least .*, at least .* of it to validate", capfd.readouterr().out)
+
+
 def test_a_dry_align_writes_nothing(here, capfd):
     assert _main(["align", *SMALL, "dry=true"]) == 0
     assert "memory: about" in capfd.readouterr().out
