@@ -8,7 +8,12 @@ import jinja2
 import pandas as pd
 import yaml
 
+from snaprun import costs
+from snaprun.cells import CELLS
 from snaprun.figures.stats import over_seeds
+from snaprun.rules import BPTT, SnAp
+from snaprun.tasks import TASKS
+from snaprun.train.seeding import stream
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
@@ -165,6 +170,22 @@ def megabytes(rule: str) -> str:
     return f"{benched('memory', 'gru', 16, rule=rule, engine='native').state_bytes / 1e6:.2g}"
 
 
+def counted_megabytes(units: int, inputs: int) -> dict[str, str]:
+    """The state a lane on a dense GRU in float32, by rule, as `snaprun cost` counts it, T = 128."""
+    cost = costs.table(
+        {"gru": CELLS["gru"]()},
+        [costs.Size(units, 0.0)],
+        {"snap1": SnAp(1), "bptt": BPTT()},
+        inputs=inputs,
+        horizon=128,
+        lanes=1,
+        moments=2,
+        bytes_per_number=4,
+        generator=stream(0, "mask"),
+    ).set_index("rule")
+    return {str(rule): f"{bytes_ / 1e6:.2f}" for rule, bytes_ in cost.state_bytes.items()}
+
+
 def cosines(folder: str, rule: str) -> str:
     """The range over a run, but for its first point, of the cosine with the exact gradient."""
     rows = table(f"{folder}/figures", "alignment-copy")
@@ -187,7 +208,7 @@ def panels() -> list[dict[str, object]]:
 
 # What the template can say.
 WORDS = (
-    *(cosines, diff, gap, late, med, megabytes, pair),
+    *(cosines, counted_megabytes, diff, gap, late, med, megabytes, pair),
     *(ratio, reached, span, step, tokens, with_arm),
 )
 
@@ -205,6 +226,7 @@ def page() -> str:
         copy=COPY,
         charlm=CHARLM,
         panels=panels(),
+        inputs={name: task.inputs for name, task in TASKS.items()},
         **{f.__name__: f for f in WORDS},
     )
 

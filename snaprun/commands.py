@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from snaprun import checks, config, pattern
@@ -48,6 +49,8 @@ def align(plain: dict[str, Any], sweep: bool) -> Outcome:
         return alignment.Probe(options, parts, candidates, plain["rule"]["name"])
 
     outcome = _train(trained, folder, written, sweep, probe)
+    if plain.get("dry"):
+        return replace(outcome, report=f"{outcome.report}\n  the comparisons come on top")
     files = figures.plot([folder], folder, ("alignment",), incomplete=False)
     report = [outcome.report, as_text(read_run(folder)), *map(str, files)]
     return replace(outcome, report="\n".join(report))
@@ -63,6 +66,10 @@ def _train(
     """Train `plain` in `folder`, with `written` as the run's configuration."""
     from snaprun.store import DIVERGED, read_intact, require_own, set_aside
 
+    if plain.get("dry"):
+        from snaprun.train.dry import rehearse
+
+        return Outcome(report=f"{folder}\n{indent(rehearse(config.parts(plain)), '  ')}")
     tokens = config.options(plain).tokens
     summary = None
     if not plain["restart"]:
@@ -143,6 +150,8 @@ def cost(plain: dict[str, Any], sweep: bool) -> Outcome:
         {name: config.rule(name) for name in map(str, values["rules"])},
         inputs=checks.at_least("inputs", values["inputs"], 1),
         horizon=checks.at_least("horizon", values["horizon"], 1),
+        lanes=checks.at_least("lanes", values["lanes"], 1),
+        moments=checks.at_least("moments", values["moments"], 0),
         bytes_per_number={"float32": 4, "float64": 8}[
             checks.one_of("dtype", values["dtype"], ("float32", "float64"))
         ],
@@ -371,6 +380,8 @@ def _cost_keys(
     rules: list,
     inputs: int,
     horizon: int,
+    lanes: int,
+    moments: int,
     dtype: str,
     seed: int,
     out: str,

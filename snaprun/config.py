@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _WRONG = (HydraException, OmegaConfBaseException)  # what a wrong configuration raises
-# Keys that say where and how a run is written, not what it computes.
-WHEREABOUTS = ("name", "results", "tensorboard", "restart")
+# Keys that say where, how and whether a run is written, not what it computes.
+WHEREABOUTS = {"name": str, "results": str, "tensorboard": bool, "restart": bool, "dry": bool}
 # Keys of `train` that may change while a run stays the same one: how far it goes.
 EXTENT = ("tokens", "checkpoint_every")
 # Keys of `train` that came later, with the value that computes what was computed before.
@@ -287,8 +287,8 @@ def run_folder(plain: Mapping[str, Any]) -> Path:
         values = plain.get(group)
         if not isinstance(values, Mapping) or (group != "train" and "name" not in values):
             checks.refuse(group, values, f"a group of keys with a name, as in conf/{group}")
-    for key, kind in zip(WHEREABOUTS, (str, str, bool, bool), strict=True):
-        converted(key, plain[key], kind)
+    for key, kind in WHEREABOUTS.items():
+        converted(key, plain.get(key, False) if kind is bool else plain[key], kind)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", plain["name"]):
         checks.refuse("name", plain["name"], "1 to 100 letters, digits, '_', '-' and '.'")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in plain["results"]):

@@ -4,7 +4,11 @@ import os
 import platform
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 
 def cores() -> int:
@@ -28,3 +32,66 @@ def peak_bytes() -> int:
     """The most memory that this process has had resident so far, its libraries included."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # Linux counts in KiB
+
+
+def available_bytes() -> tuple[int, str]:
+    """The memory that this process may still take, and what bounds it; nothing is allocated.
+
+    The least of what the machine has available, of what is left of the limits of the process's
+    control groups, both versions of them, and of its own limits (RLIMIT_AS, RLIMIT_DATA).
+    """
+    return min([(psutil.virtual_memory().available, "on this machine"), *_limits(), *_groups()])
+
+
+def _limits() -> Iterator[tuple[int, str]]:
+    """What is left of this process's own limits."""
+    memory = psutil.Process().memory_info()
+    for name, used in (("AS", memory.vms), ("DATA", getattr(memory, "data", memory.vms))):
+        limit, _ = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))
+        if limit != resource.RLIM_INFINITY:
+            yield max(0, limit - used), f"within RLIMIT_{name}"
+
+
+# Of both versions: where the tree is mounted, the limit, the use, and the part of it that is cache.
+_VERSIONS = {
+    "": ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    "memory": (
+        "/sys/fs/cgroup/memory",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
+}
+
+
+def _groups(
+    membership: Path = Path("/proc/self/cgroup"), root: str = "/"
+) -> Iterator[tuple[int, str]]:
+    """What is left in the control groups of this process and in those above them."""
+    with suppress(OSError):
+        for line in membership.read_text().splitlines():
+            _, controllers, group = line.split(":", 2)
+            for version in set(controllers.split(",")) & set(_VERSIONS):
+                mount, limit, used, cache = _VERSIONS[version]
+                # In a container the group's own path is often not there: its tree begins at it.
+                base = Path(root) / mount.lstrip("/")
+                here = base / group.lstrip("/")
+                for folder in [here, *here.parents]:
+                    with suppress(OSError, ValueError):
+                        most = int((folder / limit).read_text())  # ValueError: "max"
+                        taken = int((folder / used).read_text()) - _entry(
+                            folder / "memory.stat", cache
+                        )
+                        yield max(0, most - taken), "in the control group"
+                    if folder == base:
+                        break
+
+
+def _entry(stat: Path, name: str) -> int:
+    """The number beside `name` in a memory.stat, 0 where there is none."""
+    with suppress(OSError):
+        for line in stat.read_text().splitlines():
+            key, _, value = line.partition(" ")
+            if key == name:
+                return int(value)
+    return 0

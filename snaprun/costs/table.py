@@ -10,6 +10,7 @@ from torch import Generator
 from snaprun import checks
 from snaprun.cells import Cell
 from snaprun.core import RecurrentCore
+from snaprun.costs.memory import in_units
 from snaprun.rules import BPTT, LearningRule
 from snaprun.sparsity import Uniform
 
@@ -37,6 +38,8 @@ def table(
     *,
     inputs: int,
     horizon: int,
+    lanes: int,
+    moments: int,
     bytes_per_number: int,
     generator: Generator,
 ) -> pd.DataFrame:
@@ -46,6 +49,10 @@ def table(
     with the forward step, without the readout), macs_to_bptt (ratio), state_bytes, bytes_per_step
     (of the state, read and written), memory_order and time_order. `horizon` is T of BPTT. Inputs
     are dense, and masks are drawn uniformly.
+
+    Of all `lanes` together, in bytes: parameter_bytes, optimiser_bytes (its `moments`), rule_bytes
+    (J, traces, θ̃), tape_bytes, and total_bytes, their sum. What an engine stores besides is left
+    out: its padding, scratch and index arrays.
     """
     rows = []
     for cell_name, cell in cells.items():
@@ -54,6 +61,9 @@ def table(
             reference = BPTT().cost(core, horizon).macs
             for rule_name, rule in rules.items():
                 cost = rule.cost(core, horizon)
+                kept = lanes * cost.state * bytes_per_number
+                taped = isinstance(rule, BPTT)
+                parameters = core.layout.size * bytes_per_number
                 rows.append(
                     {
                         "cell": cell_name,
@@ -68,6 +78,12 @@ def table(
                         "bytes_per_step": cost.touched * bytes_per_number,
                         "memory_order": cost.memory_order,
                         "time_order": cost.time_order,
+                        "lanes": lanes,
+                        "parameter_bytes": parameters,
+                        "optimiser_bytes": moments * parameters,
+                        "rule_bytes": 0 if taped else kept,
+                        "tape_bytes": kept if taped else 0,
+                        "total_bytes": (1 + moments) * parameters + kept,
                     }
                 )
     return pd.DataFrame(rows)
@@ -78,6 +94,7 @@ def as_text(costs: pd.DataFrame) -> str:
     blocks = []
     for _, block in costs.groupby(["cell", "units", "sparsity"], sort=False):
         first = block.iloc[0]
+        of_all = f"× {first['lanes']} lanes"
         shown = pd.DataFrame(
             {
                 "rule": block["rule"],
@@ -86,23 +103,23 @@ def as_text(costs: pd.DataFrame) -> str:
                 ],
                 "MACs/step": [f"{x:,}" for x in block["macs"]],
                 "× BPTT": [f"{x:.2f}" for x in block["macs_to_bptt"]],
-                "state": [_bytes(x) for x in block["state_bytes"]],
-                "bytes/step": [_bytes(x) for x in block["bytes_per_step"]],
+                "state": [in_units(x) for x in block["state_bytes"]],
+                "bytes/step": [in_units(x) for x in block["bytes_per_step"]],
+                f"rule state {of_all}": [_or_dash(x) for x in block["rule_bytes"]],
+                f"tape {of_all}": [_or_dash(x) for x in block["tape_bytes"]],
+                "all": [in_units(x) for x in block["total_bytes"]],
                 "memory order": block["memory_order"],
                 "time order": block["time_order"],
             }
         )
         heading = (
             f"{first['cell']}-{first['units']} at {100 * first['sparsity']:g} % sparsity: "
-            f"{first['parameters']:,} live parameters"
+            f"{first['parameters']:,} live parameters, {in_units(first['parameter_bytes'])}, "
+            f"and {in_units(first['optimiser_bytes'])} of the optimiser"
         )
         blocks.append(f"{heading}\n{shown.to_string(index=False, justify='right')}")
     return "\n\n".join(blocks)
 
 
-def _bytes(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"
+def _or_dash(count: float) -> str:
+    return in_units(count) if count else "-"

@@ -2,8 +2,8 @@
 
 `plan(core, pattern) -> Plan`, `init(plan, lanes, dtype) -> J`, `reset(plan, J, lanes_B)`,
 `step(plan, J, record) -> (J, gradient)`, `tensors(J)`, `dense(plan, J)`, `entries(plan, J)`,
-`assign(plan, J, J_BL)`, where J is the backend's own storage, which `step` may change in place;
-`naive` is the specification.
+`assign(plan, J, J_BL)`, `storage(reach, sizes)`, where J is the backend's own storage, which
+`step` may change in place; `naive` is the specification.
 """
 
 from types import ModuleType

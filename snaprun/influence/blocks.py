@@ -5,6 +5,7 @@ chunk is one batched product. Shape suffixes: B lanes, G blocks of a chunk, R ro
 S = c·k states, E live entries of D, P live parameters. Padding points one past the end.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -52,15 +53,7 @@ def pack(core: RecurrentCore, pattern: Pattern) -> Blocks:
     layout = core.layout.to("cpu")
     reach_GS = pattern.reach_SG.T.contiguous()
     sizes = list(zip(reach_GS.sum(1).tolist(), pattern.columns_G.tolist(), strict=True))
-    order = sorted(range(len(sizes)), key=lambda g: sizes[g])
-
-    members: list[list[int]] = []
-    for g in order:
-        rows = sizes[g][0]
-        full = members and (len(members[-1]) + 1) * rows * rows > CHUNK_ENTRIES
-        if not members or full or rows > MOST_PADDING * sizes[members[-1][0]][0]:
-            members.append([])
-        members[-1].append(g)
+    members = together(sizes)
 
     # Only entries of P_D that lie inside some block are ever computed.
     inside_SS = (reach_GS.T.float() @ reach_GS.float() > 0) & pattern.dynamics_SS
@@ -99,6 +92,18 @@ def pack(core: RecurrentCore, pattern: Pattern) -> Blocks:
         rows_E.to(core.device), columns_E.to(core.device), units, core.cell.components
     )
     return Blocks(tuple(chunks), entries, core.states, layout.size, pattern.live)
+
+
+def together(sizes: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Which blocks make a chunk, from the rows and columns of all."""
+    members: list[list[int]] = []
+    for g in sorted(range(len(sizes)), key=lambda g: sizes[g]):
+        rows = sizes[g][0]
+        full = members and (len(members[-1]) + 1) * rows * rows > CHUNK_ENTRIES
+        if not members or full or rows > MOST_PADDING * sizes[members[-1][0]][0]:
+            members.append([])
+        members[-1].append(g)
+    return members
 
 
 def _padded(lists: list[Tensor], value: int) -> Tensor:

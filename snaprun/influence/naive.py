@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from snaprun.core import Record, RecurrentCore
+from snaprun.core import Record, RecurrentCore, Sizes, Storage
 from snaprun.core.jacobians import dynamics, immediate
-from snaprun.sparsity import Layout, Pattern
+from snaprun.sparsity import Layout, Pattern, Reach
 
 
 @dataclass(frozen=True)
@@ -69,3 +69,12 @@ def entries(plan: Plan, J: list[Tensor]) -> Tensor:
 def assign(plan: Plan, J: list[Tensor], J_BL: Tensor) -> None:
     """J in place from its live entries."""
     J[0][:, plan.row_L, plan.column_L] = J_BL.to(J[0])
+
+
+def storage(reach: Reach, sizes: Sizes) -> Storage:
+    """J, and in a step I, D J, their sum and the masked one, all dense."""
+    J = sizes.lanes * reach.states * reach.parameters * sizes.itemsize
+    index = reach.states * reach.parameters + 16 * reach.entries
+    listed = sizes.lanes * reach.entries * sizes.itemsize
+    D = sizes.lanes * reach.states**2 * sizes.itemsize
+    return Storage(J, index=index, setup=40 * reach.entries, step=4 * J + 2 * D, saved=listed)

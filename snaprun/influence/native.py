@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from snaprun.core import Record, RecurrentCore
-from snaprun.sparsity import Layout, Pattern
+from snaprun.core import Record, RecurrentCore, Sizes, Storage
+from snaprun.sparsity import Layout, Pattern, Reach
 
 try:
     _native: Any = import_module("snaprun._native")
@@ -114,6 +114,47 @@ def assign(plan: Plan, J: Influence, J_BL: Tensor) -> None:
     """J in place from its live entries."""
     del plan
     J.kernel.assign(J_BL.contiguous())
+
+
+VECTOR_BYTES = 32  # of the core's vectors, with AVX
+CHUNK_BYTES = 24 * 1024  # of a block's rows that are multiplied at once
+
+
+def storage(reach: Reach, sizes: Sizes) -> Storage:
+    """J in panels of whole vectors of lanes, then of single lanes, with their links and tables.
+
+    A panel has the room of three chunks a thread to move in (snaprun/native/influence.cpp).
+    """
+    n, w, width = sizes, sizes.itemsize, VECTOR_BYTES // sizes.itemsize
+    singles = n.lanes % width
+    gap = 3 * min(n.threads, reach.blocks) * max(CHUNK_BYTES, 4 * VECTOR_BYTES * reach.most_rows)
+    panels = n.lanes // width + singles
+    # The columns of a single lane come in whole vectors.
+    stored = n.lanes * reach.entries + singles * reach.rows * (width - 1)
+    tables = n.lanes * (reach.dynamics + reach.states) + width * n.threads * reach.most_rows**2
+    # int32 and smaller: the links, the entries of D with their terms, three copies of the pattern.
+    index = 6 * reach.links + 4 * reach.rows + (8 + 8 * n.slots) * reach.dynamics
+    index += 3 * (5 * reach.rows + 4 * reach.parameters + 8 * reach.dynamics)
+    # As lists of Python integers, and as int64.
+    listed = (24 + _boxed(reach.states)) * reach.rows + (16 + LISTED) * reach.parameters
+    listed += 2 * (16 + _boxed(reach.states)) * reach.dynamics
+    return Storage(
+        stored * w + panels * gap, tables * w, index, listed, saved=n.lanes * reach.entries * w
+    )
+
+
+LISTED = 32  # bytes of a Python integer
+
+
+def _boxed(bound: int) -> int:
+    """Bytes of a Python integer below `bound`, in the mean: small ones are there already."""
+    return round(LISTED * max(0.0, 1 - 257 / max(bound, 1)))
+
+
+def layout_storage(sizes: Sizes) -> Storage:
+    """The index arrays of θ: three lists of Python integers, two copies as int32, and by column."""
+    listed = 3 * 8 + _boxed(sizes.units) + _boxed(sizes.sources) + 8
+    return Storage(index=(2 * 12 + 12) * sizes.parameters, setup=listed * sizes.parameters)
 
 
 def _innermost(x: Tensor, J: Influence) -> Tensor:

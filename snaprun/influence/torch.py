@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from snaprun.core import Record, RecurrentCore
-from snaprun.influence.blocks import Blocks, Chunk, pack
-from snaprun.sparsity import Pattern
+from snaprun.core import Record, RecurrentCore, Sizes, Storage
+from snaprun.influence.blocks import Blocks, Chunk, pack, together
+from snaprun.sparsity import Pattern, Reach
 
 Plan = Blocks
 
@@ -113,6 +113,43 @@ def assign(plan: Plan, J: Influence, J_BL: Tensor) -> None:
     """J in place from its live entries."""
     for stored_BRC, listed_BRC in _blocks(plan, J, J_BL):
         stored_BRC.copy_(listed_BRC)
+
+
+def storage(reach: Reach, sizes: Sizes) -> Storage:
+    """J in chunks, the scratch of the largest one, the entries of D, and int64 index arrays.
+
+    Blocks of unequal size are padded to the largest of their chunk.
+    """
+    n, w = sizes, sizes.itemsize
+    own = n.components * reach.parameters  # rows that I feeds × their columns
+    J, chunk, index = 0, 0, 8 * (reach.rows + reach.parameters + 2 * own) + 40 * reach.dynamics
+    for blocks, rows, columns in _chunks(reach):
+        fed = blocks * n.components * columns
+        J += blocks * rows * columns
+        index += 8 * blocks * rows**2
+        chunk = max(chunk, blocks * rows * (rows + columns) + 2 * fed)
+    return Storage(
+        kept=n.lanes * J * w,
+        scratch=n.lanes * chunk * w,
+        index=index,
+        setup=24 * reach.states**2 + 16 * own,
+        step=n.lanes * (2 * n.slots + 3) * reach.dynamics * w,
+        saved=n.lanes * reach.entries * w,
+    )
+
+
+MANY = 10**5  # blocks; their chunks are no longer made one by one
+
+
+def _chunks(reach: Reach) -> list[tuple[int, int, int]]:
+    """Blocks, rows and columns of every chunk, as `pack` makes them."""
+    if reach.blocks > MANY:
+        return list(reach.sizes)
+    sizes = [(rows, columns) for count, rows, columns in reach.sizes for _ in range(count)]
+    return [
+        (len(group), max(sizes[g][0] for g in group), max(sizes[g][1] for g in group))
+        for group in together(sizes)
+    ]
 
 
 def _blocks(plan: Plan, J: Influence, J_BL: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 import torch
 from torch import Generator, Tensor
 
-from snaprun.core import Record, RecurrentCore
+from snaprun.core import Record, RecurrentCore, Sizes, Storage
 
 State = TypeVar("State")
 
@@ -54,6 +54,11 @@ class LearningRule(ABC, Generic[State]):
     """
 
     claim: ClassVar[Literal["exact", "masked", "unbiased", "biased"]]
+
+    @property
+    def lighter(self) -> str:
+        """The choice that keeps less in memory, in the configuration's words; or nothing."""
+        return ""
 
     @abstractmethod
     def init(self, setup: Setup) -> State:
@@ -104,6 +109,18 @@ class LearningRule(ABC, Generic[State]):
     @abstractmethod
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """What a step costs; `horizon` is the number of steps between updates."""
+
+    @abstractmethod
+    def storage(self, sizes: Sizes, backend: ModuleType | None) -> Storage:
+        """What the rule needs on the torch engine with an influence backend; None: on the C++ one.
+
+        Its sizes in bytes, from counts alone: nothing is allocated.
+        """
+
+
+def native_traces(sizes: Sizes) -> int:
+    """Bytes of a trace of every parameter in C++, where a single lane is stored without padding."""
+    return sizes.traces * (1 if sizes.lanes == 1 else sizes.padded) * sizes.itemsize
 
 
 @dataclass(frozen=True)

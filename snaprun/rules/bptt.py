@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from snaprun.core import Record, RecurrentCore
+from snaprun.core import Record, RecurrentCore, Sizes, Storage
 from snaprun.core.jacobians import dynamics_vjp, slot_vjp
 from snaprun.rules.base import Cost, Counts, LearningRule, Setup
 from snaprun.sparsity import Layout
@@ -72,6 +73,8 @@ class BPTT(LearningRule[BPTTState]):
             if record.credit_BCK is not None:
                 credit_BCK = credit_BCK + record.credit_BCK
             slot_credit.append(slot_vjp(record, credit_BCK).flatten(1))
+            if t == 0:  # no earlier step of the window takes λ D
+                break
             credit_BCK = dynamics_vjp(record, credit_BCK)
             if t in state.begins:
                 credit_BCK = credit_BCK.masked_fill(state.begins[t][:, None, None], 0)
@@ -124,9 +127,56 @@ class BPTT(LearningRule[BPTTState]):
         return {}
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
-        """Forward, λ through slots, matrices and units, and λ I; the tape holds `horizon` steps."""
+        """Forward, λ through slots, λ I and, but at the first step, λ D: the mean over a window.
+
+        The tape holds `horizon` steps, each of which has a target.
+        """
         n, cell = Counts.of(core), core.cell
-        macs = n.weights + n.slopes + n.recurrent + n.blocks + n.parameters
+        window = max(horizon, 1)
+        macs = window * n.weights + _backward_macs(core, window)
         slopes = cell.components * (len(cell.slots) + cell.components + 1) * core.units
         kept = n.sources + slopes  # of one step: written once, read once
-        return Cost(macs, horizon * kept, 2 * kept, "T k + p", "k² + p")
+        return Cost(round(macs / window), window * kept, 2 * kept, "T k + p", "k² + p")
+
+    def storage(self, sizes: Sizes, backend: ModuleType | None) -> Storage:
+        """The tape of a window.
+
+        In C++ it grows by copies of itself, in pieces of a batch to up to twice its size; in
+        PyTorch sources and slot credits are stacked.
+        """
+        n, w = sizes, sizes.itemsize
+        per_slot = n.slots * n.units
+        if backend is None:
+            tape = n.window * n.padded * (n.record * w + 1)
+            scratch = (4 * per_slot + 2 * n.states) * n.padded * w + n.parameters * w
+            return Storage(tape, scratch, backward=tape * 3 // 2 * (n.window > 1), saved=tape)
+        tape = n.window * n.lanes * n.record * w
+        stacked = n.window * n.lanes * (n.sources + 2 * per_slot) * w
+        errors = n.window * n.lanes * n.outputs * w
+        return Storage(tape, errors, backward=stacked + 2 * n.dense * w, saved=tape)
+
+
+def _backward_macs(core: RecurrentCore, steps: int) -> int:
+    """Multiply-adds of equation (6) over a window, with the structural zeros of λ skipped.
+
+    δ falls on h alone, so λ reaches a cell's other components only in earlier steps.
+    """
+    slope_CM = torch.tensor(core.cell.slope_pattern)
+    state_CC = torch.tensor(core.cell.state_pattern)
+    live_MKJ = core.layout.live_MKJ.cpu()
+    parameters_M = live_MKJ.flatten(1).sum(1)
+    recurrent_M = live_MKJ[:, :, : core.units].flatten(1).sum(1)
+    macs, lambda_C = 0, torch.zeros(core.cell.components, dtype=torch.bool)
+    lambda_C[0] = True
+    for left in range(steps - 1, -1, -1):
+        slot_M = slope_CM[lambda_C].any(0)
+        gradient = core.units * int(slope_CM[lambda_C].sum()) + int(parameters_M[slot_M].sum())
+        blocks_CC = state_CC[lambda_C]
+        back = core.units * int(blocks_CC.sum()) + int(recurrent_M[slot_M].sum())
+        before_C = blocks_CC.any(0)
+        before_C[0] = True  # the δ of that step
+        if before_C.equal(lambda_C):  # as in all steps before
+            return macs + (left + 1) * gradient + left * back
+        macs += gradient + (back if left else 0)
+        lambda_C = before_C
+    return macs

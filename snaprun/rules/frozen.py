@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from torch import Tensor
 
-from snaprun.core import Record, RecurrentCore
+from snaprun.core import Record, RecurrentCore, Sizes, Storage
 from snaprun.rules.base import Cost, Counts, LearningRule, Setup
 
 
@@ -67,3 +68,8 @@ class Frozen(LearningRule[FrozenState]):
         """The forward step alone."""
         del horizon
         return Cost(Counts.of(core).weights, 0, 0, "k + p", "k² + p")
+
+    def storage(self, sizes: Sizes, backend: ModuleType | None) -> Storage:
+        """Nothing."""
+        del sizes, backend
+        return Storage()

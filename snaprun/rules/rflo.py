@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from snaprun import checks
-from snaprun.core import Record, RecurrentCore
-from snaprun.rules.base import Cost, Counts, LearningRule, Setup
+from snaprun.core import Record, RecurrentCore, Sizes, Storage
+from snaprun.rules.base import Cost, Counts, LearningRule, Setup, native_traces
 from snaprun.sparsity import Layout
 
 
@@ -119,6 +120,16 @@ class RFLO(LearningRule[RFLOState]):
         macs = n.weights + int(per_slot_M[slot_P].sum())
         traces = int(trace_CM.sum(0)[slot_P].sum())
         return Cost(macs, traces, 2 * traces, "k + p", "k² + p")
+
+    def storage(self, sizes: Sizes, backend: ModuleType | None) -> Storage:
+        """The traces; in PyTorch with those of components that no slot reaches."""
+        n, w, c = sizes, sizes.itemsize, sizes.components
+        whole = n.lanes * c * n.parameters * w
+        if backend is None:
+            return Storage(native_traces(n), saved=whole)
+        # ∂s'/∂s of every parameter with its product, slopes, sources, and the new traces.
+        per_lane = n.parameters * (c * c + 2 * c + max(c * c, 2 * c))
+        return Storage(whole, step=n.lanes * per_lane * w, saved=whole)
 
     @staticmethod
     def _credit(state: RFLOState, record: Record) -> Tensor | None:

@@ -18,6 +18,11 @@ class RTRL(SnAp):
     def __init__(self):
         self.n = None
 
+    @property
+    def lighter(self) -> str:
+        """SnAp-n."""
+        return "rule=snap1 or rule=snap2"
+
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """As SnAp-n with every reachable entry; the dense order where all weights live."""
         counted = super().cost(core, horizon)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from snaprun import checks
-from snaprun.core import Record, RecurrentCore
-from snaprun.rules.base import Cost, Counts, LearningRule, Setup
+from snaprun.core import Record, RecurrentCore, Sizes, Storage
+from snaprun.influence import native
+from snaprun.rules.base import Cost, Counts, LearningRule, Setup, native_traces
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class SnAp(LearningRule[SnApState]):
 
     def __init__(self, n: int = 1):
         self.n: int | None = checks.at_least("rule.n", n, 1)
+
+    @property
+    def lighter(self) -> str:
+        """A smaller n, down to 1."""
+        return "" if self.n == 1 else "a smaller rule.n"
 
     def init(self, setup: Setup) -> SnApState:
         """J_0 = 0."""
@@ -97,6 +103,26 @@ class SnAp(LearningRule[SnApState]):
             2: ("k + d² k p", "d (k² + d² k² p)"),
         }.get(self.n or 0, ("≤ k + d k p", "≤ d (k² + d k² p)"))
         return Cost(macs, pattern.live, 2 * pattern.live, memory, time, pattern.sparsity)
+
+    def storage(self, sizes: Sizes, backend: ModuleType | None) -> Storage:
+        """J in the backend's storage; in C++ that of SnAp-1 is a trace of every parameter."""
+        n, reach = sizes, sizes.reach(self.n)
+        # Patterns are found by products of masks in float32, and counted in float64.
+        search = 16 * reach.states * (reach.blocks + reach.states)
+        labels = 64 * reach.entries  # of the entries of two J, and what tells those that stay
+        if backend is None and self.n == 1:
+            listed = 8 * n.traces  # where each entry of J lies among the traces
+            saved = n.lanes * (n.components * n.parameters + n.traces) * n.itemsize
+            setup = search + 5 * listed
+            return Storage(
+                native_traces(n), index=listed, setup=setup, saved=saved, relabelled=labels
+            )
+        found = replace((backend or native).storage(reach, n), relabelled=labels)
+        if backend is native:  # whose plan keeps the lists, those of θ too
+            layout = native.layout_storage(n)
+            index = found.index + found.setup + layout.setup
+            return replace(found, index=index, setup=search)
+        return replace(found, setup=found.setup + search)
 
     def _dynamics_macs(self, core: RecurrentCore) -> int:
         """Multiply-adds of the recurrent entries of D; SnAp-1 needs its diagonal alone."""

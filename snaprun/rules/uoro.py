@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from snaprun.core import Record, RecurrentCore
+from snaprun.core import Record, RecurrentCore, Sizes, Storage
 from snaprun.core.jacobians import dynamics_jvp, immediate_vjp
 from snaprun.rules.base import Cost, Counts, LearningRule, Setup
 from snaprun.sparsity import Layout
@@ -110,6 +111,16 @@ class UORO(LearningRule[UOROState]):
         macs = n.weights + forward + immediate + norms + update + core.units + n.parameters
         kept = n.states + n.parameters
         return Cost(macs, kept, 2 * kept, "k + p", "k² + p")
+
+    def storage(self, sizes: Sizes, backend: ModuleType | None) -> Storage:
+        """s̃ and θ̃; in PyTorch a step makes θ̃ and νᵀI anew."""
+        n, w = sizes, sizes.itemsize
+        each = (n.states + n.parameters) * w
+        if backend is None:
+            scratch = 2 * (n.states + n.slots * n.units) * n.padded * w
+            return Storage(n.padded * each, scratch, saved=n.lanes * each)
+        anew = 4 * n.lanes * n.parameters * w
+        return Storage(n.lanes * each, step=anew, saved=n.lanes * each)
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:

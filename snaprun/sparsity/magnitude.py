@@ -18,6 +18,9 @@ class Magnitude(Sparsity):
     live. Zhu & Gupta 2017, arXiv 1710.01878, equation (1).
     """
 
+    sparser = "a larger sparsity.initial"
+    prunes = True
+
     def __init__(
         self,
         level: float = 0.75,
@@ -39,6 +42,14 @@ class Magnitude(Sparsity):
     def input(self, units: int, inputs: int, generator: Generator) -> Tensor:
         """Boolean (k, a) at s_i."""
         return Uniform(self.initial).input(units, inputs, generator)
+
+    def live(self, units: int, inputs: int) -> tuple[int, int]:
+        """Those at s_i, the most that there will be."""
+        return Uniform(self.initial).live(units, inputs)
+
+    def linked(self, slots: int) -> float:
+        """As at s_i."""
+        return Uniform(self.initial).linked(slots)
 
     def due(self, before: int, tokens: int) -> bool:
         """Between the two data-times the level rises."""

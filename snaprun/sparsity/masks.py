@@ -24,6 +24,16 @@ class Sparsity(ABC):
         """The live entries of one slot's input matrix, boolean (k, a)."""
 
     share_slots: bool = False
+    sparser: str = "sparsity=uniform with a high sparsity.level"  # what makes fewer weights live
+    prunes: bool = False  # the mask changes while the network trains
+
+    def live(self, units: int, inputs: int) -> tuple[int, int]:
+        """The live entries of one slot's recurrent and input matrix, at most; nothing is drawn."""
+        return units * units, units * inputs
+
+    def linked(self, slots: int) -> float:
+        """The expected fraction of pairs of two units that a matrix of `slots` slots links."""
+        return float(slots > 0)
 
     def due(self, before: int, tokens: int) -> bool:
         """Between the two data-times of training, in tokens, the mask changes."""
@@ -73,6 +83,8 @@ class Sparsity(ABC):
 class Uniform(Sparsity):
     """In every matrix exactly round((1 - level)·entries) weights live, uniformly at random."""
 
+    sparser = "a larger sparsity.level"
+
     def __init__(self, level: float = 0.75, share_slots: bool = False):
         self.level = checks.within("sparsity.level", level, 0.0, 1.0, open_high=True)
         self.share_slots = share_slots
@@ -84,6 +96,14 @@ class Uniform(Sparsity):
     def input(self, units: int, inputs: int, generator: Generator) -> Tensor:
         """Boolean (k, a) at the level."""
         return _uniform(units, inputs, self.level, generator)
+
+    def live(self, units: int, inputs: int) -> tuple[int, int]:
+        """As many as will be drawn."""
+        return _count(units * units, self.level), _count(units * inputs, self.level)
+
+    def linked(self, slots: int) -> float:
+        """1 − level^slots, with one draw for all slots 1 − level."""
+        return 1 - self.level ** (min(slots, 1) if self.share_slots else slots)
 
 
 class Dense(Sparsity):
@@ -109,6 +129,8 @@ class Diagonal(Sparsity):
     h one step later, SnAp-2 is.
     """
 
+    sparser = "a larger sparsity.level"
+
     def __init__(self, level: float = 0.0):
         self.level = checks.within("sparsity.level", level, 0.0, 1.0, open_high=True)
 
@@ -121,9 +143,23 @@ class Diagonal(Sparsity):
         """Boolean (k, a) at the level."""
         return _uniform(units, inputs, self.level, generator)
 
+    def live(self, units: int, inputs: int) -> tuple[int, int]:
+        """The diagonal, and the inputs at the level."""
+        return units, _count(units * inputs, self.level)
+
+    def linked(self, slots: int) -> float:
+        """0: a unit feeds no other."""
+        del slots
+        return 0.0
+
+
+def _count(size: int, level: float) -> int:
+    """The live ones of `size` entries at a level."""
+    return round((1 - level) * size)
+
 
 def _uniform(rows: int, columns: int, level: float, generator: Generator) -> Tensor:
     size = rows * columns
     live = torch.zeros(size, dtype=torch.bool)
-    live[torch.randperm(size, generator=generator)[: round((1 - level) * size)]] = True
+    live[torch.randperm(size, generator=generator)[: _count(size, level)]] = True
     return live.view(rows, columns)

@@ -49,10 +49,16 @@ class Task(ABC):
 
     inputs: int  # a, the width of the (one-hot) input
     outputs: int  # the classes of the softmax
+    held_out_lanes: int = 0  # of a held-out batch, at most
+    length_key: str = ""  # the argument that says how long a batch is, where there is one
 
     @abstractmethod
     def batch(self, lanes: int, generator: torch.Generator) -> Batch:
         """Return the next training minibatch of `lanes` lanes; all randomness is `generator`'s."""
+
+    def steps(self) -> int:
+        """Return the time steps of the longest batch that is known to come; nothing is drawn."""
+        return 1
 
     def prepare(self, lanes: int) -> None:
         """Take notice, before anything is written, that batches will have `lanes` lanes."""

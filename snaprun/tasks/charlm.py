@@ -32,6 +32,8 @@ class CharLM(Task):
 
     inputs = 256
     outputs = 256
+    held_out_lanes = max(CROP_LANES, STREAM_LANES)
+    length_key = "crop"
 
     def __init__(
         self,
@@ -80,6 +82,10 @@ class CharLM(Task):
             return self._stream_on(lanes)
         starts = torch.randint(0, len(self._train) - self.crop, (lanes,), generator=generator)
         return _window(self._train, starts, self.crop, reset=True)
+
+    def steps(self) -> int:
+        """Return `crop`."""
+        return self.crop
 
     def prepare(self, lanes: int) -> None:
         """Refuse lanes that the text is too short for, or that a begun stream does not have."""

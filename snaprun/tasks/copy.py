@@ -33,6 +33,8 @@ class Copy(Task):
 
     inputs = 4
     outputs = 4
+    held_out_lanes = HELD_OUT[1]
+    length_key = "fixed_length"
 
     def __init__(
         self,
@@ -75,6 +77,10 @@ class Copy(Task):
         resets = torch.zeros_like(mask)
         resets[0] = True
         return Batch(inputs, targets, mask, resets)
+
+    def steps(self) -> int:
+        """Return 2 L + 1, with L the level so far."""
+        return 2 * self.level + 1
 
     def observe(self, bpc: float) -> None:
         """Raise the level by one when `bpc` is under the threshold."""

@@ -68,6 +68,11 @@ class Engine(Protocol):
         ...
 
 
+def takes_native(machine: Machine, lacks: str | None) -> bool:
+    """Whether the C++ engine trains a run; `lacks` says in words why it cannot, None if it can."""
+    return machine.engine != "torch" and machine.influence not in ("naive", "torch") and not lacks
+
+
 def build(
     machine: Machine,
     network: Network,
@@ -91,7 +96,7 @@ def build(
         log.warning("engine=auto takes the torch engine: %s.", reason)
     if machine.engine == "native" and reason:
         checks.refuse("engine", "native", f"auto or torch: {reason}")
-    if machine.engine == "torch" or reason:
+    if not takes_native(machine, reason):
         return TorchEngine(
             network,
             rule,

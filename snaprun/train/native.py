@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from snaprun.cells import GRU, LSTM, Vanilla
+from snaprun.cells import GRU, LSTM, Cell, Vanilla
 from snaprun.influence import choose
 from snaprun.influence.native import _native, block_fields, layout_fields
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, LearningRule, Setup, SnAp
@@ -30,14 +30,22 @@ RULES = {
 
 def supports(network: Network, rule: LearningRule, optimiser: Optimiser) -> str | None:
     """None, or in words why the native engine cannot train this."""
+    core = network.core
+    return lacks(core.cell, core.device.type, network.dtype, rule, optimiser)
+
+
+def lacks(
+    cell: Cell, device: str, dtype: torch.dtype, rule: LearningRule, optimiser: Optimiser
+) -> str | None:
+    """The same before there is a network."""
     if _native is None:
         return "the C++ core was not built"
-    if network.core.device.type != "cpu":
-        return f"it runs on the CPU, not on {network.core.device.type}"
-    if network.dtype not in (torch.float32, torch.float64):
-        return f"it computes in float32 or float64, not in {network.dtype}"
-    if type(network.core.cell) not in CELLS:
-        return f"it does not know the cell {type(network.core.cell).__name__}"
+    if device != "cpu":
+        return f"it runs on the CPU, not on {device}"
+    if dtype not in (torch.float32, torch.float64):
+        return f"it computes in float32 or float64, not in {dtype}"
+    if type(cell) not in CELLS:
+        return f"it does not know the cell {type(cell).__name__}"
     if type(rule) not in RULES:
         return f"it does not know the rule {type(rule).__name__}"
     if type(optimiser) not in (Adam, SGD):

@@ -4,7 +4,8 @@ import logging
 import platform
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from snaprun.checks import Stopped, UserError
 from snaprun.rules import LearningRule
 from snaprun.store import METRICS, RunWriter, Summary, read_summary
 from snaprun.tasks import Task
-from snaprun.train import checkpoint, choice
+from snaprun.train import checkpoint, choice, memory
 from snaprun.train.loop import Probe, Training
 from snaprun.train.machine import Machine, denormals_flushed
 from snaprun.train.network import Architecture
@@ -54,20 +55,43 @@ def run(
 
     A run that has a checkpoint goes on from it; one that is complete is left as it is.
     """
-    try:
+    with telling_exhaustion(parts):
         return _run(parts, folder, config, tensorboard, bar, probe)
+
+
+@contextmanager
+def telling_exhaustion(parts: Parts) -> Iterator[None]:
+    """One line where memory runs out inside."""
+    try:
+        yield
     except (MemoryError, OverflowError) as error:
-        raise _too_large(parts) from error
+        raise memory.exhausted(parts) from error
     except RuntimeError as error:  # how PyTorch says it
         if re.search(r"allocate|out of memory|overflow|Storage size|numel", str(error)):
-            raise _too_large(parts) from error
+            raise memory.exhausted(parts) from error
         raise
 
 
-def _too_large(parts: Parts) -> UserError:
-    return UserError(
-        f"cell.units={parts.architecture.units} with train.lanes={parts.options.lanes} needs more "
-        "memory than there is: take fewer units or lanes, a larger sparsity.level or a smaller n."
+def build(parts: Parts) -> choice.Engine:
+    """The engine at its start, and the task prepared; UserError where memory does not suffice."""
+    machine, options = parts.machine, parts.options
+    machine.start()
+    parts.task.prepare(options.lanes)
+    fits = memory.check(parts)
+    network = parts.architecture.build(
+        parts.task.inputs, parts.task.outputs, machine.seed, machine.dtype, machine.device
+    )
+    if not fits:
+        memory.check_drawn(parts, network.core)
+    return choice.build(
+        machine,
+        network,
+        parts.rule,
+        parts.optimiser,
+        lanes=options.lanes,
+        update_every=options.update_every,
+        noise=stream(machine.seed, "noise"),
+        average=options.average,
     )
 
 
@@ -80,21 +104,7 @@ def _run(
     probe: Probe | None,
 ) -> Summary:
     machine, options = parts.machine, parts.options
-    machine.start()
-    parts.task.prepare(options.lanes)
-    network = parts.architecture.build(
-        parts.task.inputs, parts.task.outputs, machine.seed, machine.dtype, machine.device
-    )
-    engine = choice.build(
-        machine,
-        network,
-        parts.rule,
-        parts.optimiser,
-        lanes=options.lanes,
-        update_every=options.update_every,
-        noise=stream(machine.seed, "noise"),
-        average=options.average,
-    )
+    engine = build(parts)
     extras = {
         "lr": parts.optimiser.lr,
         "versions": {

@@ -1,0 +1,133 @@
+"""The sizes of a training problem, known before anything of size is made, and what is stored of it.
+
+Shape suffixes as in core/recurrent.py.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+from snaprun.cells import Cell
+from snaprun.core.recurrent import RecurrentCore
+from snaprun.sparsity import Reach, Sparsity
+
+LANE_PAD = 8  # the C++ core stores lanes in multiples of it
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What a learning rule needs on an engine, in bytes, for all lanes."""
+
+    kept: int = 0  # from step to step, with the padding of its storage
+    scratch: int = 0  # buffers that stay
+    index: int = 0  # index arrays, as long as the engine lives
+    setup: int = 0  # besides, while the engine is built;
+    step: int = 0  # in a step: its temporaries;
+    backward: int = 0  # at the end of a window;
+    saved: int = 0  # in a checkpoint: the copy that it takes;
+    relabelled: int = 0  # where the mask changes
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Counts from which memory follows: exact for a core, expected before its mask is drawn."""
+
+    cell: Cell
+    units: int
+    inputs: int
+    parameters_M: tuple[int, ...]  # live parameters of each slot
+    lanes: int
+    window: int  # steps between updates
+    outputs: int  # of the readout, whose
+    hidden: int  # layer has so many units; 0: none
+    itemsize: int  # bytes of a number
+    threads: int
+    reach: Callable[[int | None], Reach]  # of SnAp-n; None: RTRL
+
+    @classmethod
+    def before(
+        cls, cell: Cell, sparsity: Sparsity, units: int, inputs: int, **others: int
+    ) -> "Sizes":
+        """Those to expect of a core that is yet to be built; `others` are the fields after M."""
+        recurrent, fed = sparsity.live(units, inputs)
+        parameters_M = tuple(
+            recurrent * slot.recurrent + fed * slot.input + units for slot in cell.slots
+        )
+
+        def reach(n: int | None) -> Reach:
+            return Reach.expected(
+                cell.slope_pattern,
+                cell.state_pattern,
+                [slot.recurrent for slot in cell.slots],
+                parameters_M,
+                units,
+                sparsity.linked,
+                n,
+            )
+
+        return cls(cell, units, inputs, parameters_M, reach=reach, **others)
+
+    @classmethod
+    def of(cls, core: RecurrentCore, **others: int) -> "Sizes":
+        """Those of a core; `others` are the fields after M."""
+        parameters_M = tuple(core.layout.live_MKJ.flatten(1).sum(1).tolist())
+
+        def reach(n: int | None) -> Reach:
+            return Reach.of(core.pattern(n))
+
+        return cls(core.cell, core.units, core.layout.inputs, parameters_M, reach=reach, **others)
+
+    @property
+    def slots(self) -> int:
+        """m."""
+        return len(self.cell.slots)
+
+    @property
+    def components(self) -> int:
+        """c."""
+        return self.cell.components
+
+    @property
+    def states(self) -> int:
+        """S = c·k."""
+        return self.components * self.units
+
+    @property
+    def sources(self) -> int:
+        """J = k + a + 1."""
+        return self.units + self.inputs + 1
+
+    @property
+    def dense(self) -> int:
+        """Entries of the dense weights (m, k, J)."""
+        return self.slots * self.units * self.sources
+
+    @property
+    def parameters(self) -> int:
+        """P."""
+        return sum(self.parameters_M)
+
+    @cached_property
+    def readout(self) -> int:
+        """Parameters of the readout."""
+        widths = [self.units, *([self.hidden] if self.hidden else []), self.outputs]
+        return sum((i + 1) * o for i, o in pairwise(widths))
+
+    @property
+    def padded(self) -> int:
+        """Lanes as the C++ core stores them."""
+        return -(-self.lanes // LANE_PAD) * LANE_PAD
+
+    @property
+    def record(self) -> int:
+        """Numbers of a step and lane that BPTT keeps: sources, slopes and credit."""
+        return self.sources + self.components * (self.slots + self.components + 1) * self.units
+
+    @property
+    def traces(self) -> int:
+        """Numbers of a lane where every parameter has one a component that its slot reaches."""
+        reached_M = [
+            sum(map(bool, column)) for column in zip(*self.cell.slope_pattern, strict=True)
+        ]
+        return sum(p * c for p, c in zip(self.parameters_M, reached_M, strict=True))

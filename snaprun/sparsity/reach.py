@@ -1,0 +1,120 @@
+"""How large the pattern of SnAp-n is: counted from it, or expected before a mask is drawn."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from snaprun.sparsity.pattern import Pattern
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The counts of a `Pattern` from which the size of every storage of J follows.
+
+    Blocks g of R_g rows and P_g columns; P_D are the live entries of the dynamics Jacobian that
+    lie inside some block.
+    """
+
+    states: int  # S
+    parameters: int  # P
+    blocks: int
+    entries: int  # of J a lane: Σ_g R_g P_g
+    rows: int  # Σ_g R_g
+    squares: int  # Σ_g R_g²
+    most_rows: int  # max_g R_g
+    sizes: tuple[tuple[int, int, int], ...]  # how many blocks have how many rows and columns
+    dynamics: int  # |P_D|, at most
+    links: int  # Σ_g |P_D[R_g, R_g]|
+
+    @classmethod
+    def of(cls, pattern: Pattern) -> "Reach":
+        """The counts of a pattern that is there."""
+        reach_SG = pattern.reach_SG.float()
+        inside_SG = pattern.dynamics_SS.float() @ reach_SG
+        rows_G = pattern.reach_SG.sum(0)
+        alike = Counter(zip(rows_G.tolist(), pattern.columns_G.tolist(), strict=True))
+        links = int((inside_SG.mul_(reach_SG)).sum(0).double().sum())
+        return cls(
+            states=pattern.reach_SG.shape[0],
+            parameters=len(pattern.block_P),
+            blocks=len(rows_G),
+            entries=pattern.live,
+            rows=int(rows_G.sum()),
+            squares=int(rows_G.square().sum()),
+            most_rows=int(rows_G.max()),
+            sizes=tuple((count, *size) for size, count in alike.items()),
+            dynamics=min(int(pattern.dynamics_SS.sum()), links),
+            links=links,
+        )
+
+    @classmethod
+    def expected(
+        cls,
+        slope_pattern: Sequence[Sequence[bool]],
+        state_pattern: Sequence[Sequence[bool]],
+        recurrent_slots: Sequence[bool],
+        parameters_M: Sequence[int],
+        units: int,
+        linked: Callable[[int], float],
+        n: int | None,
+    ) -> "Reach":
+        """The counts to expect of a mask that is yet to be drawn, from closed forms.
+
+        A unit v feeds (p, u) with the probability q_p = linked(recurrent slots that reach p).
+        Of the units that are not a block's own the fraction f_p of components p that are
+        reached in one step more is 1 − (1 − q_p)^H, H the outputs h that are reached: by the
+        concavity in H at least the mean over all masks. Exact for dense and diagonal masks;
+        `parameters_M` are the live parameters of each slot.
+        """
+        components, others = range(len(slope_pattern)), units - 1
+        feeding = [
+            sum(reaches and fed for reaches, fed in zip(row, recurrent_slots, strict=True))
+            for row in slope_pattern
+        ]
+        q = [linked(slots) for slots in feeding]
+        # Slots with the same column of the slope pattern form a class, as in `reachable`.
+        classes: dict[tuple[bool, ...], int] = {}
+        for m, parameters in enumerate(parameters_M):
+            column = tuple(bool(row[m]) for row in slope_pattern)
+            classes[column] = classes.get(column, 0) + parameters
+        dynamics = sum(units * others * q[p] + units * (feeding[p] > 0) for p in components)
+        dynamics += sum(units * sum(map(bool, row)) for row in state_pattern)
+        entries = rows = squares = links = most = 0.0
+        sizes = []
+        for column, parameters in classes.items():
+            own, f = [float(x) for x in column], [0.0 for _ in components]
+            steps = 2 * units * len(components) if n is None else n - 1
+            for _ in range(steps):
+                heads = own[0] + f[0] * others
+                hit = [1 - (1 - q[p]) ** heads for p in components]
+                carried = [[q_ for q_ in components if state_pattern[p][q_]] for p in components]
+                own_next = [
+                    max([own[p], *(own[c] for c in carried[p]), own[0] * (feeding[p] > 0)])
+                    for p in components
+                ]
+                f_next = [max([f[p], hit[p], *(f[c] for c in carried[p])]) for p in components]
+                moved = max(abs(a - b) for a, b in zip(own_next + f_next, own + f, strict=True))
+                own, f = own_next, f_next
+                if moved < 1e-6 / units:
+                    break
+            each = sum(own) + others * sum(f)
+            sizes.append((units, math.ceil(each), -(-parameters // units)))
+            entries += parameters * each
+            rows += units * each
+            squares += units * each**2
+            most = max(most, each)
+            # Of all links those inside a block whose rows lie anywhere.
+            links += units * (dynamics * (each / (units * len(components))) ** 2 + each)
+        return cls(
+            states=units * len(components),
+            parameters=sum(parameters_M),
+            blocks=units * len(classes),
+            entries=math.ceil(entries),
+            rows=math.ceil(rows),
+            squares=math.ceil(squares),
+            most_rows=math.ceil(most),
+            sizes=tuple(sizes),
+            dynamics=math.ceil(min(dynamics, links)),
+            links=math.ceil(links),
+        )
