@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <stdexcept>
 #include <string>
 
 #include "bindings.hpp"
@@ -43,6 +44,11 @@ using Array = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
 
 void require(bool holds, const char* what) {
     if (!holds) refuse(what);
+}
+
+// Throws what Python sees as OverflowError: a size that is right but beyond the indices here.
+void index(bool holds, const char* what) {
+    if (!holds) throw std::overflow_error(what);
 }
 
 template <class A>
@@ -113,7 +119,8 @@ Pattern read_pattern(nb::dict d) {
     p.slot_P = indices(d["slot"], "slot", p.slots);
     p.source_P = indices(d["source"], "source", p.sources);
     const size_t P = p.unit_P.size();
-    require(P >= 1 && int64_t(P) < most, "there must be parameters");
+    require(P >= 1, "there must be parameters");
+    index(int64_t(P) < most, "there are 2^30 recurrent parameters or more");
     require(p.slot_P.size() == P && p.source_P.size() == P,
             "unit, slot and source must be equally long");
     p.parameters = int(P);
@@ -138,7 +145,8 @@ Pattern read_pattern(nb::dict d) {
     check_begins(p.row_begin, blocks, p.rows.size(), "row_begin");
     check_begins(p.column_begin, blocks, p.columns.size(), "column_begin");
     for (size_t g = 0; g < blocks; ++g) {
-        require(p.row_begin[g + 1] - p.row_begin[g] <= 32767, "a block has more than 32767 rows");
+        index(p.row_begin[g + 1] - p.row_begin[g] <= 32767,
+              "a parameter reaches more than 32,767 states");
     }
     require(p.own.size() == p.rows.size(), "own must be as long as rows");
     require(p.entry_row.size() == p.entry_column.size(),
@@ -221,10 +229,10 @@ EngineConfig read_config(nb::dict d) {
             "components and slots do not fit the cell");
     require(c.rule != RuleKind::influence || !p.row_begin.empty(), "the pattern has no blocks");
     const int64_t stride = c.lanes + 7, most = int64_t(1) << 30;
-    require(int64_t(p.sources) * stride < most &&
-                int64_t(p.units) * p.slots * p.components * stride < most &&
-                (int64_t(c.hidden) + c.outputs) * stride < most,
-            "too many lanes for so many units");
+    index(int64_t(p.sources) * stride < most &&
+              int64_t(p.units) * p.slots * p.components * stride < most &&
+              (int64_t(c.hidden) + c.outputs) * stride < most,
+          "lanes times units, inputs or outputs are 2^30 or more");
     return c;
 }
 
@@ -324,20 +332,23 @@ public:
     // The engine's memory from tensors as `buffers` gives them, all of them.
     void fill(nb::dict all) {
         const Busy busy(busy_);
-        for (const Named<T>& b : engine_->buffers()) {
-            require(all.contains(b.name.c_str()), (b.name + " is missing").c_str());
-            std::visit(
-                [&](auto* data) {
-                    using E = std::remove_pointer_t<decltype(data)>;
-                    const auto from = nb::cast<Array<const E>>(all[b.name.c_str()]);
-                    bool same = from.ndim() == b.shape.size();
-                    for (size_t i = 0; same && i < b.shape.size(); ++i) {
-                        same = int64_t(from.shape(i)) == b.shape[i];
-                    }
-                    require(same, (b.name + " has another shape").c_str());
-                    std::copy(from.data(), from.data() + count(b), data);
-                },
-                b.data);
+        for (const bool checked : {false, true}) {  // all of them before the first is copied
+            for (const Named<T>& b : engine_->buffers()) {
+                require(all.contains(b.name.c_str()), (b.name + " is missing").c_str());
+                std::visit(
+                    [&](auto* data) {
+                        using E = std::remove_pointer_t<decltype(data)>;
+                        Array<const E> from;
+                        bool same = nb::try_cast(all[b.name.c_str()], from, false);
+                        same = same && from.ndim() == b.shape.size();
+                        for (size_t i = 0; same && i < b.shape.size(); ++i) {
+                            same = int64_t(from.shape(i)) == b.shape[i];
+                        }
+                        require(same, (b.name + " has another shape or type").c_str());
+                        if (checked) std::copy(from.data(), from.data() + count(b), data);
+                    },
+                    b.data);
+            }
         }
     }
 

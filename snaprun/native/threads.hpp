@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -33,8 +33,8 @@ inline int startable_threads(int wanted) {
                 all_started.wait(lock, [&] { return go; });
             });
         }
-    } catch (const std::system_error&) {
-        // One thread less.
+    } catch (const std::exception&) {
+        // No thread or no memory for one: one less.
     }
     {
         const std::lock_guard<std::mutex> lock(mutex);

@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from snaprun.cells import GRU, LSTM, Cell, Vanilla
+from snaprun.checks import UserError
 from snaprun.influence import choose
 from snaprun.influence.native import _native, block_fields, layout_fields
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, LearningRule, Setup, SnAp
@@ -128,8 +129,11 @@ class NativeEngine:
         kind = _native.Engine32 if network.dtype == torch.float32 else _native.Engine64
         try:
             self._engine = kind(config)
-        except ValueError as error:  # sizes beyond its indices, the rest being checked above
-            raise OverflowError(str(error)) from error
+        except OverflowError as error:
+            raise UserError(
+                f"The C++ core has no indices for this network: {error}. Set engine=torch, or take "
+                "fewer units or lanes."
+            ) from error
 
     @property
     def updates(self) -> int:

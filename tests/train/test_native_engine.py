@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from snaprun.cells import GRU, LSTM, Vanilla
+from snaprun.checks import UserError
 from snaprun.influence import choose
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, SnAp
 from snaprun.sparsity import Dense, Uniform
@@ -270,8 +271,13 @@ def test_what_it_hands_out_are_copies():
         ours._engine.fill({})
     wrong = ours._engine.buffers()
     wrong["state"] = wrong["state"][:1].clone()
-    with pytest.raises(ValueError, match="state has another shape"):
+    with pytest.raises(ValueError, match="state has another shape or type"):
         ours._engine.fill(wrong)
+
+
+def test_a_size_beyond_the_indices_is_told_as_such():
+    with pytest.raises(UserError, match=r"lanes times units, inputs or outputs are 2\^30 or more"):
+        NativeEngine(network(GRU()), Frozen(), Adam(), lanes=1 << 24, update_every=1, noise=rng())
 
 
 def test_says_what_it_cannot_train():
