@@ -71,7 +71,8 @@ class Course:
         last = saved["last"]
         require_entries("course.last", last, last if isinstance(last, dict) else ())
         for name, value in last.items():
-            require_number(f"course.last.{name}", value)
+            if type(value) is not float:  # of the averaged weights it may be infinite
+                require_number(f"course.last.{name}", value)
         begun = None if saved["begun"] is None else _begun(saved["begun"], network, lanes)
         return cls(**{**saved, "last": dict(last), "begun": begun})
 
