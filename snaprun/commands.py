@@ -76,6 +76,10 @@ def _train(
         require_own(folder)
         summary = read_intact(folder)
     if summary is not None and summary.complete(tokens):
+        if any(name.endswith("_sha256") for name in summary.extras):
+            from snaprun.tasks.text import require_same
+
+            require_same(folder, summary.extras)
         status = Status.SKIPPED
         report = f"{folder}: {summary.status} already, at {summary.tokens} tokens; skipped"
     else:
@@ -95,10 +99,12 @@ def _train(
         status, report = Status.DONE, _report(folder, summary)
     if summary.status != DIVERGED:
         return Outcome(status, report)
+    # A summary of snaprun 0.1.0 knows of one way only.
+    how = summary.extras.get("diverged_because", "the loss became non-finite at")
     token, lr = summary.extras.get("diverged_at_token"), plain["optim"]["lr"]
     problem = (
-        f"the loss became non-finite at token {token} with optim.lr={lr}; the metrics up to there "
-        "are kept. Try a smaller optim.lr, or optim.clip=1."
+        f"{how} token {token} with optim.lr={lr}; the metrics are kept. Try a smaller optim.lr, or "
+        "optim.clip=1."
     )
     return Outcome(Status.DIVERGED, report, problem)
 

@@ -40,8 +40,8 @@ T = TypeVar("T")
 _WRONG = (HydraException, OmegaConfBaseException)  # what a wrong configuration raises
 # Keys that say where, how and whether a run is written, not what it computes.
 WHEREABOUTS = {"name": str, "results": str, "tensorboard": bool, "restart": bool, "dry": bool}
-# Keys of `train` that may change while a run stays the same one: how far it goes.
-EXTENT = ("tokens", "checkpoint_every")
+# Keys of `train` that may change while a run stays the same one: how far and when it goes on.
+EXTENT = ("tokens", "checkpoint_every", "strict")
 # Keys of `train` that came later, with the value that computes what was computed before.
 LATER = (("average", None),)
 GROUPS = ("task", "cell", "sparsity", "rule", "readout", "optim", "train")

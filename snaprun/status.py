@@ -13,6 +13,7 @@ from typing import Any
 from snaprun.checks import UserError, one_of
 from snaprun.files import Folder, read
 from snaprun.store import (
+    CHECKPOINT,
     COUNTERS,
     DIVERGED,
     FAILED,
@@ -24,12 +25,14 @@ from snaprun.store import (
     read_summary,
     state,
 )
+from snaprun.store.outline import Outline
 from snaprun.store.schema import CONFIG, METRICS, MOST_OF_CONFIG, check_counters
 from snaprun.terminal import visible
 
 DAMAGED = "damaged"  # its files cannot be read
 STATES = (RUNNING, FINISHED, DIVERGED, FAILED, STOPPED, DAMAGED)
 TAIL = 4096  # bytes of the metrics that are read: some twenty rows
+MIXED = "*"  # marks the state of a run that was resumed in another setting
 WIDTH = 60  # characters of a run's name
 
 
@@ -43,6 +46,7 @@ class Standing:
     total: int | None = None  # tokens that it is to see
     speed: float | None = None  # tokens per second
     last: Mapping[str, float | None] | None = None  # the newest value of each metric
+    mixed: bool = False  # it runs or is done, and went through several settings
 
     @property
     def seconds_left(self) -> float | None:
@@ -73,13 +77,36 @@ def standing(folder: Path) -> Standing:
         return Standing(folder, DAMAGED, total=total)
     if summary is not None:
         speed = summary.tokens / summary.seconds if summary.seconds else None
-        return Standing(folder, summary.status, summary.tokens, total, speed, summary.metrics)
+        mixed = _mixed(summary.extras)
+        return Standing(
+            folder, summary.status, summary.tokens, total, speed, summary.metrics, mixed
+        )
+    # A stopped run is not asked: there may be thousands, and a checkpoint takes milliseconds.
+    mixed = now == RUNNING and _mixed(_checkpoint(folder))
     if not rows:
-        return Standing(folder, now, 0, total)
+        return Standing(folder, now, 0, total, mixed=mixed)
     last = {name: value for row in rows for name, value in row.items() if value is not None}
     tokens = last["tokens"]
     values = {name: value for name, value in last.items() if name not in COUNTERS}
-    return Standing(folder, now, tokens, total, _speed(rows), values)
+    return Standing(folder, now, tokens, total, _speed(rows), values, mixed)
+
+
+def _mixed(record: Mapping[str, Any]) -> bool:
+    """Whether a summary or a checkpoint names several settings (snaprun.train.setting)."""
+    segments = record.get("segments")
+    return isinstance(segments, list) and len(segments) > 1
+
+
+def _checkpoint(folder: Path) -> Mapping[str, Any]:
+    """What the checkpoint says, {} where none can be read; its sum is not verified."""
+    with (
+        suppress(OSError, ValueError),
+        Folder.open(folder) as held,
+        held.file(CHECKPOINT) as file,
+    ):
+        tree = Outline(file).tree
+        return tree if isinstance(tree, dict) else {}
+    return {}
 
 
 def _total(folder: Path) -> int | None:
@@ -132,7 +159,7 @@ def _cells(standing: Standing, source: Path) -> tuple[str, ...]:
     values = (standing.last or {}).items()
     return (
         _shortened(visible(str(standing.folder.relative_to(source)))),
-        standing.state,
+        standing.state + MIXED * standing.mixed,
         _count(standing.tokens),
         _count(standing.total),
         _count(standing.speed),
@@ -174,4 +201,8 @@ def _totals(standings: Sequence[Standing]) -> str:
     noun = "run" if len(standings) == 1 else "runs"
     left = [s.seconds_left for s in standings if s.seconds_left is not None]
     until = f"; those that run end in {duration(max(left))}" if left else ""
-    return f"{len(standings)} {noun}: {counts}{until}"
+    mixed = sum(standing.mixed for standing in standings)
+    lines = [f"{len(standings)} {noun}: {counts}{until}"]
+    if mixed:
+        lines.append(f"{MIXED} {mixed} resumed in another setting: segments in summary.json")
+    return "\n".join(lines)

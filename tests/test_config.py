@@ -74,7 +74,7 @@ def test_the_run_id_tells_the_choices_and_depends_on_all_that_is_computed():
     assert name.startswith("copy-lstm32-uniform0.75-snap2-every1-seed7-")
     assert "=" not in name
     assert config.run_id(composed("rule=snap2", "cell=lstm", "cell.units=32", "seed=7")) == name
-    for same in ("results=elsewhere", "name=other", "tensorboard=true"):
+    for same in ("results=elsewhere", "name=other", "tensorboard=true", "train.strict=true"):
         again = composed("rule=snap2", "cell=lstm", "cell.units=32", "seed=7", same)
         assert config.run_id(again) == name
     before = {**plain, "train": {k: v for k, v in plain["train"].items() if k != "average"}}

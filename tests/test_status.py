@@ -57,6 +57,18 @@ def test_each_state_is_told(runs):
     assert lines["6"] == totals + "those that run end in 6 s"
 
 
+def test_a_run_that_was_resumed_in_another_setting_is_marked(tmp_path):
+    for name, count in (("one", 1), ("two", 2)):
+        segments = [{"tokens": 500 * n, "threads": n} for n in range(count)]
+        extras = {"segments": segments}
+        with rows(begun(tmp_path / name), 500) as writer:
+            writer.finish(Summary("finished", 1000, 10, 20.0, {"bpc": 0.25}, {}, extras))
+    _, one, two, _, last = status(tmp_path).splitlines()
+    assert one.split()[:3] == ["one", "finished", "1,000"]
+    assert two.split()[:3] == ["two", "finished*", "1,000"]
+    assert last == "* 1 resumed in another setting: segments in summary.json"
+
+
 def test_only_one_state_is_shown_but_all_are_counted(runs):
     head, line, totals = status(runs, "running").splitlines()
     assert head.split()[:2] == ["run", "state"]

@@ -46,6 +46,11 @@ def available() -> bool:
     return _native is not None
 
 
+def isa() -> str:
+    """The instruction set that the extension uses."""
+    return _native.isa()
+
+
 def plan(core: RecurrentCore, pattern: Pattern) -> Plan:
     """The index arrays of SnAp-n on `core`, which must be on the CPU."""
     fields = layout_fields(core) | block_fields(pattern)

@@ -2,6 +2,8 @@
 #include "engine.hpp"
 
 #include <algorithm>
+#include <cstring>
+#include <type_traits>
 
 #include "bptt.hpp"
 #include "cell.hpp"
@@ -39,12 +41,17 @@ public:
             begin(s.resets + t * c_.lanes);
             step(s, t, last);
         }
+        finite_ = all_finite(s.parameters[0], p_.parameters);
+        for (int i = 0; i < 2 * readout_.layers(); ++i) {
+            finite_ &= all_finite(s.parameters[1 + i], readout_sizes_[i]);
+        }
     }
 
     void update(T* const* parameters) override {
         const FlushDenormals flushed;
         update(parameters, false);
     }
+    bool finite() const override { return finite_; }
 
     const Counters& counters() const override { return now_; }
     void measure() override {
@@ -199,6 +206,19 @@ private:
         return factor > 1 ? T(1) : factor;
     }
 
+    // By the exponent's bits: one without all of them set, which no compiler's licence changes.
+    static bool all_finite(const T* values, size_t count) {
+        using U = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
+        constexpr U infinity = sizeof(T) == 4 ? U(0x7f800000) : U(0x7ff0000000000000);
+        U most = 0;
+        for (size_t i = 0; i < count; ++i) {
+            U bits;
+            std::memcpy(&bits, values + i, sizeof bits);
+            most = std::max<U>(most, bits & infinity);
+        }
+        return most != infinity;
+    }
+
     static T square_sum(const T* values, size_t count) {
         Vec<T> total = {};
         size_t i = 0;
@@ -218,7 +238,7 @@ private:
     Buffer<uint8_t> begins_;
     const std::vector<size_t> readout_sizes_ = readout_.sizes();
     std::unique_ptr<Rule<T>> rule_;
-    bool by_index_ = false;
+    bool by_index_ = false, finite_ = true;
     Counters now_;
 };
 

@@ -74,6 +74,7 @@ public:
     virtual void run(const Sequence<T>& sequence) = 0;
     virtual void update(T* const* parameters) = 0;  // ends the window here
     virtual void measure() = 0;  // the open window, too
+    virtual bool finite() const = 0;  // all parameters, when `run` last returned
     virtual const Counters& counters() const = 0;
     // What a stopped run needs to go on: first `resume`, then all that `buffers` names is filled in
     // (a run may move it), and J or the traces assigned, `entries` numbers of every lane.

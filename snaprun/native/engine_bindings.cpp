@@ -370,6 +370,10 @@ public:
         const Busy busy(busy_);
         engine_->measure();
     }
+    bool finite() const {
+        const Busy busy(busy_);
+        return engine_->finite();
+    }
 
     template <int64_t Counters::* counter>
     int64_t count() const {
@@ -446,6 +450,7 @@ void bind(nb::module_& m, const char* name) {
         .def("fill", &E::fill, "buffers"_a)
         .def_prop_ro("entries", &E::entries)
         .def_prop_ro("threads", &E::threads, "That a step takes, at most those asked for.")
+        .def_prop_ro("finite", &E::finite)
         .def("read", &E::read, "out"_a.noconvert())
         .def("assign", &E::assign, "in"_a.noconvert())
         .def_prop_ro("steps", &E::template count<&Counters::steps>)

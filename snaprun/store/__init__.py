@@ -14,6 +14,7 @@ from snaprun.store.reader import (
     require_own,
 )
 from snaprun.store.schema import (
+    BLOW_UP,
     CHECKPOINT,
     COUNTERS,
     DIVERGED,
@@ -21,6 +22,7 @@ from snaprun.store.schema import (
     FINISHED,
     INCOMPLETE,
     METRICS,
+    NON_FINITE,
     RUNNING,
     STOPPED,
     Summary,
@@ -29,6 +31,7 @@ from snaprun.store.state import state
 from snaprun.store.writer import RunWriter
 
 __all__ = [
+    "BLOW_UP",
     "CHECKPOINT",
     "COUNTERS",
     "DIVERGED",
@@ -36,6 +39,7 @@ __all__ = [
     "FINISHED",
     "INCOMPLETE",
     "METRICS",
+    "NON_FINITE",
     "RUNNING",
     "STOPPED",
     "Mark",

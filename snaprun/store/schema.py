@@ -35,6 +35,7 @@ COUNTERS = ("tokens", "updates", "seconds")
 
 FINISHED = "finished"
 DIVERGED = "diverged"
+NON_FINITE, BLOW_UP = "non-finite", "blow-up"  # how a run diverged: `diverged_by` of its extras
 INCOMPLETE = "incomplete"  # never written: the status of a run without a summary, which is one of
 RUNNING = "running"  # a live process writes it
 FAILED = "failed"  # its last attempt ended with an error
@@ -59,8 +60,12 @@ class Summary:
     extras: Mapping[str, Any] = field(default_factory=dict)  # versions, text_sha256, parameters, …
 
     def complete(self, tokens: int) -> bool:
-        """Nothing is left to do for a run of `tokens` of data-time."""
-        return self.status == DIVERGED or self.tokens >= tokens
+        """Nothing is left to do for a run of `tokens` of data-time.
+
+        One that has blown up might recover, so it goes further as a finished one does.
+        """
+        ended = self.status == DIVERGED and self.extras.get("diverged_by") != BLOW_UP
+        return ended or self.tokens >= tokens
 
     def to_json(self) -> dict[str, Any]:
         """The object of `summary.json`: the fields, and each of the extras as a key of its own."""

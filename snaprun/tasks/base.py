@@ -1,5 +1,6 @@
 """What every task offers: training batches, a curriculum, held-out data, and what is recorded."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -59,6 +60,11 @@ class Task(ABC):
     def steps(self) -> int:
         """Return the time steps of the longest batch that is known to come; nothing is drawn."""
         return 1
+
+    @property
+    def chance(self) -> float:
+        """Bits of a guess that gives all classes the same probability."""
+        return math.log2(self.outputs)
 
     def prepare(self, lanes: int) -> None:
         """Take notice, before anything is written, that batches will have `lanes` lanes."""

@@ -4,8 +4,11 @@ import hashlib
 import os
 import platform
 import stat
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +51,52 @@ def load_text(name: str, what: str = "task.text") -> Corpus:
     return _file(name, what)
 
 
+def require_same(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Refuse where a text of the run in `folder` is another one now; UserError of one line.
+
+    `facts` are what the run recorded (Task.facts): NAME_sha256 beside NAME. A file that cannot be
+    read any more is not compared.
+    """
+    for name in ("text", "valid_text"):
+        recorded, text = facts.get(f"{name}_sha256"), facts.get(name)
+        now = _sha256(text) if isinstance(text, str) else None
+        if recorded is not None and now not in (None, recorded):
+            remedy = "Set restart=true to train on the text as it is now, or name=… to keep both."
+            accepted = (
+                f"the text that {folder} was trained on, of sha256 {str(recorded)[:12]}…; "
+                f"now it has {now[:12]}…"
+            )
+            refuse(f"task.{name}", text, accepted, remedy)
+
+
+def _sha256(name: str) -> str | None:
+    """The sha256 that the text called `name` has now; None where it cannot be read."""
+    if name == "pydoc":
+        return _pydoc().sha256
+    if name == "wikitext103":
+        return WIKITEXT103.sha256
+    path = _path(name)
+    with suppress(OSError, ValueError):
+        if not path.is_file():  # to open a pipe would wait for its other end
+            return None
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            # What changes the bytes changes one of these, also where their time is set back.
+            key = (status.st_dev, status.st_ino, status.st_size)
+            key += (status.st_mtime_ns, status.st_ctime_ns)
+            if key not in _sums:
+                _sums[key] = hashlib.file_digest(file, "sha256").hexdigest()
+            return _sums[key]
+    return None
+
+
+_sums: dict[tuple[int, ...], str] = {}  # of files that this process has read
+
+
+def _path(name: str) -> Path:
+    return Path(os.path.expanduser(name)).absolute()
+
+
 def _pydoc() -> Corpus:
     from pydoc_data.topics import topics
 
@@ -56,7 +105,7 @@ def _pydoc() -> Corpus:
 
 
 def _file(name: str, what: str) -> Corpus:
-    path = Path(os.path.expanduser(name)).absolute()
+    path = _path(name)
     try:
         mode = path.stat().st_mode
         text = path.read_bytes() if stat.S_ISREG(mode) else None

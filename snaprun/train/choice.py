@@ -25,8 +25,18 @@ class Engine(Protocol):
     in_core: bool  # the C++ core does the work
 
     @property
+    def isa(self) -> str:
+        """The instruction sets that the numbers depend on."""
+        ...
+
+    @property
     def updates(self) -> int:
         """Steps of the optimiser."""
+        ...
+
+    @property
+    def finite(self) -> bool:
+        """Whether all parameters were numbers when `run` last returned."""
         ...
 
     @property

@@ -1,11 +1,13 @@
 """The online step: forward, loss, credit, rule, update. A faster engine offers the same `run`."""
 
+import math
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from snaprun.influence import native
 from snaprun.rules import LearningRule, Setup
 from snaprun.tasks import Batch
 from snaprun.train.network import Network
@@ -47,6 +49,21 @@ class TorchEngine:
         self._build_optimiser, self._rate = optimiser.build, optimiser.rate
         self._lanes, self._backend, self._decay = lanes, backend, average
         self.start()
+
+    @property
+    def isa(self) -> str:
+        """That of PyTorch's kernels, and of the C++ core where it keeps the influence matrix."""
+        own = torch.backends.cpu.get_cpu_capability()
+        return f"{own}, {native.isa()}" if self._backend is native else own
+
+    @property
+    def finite(self) -> bool:
+        """Whether all parameters are numbers."""
+        # A sum takes a tenth of the time, but that of numbers may overflow.
+        return all(
+            math.isfinite(p.sum().item()) or bool(p.isfinite().all())
+            for p in self.network.parameters
+        )
 
     def start(self) -> None:
         """Be as before the first step, on the network as it is now."""

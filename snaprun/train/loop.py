@@ -8,16 +8,16 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from snaprun import hardware
 from snaprun.checks import Stopped
 from snaprun.sparsity import Sparsity
-from snaprun.store import DIVERGED, FINISHED, Mark, RunWriter, Summary, outline
+from snaprun.store import DIVERGED, FINISHED, NON_FINITE, Mark, RunWriter, Summary, outline
 from snaprun.tasks import Batch, Task
 from snaprun.train import checkpoint
 from snaprun.train.choice import Engine
 from snaprun.train.course import Begun, Course
+from snaprun.train.divergence import Diverged, Watch, non_finite
 from snaprun.train.evaluate import bits_per_character
 from snaprun.train.network import Network
 from snaprun.train.options import TrainOptions
@@ -32,11 +32,13 @@ from snaprun.train.saved import (
     set_noise,
 )
 from snaprun.train.seeding import stream
+from snaprun.train.setting import Segments
 from snaprun.train.stopping import StopSignals
 
 LN2 = math.log(2)
 PIECE_SECONDS = 0.5  # of a batch, between two looks at the signals and at the clock
 PARTS = ("run", "facts", "metrics", "course", "engine", "task", "data")  # of a checkpoint
+LATER = ("watch", "segments")  # and those which snaprun 0.1.0 did not keep
 EVAL_STEPS = 16  # of a held-out batch, between two looks at the signals
 
 log = logging.getLogger(__name__)
@@ -55,9 +57,10 @@ class Probe(Protocol):
 class Training:
     """A run of `options.tokens` of data-time.
 
-    Losses are those before the update of their step. A non-finite loss ends the run as diverged
-    and the summary says at which token. `extras` go into the summary as they are. Checkpoints are
-    taken between time steps, so that a run which goes on from one is the run that never stopped.
+    Losses are those before the update of their step. A non-finite loss or parameter ends the run as
+    diverged, and one that has blown up (snaprun.train.divergence) is diverged at its end; the
+    summary says at which token. `extras` go into the summary as they are. Checkpoints are taken
+    between time steps, so that a run which goes on from one is the run that never stopped.
     """
 
     def __init__(
@@ -72,18 +75,21 @@ class Training:
         progress: Progress,
         stop: StopSignals,
         extras: Mapping[str, Any],
+        segments: Segments,
         probe: Probe | None = None,
     ):
         self._task, self._sparsity = task, sparsity
         self._engine, self._options = engine, options
         self._writer, self._progress, self._stop = writer, progress, stop
-        self._extras, self._probe = extras, probe
+        self._extras, self._probe, self._segments = extras, probe, segments
         self._data = stream(seed, "data")
         self._course = Course(log_at=options.log_every, eval_at=options.eval_every)
         self._due = checkpoint.Due(options.checkpoint_every)
         self._steps_per_second = 0.0  # of the last piece
-        self._diverged_at: int | None = None
+        self._watch = Watch()
+        self._diverged: Diverged | None = None
         self.mark = Mark(0, 0)  # of the metrics, where the run goes on
+        self.changed = ""  # in the setting, since the checkpoint; in words
         self._started = time.perf_counter()
 
     @property
@@ -97,7 +103,7 @@ class Training:
         self._progress.begin(self._course.tokens)
         while True:
             self._record()
-            if self._diverged_at is not None or self._course.tokens >= self._options.tokens:
+            if self._diverged or self._course.tokens >= self._options.tokens:
                 return self._finish()
             self._count(self._through(self._begun()))
 
@@ -133,15 +139,18 @@ class Training:
         self._stop.check()
 
     def _count(self, done: Begun) -> None:
-        course = self._course
+        course, engine = self._course, self._engine
         bits = float(done.nats_TB.sum(dtype=torch.float64)) / LN2
-        if not math.isfinite(bits):
-            self._diverged_at = course.tokens + _first_bad_token(done.nats_TB)
+        self._diverged = non_finite(done.nats_TB, bits, engine.finite, course.tokens)
         course.begun = None
         before, course.tokens = course.tokens, course.tokens + done.nats_TB.numel()
         targets = int(done.batch.mask.sum())
         course.bits, course.targets = course.bits + bits, course.targets + targets
-        if targets and self._diverged_at is None:
+        chance = self._task.chance
+        self._watch.count(
+            bits, targets, chance=chance, tokens=course.tokens, updates=engine.updates
+        )
+        if targets and not self._diverged:
             self._task.observe(bits / targets)
         if self._sparsity.due(before, course.tokens):
             self._prune()
@@ -154,24 +163,24 @@ class Training:
     def _record(self) -> None:
         """The row and the validation that are due by now."""
         course, options = self._course, self._options
-        if self._diverged_at is None and course.tokens >= course.log_at:
+        if self._diverged:
+            return
+        if course.tokens >= course.log_at:
             self._log()
             course.log_at = _next_multiple(options.log_every, course.tokens)
-        if self._diverged_at is None and course.tokens >= course.eval_at:
+        if course.tokens >= course.eval_at:
             try:
                 self._validate()
             except Stopped:
                 self._save()  # says that the validation is due
                 raise
             course.eval_at = _next_multiple(options.eval_every, course.tokens)
-        if self._diverged_at is None and course.tokens >= course.probed:
+        if not self._diverged and course.tokens >= course.probed:
             self._look()
         self._progress.update(course.tokens, course.last)
 
     def _log(self) -> None:
         course = self._course
-        if not _finite(self._engine.network.parameters):
-            self._diverged_at = course.tokens  # by an update that no loss has shown yet
         self._row(bpc=course.bits / course.targets if course.targets else None)
         course.bits, course.targets = 0.0, 0
         course.logged = course.tokens
@@ -179,7 +188,8 @@ class Training:
     def _validate(self) -> None:
         values = self._held_out(self._engine.network)
         if not all(map(math.isfinite, values.values())):
-            self._diverged_at = self._course.tokens
+            words = "the held-out loss was non-finite at"
+            self._diverged = Diverged(self._course.tokens, NON_FINITE, words)
         if (average := self._engine.average()) is not None:
             averaged = self._held_out(self._engine.network.at(average))
             values |= {f"{name}_average": value for name, value in averaged.items()}
@@ -232,36 +242,37 @@ class Training:
     def _finish(self) -> Summary:
         """The last checkpoint, the rows that stand at the end of every run, the summary."""
         course, engine = self._course, self._engine
-        if self._diverged_at is None and not _finite(engine.network.parameters):
-            self._diverged_at = course.tokens
-        if self._diverged_at is None:
+        if not self._diverged:
             self._save()  # before the rows of the end, which a run that goes further does not have
             if course.logged < course.tokens:
                 self._log()
             if course.validated < course.tokens:
                 self._validate()
+            self._diverged = self._diverged or self._watch.verdict(
+                engine.updates, self._task.chance
+            )
         elif course.logged < course.tokens:
             self._row(bpc=None)
         if not engine.updates:
             self._warn_of_no_update()
-        if self._diverged_at is None and self._sparsity.due(course.tokens, MOST):
+        if not self._diverged and self._sparsity.due(course.tokens, MOST):
             log.warning(
                 "The run ended after %d tokens, before the network was pruned to sparsity.level: "
                 "train.tokens lies short of sparsity.end.",
                 course.tokens,
             )
         engine.measure()
-        diverged = {} if self._diverged_at is None else {"diverged_at_token": self._diverged_at}
         summary = Summary(
-            status=DIVERGED if diverged else FINISHED,
+            status=DIVERGED if self._diverged else FINISHED,
             tokens=course.tokens,
             updates=engine.updates,
             seconds=time.perf_counter() - self._started,
             metrics=course.last,
             cost=_cost(engine, self._options.lanes, 1e3 * course.in_engine / course.tokens),
             extras={
-                **diverged,
+                **_told(self._diverged),
                 "resumed": course.resumed,
+                "segments": self._segments.to_list(),
                 "parameters": _sizes(engine.network),
                 **self._task.facts(),
                 **self._extras,
@@ -295,11 +306,13 @@ class Training:
             "engine": self._engine.state_dict(),
             "task": self._task.state_dict(),
             "data": self._data.get_state(),
+            "watch": asdict(self._watch),
+            "segments": self._segments.to_list(),
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go on from a `state_dict`; ValueError where it is one of another run, or damaged."""
-        require_entries("checkpoint", saved, PARTS)
+        require_entries("checkpoint", saved, (*PARTS, *(name for name in LATER if name in saved)))
         require_equal("run", saved["run"], self._writer.folder.name)
         require_equal("data", saved["facts"], self._task.facts())
         self.mark = outline.mark(saved)
@@ -311,6 +324,9 @@ class Training:
         set_noise(self._data, saved["data"], "data")
         self._course = course
         self._course.resumed += 1
+        self._watch = Watch.from_state_dict(saved.get("watch"), course.tokens, self._engine.updates)
+        begun = course.begun.steps * lanes if course.begun else 0
+        self.changed = self._segments.resume(saved.get("segments"), course.tokens + begun)
         self._due.begin(self._course.tokens)
 
     def _load_engine(self, saved: Any, course: Course) -> None:
@@ -335,13 +351,15 @@ def _next_multiple(every: int, tokens: int) -> int:
     return (tokens // every + 1) * every
 
 
-def _finite(parameters: Iterable[Tensor]) -> bool:
-    return all(bool(p.isfinite().all()) for p in parameters)
-
-
-def _first_bad_token(nats_TB: Tensor) -> int:
-    """Tokens of the batch before the first non-finite loss, in time order."""
-    return int((~nats_TB.isfinite()).flatten().nonzero()[0])
+def _told(diverged: Diverged | None) -> dict[str, Any]:
+    """What the summary says of it."""
+    if diverged is None:
+        return {}
+    return {
+        "diverged_at_token": diverged.token,
+        "diverged_by": diverged.by,
+        "diverged_because": diverged.words,
+    }
 
 
 def _sizes(network: Network) -> dict[str, int]:

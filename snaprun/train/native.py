@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from snaprun.cells import GRU, LSTM, Cell, Vanilla
 from snaprun.checks import UserError
 from snaprun.influence import choose
-from snaprun.influence.native import _native, block_fields, layout_fields
+from snaprun.influence.native import _native, block_fields, isa, layout_fields
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, LearningRule, Setup, SnAp
 from snaprun.tasks import Batch
 from snaprun.train.engine import SEQUENCE
@@ -136,9 +136,19 @@ class NativeEngine:
             ) from error
 
     @property
+    def isa(self) -> str:
+        """The instruction set of the C++ core, which does all that is done at a step."""
+        return isa()
+
+    @property
     def updates(self) -> int:
         """Steps that the optimiser has made."""
         return self._engine.updates
+
+    @property
+    def finite(self) -> bool:
+        """Whether all parameters were numbers when `run` last returned."""
+        return self._engine.finite
 
     @property
     def longest_window(self) -> int:

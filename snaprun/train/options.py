@@ -13,7 +13,8 @@ class TrainOptions:
     `update_every` counts time steps, or is "sequence". `log_every` and `eval_every` are in
     tokens, as is `eval_tokens`, the size of the held-out part that is used (None: all of it).
     `average` is the decay a of an exponential average of the weights (None: none is kept).
-    `checkpoint_every` is in tokens, or in seconds as in "60s" (None: only at the end).
+    `checkpoint_every` is in tokens, or in seconds as in "60s" (None: only at the end). `strict`
+    refuses to go on in another setting (snaprun.train.setting) than that of the checkpoint.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class TrainOptions:
         eval_tokens: int | None = 100_000,
         checkpoint_every: int | str | None = "60s",
         average: float | None = None,
+        strict: bool = False,
     ):
         self.tokens = checks.at_least("train.tokens", tokens, 1)
         self.lanes = checks.at_least("train.lanes", lanes, 1)
@@ -38,6 +40,7 @@ class TrainOptions:
             None if eval_tokens is None else checks.at_least("train.eval_tokens", eval_tokens, 1)
         )
         self.checkpoint_every = _interval(checkpoint_every)
+        self.strict = strict
         self.average = (
             None
             if average is None

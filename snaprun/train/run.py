@@ -1,7 +1,6 @@
 """One training run from plain objects to its folder."""
 
 import logging
-import platform
 import re
 import traceback
 from collections.abc import Iterator, Mapping
@@ -10,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from snaprun import __version__, checks
+from snaprun import checks
 from snaprun.checks import Stopped, UserError
 from snaprun.rules import LearningRule
 from snaprun.store import METRICS, RunWriter, Summary, read_summary
@@ -25,6 +22,7 @@ from snaprun.train.optim import Optimiser
 from snaprun.train.options import TrainOptions
 from snaprun.train.progress import Progress
 from snaprun.train.seeding import stream
+from snaprun.train.setting import Segments, setting
 from snaprun.train.stopping import StopSignals
 
 log = logging.getLogger(__name__)
@@ -105,16 +103,8 @@ def _run(
 ) -> Summary:
     machine, options = parts.machine, parts.options
     engine = build(parts)
-    extras = {
-        "lr": parts.optimiser.lr,
-        "versions": {
-            "snaprun": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        "engine": type(engine).__name__,
-        "device": torch.cuda.get_device_name() if machine.device == "cuda" else "cpu",
-    }
+    now = setting(engine, machine)
+    extras = {"lr": parts.optimiser.lr} | {k: now[k] for k in ("versions", "engine", "device")}
     with (
         RunWriter(folder, config, tensorboard) as writer,
         Progress(folder.name, options.tokens, bar) as progress,
@@ -131,13 +121,14 @@ def _run(
             progress=progress,
             stop=stop,
             extras=extras,
+            segments=Segments(now),
             probe=probe,
         )
         summary = read_summary(folder)
         if summary is not None and summary.complete(options.tokens):
             return summary  # by another process, since this one looked
         try:
-            _start(writer, training, summary)
+            _start(writer, training, summary, options.strict)
             return training.run()
         except (UserError, Stopped):
             raise
@@ -146,11 +137,13 @@ def _run(
             raise
 
 
-def _start(writer: RunWriter, training: Training, summary: Summary | None) -> None:
+def _start(writer: RunWriter, training: Training, summary: Summary | None, strict: bool) -> None:
     """From the checkpoint where there is one, else from the beginning."""
     saved = checkpoint.load(writer.opened)
     if saved is not None:
         checkpoint.restore(writer.folder, training, saved)
+        if training.changed:
+            _tell_of_change(writer.folder, training, strict)
         writer.resume(training.mark, training.tokens)
         log.info("%s goes on from its checkpoint at %d tokens", writer.folder, training.tokens)
     elif summary is None:
@@ -162,3 +155,12 @@ def _start(writer: RunWriter, training: Training, summary: Summary | None) -> No
         checks.refuse(
             "run folder", str(writer.folder), "one with its checkpoint to go on from", remedy
         )
+
+
+def _tell_of_change(folder: Path, training: Training, strict: bool) -> None:
+    """The setting is not known to be that of the checkpoint: one line, or UserError."""
+    line = f"{folder} is resumed at token {training.tokens}; {training.changed}."
+    if strict:
+        remedy = "Resume it in the setting of its checkpoint, or set train.strict=false."
+        raise UserError(f"{line} train.strict=true refuses that. {remedy}")
+    log.warning("%s The last bits may differ from those of a run in one setting.", line)

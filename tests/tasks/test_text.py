@@ -3,12 +3,13 @@
 import hashlib
 import os
 import platform
+import time
 from pathlib import Path
 
 import pytest
 
 from snaprun.checks import UserError
-from snaprun.tasks.text import load_text
+from snaprun.tasks.text import WIKITEXT103, load_text, require_same
 
 
 def refusal(name: str, what: str = "task.text") -> str:
@@ -114,3 +115,56 @@ def test_an_unreadable_file_is_refused(tmp_path, monkeypatch):
 
         monkeypatch.setattr(Path, "read_bytes", read_bytes)
     assert f"'{path}' cannot be read (Permission denied)" in refusal(str(path))
+
+
+def changed(name: str, sha256: str, what: str = "text") -> str:
+    """The line that refuses a run which was trained on a text of that sum, "" where none does."""
+    try:
+        require_same(Path("results/a/run"), {what: name, f"{what}_sha256": sha256, "parameters": 3})
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("what", ["text", "valid_text"])
+def test_a_text_that_was_changed_is_told_with_both_sums(what, tmp_path):
+    path = tmp_path / "t"
+    path.write_bytes(b"words")
+    before, after = (hashlib.sha256(text).hexdigest() for text in (b"words", b"swords"))
+    assert changed(str(path), before, what) == ""
+    path.write_bytes(b"swords")
+    line = changed(str(path), before, what)
+    assert "\n" not in line
+    assert line.startswith(f"task.{what}='{path}' is not accepted")
+    for part in (f"{before[:12]}…", f"{after[:12]}…", "results/a/run", "restart=true", "name="):
+        assert part in line
+    assert changed(str(path), after, what) == ""
+
+
+def test_a_change_that_keeps_the_size_and_the_time_is_seen(tmp_path):
+    path = tmp_path / "t"
+    path.write_bytes(b"words")
+    before = path.stat()
+    recorded = hashlib.sha256(b"words").hexdigest()
+    assert changed(str(path), recorded) == ""
+    time.sleep(0.02)  # a file system counts time in steps, of some milliseconds
+    with path.open("r+b") as file:
+        file.write(b"W")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+    assert "sha256" in changed(str(path), recorded)
+
+
+def test_texts_that_are_no_files_are_compared_too(monkeypatch):
+    assert changed("pydoc", load_text("pydoc").sha256) == ""
+    assert "task.text='pydoc'" in changed("pydoc", "0" * 64)
+    monkeypatch.setattr("snaprun.tasks.text.texts", None)  # nothing is fetched
+    assert changed("wikitext103", WIKITEXT103.sha256) == ""
+    assert "task.text='wikitext103'" in changed("wikitext103", "0" * 64)
+
+
+def test_what_cannot_be_read_is_not_compared(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("none", "pipe", "."):
+        assert changed(str(tmp_path / name), "0" * 64) == ""
+    require_same(tmp_path, {"lr": 0.1})

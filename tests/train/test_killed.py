@@ -1,6 +1,8 @@
 """Runs of the real command killed with SIGKILL, SIGTERM and SIGINT, launched again, compared."""
 
+import itertools
 import json
+import os
 import random
 import signal
 import subprocess
@@ -10,30 +12,46 @@ from pathlib import Path
 
 import pytest
 
-from snaprun.train import checkpoint
+from snaprun.train import checkpoint, native
+from tests.train.engines import NEEDS_CORE
 from tests.train.test_resume import rows, same
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 200
-TASKS = {
-    "copy": ["task=copy", "task.threshold=2.5"],
-    "charlm": ["task=charlm", "task.text=text", "task.crop=20"],
+COPY = ["train", "task=copy", "task.threshold=0.6"]
+CHARLM = ["train", "task=charlm", "task.text=text", "task.crop=20"]
+ALIGN = ["align", *COPY[1:], "align.rules=[snap1,uoro]", "align.draws=8", "align.points=60"]
+PRUNED = ["sparsity=magnitude", "sparsity.begin=0", "sparsity.end=100000", "sparsity.every=3000"]
+# Command and tokens, as many as make a run of some seconds, for the kills to fall into.
+CASES = {
+    "copy snap2": ([*COPY, "rule=snap2"], 180_000),
+    "stream uoro": ([*CHARLM, "task.mode=stream", "rule=uoro"], 250_000),
+    "charlm bptt": ([*CHARLM, "rule=bptt", "train.update_every=7"], 1_000_000),
+    "align rflo": ([*ALIGN, "rule=rflo"], 300_000),
+    "pruned snap1": ([*CHARLM, "rule=snap1", *PRUNED], 400_000),
 }
-# As many tokens as make a run of some seconds, for the kills to fall into.
-RULES = {
-    "snap2": ["rule=snap2", "train.tokens=180000"],
-    "uoro": ["rule=uoro", "train.tokens=250000"],
-    "bptt": ["rule=bptt", "train.update_every=7", "train.tokens=1000000"],
+SETTINGS = {
+    "portable": ("SNAPRUN_ISA=portable", []),
+    "best": ("SNAPRUN_ISA=", []),
+    "torch": ("SNAPRUN_ISA=", ["engine=torch", "train.log_every=200", "train.eval_every=1400"]),
 }
+SLOWER = 20  # the torch engine, at least
+KILLS = 20  # of every case in every setting: 300
 SMALL = ["cell.units=24", "readout.hidden=16", "train.lanes=2", "train.eval_every=7000"]
 
 
-def start(folder: Path, *words: str, every: str = "0.02s") -> subprocess.Popen:
+def start(
+    folder: Path, *words: str, every: str = "0.02s", isa: str = "SNAPRUN_ISA="
+) -> subprocess.Popen:
     """A run whose checkpoints are so frequent that a kill often falls into the writing of one."""
+    folder.mkdir(exist_ok=True)
     (folder / "text").write_text(TEXT)
-    command = [sys.executable, "-m", "snaprun", "train", *SMALL, *words]
+    command, *others = words
+    checkpoints = f"train.checkpoint_every={every}"
+    name, _, value = isa.partition("=")
     return subprocess.Popen(
-        [*command, f"train.checkpoint_every={every}"],
+        [sys.executable, "-m", "snaprun", command, *SMALL, *others, checkpoints],
         cwd=folder,
+        env={**os.environ, name: value},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -41,7 +59,10 @@ def start(folder: Path, *words: str, every: str = "0.02s") -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen) -> str:
-    out, err = process.communicate(timeout=120)
+    try:
+        out, err = process.communicate(timeout=600)
+    finally:
+        process.kill()
     assert process.returncode == 0, err
     return out
 
@@ -68,43 +89,87 @@ def assert_equal(one: Path, two: Path) -> None:
         same(saved[0][part], saved[1][part])
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in (one, two)]
     assert summaries[0]["metrics"] == summaries[1]["metrics"]
+    assert summaries[0]["segments"] == summaries[1]["segments"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("task", TASKS)
-def test_killed_at_twenty_random_moments(task, rule, tmp_path):
-    draw = random.Random(f"{task} {rule}")
-    words = [*TASKS[task], *RULES[rule]]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    whole.mkdir()
-    killed.mkdir()
-    finish(start(whole, *words))
-    kills, written = 0, 0
-    while kills < 20:
-        process = start(killed, *words)
-        begun(killed, process, written)
-        time.sleep(draw.uniform(0, 0.15))
-        ended = process.poll() is not None
-        process.kill()
-        process.communicate()
-        if ended:
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("case", CASES)
+def test_killed_at_twenty_random_moments(case, setting, tmp_path):
+    draw = random.Random(f"{case} {setting}")
+    (words, tokens), (isa, more) = CASES[case], SETTINGS[setting]
+    if more:
+        tokens //= SLOWER
+        slower = {
+            f"sparsity.{key}": value // SLOWER for key, value in (("end", 100000), ("every", 3000))
+        }
+        words = [*words, *(f"{k}={v}" for k, v in slower.items() if PRUNED[0] in words)]
+    words = [*words, *more, f"train.tokens={tokens}"]
+    whole = tmp_path / "whole"
+    finish(start(whole, *words, isa=isa))
+    kills = 0
+    for attempt in itertools.count():
+        killed, written, before = tmp_path / f"killed{attempt}", 0, kills
+        while kills < KILLS:
+            process = start(killed, *words, isa=isa)
+            begun(killed, process, written)
+            time.sleep(draw.uniform(0, 0.15))
+            if process.poll() is not None:
+                break
+            process.kill()
+            process.communicate()
+            kills += 1
+            files = list(killed.glob("results/*/*/metrics.jsonl"))
+            written = files[0].read_bytes().count(b"\n") if files else 0
+        out, err = start(killed, *words, isa=isa).communicate(timeout=600)
+        assert kills > before, f"the run is too short to be killed: {out}{err}"
+        assert "the setting" not in err
+        assert_equal(whole, killed)
+        if kills == KILLS:
             break
-        kills += 1
-        files = list(killed.glob("results/*/*/metrics.jsonl"))
-        written = files[0].read_bytes().count(b"\n") if files else 0
-    finish(start(killed, *words))
-    print(f"{task} {rule}: {kills} kills")
-    assert kills >= 15, "the run is too short for so many kills"
-    assert_equal(whole, killed)
+    print(f"{case}, {setting}: {kills} kills in {attempt + 1} runs, no differing bit")
+
+
+@pytest.mark.slow
+@NEEDS_CORE
+def test_a_resume_under_another_instruction_set_says_so(tmp_path):
+    words, tokens = CASES["copy snap2"]
+    words = [*words, f"train.tokens={tokens}"]
+    process = start(tmp_path, *words, isa="SNAPRUN_ISA=portable")
+    begun(tmp_path, process, 0)
+    process.terminate()
+    _, err = process.communicate()
+    if process.returncode != 143:
+        pytest.fail(err)
+    best = native._native.isa()
+    if best == "portable":
+        pytest.skip("this machine has one instruction set")
+    told = f"isa={best} (was portable)"
+    refused = start(tmp_path, *words, "train.strict=true")
+    _, err = refused.communicate()
+    assert refused.returncode == 2
+    assert told in err
+    resumed = start(tmp_path, *words)
+    _, err = resumed.communicate()
+    assert resumed.returncode == 0
+    (line,) = (line for line in err.splitlines() if told in line)
+    assert "the setting changes" in line
+    segments = json.loads((the_run(tmp_path) / "summary.json").read_text())["segments"]
+    assert [segment["isa"] for segment in segments] == ["portable", best]
+    out, _ = subprocess.Popen(
+        [sys.executable, "-m", "snaprun", "status"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).communicate()
+    assert "finished*" in out
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_stops_the_run_within_seconds(signum, code, tmp_path):
-    words = [*TASKS["copy"], *RULES["snap2"]]
+    words, tokens = CASES["copy snap2"]
+    words = [*words, f"train.tokens={tokens}"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    whole.mkdir()
-    stopped.mkdir()
     finish(start(whole, *words))
     process = start(stopped, *words, every="null")
     begun(stopped, process, 0)

@@ -20,6 +20,7 @@ from snaprun.train.optim import SGD, Adam
 from snaprun.train.options import TrainOptions
 from snaprun.train.progress import Progress
 from snaprun.train.seeding import stream
+from snaprun.train.setting import Segments
 from snaprun.train.stopping import StopSignals
 
 FIXED = Uniform(0.5)
@@ -57,6 +58,7 @@ def launch(folder, task, rule, options, optimiser=None, net=None, sparsity=FIXED
             progress=progress,
             stop=stop,
             extras={"a": 1},
+            segments=Segments({"threads": 1}),
         ).run()
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return summary, rows, net
