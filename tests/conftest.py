@@ -7,8 +7,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-PATIENCE = 600  # seconds after which a process is taken to hang, on however busy a machine
-
 # A shell lets what runs in its background ignore SIGINT, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from snaprun.cli import _main
-from tests.conftest import PATIENCE
+from tests.patience import PATIENCE
 from tests.train.test_resume import rows
 
 
