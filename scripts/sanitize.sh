@@ -22,5 +22,5 @@ sys.meta_path = [f for f in sys.meta_path if "scikit" not in type(f).__module__ 
 sys.path.insert(0, ".")
 import pytest, snaprun
 assert "sanitize" in snaprun.__file__, snaprun.__file__
-sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-x", "tests/influence", "tests/train/test_native_engine.py", "tests/train/test_pieces.py", "tests/train/test_state.py", *sys.argv[1:]]))
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-x", "@tests/native.txt", *sys.argv[1:]]))
 ' "$@"

@@ -76,7 +76,7 @@ def signal_when(exists, signum: int) -> None:
 
 
 def local_slurm(folder) -> Slurm:
-    return Slurm("local", folder, {"timeout_min": 1})
+    return Slurm("local", folder, {"timeout_min": 60})
 
 
 @pytest.fixture(params=["here", "joblib", "submitit"])

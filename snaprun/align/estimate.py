@@ -26,7 +26,7 @@ class Estimate(NamedTuple):
 def compare(drawn_NP: Tensor, exact_P: Tensor) -> dict[str, Estimate]:
     """Gradients g of one rule beside the exact one, g*: the four quantities by name.
 
-        cosine      g·g* / ‖g‖‖g*‖            mean over draws
+        cosine      g·g* / ‖g‖‖g*‖            mean over draws, in [-1, 1]
         norm_ratio  ‖g‖ / ‖g*‖                mean over draws
         bias2       ‖E g - g*‖² / ‖g*‖²       unbiased: the mean of (g_i - g*)·(g_j - g*), i ≠ j
         variance    E ‖g - E g‖² / ‖g*‖²      of one draw
@@ -38,7 +38,8 @@ def compare(drawn_NP: Tensor, exact_P: Tensor) -> dict[str, Estimate]:
     drawn_NP, exact_P = drawn_NP.double(), exact_P.double()
     norm = exact_P.norm()
     norm_N = drawn_NP.norm(dim=1)
-    cosine_N = drawn_NP @ exact_P / (norm_N * norm)
+    # Rounding may take it a few ulp past ±1.
+    cosine_N = (drawn_NP @ exact_P / (norm_N * norm)).clamp(-1, 1)
     ratio_N = norm_N / norm
     error_NP = (drawn_NP - exact_P) / norm
     products_NN = error_NP @ error_NP.T

@@ -3,31 +3,39 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <string>
+#include <vector>
 
 namespace snaprun {
 
 enum class Isa { portable, v3, v4 };
 
+// The best that the CPU has and the kernels were compiled for.
+inline Isa best_isa() {
+    Isa best = Isa::portable;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+#if defined(SNAPRUN_HAVE_v3)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")) {
+        best = Isa::v3;
+#if defined(SNAPRUN_HAVE_v4)
+        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+            __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+            __builtin_cpu_supports("avx512vl")) {
+            best = Isa::v4;
+        }
+#endif
+    }
+#endif
+#endif
+    return best;
+}
+
 // SNAPRUN_ISA=portable|v3 in the environment asks for less than the CPU has.
 inline Isa isa() {
     static const Isa chosen = [] {
-        Isa best = Isa::portable;
-#if defined(__x86_64__)
-        __builtin_cpu_init();
-#if defined(SNAPRUN_HAVE_v3)
-        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-            __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")) {
-            best = Isa::v3;
-#if defined(SNAPRUN_HAVE_v4)
-            if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-                __builtin_cpu_supports("avx512vl")) {
-                best = Isa::v4;
-            }
-#endif
-        }
-#endif
-#endif
+        Isa best = best_isa();
         if (const char* asked = std::getenv("SNAPRUN_ISA")) {
             if (!std::strcmp(asked, "portable")) best = Isa::portable;
             if (!std::strcmp(asked, "v3") && best == Isa::v4) best = Isa::v3;
@@ -35,6 +43,14 @@ inline Isa isa() {
         return best;
     }();
     return chosen;
+}
+
+// The words for SNAPRUN_ISA that this CPU can follow, the least first.
+inline std::vector<std::string> isas() {
+    std::vector<std::string> words{"portable"};
+    if (best_isa() != Isa::portable) words.push_back("v3");
+    if (best_isa() == Isa::v4) words.push_back("v4");
+    return words;
 }
 
 inline const char* isa_name() {

@@ -466,6 +466,7 @@ void bind_engine(nb::module_& m) {
     bind<float>(m, "Engine32");
     bind<double>(m, "Engine64");
     m.def("isa", &isa_name, "The instruction set in use.");
+    m.def("isas", &isas, "The words for SNAPRUN_ISA that this CPU can follow, the least first.");
 }
 
 }  // namespace snaprun

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from snaprun.checks import Stopped, UserError
@@ -11,6 +12,32 @@ from snaprun.workers.base import PATIENCE, Job, Workers, needed
 
 OWN = "local"  # Ray's word for one that ends with this process
 STORE = 80_000_000  # bytes for Ray's objects, about the least that it takes: outcomes are small
+
+
+class _Sessions(AbstractContextManager):
+    """Within it every process that is forked gets a session of its own.
+
+    A signal to our process group, from a terminal or a batch system, does not reach it there.
+    `subprocess` runs Python in a child, and so this, only where it has a `preexec_fn`: Ray's have.
+    """
+
+    def __init__(self) -> None:
+        self._within = self._registered = False
+
+    def __enter__(self) -> None:
+        if not self._registered:  # cannot be undone
+            os.register_at_fork(after_in_child=self._leave)
+        self._within = self._registered = True
+
+    def __exit__(self, *exception: object) -> None:
+        self._within = False
+
+    def _leave(self) -> None:
+        if self._within:
+            os.setsid()
+
+
+SESSIONS = _Sessions()
 
 
 class Ray(Workers):
@@ -24,7 +51,9 @@ class Ray(Workers):
         own = {"include_dashboard": False, "object_store_memory": STORE} if address == OWN else {}
         ours = signal.getsignal(signal.SIGTERM)
         try:
-            self._ray.init(address, **{**own, **init})
+            # Ray's shutdown() takes 8 s where a SIGTERM to our group has ended Ray's own processes.
+            with SESSIONS:
+                self._ray.init(address, **{**own, **init})
             self._remote = self._ray.remote(**remote, retry_exceptions=[Stopped])(_run)
         except Exception as error:  # an option, the network, the token, the version
             said = " ".join(str(error).split())

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from snaprun.cli import _main
+from tests.patience import PATIENCE
 
 EXPERIMENT = """# @package _global_
 hydra:
@@ -269,11 +270,11 @@ def test_a_signal_stops_the_runs_and_starts_no_other(conf):
     words = reproduce(conf, "budget=endless", "jobs=1")
     started = subprocess.Popen([sys.executable, "-m", "snaprun", *words], start_new_session=True)
     runs = conf.parent / "results" / "tiny_endless"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not any(map(metrics, runs.glob("*/"))) and time.monotonic() < deadline:
         time.sleep(0.1)
     os.kill(started.pid, signal.SIGTERM)
-    assert started.wait(timeout=30) == 128 + signal.SIGTERM
+    assert started.wait(timeout=PATIENCE) == 128 + signal.SIGTERM
     (run,) = runs.glob("[!.]*/")
     assert (run / "checkpoint.pt").exists()
     before = metrics(run)

@@ -12,6 +12,7 @@ import pytest
 
 from snaprun.checks import UserError
 from snaprun.store import RunWriter, Summary, find_runs, set_aside, state, write_atomically
+from tests.patience import PATIENCE
 
 SPAWN = multiprocessing.get_context("spawn")
 SUMMARY = Summary("diverged", 16, 1, 0.5, {}, {})
@@ -36,7 +37,7 @@ def hold(folder: Path, ready) -> None:
         writer.begin()
         (folder / ".checkpoint.pt.tmp").touch()
         ready.set()
-        time.sleep(60)
+        time.sleep(PATIENCE)
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def holder(tmp_path):
     ready = SPAWN.Event()
     process = SPAWN.Process(target=hold, args=(tmp_path / "run", ready))
     process.start()
-    assert ready.wait(60)
+    assert ready.wait(PATIENCE)
     yield process
     process.kill()
     process.join()
@@ -57,7 +58,7 @@ def test_of_two_processes_at_once_exactly_one_trains_twenty_times(tmp_path):
     processes = [SPAWN.Process(target=contend, args=arguments) for _ in range(2)]
     for process in processes:
         process.start()
-    found = sorted(results.get(timeout=60) for _ in range(2 * rounds))
+    found = sorted(results.get(timeout=PATIENCE) for _ in range(2 * rounds))
     for process in processes:
         process.join()
     for n in range(rounds):
@@ -115,13 +116,15 @@ def test_another_process_with_the_number_of_a_dead_one_is_not_taken_for_it(tmp_p
     assert state(tmp_path) == "stopped"
 
 
-def test_a_run_of_another_host_runs_while_it_writes(tmp_path):
+def test_a_run_of_another_host_runs_while_it_writes(tmp_path, monkeypatch):
     owned(tmp_path, host="far-away", pid=1)
     assert state(tmp_path) == "running"
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
     for path in tmp_path.iterdir():
-        os.utime(path, (time.time() - 301,) * 2)
+        os.utime(path, (now - 301,) * 2)
     assert state(tmp_path) == "stopped"
-    os.utime(tmp_path / "metrics.jsonl", (time.time() - 280,) * 2)
+    os.utime(tmp_path / "metrics.jsonl", (now - 299,) * 2)
     assert state(tmp_path) == "running"
 
 

@@ -20,6 +20,7 @@ import pytest
 from snaprun.checks import UserError
 from snaprun.tasks import archive, text
 from snaprun.tasks.text import load_text
+from tests.patience import PATIENCE
 
 TRAIN, VALID = b" = Train = \n" * 50, b" = Valid = \n" * 7
 PUBLISHED = text.WIKITEXT103
@@ -281,7 +282,7 @@ def test_of_two_processes_at_once_one_downloads_and_both_get_the_text(server, tm
     processes = [spawn.Process(target=load, args=arguments) for _ in range(2)]
     for process in processes:
         process.start()
-    assert [results.get(timeout=120) for _ in processes] == [(TRAIN, VALID)] * 2
+    assert [results.get(timeout=PATIENCE) for _ in processes] == [(TRAIN, VALID)] * 2
     for process in processes:
         process.join()
     assert len(server.requests) == 1

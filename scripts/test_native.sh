@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# scripts/test_native.sh [pytest arguments]
+# The tests of the C++ core under the instruction sets that this CPU has: all of them (tests/native.txt) under
+# the portable one, the engine's under each. Needs scripts/setup.sh dev.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PWD/.venv/bin:$PATH"
+tests() {
+    echo "under SNAPRUN_ISA=$1:"
+    SNAPRUN_ISA=$1 pytest -n "${TEST_WORKERS:-2}" "${@:2}"
+}
+for isa in $(python -c 'from snaprun import _native; print(*_native.isas())'); do
+    if [ "$isa" = portable ]; then
+        tests "$isa" @tests/native.txt "$@"
+    else
+        tests "$isa" tests/train/test_native_engine.py "$@"
+    fi
+done
