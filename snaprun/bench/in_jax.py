@@ -68,10 +68,9 @@ def array(tensor: torch.Tensor) -> jax.Array:
 def sequence(of: Shape, rule: str, adam: Adam) -> Callable[..., Trained]:
     """The compiled function (Trained, inputs_TB, targets_TB) -> Trained of a sequence from zero.
 
-    `rule` is `bptt`, `snap1` or `snap1 online`: an update along the mean gradient over lanes and
-    steps at the end of the sequence, or, online, over lanes at every step.
+    `rule` is `snap1` or `bptt`; the update is along the mean gradient over lanes and steps.
     """
-    whole = {"bptt": _bptt, "snap1": _snap1, "snap1 online": _snap1_online}[rule]
+    whole = {"snap1": _snap1, "bptt": _bptt}[rule]
     return jax.jit(lambda trained, x_TB, y_TB: whole(of, adam, trained, x_TB, y_TB))
 
 
@@ -161,18 +160,6 @@ def _snap1(of: Shape, adam: Adam, trained: Trained, x_TB: jax.Array, y_TB: jax.A
     start = (*_snap1_start(of, trained, x_TB), zeros)
     (_, _, gradient), _ = lax.scan(step, start, (x_TB, y_TB))
     return _adam(trained, gradient, x_TB.size, adam)
-
-
-def _snap1_online(
-    of: Shape, adam: Adam, trained: Trained, x_TB: jax.Array, y_TB: jax.Array
-) -> Trained:
-    def step(carry: Tree, xy_B: tuple[jax.Array, jax.Array]) -> tuple[Tree, None]:
-        trained, state, J = carry
-        state, J, gradient = _snap1_step(of, trained.parameters, state, J, *xy_B)
-        return (_adam(trained, gradient, x_TB.shape[1], adam), state, J), None
-
-    start = (trained, *_snap1_start(of, trained, x_TB))
-    return lax.scan(step, start, (x_TB, y_TB))[0][0]
 
 
 def _snap1_start(of: Shape, trained: Trained, x_TB: jax.Array) -> tuple[list[jax.Array], Tree]:

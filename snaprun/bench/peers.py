@@ -34,20 +34,21 @@ def measure(
     say: Callable[[str], None],
     between: Callable[[], object],
 ) -> Measured:
-    """A row a network, task, rule and engine or peer, and the ratios; JAX must be installed."""
+    """A row a network, task and rule for the last of `engines` and for JAX, and the ratios.
+
+    JAX must be installed.
+    """
     limit(threads)
-    rows, ratios = [], []
+    rows, ratios, engine = [], [], engines[-1]
     for size in sizes.peers:
         say(f"peers {size.net.name}, {size.net.task}, {size.lanes} lanes")
         setting = Setting.make(size.net, size.lanes, engines, seed, sizes.updates)
         contenders = [in_jax(setting, rule) for rule in size.rules]
-        contenders += started(setting, size.rules, engines)
+        contenders += started(setting, size.rules, [engine])
         times = interleave(contenders, sizes.budget, between=between)
         rows += [row(size, name, one) for name, one in times.items()]
         pairs = [
-            (f"JAX / ours, {rule}", f"{rule} {JAX}", f"{rule} {engine.name}")
-            for rule in size.rules
-            for engine in engines
+            (f"JAX / ours, {rule}", f"{rule} {JAX}", f"{rule} {engine.name}") for rule in size.rules
         ]
         pairs.append((SNAP1_OVER_BPTT, f"snap1/{STEPS} {JAX}", f"bptt/{STEPS} {JAX}"))
         ratios += compared(size, times, pairs)
@@ -55,12 +56,12 @@ def measure(
 
 
 def in_jax(setting: Setting, rule: str) -> Contender:
-    """The contender `rule jax`, a unit a sequence; `rule` is snap1, snap1/128 or bptt/128."""
+    """The contender `rule jax`, a unit a sequence; `rule` is snap1/128 or bptt/128."""
     peer = importlib.import_module("snaprun.bench.in_jax")
-    name, _, every = rule.partition("/")
+    name = rule.partition("/")[0]
     network = replace(setting.net, level=0).build(setting.seed)
     of = peer.shape(network, setting.net.cell)
-    run = peer.sequence(of, name if every else f"{name} online", Adam(lr=LR))
+    run = peer.sequence(of, name, Adam(lr=LR))
     trained = peer.begin(network, of)
     feed = Feed(setting.data)
     moved = {id(batch): peer.moved(batch) for batch in setting.data}

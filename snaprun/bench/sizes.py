@@ -56,7 +56,7 @@ class Sizes:
     step: tuple[Step, ...]
     growth: tuple[Growth, ...]
     memory: tuple[Memory, ...]
-    peers: tuple[Step, ...]  # rules of ours and of the peers alike
+    peers: tuple[Step, ...]  # with an update in 128 steps
     updates: int = UPDATES  # of a network before it is timed
     side: int = SIDE  # of the matrices of a product, at most
 
@@ -90,7 +90,7 @@ _MEMORY = (
 )
 
 FULL = Sizes(
-    budget=Budget(seconds=6, visit=0.05, least=7),
+    budget=Budget(seconds=5, visit=0.05, least=7),
     kernel=_KERNEL,
     threads=(Kernel(GRU128, 16),),
     step=(
@@ -110,7 +110,7 @@ FULL = Sizes(
     ),
     memory=_MEMORY,
     peers=tuple(
-        Step(Net(cell, 128, 0.75, task), 16, BESIDE_BPTT)
+        Step(Net(cell, 128, 0.75, task), 16, SEQUENCE)
         for task in (COPY, CHARACTERS)
         for cell in ("gru", "lstm", "vanilla")
     ),

@@ -109,15 +109,17 @@ def _kernel(table: pd.DataFrame) -> Panel:
         f"{_pretty(name)}, {_lanes(lanes)}"
         for name, lanes in zip(table["network"], table["lanes"], strict=True)
     ]
+    fraction = table["fraction"].astype(float)  # None where the ceiling was none
+    known = fraction.notna()
     points = pd.DataFrame(
         {
             "what": what,
             "rule": "snap2",
             "engine": table["backend"],
-            "value": table["fraction"],
+            "value": fraction,
             # Quartiles of the time, upside down.
-            "low": table["roofline_ms"] / table["ms_high"],
-            "high": table["roofline_ms"] / table["ms_low"],
+            "low": (table["roofline_ms"] / table["ms_high"]).where(known),
+            "high": (table["roofline_ms"] / table["ms_low"]).where(known),
             "counted": math.nan,
         }
     )
@@ -152,7 +154,7 @@ def _of_bptt(table: pd.DataFrame) -> Panel:
     points = _points(table.assign(rule="snap1"), what, "ratio")
     units, _, level = _network(table).partition("-")[2].partition(" ")
     title = f"SnAp-1 / BPTT: {units} units {level}"
-    return Panel(title, points, _beside_one, "time over that of BPTT, an update in 128 steps")
+    return Panel(title, points, _beside_one, "time over that of BPTT, T=128")
 
 
 def _points(table: pd.DataFrame, what: Sequence[str], column: str) -> pd.DataFrame:
@@ -178,7 +180,8 @@ def _fractions(axes: Axes, points: pd.DataFrame) -> None:
     names = list(dict.fromkeys(points["what"]))
     lacking = points.loc[points["value"].isna()].groupby("what", sort=False)["engine"]
     for what, engines in lacking:
-        text = f"{', '.join(engines)}: {words.CEILING_NOT_REACHED}"
+        every = len(engines) == (points["what"] == what).sum()
+        text = ("" if every else f"{', '.join(engines)}: ") + words.CEILING_NOT_REACHED
         axes.text(0.99, names.index(str(what)), text, ha="right", va="center", size=5, color=INK)
 
 

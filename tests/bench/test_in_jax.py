@@ -23,7 +23,7 @@ jax = pytest.importorskip("jax")
 @pytest.mark.parametrize("cell", ["vanilla", "gru", "lstm"])
 @pytest.mark.parametrize(
     ("rule", "task", "hidden"),
-    [("snap1 online", CHARACTERS, 0), ("snap1", COPY, 3), ("bptt", CHARACTERS, 3)],
+    [("snap1", CHARACTERS, 0), ("snap1", COPY, 3), ("bptt", CHARACTERS, 3)],
 )
 def test_a_peer_is_the_rule_on_a_dense_network(cell, rule, task, hidden):
     from snaprun.bench import in_jax
@@ -41,10 +41,10 @@ def test_a_peer_is_the_rule_on_a_dense_network(cell, rule, task, hidden):
         found = {name: jax.tree.map(np.asarray, x) for name, x in trained.parameters.items()}
     engine = TorchEngine(
         network,
-        RULES[rule.split()[0]](),
+        RULES[rule](),
         Adam(lr=0.01),
         lanes=3,
-        update_every=1 if "online" in rule else SEQUENCE,
+        update_every=SEQUENCE,
         noise=stream(0, "noise"),
         backend=BACKENDS["torch"],
     )
