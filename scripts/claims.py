@@ -8,11 +8,12 @@ import jinja2
 import pandas as pd
 import yaml
 
-from snaprun import costs
-from snaprun.cells import CELLS
+from snaprun.bench.problem import RULES, TASKS
+from snaprun.cells import GRU
+from snaprun.core import RecurrentCore
 from snaprun.figures.stats import over_seeds
-from snaprun.rules import BPTT, SnAp
-from snaprun.tasks import TASKS
+from snaprun.figures.words import SNAP1_OVER_BPTT
+from snaprun.sparsity import Uniform
 from snaprun.train.seeding import stream
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -143,6 +144,10 @@ def late(panel: str, arm: str, other: str, metric: str) -> str:
     return number((means[arm] - means[other]).median(), panel, signed=True)
 
 
+CELLS = {"gru": "GRU", "vanilla": "vanilla", "lstm": "LSTM"}
+INPUTS = {task: kind.inputs for task, (kind, _) in TASKS.items()}
+
+
 def benched(name: str, cell: str, lanes: int, **where: object) -> pd.Series:
     """What `snaprun bench` measured on a network of 128 units at 75 % sparsity."""
     rows = table("bench/figures", name)
@@ -152,38 +157,71 @@ def benched(name: str, cell: str, lanes: int, **where: object) -> pd.Series:
     return rows.iloc[0]
 
 
-def ratio(cell: str, lanes: int, engine: str = "native", band: bool = False) -> str:
+def ratio(
+    cell: str, lanes: int, task: str = "copy", engine: str = "native", band: bool = False
+) -> str:
     """Time of SnAp-1 over that of BPTT, both with one update in 128 steps."""
-    row = benched("ratios", cell, lanes, engine=engine, what="SnAp-1 / BPTT, both once a sequence")
+    row = benched("ratios", cell, lanes, task=task, engine=engine, what=SNAP1_OVER_BPTT)
     edges = f" [{row.ratio_low:.2f}, {row.ratio_high:.2f}]" if band else ""
     return f"{row.ratio:.2f}{edges}"
 
 
-def step(cell: str, lanes: int, rule: str, engine: str = "native") -> str:
-    """Microseconds of a step with one update in 128 steps."""
-    row = benched("step", cell, lanes, rule=rule, engine=engine, update_every=128.0)
-    return f"{row.us:.0f}"
+def cost_verdict(lanes: int, task: str) -> str:
+    """On which cells SnAp-1 takes no longer than BPTT, up to a tenth longer, and yet longer."""
+    sides: dict[str, list[str]] = {
+        "**holds** on": [],
+        "within 10 % on": [],
+        "**does not hold** on": [],
+    }
+    for cell, name in CELLS.items():
+        times = float(ratio(cell, lanes, task))
+        side = sum(times > bound for bound in (1.0, 1.1))
+        list(sides.values())[side].append(f"{name} ({times:.2f})" if side else name)
+    return "; ".join(f"{side} {listed(names)}" for side, names in sides.items() if names)
 
 
-def megabytes(rule: str) -> str:
-    """The state of a rule on GRU-128 with 16 lanes."""
-    return f"{benched('memory', 'gru', 16, rule=rule, engine='native').state_bytes / 1e6:.2g}"
+def slower_than_torch() -> str:
+    """Where SnAp-1 in the C++ core takes longer than `torch.nn`'s dense network with BPTT."""
+    slower = [
+        f"the {name} with {lanes} lane{'s' * (lanes > 1)} on {task}"
+        for task in INPUTS
+        for lanes in (16, 1)
+        for cell, name in CELLS.items()
+        if microseconds(cell, lanes, "snap1", task)
+        > microseconds(cell, lanes, "autograd", task, "torch.nn")
+    ]
+    return listed(slower) if slower else "none of these"
 
 
-def counted_megabytes(units: int, inputs: int) -> dict[str, str]:
-    """The state a lane on a dense GRU in float32, by rule, as `snaprun cost` counts it, T = 128."""
-    cost = costs.table(
-        {"gru": CELLS["gru"]()},
-        [costs.Size(units, 0.0)],
-        {"snap1": SnAp(1), "bptt": BPTT()},
-        inputs=inputs,
-        horizon=128,
-        lanes=1,
-        moments=2,
-        bytes_per_number=4,
-        generator=stream(0, "mask"),
-    ).set_index("rule")
-    return {str(rule): f"{bytes_ / 1e6:.2f}" for rule, bytes_ in cost.state_bytes.items()}
+def listed(names: list[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+
+
+def microseconds(
+    cell: str, lanes: int, rule: str, task: str = "copy", engine: str = "native"
+) -> float:
+    """Of a step with one update in 128 steps."""
+    where = {"task": task, "rule": rule, "engine": engine, "update_every": 128}
+    return benched("step", cell, lanes, **where).us
+
+
+def step(cell: str, lanes: int, rule: str, task: str = "copy", engine: str = "native") -> str:
+    """Microseconds of a step with one update in 128 steps, in words."""
+    return f"{microseconds(cell, lanes, rule, task, engine):.0f}"
+
+
+def megabytes(rule: str, task: str = "copy") -> str:
+    """The measured state of a rule on GRU-128 with 16 lanes."""
+    row = benched("memory", "gru", 16, task=task, rule=rule, engine="native")
+    return f"{row.state_bytes / 1e6:.2g}"
+
+
+@cache
+def counted(rule: str, inputs: int) -> str:
+    """MB a lane of a rule's state on a dense GRU of 512 units, T = 128, float32."""
+    core = RecurrentCore.build(GRU(), Uniform(0.0), 512, inputs, stream(0, "mask"))
+    return f"{4 * RULES[rule]().cost(core, 128).state / 1e6:.2f}"
 
 
 def cosines(folder: str, rule: str) -> str:
@@ -206,15 +244,56 @@ def panels() -> list[dict[str, object]]:
     return rows
 
 
+def us(
+    network: str, rule: str, every: int, task: str, engine: str, raw: bool = False
+) -> str | float:
+    """Microseconds of a step with 16 lanes, with commas; a number if `raw`."""
+    rows = table("bench/figures", "step")
+    where = {"network": network, "task": task, "lanes": 16, "rule": rule, "engine": engine}
+    rows = rows[(rows[list(where)] == pd.Series(where)).all(axis=1) & (rows.update_every == every)]
+    assert len(rows) == 1, where
+    return float(rows.us.iloc[0]) if raw else f"{rows.us.iloc[0]:,.0f}"
+
+
+def milliseconds(microseconds: float) -> str:
+    """Two digits."""
+    return f"{microseconds / 1e3:.2g}"
+
+
+def native_kernel() -> pd.DataFrame:
+    """The rows of the C++ core."""
+    rows = table("bench/figures", "kernel")
+    return rows[rows.backend == "native"]
+
+
+def kernel_ms(network: str) -> str:
+    """A step of the influence matrix of SnAp-2 on 16 lanes."""
+    rows = native_kernel()
+    (ms,) = rows.ms[(rows.network == network) & (rows.lanes == 16)]
+    return f"{ms:.2g}"
+
+
+def fractions(lanes: int) -> str:
+    """The range of the kernel's parts of the roofline, and where no ceiling is known."""
+    rows = native_kernel()
+    rows = rows[rows.lanes == lanes]
+    ends = [f"{end:.2f}" for end in rows.fraction.dropna().agg(["min", "max"])]
+    text = " to ".join(dict.fromkeys(ends))
+    lacking = rows[rows.fraction.isna()]
+    notes = [f"{row.network}: {row.note}" for row in lacking.itertuples()]
+    return f"{text} ({'; '.join(notes)})" if notes else text
+
+
 # What the template can say.
 WORDS = (
-    *(cosines, counted_megabytes, diff, gap, late, med, megabytes, pair),
-    *(ratio, reached, span, step, tokens, with_arm),
+    *(cosines, cost_verdict, counted, fractions, kernel_ms, milliseconds, us),
+    *(diff, gap, late, med, megabytes, pair),
+    *(ratio, reached, slower_than_torch, span, step, tokens, with_arm),
 )
 
 
-def page() -> str:
-    """The text of results/README.md."""
+def page(template: str = "claims.md.jinja") -> str:
+    """The text of a template of scripts/: results/README.md."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ROOT / "scripts"),
         undefined=jinja2.StrictUndefined,
@@ -222,14 +301,35 @@ def page() -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("claims.md.jinja").render(
+    return environment.get_template(template).render(
         copy=COPY,
+        cells=CELLS,
+        inputs=INPUTS,
         charlm=CHARLM,
         panels=panels(),
-        inputs={name: task.inputs for name, task in TASKS.items()},
         **{f.__name__: f for f in WORDS},
     )
 
 
+def readme() -> str:
+    """README.md with the part about costs written anew: what stands between two comments."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    begin, end = "<!-- scripts/claims.py writes this -->\n", "<!-- down to here -->\n"
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    assert after, "README.md lacks the comments around the table of costs"
+    return before + begin + page("cost.md.jinja") + end + after
+
+
+def pages() -> dict[Path, str]:
+    """All files that are made from the tables."""
+    return {
+        RESULTS / "README.md": page(),
+        RESULTS / "bench" / "README.md": page("bench.md.jinja"),
+        ROOT / "README.md": readme(),
+    }
+
+
 if __name__ == "__main__":
-    (RESULTS / "README.md").write_text(page(), encoding="utf-8")
+    for file, text in pages().items():
+        file.write_text(text, encoding="utf-8")

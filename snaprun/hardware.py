@@ -7,8 +7,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
+
+
+class Cache(NamedTuple):
+    """A data cache that a core sees: `L2`, and its bytes."""
+
+    name: str
+    bytes: int
 
 
 def cores() -> int:
@@ -26,6 +34,23 @@ def cpu() -> str:
             if entry.startswith("model name"):
                 return entry.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def caches(folder: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> list[Cache]:
+    """The data caches of the first core, the smallest first; empty where the system is silent."""
+    found = []
+    for index in folder.glob("index*"):
+        try:
+            kind, level, size = (
+                (index / name).read_text().strip() for name in ("type", "level", "size")
+            )
+        except OSError:
+            continue
+        digits = size.rstrip("KM")
+        if kind != "Instruction" and digits.isdigit():
+            unit = {"K": 2**10, "M": 2**20}.get(size[-1], 1)
+            found.append(Cache(f"L{level}", int(digits) * unit))
+    return sorted(found, key=lambda cache: cache.bytes)
 
 
 def peak_bytes() -> int:

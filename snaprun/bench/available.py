@@ -34,10 +34,16 @@ class Engine:
     refused: dict[str, str] = field(default_factory=dict)  # what it did not take, and why
 
     def start(
-        self, network: Network, rule: LearningRule, lanes: int, update_every: int | str, seed: int
+        self,
+        network: Network,
+        rule: LearningRule,
+        lanes: int,
+        update_every: int | str,
+        seed: int,
+        lr: float = LR,
     ) -> Any | None:
         """The engine with Adam on this network; None where it does not take the combination."""
-        optimiser = Adam(lr=LR)
+        optimiser = Adam(lr=lr)
         reason = self.refusal(network, rule, optimiser)
         if reason is not None:
             cell = type(network.core.cell).__name__

@@ -1,6 +1,7 @@
 """Whole training steps as contenders: our engines, and `torch.nn` with autograd."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -9,12 +10,11 @@ from torch.nn import functional as F
 
 from snaprun.bench.available import LR, Engine
 from snaprun.bench.interleave import Contender
-from snaprun.bench.problem import RULES, Net, part
+from snaprun.bench.problem import RULES, Feed, Net, batches
 from snaprun.tasks import Batch
 from snaprun.train.engine import SEQUENCE
-from snaprun.train.network import Network
 
-NEVER = 2**30  # steps between updates: no run is as long
+UPDATES, TRAINING_LR = 1000, 1e-3  # of a network before it is timed: its moments are those of a run
 MODULES: dict[str, Callable[..., torch.nn.Module]] = {
     "gru": torch.nn.GRU,
     "lstm": torch.nn.LSTM,
@@ -22,38 +22,65 @@ MODULES: dict[str, Callable[..., torch.nn.Module]] = {
 }
 
 
-def ours(
-    engine: Engine,
-    network: Network,
-    rule: str,
-    batch: Batch,
-    seed: int,
-    update_every: int | str | None = None,
-) -> tuple[Contender, Any] | None:
+@dataclass(frozen=True)
+class Setting:
+    """What the contenders of a group share: a network that has been trained a little, and data."""
+
+    net: Net
+    lanes: int
+    seed: int
+    data: Sequence[Batch]
+    trained: dict[str, Any]  # as an engine saves it
+
+    @classmethod
+    def make(
+        cls,
+        net: Net,
+        lanes: int,
+        engines: Sequence[Engine],
+        seed: int,
+        updates: int = UPDATES,
+    ) -> "Setting":
+        """`updates` updates of SnAp-1, one a step, by the last of `engines` that takes it."""
+        data = batches(net.task, lanes, seed)
+        for engine in reversed(engines):
+            started = engine.start(
+                net.build(seed), RULES["snap1"](), lanes, 1, seed, lr=TRAINING_LR
+            )
+            if started is not None:
+                for piece in Feed(data).pieces(updates):
+                    started.run(piece)
+                return cls(net, lanes, seed, data, started.state_dict())
+        raise ValueError(f"no engine trains {net.name}")
+
+
+def ours(engine: Engine, setting: Setting, rule: str) -> tuple[Contender, Any] | None:
     """The contender `rule engine` and its engine; None where the engine refuses.
 
     `rule` is a key of RULES with the steps between updates behind a slash, 1 by default.
     """
     name, _, every = rule.partition("/")
-    if update_every is None:
-        update_every = SEQUENCE if every not in ("", "1") else 1
-    lanes = batch.mask.shape[1]
-    started = engine.start(network, RULES[name](), lanes, update_every, seed)
+    update_every = SEQUENCE if every not in ("", "1") else 1
+    network = setting.net.build(setting.seed)
+    started = engine.start(network, RULES[name](), setting.lanes, update_every, setting.seed)
     if started is None:
         return None
-    label = f"{rule} {engine.name}"
+    shared = {key: setting.trained[key] for key in ("network", "optimiser", "updates")}
+    started.load_state_dict(started.state_dict() | shared)
+    feed, label = Feed(setting.data), f"{rule} {engine.name}"
     if update_every == SEQUENCE:
-        return Contender(label, partial(_sequences, started, batch), len(batch.mask)), started
-    return Contender(label, partial(_steps, started, batch)), started
+        steps = len(setting.data[0].mask)
+        return Contender(label, partial(_run, started, feed.sequences), steps), started
+    return Contender(label, partial(_run, started, feed.pieces)), started
 
 
-def autograd(net: Net, batch: Batch, steps: int) -> Contender:
+def autograd(setting: Setting, steps: int) -> Contender:
     """`torch.nn`, dense, with the same readout and fused Adam, an update in `steps` steps.
 
-    The state is carried on, detached after every update.
+    The state is carried on, detached after every update, and zeroed where a sequence begins.
     """
     torch.manual_seed(0)
-    lanes = batch.mask.shape[1]
+    net = setting.net
     recurrent = MODULES[net.cell](net.inputs, net.units)
     widths = [net.units, *([net.hidden] if net.hidden else []), net.outputs]
     layers: list[torch.nn.Module] = [torch.nn.Linear(widths[0], widths[1])]
@@ -63,36 +90,31 @@ def autograd(net: Net, batch: Batch, steps: int) -> Contender:
     optimiser = torch.optim.Adam(
         [*recurrent.parameters(), *readout.parameters()], lr=LR, fused=True
     )
-    inputs_TBA = batch.inputs
-    if inputs_TBA.dim() == 2:
-        inputs_TBA = F.one_hot(inputs_TBA, net.inputs).float()
-    zeros = torch.zeros(1, lanes, net.units)
-    state = [(zeros, zeros) if net.cell == "lstm" else zeros]
+    windows = [
+        (F.one_hot(piece.inputs, net.inputs).float(), piece.targets, bool(piece.resets[0].any()))
+        for batch in setting.data
+        for piece in (batch.piece(t, steps) for t in range(0, len(batch.mask), steps))
+    ]
+    zeros = torch.zeros(1, setting.lanes, net.units)
+    start = (zeros, zeros) if net.cell == "lstm" else zeros
+    state, at = start, 0
 
-    def work(windows: int) -> None:
-        for window in range(windows):
-            t = window * steps % len(inputs_TBA)
-            h_TBK, carried = recurrent(inputs_TBA[t : t + steps], state[0])
-            loss = F.cross_entropy(
-                readout(h_TBK).flatten(0, 1), batch.targets[t : t + steps].flatten()
-            )
+    def work(count: int) -> None:
+        nonlocal state, at
+        for _ in range(count):
+            inputs_TBA, targets_TB, begins = windows[at]
+            h_TBK, carried = recurrent(inputs_TBA, start if begins else state)
+            loss = F.cross_entropy(readout(h_TBK).flatten(0, 1), targets_TB.flatten())
             loss.backward()
             optimiser.step()
             optimiser.zero_grad()
             tuples = isinstance(carried, tuple)
-            state[0] = tuple(x.detach() for x in carried) if tuples else carried.detach()
+            state = tuple(x.detach() for x in carried) if tuples else carried.detach()
+            at = (at + 1) % len(windows)
 
     return Contender(f"autograd/{steps} torch.nn", work, steps)
 
 
-def _steps(engine: Any, batch: Batch, steps: int) -> None:
-    whole, rest = divmod(steps, len(batch.mask))
-    for _ in range(whole):
-        engine.run(batch)
-    if rest:
-        engine.run(part(batch, rest))
-
-
-def _sequences(engine: Any, batch: Batch, sequences: int) -> None:
-    for _ in range(sequences):
+def _run(engine: Any, following: Callable[[int], Any], count: int) -> None:
+    for batch in following(count):
         engine.run(batch)

@@ -5,38 +5,47 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from snaprun.bench.available import Engine
-from snaprun.bench.contenders import ours
+from snaprun.bench.contenders import Setting, ours
 from snaprun.bench.interleave import Contender, interleave
 from snaprun.bench.memory import state_bytes
-from snaprun.bench.problem import Net, copy_batch
+from snaprun.bench.problem import Net
 from snaprun.bench.sizes import Growth, Sizes
 
 
 def measure(
-    sizes: Sizes, engines: Sequence[Engine], seed: int, say: Callable[[str], None]
+    sizes: Sizes,
+    engines: Sequence[Engine],
+    seed: int,
+    say: Callable[[str], None],
+    between: Callable[[], object],
 ) -> pd.DataFrame:
     """A row an axis, network, rule and engine: time of the whole step, bytes of rule state."""
     rows: list[dict[str, object]] = []
     for growth in sizes.growth:
         for net in growth.nets:
             say(f"growth with {growth.axis}: {net.name}")
-            rows += _network(growth, net, sizes, engines, seed)
+            rows += _network(growth, net, sizes, engines, seed, between)
     return pd.DataFrame(rows)
 
 
 def _network(
-    growth: Growth, net: Net, sizes: Sizes, engines: Sequence[Engine], seed: int
+    growth: Growth,
+    net: Net,
+    sizes: Sizes,
+    engines: Sequence[Engine],
+    seed: int,
+    between: Callable[[], object],
 ) -> list[dict[str, object]]:
-    batch = copy_batch(growth.lanes, seed)
+    setting = Setting.make(net, growth.lanes, engines, seed, sizes.updates)
     contenders: list[Contender] = []
     started = {}
     for rule in growth.rules:
         for engine in engines:
-            made = ours(engine, net.build(seed), rule, batch, seed)
+            made = ours(engine, setting, rule)
             if made is not None:
                 contenders.append(made[0])
                 started[made[0].name] = made[1]
-    times = interleave(contenders, sizes.budget)
+    times = interleave(contenders, sizes.budget, between=between)
     rows = []
     for name, engine in started.items():
         rule, engine_name = name.split(" ")

@@ -74,9 +74,12 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def interleave(
-    contenders: Sequence[Contender], budget: Budget, clock: Clock = time.perf_counter
+    contenders: Sequence[Contender],
+    budget: Budget,
+    clock: Clock = time.perf_counter,
+    between: Callable[[], object] = lambda: None,
 ) -> dict[str, Times]:
-    """The times of every contender by name.
+    """The times of every contender by name; `between` is called once a round.
 
     A warm-up round finds how many units fill a visit. A visit of several begins with one that is
     not timed, for the caches still hold the data of the contender before.
@@ -90,6 +93,7 @@ def interleave(
         while rounds < budget.least or (rounds < budget.most and clock() - begun < budget.seconds):
             for contender in contenders:
                 found[contender.name].append(_visit(contender, units[contender.name], clock))
+            between()
             rounds += 1
     finally:
         if collecting:

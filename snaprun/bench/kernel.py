@@ -1,6 +1,6 @@
 """One step of the influence matrix: its time, its rates, and its part of the roofline."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -8,52 +8,75 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from snaprun.bench.available import backends, influence, stored, use_threads
-from snaprun.bench.interleave import Contender, Times, interleave, ratio
+from snaprun.bench.interleave import Budget, Contender, Times, interleave, ratio
 from snaprun.bench.problem import immediate_macs, record
 from snaprun.bench.ratios import Ratio
-from snaprun.bench.roofline import COPY, SGEMM, Ceilings, Work, Yardsticks, best
-from snaprun.bench.sizes import Kernel, Sizes
+from snaprun.bench.roofline import FLOAT, Work, Yardsticks, told
+from snaprun.bench.sizes import Kernel
 from snaprun.core import Record
-from snaprun.hardware import cores
 from snaprun.sparsity import Pattern
-
-FLOAT = 4  # bytes
-
-
-class Measured(NamedTuple):
-    """The table, a row a size and backend; the ceilings; and two threads against one."""
-
-    table: pd.DataFrame
-    ceilings: Ceilings
-    ratios: list[Ratio]
+from snaprun.train.network import Network
 
 
-class _Timed(NamedTuple):
+class Problem(NamedTuple):
+    """A size with its network and the pattern of its influence matrix."""
+
     size: Kernel
-    backend: str
+    network: Network
     pattern: Pattern
+
+    @property
+    def working_set(self) -> int:
+        """Bytes of J's live entries, over all lanes."""
+        return FLOAT * self.pattern.live * self.size.lanes
+
+
+class Timed(NamedTuple):
+    """What was measured of a problem on one backend."""
+
+    problem: Problem
+    backend: str
     stored: float  # numbers in storage over live entries
     with_credit: Times
     without_credit: Times
 
 
-def measure(sizes: Sizes, threads: int, seed: int, say: Callable[[str], None]) -> Measured:
-    """Every size on every backend, the two ceilings measured in the same rounds."""
-    yardsticks = Yardsticks.make(sizes.side)
-    timed: list[_Timed] = []
-    ceilings: list[Ceilings] = []
-    for size in sizes.kernel:
+def problems(kernels: Iterable[Kernel], seed: int) -> list[Problem]:
+    """The networks of this seed."""
+    built = ((size, size.net.build(seed)) for size in kernels)
+    return [Problem(size, network, network.core.pattern(size.n)) for size, network in built]
+
+
+def measure(
+    problems: Sequence[Problem],
+    budget: Budget,
+    seed: int,
+    say: Callable[[str], None],
+    between: Callable[[], object],
+) -> list[Timed]:
+    """Every problem on every backend."""
+    timed: list[Timed] = []
+    for problem in problems:
+        size = problem.size
         say(f"kernel {size.net.name}, n={size.n}, {size.lanes} lanes")
-        ceilings.append(_group(size, yardsticks, sizes, seed, timed))
-    top = best(ceilings)
-    table = pd.DataFrame([_row(one, top, threads) for one in timed])
-    ratios = [
-        one
-        for size in sizes.threads
-        if cores() >= 2
-        for one in _two_threads(size, sizes, threads, seed, say)
-    ]
-    return Measured(table, top, ratios)
+        timed += _group(problem, budget, seed, between)
+    return timed
+
+
+def table(timed: Sequence[Timed], yardsticks: Yardsticks, threads: int) -> pd.DataFrame:
+    """A row a problem and backend, beside the ceilings of its working set."""
+    return pd.DataFrame([_row(one, yardsticks, threads) for one in timed])
+
+
+def two_threads(
+    problems: Sequence[Problem],
+    budget: Budget,
+    threads: int,
+    seed: int,
+    say: Callable[[str], None],
+) -> list[Ratio]:
+    """How many times as long one thread takes as two."""
+    return [one for problem in problems for one in _threads(problem, budget, threads, seed, say)]
 
 
 def work(pattern: Pattern, lanes: int, credit: bool) -> Work:
@@ -63,10 +86,9 @@ def work(pattern: Pattern, lanes: int, credit: bool) -> Work:
 
 
 def _group(
-    size: Kernel, yardsticks: Yardsticks, sizes: Sizes, seed: int, timed: list[_Timed]
-) -> Ceilings:
-    network = size.net.build(seed)
-    pattern = network.core.pattern(size.n)
+    problem: Problem, budget: Budget, seed: int, between: Callable[[], object]
+) -> list[Timed]:
+    size, network, pattern = problem
     seen = record(network, size.lanes, seed)
     unseen = Record(seen.src_BJ, seen.dsda_BCMK, seen.dsds_BCCK, seen.weights_MKJ)
     contenders: list[Contender] = []
@@ -76,18 +98,18 @@ def _group(
         padding[name] = stored(backend, J) / (pattern.live * size.lanes)
         for label, what in ((f"{name} δ", seen), (name, unseen)):
             contenders.append(Contender(label, partial(_advance, backend, plan, J, what)))
-    times = interleave((*contenders, *yardsticks.contenders), sizes.budget)
-    for name, part in padding.items():
-        timed.append(_Timed(size, name, pattern, part, times[f"{name} δ"], times[name]))
-    return yardsticks.ceilings(times[SGEMM], times[COPY])
+    times = interleave(contenders, budget, between=between)
+    return [
+        Timed(problem, name, part, times[f"{name} δ"], times[name])
+        for name, part in padding.items()
+    ]
 
 
-def _two_threads(
-    size: Kernel, sizes: Sizes, threads: int, seed: int, say: Callable[[str], None]
+def _threads(
+    problem: Problem, budget: Budget, threads: int, seed: int, say: Callable[[str], None]
 ) -> list[Ratio]:
+    size, network, pattern = problem
     say(f"kernel {size.net.name}, two threads against one")
-    network = size.net.build(seed)
-    pattern = network.core.pattern(size.n)
     seen = record(network, size.lanes, seed)
     contenders = []
     for name, backend in backends().items():
@@ -97,12 +119,12 @@ def _two_threads(
             advance = partial(_advance, backend, plan, J, seen)
             prepare = partial(use_threads, count)
             contenders.append(Contender(f"{name} {count}", advance, prepare=prepare))
-    times = interleave(contenders, sizes.budget)
+    times = interleave(contenders, budget)
     use_threads(threads)
     return [
         Ratio(
             "kernel: one thread / two",
-            f"{size.net.name} n={size.n}",
+            size.net,
             size.lanes,
             name,
             ratio(times[f"{name} 1"], times[f"{name} 2"]),
@@ -116,26 +138,35 @@ def _advance(backend: ModuleType, plan: Any, J: Any, what: Record, steps: int) -
         J, _ = backend.step(plan, J, what)
 
 
-def _row(timed: _Timed, ceilings: Ceilings, threads: int) -> dict[str, object]:
-    size, seconds = timed.size, timed.with_credit.median
-    needed = work(timed.pattern, size.lanes, credit=True)
-    roofline = ceilings.seconds(needed)
-    bare = work(timed.pattern, size.lanes, credit=False)
+def _row(timed: Timed, yardsticks: Yardsticks, threads: int) -> dict[str, object]:
+    size, pattern, with_credit = timed.problem.size, timed.problem.pattern, timed.with_credit
+    needed = work(pattern, size.lanes, credit=True)
+    bare = work(pattern, size.lanes, credit=False)
+    ceilings = yardsticks.ceilings(timed.problem.working_set)
+    roofline, bare_roofline = ceilings.seconds(needed), ceilings.seconds(bare)
+    fractions = {
+        "fraction": roofline / with_credit.median,
+        "fraction_best": roofline / with_credit.best,
+        "fraction_without_credit": bare_roofline / timed.without_credit.median,
+        "fraction_without_credit_best": bare_roofline / timed.without_credit.best,
+    }
     return {
         "network": size.net.name,
         "n": size.n,
         "lanes": size.lanes,
         "backend": timed.backend,
         "threads": threads,
-        **timed.with_credit.columns("ms", 1e3),
+        **with_credit.columns("ms", 1e3),
         "ms_without_credit": 1e3 * timed.without_credit.median,
-        "gmacs_per_s": needed.macs / seconds / 1e9,
-        "gbytes_per_s": needed.bytes / seconds / 1e9,
+        "gmacs_per_s": needed.macs / with_credit.median / 1e9,
+        "gbytes_per_s": needed.bytes / with_credit.median / 1e9,
+        "working_set_bytes": timed.problem.working_set,
+        "level": yardsticks.level(timed.problem.working_set),
+        "ceiling_gmacs_per_s": ceilings.macs_per_s / 1e9,
+        "ceiling_gbytes_per_s": ceilings.bytes_per_s / 1e9,
         "bound": ceilings.bound(needed),
         "roofline_ms": 1e3 * roofline,
-        "fraction": roofline / seconds,
-        "fraction_best": roofline / timed.with_credit.best,
-        "fraction_without_credit": ceilings.seconds(bare) / timed.without_credit.median,
+        **told(fractions),
         "storage_ratio": timed.stored,
-        "rounds": len(timed.with_credit.seconds),
+        "rounds": len(with_credit.seconds),
     }

@@ -8,7 +8,6 @@ import numpy
 import torch
 
 from snaprun import __version__, hardware
-from snaprun.bench.roofline import last_level_cache
 
 
 def facts(threads: int, native_isa: str | None = None) -> dict[str, Any]:
@@ -20,7 +19,7 @@ def facts(threads: int, native_isa: str | None = None) -> dict[str, Any]:
         "threads": threads,
         "isa": torch.backends.cpu.get_cpu_capability(),
         "native_isa": native_isa,
-        "last_level_cache_bytes": last_level_cache(),
+        "caches": {cache.name: cache.bytes for cache in hardware.caches()},
         "load_average": load,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

@@ -6,12 +6,11 @@ from typing import Any
 import pandas as pd
 
 from snaprun.bench.available import Engine
-from snaprun.bench.contenders import ours
-from snaprun.bench.problem import RULES, STEPS, copy_batch, part
+from snaprun.bench.contenders import Setting, ours
+from snaprun.bench.problem import RULES, STEPS
 from snaprun.bench.sizes import Sizes
 
 FEW_STEPS = 2  # of rules whose state does not grow with time
-KEPT = ("frozen", "bptt/128", "rflo", "uoro", "snap1", "snap2", "snap3")
 
 
 def measure(
@@ -19,20 +18,23 @@ def measure(
 ) -> pd.DataFrame:
     """A row a network, rule and engine: bytes after a window, and as the masks count them."""
     rows = []
-    for net, lanes in sizes.memory:
-        say(f"memory {net.name}, {lanes} lanes")
-        whole = copy_batch(lanes, seed)
-        for rule in KEPT:
+    for size in sizes.memory:
+        net, lanes = size.net, size.lanes
+        say(f"memory {net.name}, {net.task}, {lanes} lanes")
+        setting = Setting.make(net, lanes, engines, seed, updates=0)
+        for rule in size.rules:
             for engine in engines:
-                batch = whole if "/" in rule else part(whole, FEW_STEPS)
-                made = ours(engine, net.build(seed), rule, batch, seed)
+                made = ours(engine, setting, rule)
                 if made is None:
                     continue
-                made[1].run(batch)
-                measured, analytic = state_bytes(made[1], rule, lanes)
+                contender, started = made
+                contender.work(1 if "/" in rule else FEW_STEPS)
+                measured, analytic = state_bytes(started, rule, lanes)
                 rows.append(
                     {
                         "network": net.name,
+                        "task": net.task,
+                        "inputs": net.inputs,
                         "lanes": lanes,
                         "rule": rule.partition("/")[0],
                         "engine": engine.name,

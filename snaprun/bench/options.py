@@ -5,7 +5,7 @@ from pathlib import Path
 from snaprun import checks
 
 KEYS = ("parts", "quick", "seconds", "json")
-PARTS = ("kernel", "step", "growth", "memory")
+PARTS = ("kernel", "step", "growth", "memory", "peers")
 
 
 class BenchOptions:

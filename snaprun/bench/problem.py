@@ -1,8 +1,9 @@
-"""The networks, rules and batches that are timed."""
+"""The networks, rules and data that are timed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,8 @@ from snaprun.cells import CELLS
 from snaprun.core import Record
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, LearningRule, SnAp
 from snaprun.sparsity import Pattern, Uniform
-from snaprun.tasks import Batch
+from snaprun.tasks import Batch, Task
+from snaprun.tasks.charlm import CharLM
 from snaprun.tasks.copy import Copy
 from snaprun.train.network import Architecture, Network
 from snaprun.train.seeding import stream
@@ -27,18 +29,23 @@ RULES: dict[str, Callable[[], LearningRule]] = {
     "rtrl": RTRL,
 }
 STEPS = 128  # T: of a batch, and of a sequence that is unrolled
+COPY, CHARACTERS = "copy", "characters"
+TASKS: dict[str, tuple[type[Task], dict[str, Any]]] = {
+    COPY: (Copy, {"bpc_scope": "all", "fixed_length": STEPS // 2}),
+    CHARACTERS: (CharLM, {"text": "pydoc", "crop": STEPS}),
+}
+BATCHES = 8  # of a feed, before it begins again
 WARM_UP = 8  # steps that bring the state of a kernel's record into its usual range
 
 
 @dataclass(frozen=True)
 class Net:
-    """A recurrent network, and the inputs and readout that it is timed with."""
+    """A recurrent network, the task that it is timed on, and its readout."""
 
     cell: str
     units: int
     level: float  # of sparsity
-    inputs: int = Copy.inputs
-    outputs: int = Copy.outputs
+    task: str = COPY
     hidden: int = 256  # of the readout; 0: linear
 
     @property
@@ -46,34 +53,59 @@ class Net:
         """As `gru-128@0.75`."""
         return f"{self.cell}-{self.units}@{self.level:g}"
 
+    @property
+    def inputs(self) -> int:
+        """Of the network, one-hot."""
+        return TASKS[self.task][0].inputs
+
+    @property
+    def outputs(self) -> int:
+        """The classes that it predicts."""
+        return TASKS[self.task][0].outputs
+
     def build(self, seed: int) -> Network:
         """The float32 network of this seed."""
         parts = Architecture(CELLS[self.cell](), self.units, Uniform(self.level), self.hidden)
         return parts.build(self.inputs, self.outputs, seed)
 
 
-def copy_batch(lanes: int, seed: int, steps: int = STEPS) -> Batch:
-    """Steps of the copy task with a target each; state is carried from call to call."""
-    task = Copy(bpc_scope="all", fixed_length=-(-steps // 2))
-    return part(task.batch(lanes, stream(seed, "data")), steps)
+class Feed:
+    """The steps of some batches on and on, whole batches or pieces, the first after the last."""
+
+    def __init__(self, batches: Sequence[Batch]):
+        self._batches, self._steps = batches, len(batches[0].mask)
+        self._at = 0  # in steps
+
+    def sequences(self, count: int) -> Iterator[Batch]:
+        """The next `count` batches that have not begun."""
+        first = -(-self._at // self._steps)
+        self._at = (first + count) * self._steps
+        for number in range(first, first + count):
+            yield self._batches[number % len(self._batches)]
+
+    def pieces(self, steps: int) -> Iterator[Batch]:
+        """The next `steps` steps, in as few pieces as the batches allow."""
+        while steps:
+            number, done = divmod(self._at, self._steps)
+            piece = self._batches[number % len(self._batches)].piece(done, steps)
+            self._at += len(piece.mask)
+            steps -= len(piece.mask)
+            yield piece
 
 
-def dense_batch(net: Net, lanes: int, seed: int, steps: int = STEPS) -> Batch:
-    """Normal inputs and random classes."""
-    data = stream(seed, "data")
-    inputs = torch.randn(steps, lanes, net.inputs, generator=data)
-    targets = torch.randint(0, net.outputs, (steps, lanes), generator=data)
-    mask = torch.ones(steps, lanes, dtype=torch.bool)
-    return Batch(inputs, targets, mask, torch.zeros_like(mask))
+def batches(
+    task: str, lanes: int, seed: int, steps: int = STEPS, count: int = BATCHES
+) -> list[Batch]:
+    """Minibatches of a task as a run sees them, cut to `steps`; each begins with a reset."""
+    kind, arguments = TASKS[task]
+    made, data = kind(**arguments), stream(seed, "data")
+    return [_cut(made.batch(lanes, data), steps) for _ in range(count)]
 
 
-def part(batch: Batch, steps: int) -> Batch:
-    """The first steps of a batch, and no sequence that begins in them."""
+def _cut(batch: Batch, steps: int) -> Batch:
+    """The first steps of a batch as a whole one."""
     return Batch(
-        batch.inputs[:steps],
-        batch.targets[:steps],
-        batch.mask[:steps],
-        torch.zeros_like(batch.mask[:steps]),
+        batch.inputs[:steps], batch.targets[:steps], batch.mask[:steps], batch.resets[:steps]
     )
 
 

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from snaprun.bench.interleave import Spread
+from snaprun.bench.problem import Net
 
-COLUMNS = ("what", "network", "lanes", "engine", "ratio", "ratio_low", "ratio_high")
+COLUMNS = (
+    *("what", "network", "task", "inputs", "lanes", "engine"),
+    *("ratio", "ratio_low", "ratio_high"),
+)
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,7 @@ class Ratio:
     """How many times as long the first of `what` takes as the second: median and quartiles."""
 
     what: str
-    network: str
+    net: Net
     lanes: int
     engine: str  # or backend
     spread: Spread
@@ -23,5 +27,8 @@ class Ratio:
 
 def table(ratios: Sequence[Ratio]) -> pd.DataFrame:
     """A row a ratio."""
-    rows = [(one.what, one.network, one.lanes, one.engine, *one.spread) for one in ratios]
+    rows = [
+        (one.what, one.net.name, one.net.task, one.net.inputs, one.lanes, one.engine, *one.spread)
+        for one in ratios
+    ]
     return pd.DataFrame(rows, columns=list(COLUMNS))

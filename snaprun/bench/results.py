@@ -1,27 +1,23 @@
 """All that a run of the bench found, as tables, as text and as JSON."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from snaprun.bench.roofline import Ceilings
-
 
 @dataclass
 class Results:
-    """Tables by name: kernel, step, growth, memory, ratios and targets, those that there are."""
+    """Tables by name: the parts, ceilings and ratios, those that there are."""
 
     machine: dict[str, Any]
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    ceilings: Ceilings | None = None
 
     def write(self, file: Path) -> None:
         """Everything as one JSON object; what was not measured is null."""
         content: dict[str, Any] = {"machine": self.machine}
-        content["ceilings"] = asdict(self.ceilings) if self.ceilings else None
         for name, table in self.tables.items():
             content[name] = [
                 {key: None if pd.isna(value) else value for key, value in row.items()}

@@ -5,13 +5,15 @@ from dataclasses import replace
 
 import pandas as pd
 
-from snaprun.bench import growth, kernel, memory, step, targets, text
+from snaprun import checks
+from snaprun.bench import growth, kernel, memory, peers, step, text
 from snaprun.bench.available import engines, missing, native_isa, use_threads
 from snaprun.bench.machine import facts, line
 from snaprun.bench.options import BenchOptions
 from snaprun.bench.ratios import Ratio
 from snaprun.bench.ratios import table as ratio_table
 from snaprun.bench.results import Results
+from snaprun.bench.roofline import Yardsticks
 from snaprun.bench.sizes import FULL, QUICK, Sizes
 from snaprun.hardware import cores
 
@@ -25,39 +27,61 @@ def run(
     say: Callable[[str], None],
     sizes: Sizes | None = None,
 ) -> Results:
-    """Measure the parts of `options`; `tell` gets every table as text, `say` what goes on."""
+    """Measure the parts of `options`; `tell` gets every table as text, `say` what goes on.
+
+    The kernel's table comes last, for its ceilings are tried through the whole bench. Raises
+    UserError.
+    """
     sizes = sizes or (QUICK if options.quick else FULL)
     if options.seconds is not None:
         sizes = replace(sizes, budget=replace(sizes.budget, seconds=options.seconds))
+    parts = [part for part in options.parts if part != "peers" or peers.installed()]
+    if not parts:
+        checks.refuse("bench.parts", list(options.parts), "other parts", peers.MISSING)
     use_threads(threads)
     results = Results(facts(threads, native_isa()))
     tables: dict[str, pd.DataFrame] = results.tables
-    tell("\n".join([line(results.machine), *missing()]))
+    without = [] if parts == list(options.parts) else [peers.MISSING]
+    tell("\n".join([line(results.machine), *missing(), *without]))
     there = list(engines().values())
     ratios: list[Ratio] = []
-    if "kernel" in options.parts:
-        measured = kernel.measure(sizes, threads, seed, say)
-        tables["kernel"], results.ceilings = measured.table, measured.ceilings
-        ratios += measured.ratios
-        tell(text.kernel(tables["kernel"], measured.ceilings))
+    timed: list[kernel.Timed] = []
+    yardsticks: Yardsticks | None = None
+    between: Callable[[], object] = lambda: None  # noqa: E731
+    if "kernel" in parts:
+        problems = kernel.problems(sizes.kernel, seed)
+        yardsticks = Yardsticks([one.working_set for one in problems], side=sizes.side)
+        between = yardsticks.turn
+        timed = kernel.measure(problems, sizes.budget, seed, say, between)
         if cores() < 2:
             tell("Two threads against one: not measured, for there is one core.")
-    if "step" in options.parts:
-        tables["step"], more = step.measure(sizes, there, seed, say)
+        else:
+            twice = kernel.problems(sizes.threads, seed)
+            ratios += kernel.two_threads(twice, sizes.budget, threads, seed, say)
+    if "step" in parts:
+        tables["step"], more = step.measure(sizes, there, seed, say, between)
         ratios += more
         tell(text.step(tables["step"]))
-    if "growth" in options.parts:
-        tables["growth"] = growth.measure(sizes, there, seed, say)
+    if "growth" in parts:
+        tables["growth"] = growth.measure(sizes, there, seed, say, between)
         tell(text.growth(tables["growth"]))
-    if "memory" in options.parts:
+    if "memory" in parts:
         tables["memory"] = memory.measure(sizes, there, seed, say)
         tell(text.memory(tables["memory"]))
+    if "peers" in parts:
+        tables["peers"], more = peers.measure(sizes, there, threads, seed, say, between)
+        ratios += more
+        tell(text.peers(tables["peers"]))
+    if yardsticks is not None:
+        say("ceilings")
+        yardsticks.finish()
+        tables["kernel"] = kernel.table(timed, yardsticks, threads)
+        tables["ceilings"] = yardsticks.table()
+        tell(text.kernel(tables["kernel"], tables["ceilings"]))
     for engine in there:
         for what, why in engine.refused.items():
             tell(f"engine={engine.name} left out for {what}: {why}")
     if ratios:
         tables["ratios"] = ratio_table(ratios)
         tell(text.ratios(tables["ratios"]))
-    tables["targets"] = targets.judge(tables)
-    tell(text.targets(tables["targets"]))
     return results

@@ -1,9 +1,11 @@
-"""What is measured: the sizes of issue 3's table, and smaller ones for a quick run."""
+"""What is measured: the sizes of a full run, and smaller ones for a quick run."""
 
 from dataclasses import dataclass
 
+from snaprun.bench.contenders import UPDATES
 from snaprun.bench.interleave import Budget
-from snaprun.bench.problem import Net
+from snaprun.bench.problem import CHARACTERS, COPY, Net
+from snaprun.bench.roofline import SIDE
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,15 @@ class Growth:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """The rules whose state is measured on one network."""
+
+    net: Net
+    lanes: int
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Sizes:
     """All that a run of the bench measures."""
 
@@ -43,21 +54,17 @@ class Sizes:
     kernel: tuple[Kernel, ...]
     threads: tuple[Kernel, ...]  # two threads against one
     step: tuple[Step, ...]
-    published: tuple[Net, ...]  # beside the times of the public JAX implementation
     growth: tuple[Growth, ...]
-    memory: tuple[tuple[Net, int], ...]  # network and lanes
-    side: int = 1024  # of the sgemm
+    memory: tuple[Memory, ...]
+    peers: tuple[Step, ...]  # with an update in 128 steps
+    updates: int = UPDATES  # of a network before it is timed
+    side: int = SIDE  # of the matrices of a product, at most
 
 
 GRU128, GRU256 = Net("gru", 128, 0.75), Net("gru", 256, 0.9375)
 ONLINE = ("frozen", "bptt/1", "rflo", "uoro", "snap1", "snap2")
 SEQUENCE = ("snap1/128", "bptt/128")
-
-
-def tanh(units: int, level: float) -> Net:
-    """The tanh network of the published times: 16 dense inputs, 16 outputs, linear readout."""
-    return Net("vanilla", units, level, inputs=16, outputs=16, hidden=0)
-
+BESIDE_BPTT = ("snap1", *SEQUENCE)
 
 _KERNEL = (
     Kernel(GRU128, 16),
@@ -67,22 +74,32 @@ _KERNEL = (
     Kernel(Net("lstm", 256, 0.9375), 16),
     Kernel(GRU256, 1),
 )
-_PUBLISHED = (tanh(128, 0.9375), tanh(128, 0.75), tanh(256, 0.9375), tanh(256, 0.75))
+_COPY = tuple(
+    Step(Net(cell, 128, 0.75), lanes, BESIDE_BPTT)
+    for cell in ("lstm", "vanilla")
+    for lanes in (16, 1)
+)
+_CHARACTERS = tuple(
+    Step(Net(cell, 128, 0.75, CHARACTERS), lanes, BESIDE_BPTT)
+    for cell in ("gru", "lstm", "vanilla")
+    for lanes in (16, 1)
+)
+_MEMORY = (
+    Memory(GRU128, 16, ("frozen", "bptt/128", "rflo", "uoro", "snap1", "snap2", "snap3")),
+    Memory(Net("gru", 128, 0.75, CHARACTERS), 16, ("bptt/128", "snap1")),
+)
 
 FULL = Sizes(
-    budget=Budget(seconds=6, visit=0.05, least=7),
+    budget=Budget(seconds=5, visit=0.05, least=7),
     kernel=_KERNEL,
     threads=(Kernel(GRU128, 16),),
     step=(
         Step(GRU128, 16, ONLINE + SEQUENCE),
         Step(GRU128, 1, ONLINE + SEQUENCE),
         Step(GRU256, 16, ("snap1", "snap2"), autograd=False),
-        Step(Net("lstm", 128, 0.75), 16, ("snap1", *SEQUENCE)),
-        Step(Net("lstm", 128, 0.75), 1, ("snap1", *SEQUENCE)),
-        Step(Net("vanilla", 128, 0.75), 16, ("snap1", *SEQUENCE)),
-        Step(Net("vanilla", 128, 0.75), 1, ("snap1", *SEQUENCE)),
+        *_COPY,
+        *_CHARACTERS,
     ),
-    published=_PUBLISHED,
     growth=(
         Growth(
             "units",
@@ -91,7 +108,12 @@ FULL = Sizes(
         ),
         Growth("n", (GRU128,), ("snap1", "snap2", "snap3", "bptt/128")),
     ),
-    memory=((GRU128, 16),),
+    memory=_MEMORY,
+    peers=tuple(
+        Step(Net(cell, 128, 0.75, task), 16, SEQUENCE)
+        for task in (COPY, CHARACTERS)
+        for cell in ("gru", "lstm", "vanilla")
+    ),
 )
 
 QUICK = Sizes(
@@ -100,10 +122,10 @@ QUICK = Sizes(
     threads=(Kernel(GRU128, 16),),
     step=(
         Step(GRU128, 16, ONLINE + SEQUENCE),
-        Step(GRU128, 1, ("snap1", *SEQUENCE)),
+        Step(GRU128, 1, BESIDE_BPTT),
         Step(GRU256, 16, ("snap2",), autograd=False),
+        *(Step(Net(cell, 128, 0.75, CHARACTERS), 16, BESIDE_BPTT) for cell in ("gru", "lstm")),
     ),
-    published=_PUBLISHED,
     growth=(
         Growth(
             "units",
@@ -112,5 +134,6 @@ QUICK = Sizes(
         ),
         Growth("n", (Net("gru", 64, 0.75),), ("snap1", "snap2", "snap3", "bptt/128")),
     ),
-    memory=((GRU128, 16),),
+    memory=_MEMORY,
+    peers=(Step(Net("gru", 128, 0.75, CHARACTERS), 16, SEQUENCE),),
 )

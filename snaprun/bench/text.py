@@ -5,8 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from snaprun.bench.roofline import Ceilings
-
 Show = Callable[[Any], str]
 
 
@@ -15,7 +13,7 @@ def _number(value: Any) -> str:
 
 
 def _percent(value: Any) -> str:
-    return f"{100 * value:.0f} %"
+    return "-" if pd.isna(value) else f"{100 * value:.0f} %"
 
 
 def _bytes(value: Any) -> str:
@@ -31,8 +29,8 @@ def _spread(frame: pd.DataFrame, column: str) -> list[str]:
     ]
 
 
-def kernel(table: pd.DataFrame, ceilings: Ceilings) -> str:
-    """Times, rates, and the fraction of the roofline."""
+def kernel(table: pd.DataFrame, ceilings: pd.DataFrame) -> str:
+    """Times, rates, the fraction of the roofline, and the ceilings."""
     shown = _columns(
         table,
         {"network": str, "lanes": str, "backend": str},
@@ -42,6 +40,7 @@ def kernel(table: pd.DataFrame, ceilings: Ceilings) -> str:
             "ms_without_credit": _number,
             "gmacs_per_s": _number,
             "gbytes_per_s": _number,
+            "level": str,
             "bound": str,
             "roofline_ms": _number,
             "fraction": _percent,
@@ -54,33 +53,57 @@ def kernel(table: pd.DataFrame, ceilings: Ceilings) -> str:
         "ms_without_credit": "no credit",
         "gmacs_per_s": "GMAC/s",
         "gbytes_per_s": "GB/s",
+        "level": "J lies in",
         "roofline_ms": "roof ms",
         "fraction": "of roof",
         "fraction_best": "at best",
         "storage_ratio": "stored/live",
     }
-    return (
-        "kernel: one step of SnAp-2's influence matrix with its gradient\n"
-        f"ceilings: sgemm {ceilings.macs_per_s / 1e9:.1f} GMAC/s, "
-        f"copy {ceilings.bytes_per_s / 1e9:.1f} GB/s read and written\n"
-        + _text(shown.rename(columns=names))
+    exceeded = table.loc[table["note"] != ""]
+    lines = [
+        f"{network}, {lanes} lanes, {backend}: {note}"
+        for network, lanes, backend, note in zip(
+            *(exceeded[name] for name in ("network", "lanes", "backend", "note")), strict=True
+        )
+    ]
+    tried = _columns(
+        ceilings,
+        {"what": str, "working_set_bytes": _bytes, "level": str},
+        {"best": _number, "median": _number, "unit": str, "tries": str},
+    )
+    return "\n".join(
+        [
+            "kernel: one step of SnAp-2's influence matrix with its gradient",
+            _text(shown.rename(columns=names)),
+            *lines,
+            "",
+            "ceilings: the best of short tries between all rounds of the bench; copy and in place "
+            "count bytes read and written",
+            _text(tried.rename(columns={"working_set_bytes": "working set"}), left=1),
+        ]
     )
 
 
 def step(table: pd.DataFrame) -> str:
     """Microseconds a step."""
-    every = ["never" if pd.isna(x) else str(int(x)) for x in table["update_every"]]
+    return "step: whole training step, an update every so many steps\n" + _steps(table)
+
+
+def peers(table: pd.DataFrame) -> str:
+    """Microseconds a step, ours and those of the peers."""
+    return "peers: whole training step beside JAX, which is dense\n" + _steps(table)
+
+
+def _steps(table: pd.DataFrame) -> str:
     shown = _columns(
         table,
-        {"network": str, "lanes": str, "rule": str},
-        {"update": every},
-        {"engine": str},
+        {"network": str, "task": str, "inputs": str, "lanes": str, "rule": str},
+        {"update_every": str, "engine": str},
         {"µs a step (quartiles)": _spread(table, "us")},
         {"us_best": _number},
     )
-    return "step: whole training step, an update every so many steps\n" + _blocks(
-        table, ["network", "lanes", "optimiser"], shown.rename(columns={"us_best": "best"})
-    )
+    names = {"update_every": "update", "us_best": "best"}
+    return _blocks(table, ["network", "task", "lanes"], shown.rename(columns=names))
 
 
 def growth(table: pd.DataFrame) -> str:
@@ -102,6 +125,7 @@ def memory(table: pd.DataFrame) -> str:
         table,
         {
             "network": str,
+            "task": str,
             "lanes": str,
             "rule": str,
             "engine": str,
@@ -117,18 +141,10 @@ def ratios(table: pd.DataFrame) -> str:
     """Ratios with their quartiles."""
     shown = _columns(
         table,
-        {"what": str, "network": str, "lanes": str, "engine": str},
+        {"what": str, "network": str, "task": str, "inputs": str, "lanes": str, "engine": str},
         {"ratio (quartiles)": _spread(table, "ratio")},
     )
     return "ratios: time of the first over the second, round by round\n" + _text(shown, left=1)
-
-
-def targets(table: pd.DataFrame) -> str:
-    """What the native code must reach, and whether it does."""
-    shown = _columns(
-        table, {"what": str, "must": str, "goal": str, "measured": _number, "verdict": str}
-    )
-    return "targets of the native code, as medians\n" + _text(shown, left=1)
 
 
 _STATE = {"state_bytes": "state bytes", "state_bytes_analytic": "counted"}

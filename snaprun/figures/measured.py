@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from snaprun.figures import words
 from snaprun.figures.layout import PAGE, blank, cost_axis, frame, save
@@ -20,10 +20,11 @@ ENGINES: dict[str, dict[str, Any]] = {  # and backends
     "native": {"marker": "o", "markersize": 4.5},
     "torch": {"marker": "o", "markersize": 4.5, "markerfacecolor": "white"},
     "torch.nn": {"marker": "x", "markersize": 4.5},
+    "jax": {"marker": "+", "markersize": 6},
 }
 CAPTION = (
-    "Times are medians over interleaved rounds, bars their quartiles; torch.nn is dense. Zero "
-    "stands at the left edge of a logarithmic axis."
+    "Times are medians over interleaved rounds, bars their quartiles; torch.nn and JAX are dense. "
+    "Zero stands at the left edge of a logarithmic axis. Copy has 4 inputs, characters 256."
 )
 _VALUES = ("value", "low", "high", "counted")
 TIME, STATE = "µs per step", "bytes of rule state"
@@ -76,12 +77,19 @@ def _panels(tables: Mapping[str, pd.DataFrame]) -> list[Panel]:
     if "kernel" in tables:
         found.append(_kernel(tables["kernel"]))
     if "memory" in tables:
-        memory = tables["memory"]
-        first = memory.loc[memory["network"] == memory["network"].iloc[0]]
+        _, first = next(iter(tables["memory"].groupby(["network", "task"], sort=False)))
         points = _points(first, _rules(first), "state_bytes")
-        found.append(Panel(f"rule state: {_network(first)}", points, _dots, STATE))
+        title = f"rule state: {_network(first)}, {first['task'].iloc[0]}"
+        found.append(Panel(title, points, _dots, STATE))
     if "step" in tables:
-        found += _steps(tables["step"])
+        found += _steps(tables["step"], "step")
+    if "ratios" in tables:
+        of_bptt = tables["ratios"]
+        of_bptt = of_bptt.loc[of_bptt["what"] == words.SNAP1_OVER_BPTT]
+        if len(of_bptt):
+            found.append(_of_bptt(of_bptt))
+    if "peers" in tables:
+        found += _steps(tables["peers"], "JAX")
     if "growth" in tables:
         for axis, grown in tables["growth"].groupby("axis", sort=False):
             for column, label in (("us", TIME), ("state_bytes", STATE)):
@@ -98,38 +106,55 @@ def _panels(tables: Mapping[str, pd.DataFrame]) -> list[Panel]:
 
 def _kernel(table: pd.DataFrame) -> Panel:
     what = [
-        f"{_pretty(name)}, {lanes} lane{'s' * (lanes > 1)}"
+        f"{_pretty(name)}, {_lanes(lanes)}"
         for name, lanes in zip(table["network"], table["lanes"], strict=True)
     ]
+    fraction = table["fraction"].astype(float)  # None where the ceiling was none
+    known = fraction.notna()
     points = pd.DataFrame(
         {
             "what": what,
             "rule": "snap2",
             "engine": table["backend"],
-            "value": table["fraction"],
+            "value": fraction,
             # Quartiles of the time, upside down.
-            "low": table["roofline_ms"] / table["ms_high"],
-            "high": table["roofline_ms"] / table["ms_low"],
+            "low": (table["roofline_ms"] / table["ms_high"]).where(known),
+            "high": (table["roofline_ms"] / table["ms_low"]).where(known),
             "counted": math.nan,
         }
     )
     return Panel("kernel: SnAp-2", points, _fractions, "fraction of the roofline")
 
 
-def _steps(table: pd.DataFrame) -> list[Panel]:
-    """The network with the most rules, a panel for each number of lanes."""
-    trained = table.loc[table["optimiser"] != "none"]
-    name = trained.groupby("network", sort=False)["rule"].nunique().idxmax()
+def _steps(table: pd.DataFrame, about: str) -> list[Panel]:
+    """The network with the most rules, a panel for each task and number of lanes."""
+    name = table.groupby("network", sort=False)["rule"].nunique().idxmax()
     panels = []
-    for lanes, of_lanes in trained.loc[trained["network"] == name].groupby("lanes", sort=False):
+    for (task, lanes), rows in table.loc[table["network"] == name].groupby(
+        ["task", "lanes"], sort=False
+    ):
         what = [
             f"{_rule(rule)}, T={int(every)}"
-            for rule, every in zip(of_lanes["rule"], of_lanes["update_every"], strict=True)
+            for rule, every in zip(rows["rule"], rows["update_every"], strict=True)
         ]
-        points = _points(of_lanes, what, "us")
-        title = f"training step: {_network(of_lanes)}, {lanes} lane{'s' * (int(str(lanes)) > 1)}"
+        points = _points(rows, what, "us")
+        title = f"{about}: {_network(rows)}, {task}, {_lanes(lanes)}"
         panels.append(Panel(title, points, _dots, f"{TIME}, an update every T steps"))
     return panels
+
+
+def _of_bptt(table: pd.DataFrame) -> Panel:
+    """Time of SnAp-1 over that of BPTT, a row a cell, task and number of lanes."""
+    what = [
+        f"{_cell(network)}, {task}, {_lanes(lanes)}"
+        for network, task, lanes in zip(
+            *(table[name] for name in ("network", "task", "lanes")), strict=True
+        )
+    ]
+    points = _points(table.assign(rule="snap1"), what, "ratio")
+    units, _, level = _network(table).partition("-")[2].partition(" ")
+    title = f"SnAp-1 / BPTT: {units} units {level}"
+    return Panel(title, points, _beside_one, "time over that of BPTT, T=128")
 
 
 def _points(table: pd.DataFrame, what: Sequence[str], column: str) -> pd.DataFrame:
@@ -148,9 +173,28 @@ def _points(table: pd.DataFrame, what: Sequence[str], column: str) -> pd.DataFra
 
 
 def _fractions(axes: Axes, points: pd.DataFrame) -> None:
+    """Parts of 1; where the ceiling was none, the words instead of a number."""
     _rows(axes, points)
     axes.axvline(1, color=BLACK, linewidth=0.8)
-    axes.set_xlim(0, 1.1 * max(0.96, *points["high"]))
+    axes.set_xlim(0, 1.05)
+    names = list(dict.fromkeys(points["what"]))
+    lacking = points.loc[points["value"].isna()].groupby("what", sort=False)["engine"]
+    for what, engines in lacking:
+        every = len(engines) == (points["what"] == what).sum()
+        text = ("" if every else f"{', '.join(engines)}: ") + words.CEILING_NOT_REACHED
+        axes.text(0.99, names.index(str(what)), text, ha="right", va="center", size=5, color=INK)
+
+
+def _beside_one(axes: Axes, points: pd.DataFrame) -> None:
+    """Ratios, logarithmic, and a line at 1."""
+    _rows(axes, points)
+    axes.axvline(1, color=BLACK, linewidth=0.8)
+    axes.set_xscale("log")
+    low, high = min(points["low"]), max(points["high"])
+    axes.set_xlim(min(0.5, low / 1.2), max(2.0, high * 1.2))
+    ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if low / 2 < tick < 2 * high]
+    axes.set_xticks(ticks, map(compact, ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _dots(axes: Axes, points: pd.DataFrame) -> None:
@@ -228,11 +272,19 @@ def _network(table: pd.DataFrame) -> str:
     return _pretty(str(table["network"].iloc[0]))
 
 
+def _lanes(lanes: object) -> str:
+    return f"{lanes} lane{'s' * (int(str(lanes)) > 1)}"
+
+
+def _cell(network: str) -> str:
+    cell = network.partition("-")[0]
+    return words.CELLS.get(cell, cell)
+
+
 def _pretty(network: str) -> str:
     """`gru-128@0.75` as `GRU-128 at 75 %`."""
-    cell, _, rest = network.partition("-")
-    units, _, level = rest.partition("@")
-    return f"{words.CELLS.get(cell, cell)}-{units} at {100 * float(level):.4g} %"
+    units, _, level = network.partition("-")[2].partition("@")
+    return f"{_cell(network)}-{units} at {100 * float(level):.4g} %"
 
 
 def _rule(word: str) -> str:

@@ -79,6 +79,19 @@ def test_a_clock_that_stands_still_ends_too():
     assert times["a"].seconds == (0.0, 0.0)
 
 
+def test_what_comes_between_is_done_once_a_round_and_is_not_timed():
+    clock = Clock()
+
+    def between():
+        clock.log.append(("between", 0))
+        clock.now += 100
+
+    contenders = [clock.contender("a", 1.0), clock.contender("b", 2.0)]
+    times = interleave(contenders, Budget(seconds=0, visit=0, least=2), clock, between)
+    assert [name for name, _ in clock.log[4:]] == ["a", "b", "between"] * 2
+    assert times["a"].seconds == (1.0, 1.0)
+
+
 def test_ratios_are_taken_round_by_round():
     slow, fast = Times((2.0, 20.0, 4.0)), Times((1.0, 10.0, 1.0))
     found = ratio(slow, fast)

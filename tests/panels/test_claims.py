@@ -1,4 +1,4 @@
-"""results/README.md tells what the tables beside it hold."""
+"""results/README.md, the bench's and the table of costs in README.md tell what the tables hold."""
 
 import runpy
 from pathlib import Path
@@ -9,8 +9,26 @@ ROOT = Path(__file__).resolve().parents[2]
 claims = runpy.run_path(str(ROOT / "scripts" / "claims.py"))
 
 
-def test_committed_page_is_made_from_the_committed_tables():
-    assert (ROOT / "results" / "README.md").read_text(encoding="utf-8") == claims["page"]()
+def test_committed_pages_are_made_from_the_committed_tables():
+    for file, text in claims["pages"]().items():
+        assert file.read_text(encoding="utf-8") == text, file
+
+
+@pytest.mark.parametrize(
+    ("times", "text"),
+    [
+        ((0.9, 1.0, 0.8), "**holds** on GRU, vanilla and LSTM"),
+        (
+            (2.0, 0.9, 1.05),
+            "**holds** on vanilla; within 10 % on LSTM (1.05); **does not hold** on GRU (2.00)",
+        ),
+    ],
+)
+def test_a_verdict_on_cost_follows_from_the_ratios(times, text, monkeypatch):
+    found = dict(zip(("gru", "vanilla", "lstm"), times, strict=True))
+    verdict = claims["cost_verdict"]
+    monkeypatch.setitem(verdict.__globals__, "ratio", lambda cell, *_: f"{found[cell]:.2f}")
+    assert verdict(16, "characters") == text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,252 @@
+"""SnAp-1 and BPTT in JAX, as one would write them there: dense arrays, `lax.scan`, `jit`.
+
+Only where the extra `peers` is installed. Shape suffixes: T steps, B lanes, C state components,
+M slots, K units, A inputs; slots without recurrent or input weights are left out of M where a
+weight is meant.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import torch
+from jax import lax
+
+from snaprun.tasks import Batch
+from snaprun.train.network import Network
+from snaprun.train.optim import Adam
+
+Tree = Any
+
+
+class Shape(NamedTuple):
+    """What a cell's equations need to know."""
+
+    cell: str
+    components: int
+    recurrent: tuple[int, ...]  # the slots with recurrent weights
+    input: tuple[int, ...]
+    pattern_CM: tuple[tuple[bool, ...], ...]  # False where ∂s'/∂a is zero for every input
+
+
+class Trained(NamedTuple):
+    """Parameters, Adam's moments, and the updates so far."""
+
+    parameters: Tree
+    moments: tuple[Tree, Tree]
+    updates: jax.Array
+
+
+def shape(network: Network, name: str) -> Shape:
+    """The shape of the cell that is called `name`."""
+    cell = network.core.cell
+    slots = list(enumerate(cell.slots))
+    recurrent = tuple(m for m, slot in slots if slot.recurrent)
+    inputs = tuple(m for m, slot in slots if slot.input)
+    return Shape(name, cell.components, recurrent, inputs, cell.slope_pattern)
+
+
+def begin(network: Network, of: Shape) -> Trained:
+    """The network's weights as JAX arrays: `h` (M, K, K), `x` (M, K, A), `1` (M, K), `readout`."""
+    weights_MKJ, units = network.weights(), network.core.units
+    parameters = {
+        "h": array(weights_MKJ[list(of.recurrent), :, :units]),
+        "x": array(weights_MKJ[list(of.input), :, units:-1]),
+        "1": array(weights_MKJ[:, :, -1]),
+        "readout": [array(parameter) for parameter in network.readout.parameters],
+    }
+    zeros = jax.tree.map(jnp.zeros_like, parameters)
+    return Trained(parameters, (zeros, zeros), jnp.zeros((), int))
+
+
+def array(tensor: torch.Tensor) -> jax.Array:
+    """A copy for JAX."""
+    return jnp.array(tensor.detach().numpy())
+
+
+def sequence(of: Shape, rule: str, adam: Adam) -> Callable[..., Trained]:
+    """The compiled function (Trained, inputs_TB, targets_TB) -> Trained of a sequence from zero.
+
+    `rule` is `snap1` or `bptt`; the update is along the mean gradient over lanes and steps.
+    """
+    whole = {"snap1": _snap1, "bptt": _bptt}[rule]
+    return jax.jit(lambda trained, x_TB, y_TB: whole(of, adam, trained, x_TB, y_TB))
+
+
+def moved(batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """Inputs and targets (T, B) of a batch that has a target everywhere and begins with a reset."""
+    return array(batch.inputs), array(batch.targets)
+
+
+def _pre(of: Shape, parameters: Tree, h_BK: jax.Array, x_B: jax.Array) -> list[jax.Array]:
+    """a = U h + W x + b, a (B, K) a slot; W x is a column of W."""
+    recurrent_MBK = jnp.einsum("bj,mkj->mbk", h_BK, parameters["h"])
+    input_MBK = parameters["x"][:, :, x_B].swapaxes(1, 2)
+    pre_M = [jnp.broadcast_to(bias_K, h_BK.shape) for bias_K in parameters["1"]]
+    for slots, parts in ((of.recurrent, recurrent_MBK), (of.input, input_MBK)):
+        for m, part_BK in zip(slots, parts, strict=True):
+            pre_M[m] = pre_M[m] + part_BK
+    return pre_M
+
+
+def _transition(cell: str, pre: list[jax.Array], state: list[jax.Array]) -> list[jax.Array]:
+    """The next state, a (B, K) a component, elementwise."""
+    sigmoid, tanh = jax.nn.sigmoid, jnp.tanh
+    if cell == "vanilla":
+        return [tanh(pre[0])]
+    if cell == "gru":
+        z = sigmoid(pre[0])
+        n = tanh(pre[2] + sigmoid(pre[1]) * pre[3])
+        return [(1 - z) * n + z * state[0]]
+    c = sigmoid(pre[1]) * state[1] + sigmoid(pre[0]) * tanh(pre[2])
+    return [sigmoid(pre[3]) * tanh(c), c]
+
+
+def _slopes(
+    cell: str, pre: list[jax.Array], state: list[jax.Array]
+) -> tuple[list[list[jax.Array]], list[list[jax.Array]]]:
+    """∂s'/∂a by slot and component and ∂s'/∂s by component and component, (B, K) each."""
+    zeros = ([jnp.zeros_like(x) for x in pre], [jnp.zeros_like(x) for x in state])
+
+    def along(argument: int, index: int) -> list[jax.Array]:
+        tangents = ([*zeros[0]], [*zeros[1]])
+        tangents[argument][index] = jnp.ones_like(pre[0])
+        return jax.jvp(lambda a, s: _transition(cell, a, s), (pre, state), tangents)[1]
+
+    return [along(0, m) for m in range(len(pre))], [along(1, q) for q in range(len(state))]
+
+
+def _loss(readout: list[jax.Array], h_BK: jax.Array, y_B: jax.Array) -> jax.Array:
+    """The sum over lanes of the cross-entropy."""
+    for weight, bias in zip(readout[:-2:2], readout[1:-2:2], strict=True):
+        h_BK = jax.nn.relu(h_BK @ weight.T + bias)
+    log_p_BO = jax.nn.log_softmax(h_BK @ readout[-2].T + readout[-1])
+    return -jnp.take_along_axis(log_p_BO, y_B[:, None], axis=1).sum()
+
+
+def _state(of: Shape, trained: Trained, lanes: int) -> list[jax.Array]:
+    bias_MK = trained.parameters["1"]
+    zeros_BK = jnp.zeros((lanes, bias_MK.shape[1]), bias_MK.dtype)
+    return [zeros_BK for _ in range(of.components)]
+
+
+def _bptt(of: Shape, adam: Adam, trained: Trained, x_TB: jax.Array, y_TB: jax.Array) -> Trained:
+    start = _state(of, trained, x_TB.shape[1])
+    gradient = jax.grad(_unrolled, argnums=1)(of, trained.parameters, start, x_TB, y_TB)
+    return _adam(trained, gradient, x_TB.size, adam)
+
+
+def _unrolled(
+    of: Shape, parameters: Tree, state: list[jax.Array], x_TB: jax.Array, y_TB: jax.Array
+) -> jax.Array:
+    """The summed loss of a sequence."""
+
+    def step(state: list[jax.Array], x_B: jax.Array) -> tuple[list[jax.Array], jax.Array]:
+        state = _transition(of.cell, _pre(of, parameters, state[0], x_B), state)
+        return state, state[0]
+
+    _, h_TBK = lax.scan(step, state, x_TB)
+    return _loss(parameters["readout"], h_TBK.reshape(-1, h_TBK.shape[-1]), y_TB.reshape(-1))
+
+
+def _snap1(of: Shape, adam: Adam, trained: Trained, x_TB: jax.Array, y_TB: jax.Array) -> Trained:
+    def step(carry: Tree, xy_B: tuple[jax.Array, jax.Array]) -> tuple[Tree, None]:
+        state, J, summed = carry
+        state, J, gradient = _snap1_step(of, trained.parameters, state, J, *xy_B)
+        return (state, J, jax.tree.map(jnp.add, summed, gradient)), None
+
+    zeros = jax.tree.map(jnp.zeros_like, trained.parameters)
+    start = (*_snap1_start(of, trained, x_TB), zeros)
+    (_, _, gradient), _ = lax.scan(step, start, (x_TB, y_TB))
+    return _adam(trained, gradient, x_TB.size, adam)
+
+
+def _snap1_start(of: Shape, trained: Trained, x_TB: jax.Array) -> tuple[list[jax.Array], Tree]:
+    """The state, and J of zeros: by weights (K, B, sources) by component and slot."""
+    lanes, weights = x_TB.shape[1], trained.parameters
+    units, kept = weights["1"].shape[1], of.pattern_CM
+    sources: dict[str, tuple[Sequence[int], tuple[int, ...]]] = {
+        "h": (of.recurrent, (units,)),
+        "x": (of.input, (weights["x"].shape[2],)),
+        "1": (range(len(weights["1"])), ()),
+    }
+    J = {
+        name: {
+            c: {
+                m: jnp.zeros((units, lanes, *width), weights["1"].dtype)
+                for m in slots
+                if kept[c][m]
+            }
+            for c in range(of.components)
+        }
+        for name, (slots, width) in sources.items()
+    }
+    return _state(of, trained, lanes), J
+
+
+def _snap1_step(
+    of: Shape, parameters: Tree, state: list[jax.Array], J: Tree, x_B: jax.Array, y_B: jax.Array
+) -> tuple[list[jax.Array], Tree, Tree]:
+    """Equation (5) with n = 1: state, J and the gradient δ J of the loss summed over lanes."""
+    h_BK = state[0]
+    pre = _pre(of, parameters, h_BK, x_B)
+    by_slot, by_state = _slopes(of.cell, pre, state)
+    own_MK = jnp.diagonal(parameters["h"], axis1=1, axis2=2)
+    both = range(of.components)
+    decays = [[_decay(of, by_slot, by_state, own_MK, c, q) for q in both] for c in both]
+    state = _transition(of.cell, pre, state)
+    of_readout, credit_BK = jax.grad(_loss, argnums=(0, 1))(parameters["readout"], state[0], y_B)
+    # Materialised: otherwise XLA computes every tanh again for every entry of J. Lanes stand
+    # between units and sources, for a sum over lanes a power of 2 apart misses the caches.
+    by_slot, decays, credit_KB = lax.optimization_barrier(
+        jax.tree.map(jnp.transpose, (by_slot, decays, credit_BK))
+    )
+    one_hot_BA = jax.nn.one_hot(x_B, parameters["x"].shape[2], dtype=h_BK.dtype)
+    sources = {"h": h_BK, "x": one_hot_BA, "1": jnp.ones((), h_BK.dtype)}
+
+    def wide(name: str, a_KB: jax.Array) -> jax.Array:
+        return a_KB if name == "1" else a_KB[..., None]
+
+    def advanced(name: str, c: int, m: int) -> jax.Array:
+        immediate = wide(name, by_slot[m][c]) * sources[name]
+        carried = [wide(name, decays[c][q]) * J[name][q][m] for q in both if m in J[name][q]]
+        return sum(carried, immediate)
+
+    J = {
+        name: {c: {m: advanced(name, c, m) for m in of_c} for c, of_c in by_c.items()}
+        for name, by_c in J.items()
+    }
+    J = lax.optimization_barrier(J)  # likewise: else all of it is computed again for the sums
+    gradient = {
+        name: jnp.stack([(wide(name, credit_KB) * of_m).sum(1) for of_m in by_c[0].values()])
+        for name, by_c in J.items()
+    }
+    return state, J, {**gradient, "readout": of_readout}
+
+
+def _decay(
+    of: Shape, by_slot: Tree, by_state: Tree, own_MK: jax.Array, c: int, q: int
+) -> jax.Array:
+    """D's entry from component q of a unit to its component c, equation (2), (B, K)."""
+    if q:
+        return by_state[q][c]
+    entry_BK = by_state[q][c]
+    for own_K, m in zip(own_MK, of.recurrent, strict=True):
+        entry_BK = entry_BK + by_slot[m][c] * own_K
+    return entry_BK
+
+
+def _adam(trained: Trained, gradient: Tree, count: int, adam: Adam) -> Trained:
+    """Adam along the gradient over `count`."""
+    updates = trained.updates + 1
+    g = jax.tree.map(lambda summed: summed / count, gradient)
+    (first, second), (beta1, beta2) = trained.moments, adam.betas
+    first = jax.tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, first, g)
+    second = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, second, g)
+    rate, bias = adam.lr / (1 - beta1**updates), 1 - beta2**updates
+    parameters = jax.tree.map(
+        lambda p, m, v: p - (rate * m / (jnp.sqrt(v / bias) + adam.eps)).astype(p.dtype),
+        *(trained.parameters, first, second),
+    )
+    return Trained(parameters, (first, second), updates)
