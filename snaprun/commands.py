@@ -18,7 +18,6 @@ from snaprun.outcome import Outcome, Status
 from snaprun.terminal import note, say
 
 if TYPE_CHECKING:
-    from snaprun.panels import Panel
     from snaprun.store import Summary
     from snaprun.train.loop import Probe
     from snaprun.train.run import Parts
@@ -306,7 +305,7 @@ def reproduce(plain: dict[str, Any], sweep: bool) -> Outcome:
     results = Path(values["results"])
     planners = [
         panels.Planner(
-            _panel(keys, values["budget"]),
+            config.panel(keys, values["budget"]),
             values["budget"],
             common,
             compose=lambda overrides: config.composed("train", overrides),
@@ -331,22 +330,6 @@ def reproduce(plain: dict[str, Any], sweep: bool) -> Outcome:
         if failed:
             problems.append(f"{len(failed)} runs of {planner.name} failed")
     return Outcome(Status.FAILED if problems else Status.DONE, problem="; ".join(problems))
-
-
-def _panel(keys: Any, budget: str) -> "Panel":
-    """The panel of a configuration group under a budget."""
-    from snaprun import panels
-
-    if not isinstance(keys, Mapping):
-        checks.refuse("panel", keys, "a group of keys, as in conf/panel")
-    keys = panels.under(keys, budget)
-    selection = keys.get("selection")
-    if not isinstance(selection, Mapping):
-        checks.refuse("panel.selection", selection, "keys under it: seeds and overrides")
-    keys["selection"] = panels.Selection(
-        **config.arguments("panel.selection", panels.Selection, selection)
-    )
-    return panels.Panel(**config.arguments("panel", panels.Panel, keys))
 
 
 COMMANDS: Mapping[str, Callable[[dict[str, Any], bool], Outcome]] = {

@@ -29,6 +29,7 @@ from snaprun.paths import conf_dir
 
 if TYPE_CHECKING:
     from snaprun.cells import Cell
+    from snaprun.panels import Panel
     from snaprun.rules import LearningRule
     from snaprun.train.machine import Machine
     from snaprun.train.network import Architecture, Network
@@ -205,6 +206,22 @@ def rule(word: str) -> "LearningRule":
     found = re.fullmatch(r"snap(\d+)", word)
     group = {"name": "snap", "n": int(found[1])} if found else {"name": word}
     return construct("rule", RULES, {"rule": group})
+
+
+def panel(keys: Any, budget: str) -> "Panel":
+    """The panel of a configuration group under a budget."""
+    from snaprun import panels
+
+    if not isinstance(keys, Mapping):
+        checks.refuse("panel", keys, "a group of keys, as in conf/panel")
+    keys = panels.under(keys, budget)
+    selection = keys.get("selection")
+    if not isinstance(selection, Mapping):
+        checks.refuse("panel.selection", selection, "keys under it: seeds and overrides")
+    keys["selection"] = panels.Selection(
+        **arguments("panel.selection", panels.Selection, selection)
+    )
+    return panels.Panel(**arguments("panel", panels.Panel, keys))
 
 
 def untrained(plain: Mapping[str, Any]) -> "Network":

@@ -98,7 +98,8 @@ class Copy(Task):
 
         Every L has 256 sequences of its own, all of that length. The search begins at level + 1 and
         goes up while it succeeds (to 2 level + 1 at most), else down. One lucky minibatch raises
-        the level and nothing lowers it, so the level may be well above.
+        the level and nothing lowers it, so the level may be well above. A fixed length is the only
+        one that is tried.
         """
         del tokens
 
@@ -110,6 +111,8 @@ class Copy(Task):
                     return False
             return True
 
+        if self.fixed_length is not None:
+            return {"mastered": self.fixed_length if masters(self.fixed_length) else 0}
         mastered = self.level + 1
         if masters(mastered):
             while mastered <= 2 * self.level and masters(mastered + 1):

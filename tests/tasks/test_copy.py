@@ -164,7 +164,8 @@ def test_held_out_sequences_are_the_same_at_every_call_and_not_those_of_training
 
 
 def test_a_fixed_length_is_mastered_or_not():
-    assert held_out(Copy(fixed_length=6), {6: [0.1] * 4})[0] == 6
+    assert held_out(Copy(fixed_length=6), {6: [0.1] * 4}) == (6, [6] * 4)
+    assert held_out(Copy(fixed_length=6), {5: [0.1] * 4}) == (0, [6])
 
 
 @pytest.mark.parametrize(
