@@ -8,12 +8,12 @@ import jinja2
 import pandas as pd
 import yaml
 
-from snaprun.bench.problem import RULES, TASKS
-from snaprun.cells import GRU
-from snaprun.core import RecurrentCore
+from snaprun import costs
+from snaprun.bench.problem import TASKS
+from snaprun.cells import CELLS
 from snaprun.figures.stats import over_seeds
 from snaprun.figures.words import SNAP1_OVER_BPTT
-from snaprun.sparsity import Uniform
+from snaprun.rules import BPTT, SnAp
 from snaprun.train.seeding import stream
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -144,7 +144,7 @@ def late(panel: str, arm: str, other: str, metric: str) -> str:
     return number((means[arm] - means[other]).median(), panel, signed=True)
 
 
-CELLS = {"gru": "GRU", "vanilla": "vanilla", "lstm": "LSTM"}
+NAMES = {"gru": "GRU", "vanilla": "vanilla", "lstm": "LSTM"}  # of cells, in the order of the tables
 INPUTS = {task: kind.inputs for task, (kind, _) in TASKS.items()}
 
 
@@ -173,7 +173,7 @@ def cost_verdict(lanes: int, task: str) -> str:
         "within 10 % on": [],
         "**does not hold** on": [],
     }
-    for cell, name in CELLS.items():
+    for cell, name in NAMES.items():
         times = float(ratio(cell, lanes, task))
         side = sum(times > bound for bound in (1.0, 1.1))
         list(sides.values())[side].append(f"{name} ({times:.2f})" if side else name)
@@ -186,7 +186,7 @@ def slower_than_torch() -> str:
         f"the {name} with {lanes} lane{'s' * (lanes > 1)} on {task}"
         for task in INPUTS
         for lanes in (16, 1)
-        for cell, name in CELLS.items()
+        for cell, name in NAMES.items()
         if microseconds(cell, lanes, "snap1", task)
         > microseconds(cell, lanes, "autograd", task, "torch.nn")
     ]
@@ -217,11 +217,20 @@ def megabytes(rule: str, task: str = "copy") -> str:
     return f"{row.state_bytes / 1e6:.2g}"
 
 
-@cache
-def counted(rule: str, inputs: int) -> str:
-    """MB a lane of a rule's state on a dense GRU of 512 units, T = 128, float32."""
-    core = RecurrentCore.build(GRU(), Uniform(0.0), 512, inputs, stream(0, "mask"))
-    return f"{4 * RULES[rule]().cost(core, 128).state / 1e6:.2f}"
+def counted_megabytes(units: int, inputs: int) -> dict[str, str]:
+    """The state a lane on a dense GRU in float32, by rule, as `snaprun cost` counts it, T = 128."""
+    cost = costs.table(
+        {"gru": CELLS["gru"]()},
+        [costs.Size(units, 0.0)],
+        {"snap1": SnAp(1), "bptt": BPTT()},
+        inputs=inputs,
+        horizon=128,
+        lanes=1,
+        moments=2,
+        bytes_per_number=4,
+        generator=stream(0, "mask"),
+    ).set_index("rule")
+    return {str(rule): f"{bytes_ / 1e6:.2f}" for rule, bytes_ in cost.state_bytes.items()}
 
 
 def cosines(folder: str, rule: str) -> str:
@@ -286,7 +295,7 @@ def fractions(lanes: int) -> str:
 
 # What the template can say.
 WORDS = (
-    *(cosines, cost_verdict, counted, fractions, kernel_ms, milliseconds, us),
+    *(cosines, cost_verdict, counted_megabytes, fractions, kernel_ms, milliseconds, us),
     *(diff, gap, late, med, megabytes, pair),
     *(ratio, reached, slower_than_torch, span, step, tokens, with_arm),
 )
@@ -303,7 +312,7 @@ def page(template: str = "claims.md.jinja") -> str:
     )
     return environment.get_template(template).render(
         copy=COPY,
-        cells=CELLS,
+        cells=NAMES,
         inputs=INPUTS,
         charlm=CHARLM,
         panels=panels(),

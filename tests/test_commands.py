@@ -21,7 +21,7 @@ def test_bench_prints_tables_and_writes_files(here, capfd):
     assert _main(["bench", *words]) == 0
     out = capfd.readouterr().out
     assert "bytes of rule state" in out
-    assert "not measured" in out
+    assert not any(word in out.lower() for word in ("target", "goal", "not met"))
     assert (here / "all.json").is_file()
     assert (here / "there/bench.png").stat().st_size > 1000
 

@@ -16,8 +16,10 @@ from snaprun.bench.results import Results
 from snaprun.bench.roofline import Yardsticks
 from snaprun.bench.sizes import FULL, QUICK, Sizes
 from snaprun.hardware import cores
+from snaprun.train.machine import denormals_flushed
 
 
+@denormals_flushed()
 def run(
     options: BenchOptions,
     *,
@@ -29,8 +31,8 @@ def run(
 ) -> Results:
     """Measure the parts of `options`; `tell` gets every table as text, `say` what goes on.
 
-    The kernel's table comes last, for its ceilings are tried through the whole bench. Raises
-    UserError.
+    The kernel's table comes last, for its ceilings are tried through the whole bench. Denormals are
+    flushed as in a run of `train`. Raises UserError.
     """
     sizes = sizes or (QUICK if options.quick else FULL)
     if options.seconds is not None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from snaprun import checks, figures
-from snaprun.bench import PARTS, BenchOptions, available, contenders, peers, run
+from snaprun.bench import PARTS, BenchOptions, available, contenders, memory, peers, run
 from snaprun.bench.contenders import Setting, autograd, ours
 from snaprun.bench.interleave import Budget
 from snaprun.bench.problem import CHARACTERS, COPY, Feed, Net, batches
@@ -123,6 +123,23 @@ def test_what_is_missing_is_said_and_what_is_refused_too(monkeypatch):
     engine = available.Engine("picky", available.engines()["torch"].build, lambda *_: "too odd")
     assert ours(engine, setting(TINY), "snap1") is None
     assert engine.refused == {"GRU, SnAp": "too odd"}
+
+
+def test_denormals_are_flushed_as_in_training_and_only_meanwhile(monkeypatch):
+    def half_of_the_least():
+        return (torch.tensor(torch.finfo(torch.float32).tiny) * 0.5).item()
+
+    seen = []
+    measure = memory.measure
+
+    def spy(*arguments):
+        seen.append(half_of_the_least())
+        return measure(*arguments)
+
+    monkeypatch.setattr(memory, "measure", spy)
+    run(BenchOptions(["memory"]), threads=1, seed=0, tell=len, say=len, sizes=SIZES)
+    assert seen == [0.0]
+    assert half_of_the_least() > 0
 
 
 def test_without_the_extra_peers_are_left_out(monkeypatch):
