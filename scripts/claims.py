@@ -68,10 +68,12 @@ def number(value: float, panel: str, signed: bool = False) -> str:
     return text.removesuffix(".0").replace("-", "−")
 
 
-def finals(panel: str, arm: str) -> list[float]:
+def finals(panel: str, arm: str, column: str = "final") -> list[float]:
     """What the runs of an arm reached, a number a seed; a diverged one has none."""
     runs = table(panel, "summary")
-    return runs.loc[(runs.phase == "final") & (runs.arm == arm), "final"].dropna().tolist()
+    if column not in runs:
+        return []
+    return runs.loc[(runs.phase == "final") & (runs.arm == arm), column].dropna().tolist()
 
 
 def med(panel: str, arm: str) -> str:
@@ -79,11 +81,11 @@ def med(panel: str, arm: str) -> str:
     return number(over_seeds(finals(panel, arm)).median, panel)
 
 
-def reached(panel: str, arm: str) -> str:
+def reached(panel: str, arm: str, column: str = "final") -> str:
     """The median over seeds of what an arm reached, and its band; empty without such runs."""
-    if not finals(panel, arm):
+    if not finals(panel, arm, column):
         return ""
-    spread = over_seeds(finals(panel, arm))
+    spread = over_seeds(finals(panel, arm, column))
     edges = (number(edge, panel) for edge in (spread.low, spread.high))
     return f"{number(spread.median, panel)} [{', '.join(edges)}]"
 
@@ -91,7 +93,9 @@ def reached(panel: str, arm: str) -> str:
 def pair(panel: str, arm: str, other: str, equal: str = "tokens") -> Pair | None:
     """`arm` minus `other` at equal seeds and `equal` tokens, tenths of them or updates."""
     tests = table(panel, "tests")
-    tests = tests[tests.equal == equal].set_index(["arm", "other"])
+    judged_by = tests.metric.iloc[0]
+    tests = tests[(tests.equal == equal) & (tests.metric == judged_by)]
+    tests = tests.set_index(["arm", "other"])
     for names, sign in (((arm, other), 1), ((other, arm), -1)):
         if names in tests.index and pd.notna(tests.loc[names].difference):
             row = tests.loc[names]
@@ -117,9 +121,9 @@ def span(panels: list[str], arm: str, other: str, equal: str = "tokens") -> str:
     return " to ".join(number(*end, signed=True) for end in (low, high))
 
 
-def with_arm(panels: dict[str, str], arm: str) -> list[str]:
+def with_arm(panels: dict[str, str], arm: str, column: str = "final") -> list[str]:
     """The panels that have compared runs of an arm."""
-    return [panel for panel in panels if finals(panel, arm)]
+    return [panel for panel in panels if finals(panel, arm, column)]
 
 
 def tokens(panel: str) -> str:
