@@ -277,7 +277,14 @@ def test_what_it_hands_out_are_copies():
 
 def test_a_size_beyond_the_indices_is_told_as_such():
     with pytest.raises(UserError, match=r"lanes times units, inputs or outputs are 2\^30 or more"):
-        NativeEngine(network(GRU()), Frozen(), Adam(), lanes=1 << 24, update_every=1, noise=rng())
+        NativeEngine(
+            network(GRU(), units=64),
+            Frozen(),
+            Adam(),
+            lanes=1 << 24,
+            update_every=1,
+            noise=rng(),
+        )
 
 
 def test_says_what_it_cannot_train():
