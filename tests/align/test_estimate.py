@@ -38,7 +38,7 @@ def test_no_rounding_takes_a_cosine_past_one():
     scales = torch.rand(400, 1, generator=rng(2), dtype=torch.float64) + 0.5
     for sign in (1, -1):
         found = [compare(sign * scale * exact_P[None], exact_P)["cosine"].value for scale in scales]
-        assert max(map(abs, found)) == 1
+        assert max(map(abs, found)) <= 1
         assert min(map(abs, found)) > 1 - 1e-14
 
 
