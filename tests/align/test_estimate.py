@@ -28,8 +28,18 @@ def test_one_gradient_by_hand():
 
 def test_the_same_gradient():
     found = compare(EXACT[None], EXACT)
-    assert found["cosine"].value == pytest.approx(1, abs=1e-15)
+    assert found["cosine"].value == pytest.approx(1, abs=1e-14)
     assert found["bias2"].value == 0
+
+
+def test_no_rounding_takes_a_cosine_past_one():
+    """Of 400 gradients along the exact one many would be an ulp above, of 400 against it below."""
+    exact_P = torch.randn(401, generator=rng(1), dtype=torch.float64)
+    scales = torch.rand(400, 1, generator=rng(2), dtype=torch.float64) + 0.5
+    for sign in (1, -1):
+        found = [compare(sign * scale * exact_P[None], exact_P)["cosine"].value for scale in scales]
+        assert max(map(abs, found)) <= 1
+        assert min(map(abs, found)) > 1 - 1e-14
 
 
 @pytest.mark.parametrize("one_is_zero", [0, 1])

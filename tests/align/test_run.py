@@ -98,7 +98,8 @@ def test_training_is_not_disturbed(here, engine, rule, task):
 
 def test_what_is_written(here, capsys):
     line = ["align", *SMALL, "dtype=float64", "rule=snap2", "align.rules=[rtrl,snap1,uoro,tbptt2]"]
-    line += ["align.draws=8", "align.points=3"]
+    # With a target at every step there is an update in the midst of a sequence: J gets stale.
+    line += ["align.draws=8", "align.points=3", "task.bpc_scope=all"]
     assert _main(line) == 0
     folder = only_run(here / "results" / "copy-align")
     out = capsys.readouterr().out
@@ -114,10 +115,10 @@ def test_what_is_written(here, capsys):
     assert set(compared["slot"]) == {"whole", "z", "r", "n_x", "n_h"}
     of_rtrl = compared[(compared["rule"] == "rtrl") & (compared["quantity"] == "cosine")]
     assert len(of_rtrl) == 15
-    assert (of_rtrl["value"] - 1).abs().max() < 1e-10
+    assert of_rtrl["value"].between(1 - 1e-10, 1).all()
     stale = compared[compared["quantity"] == "stale_fresh"]
     assert set(stale["rule"]) == {"snap2"}
-    assert 0.5 < stale["value"].iloc[-1] < 1
+    assert stale["value"].between(0.5, 1 - 1e-8).all()
     noisy = compared[compared["low"].notna()]
     assert set(noisy["rule"]) == {"uoro"}
     assert set(table.loc[table["rule"].isna(), "quantity"]) == {"level"}

@@ -155,6 +155,7 @@ def test_intervals_are_seen_whole_also_at_a_single_point(tmp_path, kept):
     assert direction.get_ylim()[0] < -0.4
 
 
+@pytest.mark.usefixtures("only_tables")
 def test_several_seeds_become_a_median_and_its_range(tmp_path):
     for seed in range(3):
         run(tmp_path, seed)

@@ -43,6 +43,7 @@ def test_every_kind_is_written_as_png_pdf_and_csv_for_each_task(seeds, tmp_path)
         assert file.read_bytes().startswith(start)
 
 
+@pytest.mark.usefixtures("only_tables")
 def test_what_is_mastered_stands_above_the_level(tmp_path):
     rows = [(10, {"level": 1}), (20, {"level": 3}), (20, {"mastered": 1}), (40, {"level": 5})]
     source = write(tmp_path / "run", config(), [*rows, (40, {"mastered": 4})])
@@ -51,6 +52,7 @@ def test_what_is_mastered_stands_above_the_level(tmp_path):
     assert drawn == {"mastered": [[20, 40], [1, 4]], "level": [[10, 20, 40], [1, 3, 5]]}
 
 
+@pytest.mark.usefixtures("only_tables")
 def test_the_learning_table_is_the_median_of_step_functions(seeds, tmp_path):
     table = read(plot([seeds], tmp_path / "out", ["learning"], False), "learning-copy")
     # By hand, from 12 tokens on, where all three have begun; the third ends at 30.
@@ -75,6 +77,7 @@ def test_the_learning_table_is_the_median_of_step_functions(seeds, tmp_path):
     ]
 
 
+@pytest.mark.usefixtures("only_tables")
 def test_the_cost_and_tradeoff_tables_are_medians_over_seeds(seeds, tmp_path):
     files = plot([seeds], tmp_path / "out", ["cost", "tradeoff"], False)
     cost = read(files, "cost-copy").iloc[0]
@@ -98,6 +101,7 @@ def unequal(tmp_path):
     return tmp_path
 
 
+@pytest.mark.usefixtures("only_tables")
 def test_rules_that_update_unequally_are_drawn_against_updates_too(unequal, tmp_path):
     table = read(plot([unequal], tmp_path / "out", ["learning"], False), "learning-copy")
     assert list(table["counter"].unique()) == ["tokens", "updates"]
@@ -148,6 +152,7 @@ def zorder(line):
     return line.get_zorder()
 
 
+@pytest.mark.usefixtures("only_tables")
 def test_a_text_shows_smoothed_training_and_plain_validation_bpc(tmp_path):
     rng = np.random.default_rng(0)
     bpc = rng.uniform(2, 3, 200)
@@ -194,12 +199,14 @@ def test_captions_name_the_text_where_the_task_has_one(text, tmp_path, monkeypat
     ]
 
 
+@pytest.mark.usefixtures("only_tables")
 def test_a_copy_task_of_fixed_length_is_told_by_its_bits(tmp_path):
     source = write(tmp_path / "run", config(task__fixed_length=5), levels((10, 5), (20, 5)))
     table = read(plot([source], tmp_path / "out", ["learning"], False), "learning-copy")
     assert set(table["quantity"]) == {"bpc"}
 
 
+@pytest.mark.usefixtures("only_tables")
 def test_a_long_run_is_thinned_but_keeps_its_ends(tmp_path):
     source = write(tmp_path / "run", config(), levels(*((i, i) for i in range(1, 1001))))
     table = read(plot([source], tmp_path / "out", ["learning"], False), "learning-copy")
@@ -208,6 +215,7 @@ def test_a_long_run_is_thinned_but_keeps_its_ends(tmp_path):
     assert (table["median"] == table["at"]).all()
 
 
+@pytest.mark.usefixtures("only_tables")
 def test_incomplete_runs_are_drawn_to_their_end_and_counted(tmp_path):
     source = tmp_path / "runs"
     write(source / "0", config(seed=0), levels((10, 1), (20, 2)))

@@ -139,7 +139,7 @@ def test_a_unit_without_a_live_input_keeps_its_bias():
 
 def test_wide_blocks_are_cut_into_chunks():
     """More columns than one chunk holds, and rows enough to make the chunks narrow."""
-    core = core_of(Vanilla(), 150, 0.3, inputs=40)
+    core = core_of(Vanilla(), 100, 0.3, inputs=40)
     got = advanced(native, core, 2, 9, torch.float32)
     assert_same(got, advanced(naive, core, 2, 9, torch.float32), 2e-4)
 
