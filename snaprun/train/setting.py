@@ -1,5 +1,6 @@
 """The settings that a run went through: what its bits depend on besides its configuration."""
 
+import copy
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -43,7 +44,8 @@ class Segments:
 
     def to_list(self) -> list[dict[str, Any]]:
         """All stretches in time order, the newest last."""
-        return [dict(segment) for segment in self._segments]
+        # Each on its own: a checkpoint holds no dict in two places.
+        return [copy.deepcopy(segment) for segment in self._segments]
 
     def resume(self, saved: Any, tokens: int) -> str:
         """Go on at `tokens` from a `to_list`, None where there is none; what changes, in words.

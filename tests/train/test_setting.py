@@ -1,5 +1,6 @@
 """A run that is resumed in another setting says so, and refuses to where it is asked to."""
 
+import copy
 import json
 import logging
 
@@ -160,7 +161,7 @@ def test_a_checkpoint_of_an_earlier_version_goes_on(tmp_path, monkeypatch, caplo
 
 def test_status_marks_a_run_that_is_under_way(tmp_path):
     for count in (1, 2):
-        segments = [{"tokens": n, **OWN} for n in range(count)]
+        segments = [{"tokens": n, **copy.deepcopy(OWN)} for n in range(count)]
         with RunWriter(tmp_path / "run", {}) as writer:
             writer.begin()
             with writer.checkpoint() as file:
