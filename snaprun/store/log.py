@@ -30,16 +30,25 @@ class Mark:
 class Log:
     """Lines appended to `name` in `folder`, each handed to the operating system by one write.
 
-    The file starts with `prefix`, what `marked` returns or nothing, in place of one that was there:
-    another name of that one, such as in a copy of hard links, keeps what it had.
+    The file keeps `prefix`, its first bytes as `marked` returns them, or starts afresh. What has
+    another name too, as in a copy of hard links, stays as it is under that one.
     """
 
     def __init__(self, folder: Folder, name: str, prefix: bytes = b"") -> None:
         self._path, self._size, self._crc = folder.path / name, len(prefix), zlib.crc32(prefix)
-        with folder.atomic(name) as file:
-            file.write(prefix)
         with writing(self._path):
+            found = folder.stat(name)
+            if not prefix:
+                folder.remove(name)
+            elif found and found.st_nlink > 1:
+                with folder.atomic(name) as file:
+                    file.write(prefix)
             self._file = folder.file(name, "ab", buffering=0)
+            try:
+                self._file.truncate(self._size)
+            except BaseException:
+                self._file.close()
+                raise
 
     def append(self, line: bytes) -> None:
         """Append `line`; where the disk is full nothing of it stays."""
