@@ -43,7 +43,7 @@ def test_a_dry_run_leaves_a_finished_run_alone(here, capfd):
 
 
 def test_validations_too_long_to_be_tried_are_bounded(here, capfd, monkeypatch):
-    monkeypatch.setattr("snaprun.train.dry.SECONDS", 0.01)
+    monkeypatch.setattr("snaprun.train.dry.SECONDS", 1e-9)  # one step, one held-out batch
     assert _main(["train", *SMALL, "task.fixed_length=300", "dry=true"]) == 0
     assert re.search(r"time: at least .*, at least .* of it to validate", capfd.readouterr().out)
 
