@@ -94,7 +94,7 @@ def load(sources: Sequence[Path], incomplete: bool) -> list[Sheet]:
         identity = (frozenset(_choices(run).items()), run.config["seed"])
         if run.status == INCOMPLETE and not incomplete:
             _log.warning("left out (incomplete): %s", run.folder)
-        elif run.metrics.empty:
+        elif not len(run.columns["tokens"]):
             _log.warning("left out (no rows): %s", run.folder)
         elif identity in runs:
             same = runs[identity].folder

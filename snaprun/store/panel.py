@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
 from snaprun.checks import refuse
+from snaprun.store.parse import as_columns
 from snaprun.store.reader import Run, runs_under
 from snaprun.store.schema import DIVERGED, FINISHED, Summary
 from snaprun.store.writer import strict, write_atomically
@@ -108,7 +109,7 @@ def read_arms(folder: Path) -> dict[str, dict[int, Run]]:
         runs.setdefault(arm, {})[seed] = Run(
             folder / f"{arm}-{seed}",
             config,
-            metrics.reset_index(drop=True),
+            as_columns(metrics),
             _summary(row, metric),
         )
     return runs

@@ -1,7 +1,9 @@
-"""Thousands of made-up runs as a large sweep leaves them: `python -m tests.figures.many FOLDER`."""
+"""Thousands of made-up runs on disk, as a large sweep leaves them.
+
+    python -m tests.figures.many FOLDER [RATES SEEDS]
+"""
 
 import copy
-import math
 import sys
 from collections.abc import Iterator
 from itertools import product
@@ -16,54 +18,69 @@ from snaprun.paths import conf_dir
 from snaprun.store import RunWriter, Summary
 
 RULES = ("bptt", "rtrl", "snap1", "uoro", "rflo")
-RATES = tuple(10 ** (-1 - n / 4) for n in range(10))
 ROWS = 300
-EVERY = 1000  # tokens between rows, each of which comes with the end of a batch of 16 lanes
+EVERY = 1000  # tokens between rows, which come at the end of a batch of 16 lanes
+MASTERED = 50  # rows between looks at held-out sequences
 
 
-def write(folder: Path, seeds: int = 100) -> int:
-    """Write a run of 300 rows for each of 5 rules, 10 learning rates and so many seeds."""
+def write(folder: Path, rates: int = 10, seeds: int = 100) -> int:
+    """Write a run of 300 rows for each of 5 rules, so many learning rates and seeds; how many."""
     number = 0
-    for number, (plain, rng) in enumerate(_plain(seeds), start=1):
-        plain["results"] = str(folder)
-        made = config.run_folder(plain)
-        tokens_N = EVERY * np.arange(1, ROWS + 1) + 16 * rng.integers(0, 30, ROWS)
-        speed = rng.uniform(0.3, 1.0) * (1 - abs(math.log10(plain["optim"]["lr"]) + 2.5) / 3)
-        level_N = 1 + (speed * np.sqrt(np.arange(ROWS))).astype(int)
-        bpc_N = 0.1 + np.exp(-speed * np.arange(ROWS) / 30) * rng.uniform(0.8, 1.2, ROWS)
-        with RunWriter(made, plain) as writer:
+    for number, (plain, rng) in enumerate(_configs(folder, rates, seeds), start=1):
+        with RunWriter(config.run_folder(plain), plain) as writer:
             writer.begin()
-            for n in range(ROWS):
-                writer.row(
-                    tokens=int(tokens_N[n]),
-                    updates=int(tokens_N[n]) // 16,
-                    seconds=float(n * rng.uniform(0.02, 0.03)),
-                    bpc=float(bpc_N[n]),
-                    level=int(level_N[n]),
-                )
-            metrics = {"bpc": float(bpc_N[-1]), "level": int(level_N[-1])}
-            cost = {
-                "ms_per_token": rng.uniform(0.1, 0.2),
-                "macs_per_token": 1000 * len(plain["rule"]["name"]),
-                "state_bytes": 1_000_000,
-                "state_bytes_analytic": 900_000,
-                "peak_bytes": 400_000_000,
-            }
-            last = int(tokens_N[-1])
-            writer.finish(
-                Summary("finished", last, last // 16, 7.5, metrics, cost, {"parameters": {}})
-            )
+            writer.finish(_rows(writer, rng))
     return number
 
 
-def _plain(seeds: int) -> Iterator[tuple[dict[str, Any], np.random.Generator]]:
+def _configs(
+    folder: Path, rates: int, seeds: int
+) -> Iterator[tuple[dict[str, Any], np.random.Generator]]:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         bases = [config.composed("train", [f"rule={rule}", "cell.units=32"]) for rule in RULES]
-    for number, (base, lr, seed) in enumerate(product(bases, RATES, range(seeds))):
-        plain = copy.deepcopy(base)
-        plain["optim"]["lr"], plain["seed"] = lr, seed
+    choices = product(bases, range(rates), range(seeds))
+    for number, (base, rate, seed) in enumerate(choices):
+        plain = copy.deepcopy(base) | {"results": str(folder), "seed": seed}
+        plain["optim"]["lr"] = 10 ** (-1 - rate / 4)
         yield plain, np.random.default_rng(number)
 
 
+def _rows(writer: RunWriter, rng: np.random.Generator) -> Summary:
+    """What a copy task might write, and how it might end."""
+    n_N = np.arange(ROWS)
+    tokens_N = EVERY * (n_N + 1) + 16 * rng.integers(0, 30, ROWS)
+    speed = rng.uniform(0.3, 1)
+    level_N = 1 + (speed * np.sqrt(n_N)).astype(int)
+    bpc_N = 0.1 + np.exp(-speed * n_N / 30) * rng.uniform(0.8, 1.2, ROWS)
+    for n in range(ROWS):
+        counters: dict[str, Any] = {
+            "tokens": int(tokens_N[n]),
+            "updates": int(tokens_N[n]) // 16,
+            "seconds": float(n + rng.uniform()),
+        }
+        writer.row(**counters, bpc=float(bpc_N[n]), level=int(level_N[n]))
+        if (n + 1) % MASTERED == 0:
+            writer.row(**counters, mastered=int(level_N[n] // 2))
+    last = {"bpc": float(bpc_N[-1]), "level": int(level_N[-1]), "mastered": int(level_N[-1] // 2)}
+    cost = {
+        "ms_per_token": rng.uniform(0.1, 0.2),
+        "macs_per_token": 52_327,
+        "readout_macs_per_token": 33_792,
+        "state_bytes": 843_776,
+        "state_bytes_analytic": 843_776,
+        "peak_bytes": 303_341_568,
+    }
+    extras = {
+        "resumed": 0,
+        "parameters": {"recurrent": 13_184, "readout": 34_052},
+        "lr": 0.001,
+        "versions": {"snaprun": "0.1.0", "torch": "2.13.0+cpu", "python": "3.11.7"},
+        "engine": "NativeEngine",
+        "device": "cpu",
+    }
+    tokens = int(tokens_N[-1])
+    return Summary("finished", tokens, tokens // 16, float(ROWS), last, cost, extras)
+
+
 if __name__ == "__main__":
-    print(f"{write(Path(sys.argv[1]))} runs")
+    print(f"{write(Path(sys.argv[1]), *map(int, sys.argv[2:]))} runs")
