@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 BOOTSTRAP_SEEDS = 5  # fewer say too little about a 95 % interval: their range is shown
 _RESAMPLES = 1000
-_AT_ONCE = 128  # points, so that what is counted for them stays in the cache
+_AT_ONCE = 32  # points, so that what is counted for them stays in the cache
 
 
 def carried(tokens_N: Array, values_N: Array, grid_G: Array) -> Array:
@@ -48,7 +48,10 @@ def median_band(values_SG: Array) -> tuple[Array, Array, Array]:
     """
     median_G, low_G, high_G = np.full((3, values_SG.shape[1]), np.nan)
     present_SG = np.isfinite(values_SG)
-    patterns, which_G = np.unique(present_SG, axis=1, return_inverse=True)
+    if present_SG.all():
+        patterns, which_G = present_SG[:, :1], np.zeros(values_SG.shape[1], int)
+    else:
+        patterns, which_G = np.unique(present_SG, axis=1, return_inverse=True)
     for number, seeds_S in enumerate(patterns.T):
         at_G = which_G.reshape(-1) == number
         values = values_SG[seeds_S][:, at_G]

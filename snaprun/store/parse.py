@@ -53,12 +53,12 @@ def columns(content: bytes) -> Columns | None:
 
 
 def _columns(rows: list[dict[str, Any]]) -> Columns:
-    names = list(rows[0])
-    if any(row.keys() != rows[0].keys() for row in rows):
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        values = [[row.get(name) for row in rows] for name in names]
-    else:
+    kinds = dict.fromkeys(map(tuple, rows))
+    names = list(dict.fromkeys(name for kind in kinds for name in kind))
+    if len(kinds) == 1:
         values = list(zip(*map(itemgetter(*names), rows), strict=True))
+    else:
+        values = [[row.get(name) for row in rows] for name in names]
     # Counts take the type that their values have, by which other numbers show.
     found = {
         name: np.array(column, dtype=None if name in COUNTS else np.float64)
