@@ -7,14 +7,16 @@ import functools
 import re
 from collections.abc import Callable
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from snaprun.store.schema import COUNTERS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COUNTS = ("tokens", "updates")  # int64; all else is float64
 _ROWS = msgspec.json.Decoder(dict[str, int | float | None])
@@ -67,7 +69,7 @@ def _columns(rows: list[dict[str, Any]]) -> Columns:
     return {name: found[name] for name in dict.fromkeys([*COUNTERS, *names])}
 
 
-def as_columns(metrics: pd.DataFrame) -> Columns:
+def as_columns(metrics: "pd.DataFrame") -> Columns:
     """The columns of a table."""
     return {str(name): metrics[name].to_numpy() for name in metrics}
 

@@ -7,9 +7,8 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import pandas as pd
 import yaml
 
 from snaprun.checks import UserError, refuse
@@ -25,6 +24,9 @@ from snaprun.store.schema import (
     check_counters,
 )
 from snaprun.store.seal import unsealed
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 T = TypeVar("T")
 Checksums = Mapping[str, int]  # of the files of a run that is done, by name
@@ -44,8 +46,10 @@ class Run:
     summary: Summary | None  # None while the run is not done
 
     @functools.cached_property
-    def metrics(self) -> pd.DataFrame:
+    def metrics(self) -> "pd.DataFrame":
         """The metrics, a row each."""
+        import pandas as pd  # takes as long as reading a thousand runs
+
         return pd.DataFrame(self.columns)
 
     @property
@@ -202,6 +206,8 @@ def _by_line(content: bytes, path: Path) -> Columns:
             refuse(f"{path} line {number}", row["tokens"], f"tokens ≥ {tokens}", _REMEDY)
         tokens = row["tokens"]
         rows.append(row)
+    import pandas as pd
+
     columns: Columns = {}
     for name in dict.fromkeys(COUNTERS) | dict.fromkeys(name for row in rows for name in row):
         kind = "int64" if name in parse.COUNTS else "float64"

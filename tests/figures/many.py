@@ -1,6 +1,6 @@
 """Thousands of made-up runs on disk, as a large sweep leaves them.
 
-    python -m tests.figures.many FOLDER [RATES SEEDS]
+python -m tests.figures.many FOLDER [RATES SEEDS]
 """
 
 import copy
@@ -25,24 +25,21 @@ MASTERED = 50  # rows between looks at held-out sequences
 
 def write(folder: Path, rates: int = 10, seeds: int = 100) -> int:
     """Write a run of 300 rows for each of 5 rules, so many learning rates and seeds; how many."""
-    number = 0
-    for number, (plain, rng) in enumerate(_configs(folder, rates, seeds), start=1):
+    configs = list(_configs(folder, rates, seeds))
+    for number, plain in enumerate(configs):
         with RunWriter(config.run_folder(plain), plain) as writer:
             writer.begin()
-            writer.finish(_rows(writer, rng))
-    return number
+            writer.finish(_rows(writer, np.random.default_rng(number)))
+    return len(configs)
 
 
-def _configs(
-    folder: Path, rates: int, seeds: int
-) -> Iterator[tuple[dict[str, Any], np.random.Generator]]:
+def _configs(folder: Path, rates: int, seeds: int) -> Iterator[dict[str, Any]]:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         bases = [config.composed("train", [f"rule={rule}", "cell.units=32"]) for rule in RULES]
-    choices = product(bases, range(rates), range(seeds))
-    for number, (base, rate, seed) in enumerate(choices):
+    for base, rate, seed in product(bases, range(rates), range(seeds)):
         plain = copy.deepcopy(base) | {"results": str(folder), "seed": seed}
         plain["optim"]["lr"] = 10 ** (-1 - rate / 4)
-        yield plain, np.random.default_rng(number)
+        yield plain
 
 
 def _rows(writer: RunWriter, rng: np.random.Generator) -> Summary:
