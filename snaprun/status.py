@@ -69,9 +69,11 @@ def standing(folder: Path) -> Standing:
     """How the run in `folder` stands; takes no lock and bears files that change meanwhile."""
     total = _total(folder)
     try:
-        now = state(folder)
-        # Read after the state, so that a run that ends in between is not taken for a broken one.
-        summary = read_summary(folder)
+        now, summary = "", read_summary(folder)
+        if summary is None:
+            now = state(folder)
+            # Again, so that a run that ends in between is not taken for a broken one.
+            summary = read_summary(folder)
         rows = [] if summary else _last_rows(folder / METRICS)
     except (UserError, ValueError):
         return Standing(folder, DAMAGED, total=total)

@@ -42,7 +42,8 @@ _HEADINGS = {  # in the table for a terminal: the quantity and its format
 
 def lines(runs: Sequence[Run]) -> Lines:
     """All that was compared along runs that differ in the seed: of several, median and band."""
-    frames = [frame for run in runs if len(frame := _points(run))]
+    compared = [run for run in runs if any(map(_key, run.columns))]
+    frames = [frame for run in compared if len(frame := _points(run))]
     points = max(map(len, frames), default=0)
 
     def stacked(name: str) -> Array:
@@ -111,7 +112,7 @@ def _last(line: Line | None, form: str) -> str:
 
 def _points(run: Run) -> pd.DataFrame:
     """The rows of a run in which gradients were compared."""
-    columns = [name for name in run.metrics if _key(str(name))]
+    columns = [name for name in run.columns if _key(name)]
     return run.metrics.loc[run.metrics[columns].notna().any(axis=1)]
 
 

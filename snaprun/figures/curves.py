@@ -40,7 +40,7 @@ def quantities(sheet: Sheet) -> list[Quantity]:
 
     UserError where there is none.
     """
-    columns = set().union(*(run.metrics.columns for run in sheet.runs))
+    columns = set().union(*(run.columns for run in sheet.runs))
     # At a fixed length L never moves.
     fixed = all(run.config["task"].get("fixed_length") is not None for run in sheet.runs)
     if LEVEL.key in columns and not fixed:
@@ -70,7 +70,7 @@ def rows(sheet: Sheet) -> list[tuple[Quantity, Counter]]:
     The latter only where rules differ in how many updates they make of the same tokens.
     """
     shown = quantities(sheet)
-    rates = [run.metrics["updates"].iloc[-1] / run.metrics["tokens"].iloc[-1] for run in sheet.runs]
+    rates = [run.columns["updates"][-1] / run.columns["tokens"][-1] for run in sheet.runs]
     against = [(quantity, TOKENS) for quantity in shown]
     if max(rates) > _UNEQUAL * min(rates):
         against += [(quantity, UPDATES) for quantity in shown[-1:]]
@@ -126,10 +126,10 @@ class _Track:
 
 
 def _track(run: Run, quantity: Quantity, counter: Counter) -> _Track | None:
-    if quantity.key not in run.metrics:
+    if quantity.key not in run.columns:
         return None
-    at, tokens = (run.metrics[key].to_numpy(float) for key in (counter.key, "tokens"))
-    values = run.metrics[quantity.key].to_numpy(float)
+    at, tokens = (run.columns[key].astype(float) for key in (counter.key, "tokens"))
+    values = run.columns[quantity.key].astype(float)
     known = np.isfinite(values)
     if not known.any():
         return None

@@ -7,14 +7,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from snaprun.checks import refuse
@@ -26,6 +28,7 @@ from snaprun.figures.style import INK, compact
 COLUMN, PAGE = 3.3, 7.2  # inches: the widths of one column and of two in a paper
 _EDGE = 0.06  # inches around the caption and above the legend
 _LINE = 0.12  # inches a line of the caption
+_HANDLE = 2.8  # the length of a line in the legend, in font sizes
 
 
 def blank(width: float, height: float) -> Figure:
@@ -44,7 +47,13 @@ def frame(figure: Figure, handles: Sequence[Artist], caption: str) -> None:
     legend_height = 0.0
     # As many columns as fit, then no more than the rows need.
     columns = len(handles)
+    entries = np.zeros(columns)  # pixels; once they are known, what cannot fit is not tried
     while handles:
+        balanced = math.ceil(len(handles) / math.ceil(len(handles) / columns))
+        least = sum(column.max() for column in np.array_split(entries, columns))
+        if columns > 1 and least > width * figure.dpi:
+            columns = balanced if balanced < columns else columns - 1
+            continue
         legend = figure.legend(
             handles=handles,
             ncols=columns,
@@ -52,11 +61,11 @@ def frame(figure: Figure, handles: Sequence[Artist], caption: str) -> None:
             frameon=False,
             borderpad=0.3,
             borderaxespad=0,
-            handlelength=2.8,
+            handlelength=_HANDLE,
             columnspacing=1.4,
         )
         box = legend.get_window_extent(renderer)
-        balanced = math.ceil(len(handles) / math.ceil(len(handles) / columns))
+        entries = np.array([_entry(text, renderer) for text in legend.get_texts()])
         if columns == 1 or (box.width <= width * figure.dpi and balanced == columns):
             legend_height = box.height / figure.dpi + _EDGE
             legend.set_bbox_to_anchor((0, base / (height + base + legend_height), 1, 1))
@@ -70,6 +79,12 @@ def frame(figure: Figure, handles: Sequence[Artist], caption: str) -> None:
     bottom = (base + legend_height) / total
     engine.set(rect=(0, bottom, 1, 1 - bottom))
     figure.text(_EDGE / width, _EDGE / total, "\n".join(lines), fontsize=6, color=INK, va="bottom")
+
+
+def _entry(text: Text, renderer: RendererAgg) -> float:
+    """The pixels that a text of the legend and its handle take at least."""
+    handle = _HANDLE * float(text.get_fontsize()) * renderer.dpi / 72
+    return text.get_window_extent(renderer).width + handle
 
 
 def save(figure: Figure, table: pd.DataFrame, stem: Path) -> list[Path]:

@@ -76,7 +76,7 @@ def alone(axes: Axes, panel: Panel, quantity: Quantity) -> pd.DataFrame:
 
 
 def _panel(axes: Axes, panel: Panel, quantity: Quantity, counter: Counter) -> pd.DataFrame:
-    ends = [run.metrics[counter.key].iloc[-1] for series in panel.series for run in series.runs]
+    ends = [run.columns[counter.key][-1] for series in panel.series for run in series.runs]
     found = [(series, curve(series, quantity, counter)) for series in panel.series]
     drawn = [(series, points) for series, points in found if points is not None]
     for number, (series, points) in enumerate(drawn):

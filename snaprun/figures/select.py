@@ -83,6 +83,7 @@ def load(sources: Sequence[Path], incomplete: bool) -> list[Sheet]:
     unless `incomplete`, runs without a summary. UserError if no run is left.
     """
     runs: dict[tuple[Any, Any], Run] = {}
+    choices: dict[Run, Choices] = {}
     found = [
         run
         for source in sources
@@ -91,10 +92,11 @@ def load(sources: Sequence[Path], incomplete: bool) -> list[Sheet]:
     # Of two equal runs the one that tells more is kept: a done one, one with its alignment.
     found.sort(key=lambda run: (run.status == INCOMPLETE, ALIGNMENT not in run.config))
     for run in found:
-        identity = (frozenset(_choices(run).items()), run.config["seed"])
+        choices[run] = _choices(run)
+        identity = (frozenset(choices[run].items()), run.config["seed"])
         if run.status == INCOMPLETE and not incomplete:
             _log.warning("left out (incomplete): %s", run.folder)
-        elif run.metrics.empty:
+        elif not len(run.columns["tokens"]):
             _log.warning("left out (no rows): %s", run.folder)
         elif identity in runs:
             same = runs[identity].folder
@@ -112,7 +114,7 @@ def load(sources: Sequence[Path], incomplete: bool) -> list[Sheet]:
     for run in sorted(runs.values(), key=lambda run: run.folder):
         tasks[run.config["task"]["name"]].append(run)
     chosen = all(map(is_panel, sources))
-    return [_sheet(task, tasks[task], chosen) for task in sorted(tasks)]
+    return [_sheet(task, tasks[task], choices, chosen) for task in sorted(tasks)]
 
 
 def _choices(run: Run) -> dict[str, Any]:
@@ -138,18 +140,18 @@ def _choices(run: Run) -> dict[str, Any]:
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for key, value in config.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", str(value) if isinstance(value, list) else value
 
 
-def _sheet(task: str, runs: list[Run], chosen: bool) -> Sheet:
+def _sheet(task: str, runs: list[Run], choices: Mapping[Run, Choices], chosen: bool) -> Sheet:
     grouped: dict[Any, dict[Any, list[Run]]] = defaultdict(lambda: defaultdict(list))
     place: dict[Any, Choices] = {}  # the choices behind an identity, of a panel or a series
     for run in runs:
         panel, series = {}, {}
-        for key, value in _choices(run).items():
+        for key, value in choices[run].items():
             of_panel = key.startswith(("task.", "cell.", "sparsity."))
             (panel if of_panel else series)[key] = value
         panel_id, series_id = frozenset(panel.items()), frozenset(series.items())

@@ -64,9 +64,9 @@ def _final(run: Run, key: str) -> float | None:
     """The summary's value, or else the last row's that has one."""
     if run.summary and run.summary.metrics.get(key) is not None:
         return run.summary.metrics[key]
-    if key not in run.metrics:
+    if key not in run.columns:
         return None
-    values = run.metrics[key].to_numpy(float)
+    values = run.columns[key].astype(float)
     values = values[np.isfinite(values)]
     return float(values[-1]) if len(values) else None
 

@@ -25,13 +25,14 @@ _COUNTS = (
 def read(job: Job, metric: Metric) -> Run:
     """The run of a job that is done, up to the job's data-time; raises UserError."""
     run = read_run(job.folder)
-    if run.status != DIVERGED and metric.key not in run.metrics:
-        found = ", ".join(map(str, run.metrics))
+    if run.status != DIVERGED and metric.key not in run.columns:
+        found = ", ".join(run.columns)
         refuse("panel.metric", metric.key, f"one that the runs write; {job.folder} has {found}")
     # It may have gone further since. Several rows can share the data-time at which it got there.
-    tokens = run.metrics["tokens"]
-    end = tokens.loc[tokens >= job.tokens].min()
-    return replace(run, metrics=run.metrics.loc[~(tokens > end)])
+    tokens_N = run.columns["tokens"]
+    end = tokens_N[tokens_N >= job.tokens].min(initial=np.iinfo(np.int64).max)
+    kept_N = tokens_N <= end
+    return replace(run, columns={name: values[kept_N] for name, values in run.columns.items()})
 
 
 def summary(jobs: Sequence[Job], runs: Mapping[Job, Run], metric: Metric) -> pd.DataFrame:

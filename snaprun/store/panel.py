@@ -20,6 +20,7 @@ from pandas.api.types import is_numeric_dtype
 
 from snaprun.checks import refuse
 from snaprun.files import Folder, writing
+from snaprun.store.parse import as_columns
 from snaprun.store.reader import Run, runs_under
 from snaprun.store.schema import DIVERGED, FINISHED, Summary
 from snaprun.store.writer import strict
@@ -106,7 +107,7 @@ def read_arms(folder: Path) -> dict[str, dict[int, Run]]:
         runs.setdefault(arm, {})[seed] = Run(
             folder / f"{arm}-{seed}",
             config,
-            metrics.reset_index(drop=True),
+            as_columns(metrics),
             _summary(row, metric),
         )
     return runs

@@ -4,20 +4,22 @@ Neither the folder of a run nor a file in it is followed where it is a link; the
 gives to look for runs is.
 """
 
+import functools
 import json
 import os
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import pandas as pd
 import yaml
 
 from snaprun.checks import UserError, refuse
 from snaprun.files import Folder
 from snaprun.files import read as read_file
+from snaprun.store import parse
+from snaprun.store.parse import Columns
 from snaprun.store.schema import (
     CONFIG,
     COUNTERS,
@@ -30,6 +32,9 @@ from snaprun.store.schema import (
     check_counters,
 )
 from snaprun.store.seal import unsealed
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 T = TypeVar("T")
 Checksums = Mapping[str, int]  # of the files of a run that is done, by name
@@ -45,9 +50,16 @@ class Run:
     """One run as it lies on disk."""
 
     folder: Path
-    config: dict[str, Any]
-    metrics: pd.DataFrame  # a row each; tokens, updates int64, all else float64 (null: NaN)
+    config: dict[str, Any]  # shared with other runs: not to be changed
+    columns: Columns  # of the metrics; tokens, updates int64, all else float64 (null: NaN)
     summary: Summary | None  # None while the run is not done
+
+    @functools.cached_property
+    def metrics(self) -> "pd.DataFrame":
+        """The metrics, a row each."""
+        import pandas as pd  # takes as long as reading a thousand runs
+
+        return pd.DataFrame(self.columns)
 
     @property
     def status(self) -> str:
@@ -106,8 +118,8 @@ def read_run(folder: Path | str) -> Run:
     folder = Path(folder)
 
     def read(summary: Summary | None, checksums: Checksums) -> Run:
-        metrics = _read_metrics(folder / METRICS, checksums)
-        return Run(folder, _read_config(folder, checksums), metrics, summary)
+        columns = _read_metrics(folder / METRICS, checksums)
+        return Run(folder, _read_config(folder, checksums), columns, summary)
 
     return _settled(folder, read)
 
@@ -161,7 +173,7 @@ def _read_config(folder: Path, checksums: Checksums) -> dict[str, Any]:
     path = folder / CONFIG
     content = _content(path, MOST_OF_CONFIG)
     try:
-        config = _load(content)
+        config = parse.mapping(content, _load)
     except Exception as error:  # PyYAML raises many types for a damaged file
         refuse(str(path), _one_line(error), "readable YAML", _REMEDY)
     if not isinstance(config, dict):
@@ -192,8 +204,17 @@ def _check(path: Path, content: bytes, checksums: Checksums) -> None:
         refuse(f"crc32 of {path}", found, f"{expected}, as when the run was done", _REMEDY)
 
 
-def _read_metrics(path: Path, checksums: Checksums) -> pd.DataFrame:
+def _read_metrics(path: Path, checksums: Checksums) -> Columns:
     content = _content(path)
+    columns = parse.columns(content)
+    if columns is None:
+        columns = _by_line(content, path)
+    _check(path, content, checksums)
+    return columns
+
+
+def _by_line(content: bytes, path: Path) -> Columns:
+    """The columns up to a row cut short; UserError names the line, or the column, that is wrong."""
     lines = content.split(b"\n")
     if not lines[-1]:
         lines.pop()
@@ -216,21 +237,17 @@ def _read_metrics(path: Path, checksums: Checksums) -> pd.DataFrame:
             refuse(f"{path} line {number}", row["tokens"], f"tokens ≥ {tokens}", _REMEDY)
         tokens = row["tokens"]
         rows.append(row)
-    frame = _frame(rows, path)
-    _check(path, content, checksums)
-    return frame
+    import pandas as pd
 
-
-def _frame(rows: list[dict[str, Any]], path: Path) -> pd.DataFrame:
-    columns = dict.fromkeys(name for row in rows for name in row)
-    frame: dict[str, pd.Series] = {}
-    for name in [*COUNTERS, *(name for name in columns if name not in COUNTERS)]:
-        kind = "int64" if name in ("tokens", "updates") else "float64"
+    columns: Columns = {}
+    for name in dict.fromkeys(COUNTERS) | dict.fromkeys(name for row in rows for name in row):
+        kind = "int64" if name in parse.COUNTS else "float64"
         try:
-            frame[name] = pd.Series([row.get(name) for row in rows], dtype=kind)
+            values = pd.Series([row.get(name) for row in rows], dtype=kind)
         except (TypeError, ValueError, OverflowError) as error:
             refuse(f"{path} column {name}", _one_line(error), "numbers or null", _REMEDY)
-    return pd.DataFrame(frame)
+        columns[name] = values.to_numpy()
+    return columns
 
 
 def _shown(line: bytes) -> str:

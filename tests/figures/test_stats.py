@@ -1,8 +1,10 @@
 """Against loops, order statistics and the closed form of the bootstrap of a median."""
 
 import math
+import tracemalloc
 
 import numpy as np
+import pytest
 
 from snaprun.figures.stats import band_name, carried, median_band, over_seeds, smoothed
 
@@ -72,3 +74,25 @@ def test_bands_are_named_and_a_single_seed_has_none():
     assert over_seeds([3.0]).bars is None
     assert over_seeds([1.0, 2.0, 6.0]).bars == [[1.0], [4.0]]
     assert math.isnan(over_seeds([]).median)
+
+
+@pytest.mark.parametrize("seeds", [5, 6, 7, 12, 41, 100, 255, 256])
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_band_is_the_interval_of_the_medians_of_resamples(seeds, ties):
+    rng = np.random.default_rng(seeds)
+    values = rng.normal(size=(seeds, 5))
+    if ties:
+        values = np.round(values)
+    draws = np.random.default_rng(0).integers(seeds, size=(1000, seeds))
+    medians = np.median(values[draws], axis=1)
+    expected = np.quantile(medians, (0.025, 0.975), axis=0)
+    np.testing.assert_array_equal(median_band(values)[1:], expected)
+
+
+def test_the_band_over_a_thousand_seeds_takes_little_memory():
+    values = np.random.default_rng(0).normal(size=(1000, 100))
+    tracemalloc.start()
+    median_band(values)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 * 2**20  # all resamples at once would be 800 MB

@@ -7,13 +7,14 @@ import pandas as pd
 
 from snaprun.panels.plan import Job
 from snaprun.store import Run, Summary
+from snaprun.store.parse import as_columns
 
 
 def run(*rows: tuple[int, int, float | None], status: str = "finished", key: str = "level") -> Run:
     """A run with these (tokens, updates, metric)."""
     metrics = pd.DataFrame(rows, columns=["tokens", "updates", key]).assign(seconds=1.5)
     tokens, updates, _ = rows[-1]
-    return Run(Path("run"), {}, metrics, Summary(status, tokens, updates, 1.5, {}, {}))
+    return Run(Path("run"), {}, as_columns(metrics), Summary(status, tokens, updates, 1.5, {}, {}))
 
 
 def flat(value: float, status: str = "finished") -> Run:
