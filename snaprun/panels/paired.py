@@ -19,14 +19,19 @@ _COLUMNS = (
 )
 
 
-def table(arms: Mapping[str, Mapping[int, Run]], metric: Metric) -> pd.DataFrame:
+def table(
+    arms: Mapping[str, Mapping[int, Run]],
+    metric: Metric,
+    planned: Sequence[tuple[str, str]] = (),
+) -> pd.DataFrame:
     """A row a metric, pair of arms and counter: how much better the first is on equal seeds.
 
     `arms` holds the runs by arm and seed; beside `metric` those that belong to it are compared
     where runs have them. At equal tokens final values are compared, and those after a tenth of the
     tokens; at equal updates those at the number of updates that the run with fewer made.
     Differences are in the metric's unit, the first minus the second; `p` is two-sided, `p_least`
-    the smallest that so many seeds can give, `p_holm` p adjusted for all pairs of the panel.
+    the smallest that so many seeds can give, `p_holm` p adjusted for all `planned` pairs of the
+    panel, NaN for others; where none is planned, for all pairs.
     """
     columns = {name for runs in arms.values() for run in runs.values() for name in run.metrics}
     compared = [metric, *(METRICS[key] for key in metric.beside if key in columns)]
@@ -38,8 +43,13 @@ def table(arms: Mapping[str, Mapping[int, Run]], metric: Metric) -> pd.DataFrame
         for equal in EQUAL
     ]
     frame = pd.DataFrame(rows, columns=list(_COLUMNS[:-1]))
-    adjusted = frame.groupby(["metric", "equal"], sort=False)["p"].transform(
-        lambda p: holm(p.to_numpy(float))
+    family = {frozenset(pair) for pair in planned}
+    belongs = [not family or {row["arm"], row["other"]} in family for row in rows]
+    adjusted = (
+        frame["p"]
+        .where(np.array(belongs, bool))
+        .groupby([frame["metric"], frame["equal"]], sort=False)
+        .transform(lambda p: holm(p.to_numpy(float)))
     )
     return frame.assign(p_holm=adjusted)
 

@@ -29,7 +29,9 @@ class Panel:
 
     `rates` are the learning rates to choose from, `selection.seeds` the seeds on which they are,
     `seeds` the number of fresh seeds, counted from `first_seed`; each is one for all arms, or a
-    mapping of arms with `others` (only this on top of a base that gives one). Raises UserError.
+    mapping of arms with `others` (only this on top of a base that gives one). `planned` are the
+    pairs of arms whose p-values are adjusted for each other, without them all pairs. Raises
+    UserError.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Panel:
         overrides: list | None = None,
         claims: list | None = None,
         first_seed: int = 0,
+        planned: list | None = None,
     ):
         self.name, self.about, self.experiment = name, about, experiment
         self.claims = [str(claim) for claim in claims or []]
@@ -72,6 +75,7 @@ class Panel:
             for arm, value in _by_arm("panel.selection.seeds", selection.seeds, arms).items()
         }
         self.trial_overrides = selection.overrides
+        self.planned = _pairs("panel.planned", planned or [], arms, self.arms)
 
 
 def under(panel: Mapping[str, Any], budget: str) -> dict[str, Any]:
@@ -117,6 +121,17 @@ def _words(what: str, words: Any) -> tuple[str, ...]:
         if key := _SET_BY.get(word.lstrip("+").partition("=")[0]):
             checks.refuse(what, word, "overrides of other keys", f"This one is set by {key}.")
     return tuple(words)
+
+
+def _pairs(what: str, pairs: Any, known: Any, present: Any) -> tuple[tuple[str, str], ...]:
+    """The pairs of arms that are both present."""
+    for pair in pairs if isinstance(pairs, list) else [pairs]:
+        if not isinstance(pair, list) or len(set(map(str, pair))) != 2 or len(pair) != 2:
+            checks.refuse(what, pairs, "a list of pairs of arms, such as [[snap1, uoro]]")
+        for arm in pair:
+            checks.one_of(what, arm, list(known))
+    _unique(what, [frozenset(pair) for pair in pairs])
+    return tuple((one, two) for one, two in pairs if one in present and two in present)
 
 
 def _count(what: str, value: Any) -> int:

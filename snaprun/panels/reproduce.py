@@ -71,7 +71,7 @@ def derive(planner: Planner, results: Path) -> list[Path]:
     panel, folder = planner.panel, _folder(planner, results / planner.name)
     arms, summary, rates = read_arms(folder), read_summaries(folder), read_rates(folder)
     readme = report.readme(panel, planner.budget, rates, summary, arms)
-    written = write_derived(folder, paired.table(arms, panel.metric), readme)
+    written = write_derived(folder, paired.table(arms, panel.metric, panel.planned), readme)
     drawn = figures.plot([folder], folder / "figures", figures.KINDS, incomplete=False)
     return [*written, *drawn]
 

@@ -197,3 +197,14 @@ def test_each_metric_and_kind_of_equality_is_adjusted_for_itself():
     tokens = frame[frame["equal"] == "tokens"]
     assert tokens["p"].tolist() == [2 / 64, 2 / 64, 1]
     assert tokens["p_holm"].tolist() == [6 / 64, 6 / 64, 1]
+
+
+def test_p_is_adjusted_for_the_planned_pairs_alone():
+    arms = {
+        name: {s: flat(x + s / 7) for s in range(6)} for name, x in (("a", 1), ("b", 2), ("c", 2))
+    }
+    frame = table(arms, LEVEL, planned=[("c", "a"), ("b", "c")]).set_index(["arm", "other"])
+    tokens = frame[frame["equal"] == "tokens"]["p_holm"]
+    assert tokens["a", "c"] == 4 / 64
+    assert tokens["b", "c"] == 1
+    assert math.isnan(tokens["a", "b"])

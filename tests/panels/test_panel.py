@@ -61,3 +61,28 @@ def test_fresh_seeds_count_from_the_first_one_and_have_chosen_nothing():
             panel(trials, 10)
     with pytest.raises(UserError, match=r"panel\.first_seed=-1"):
         panel([100], -1)
+
+
+def planned(pairs):
+    arms = {"a": [], "b": [], "c": None}
+    return Panel("p", "", arms, "level", [1e-2], Selection([100]), 3, planned=pairs).planned
+
+
+def test_planned_pairs_lack_those_of_arms_that_are_left_out():
+    assert planned([["b", "a"], ["a", "c"]]) == (("b", "a"),)
+    assert planned(None) == planned([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "accepted"),
+    [
+        ("ab", "a list of pairs of arms"),
+        ([["a"]], "a list of pairs of arms"),
+        ([["a", "a"]], "a list of pairs of arms"),
+        ([["a", "d"]], "a, b, c"),
+        ([["a", "b"], ["b", "a"]], "each once"),
+    ],
+)
+def test_pairs_that_cannot_be_planned_are_refused(wrong, accepted):
+    with pytest.raises(UserError, match=rf"panel\.planned=.*{accepted}"):
+        planned(wrong)
