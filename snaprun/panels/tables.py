@@ -9,7 +9,7 @@ import pandas as pd
 from snaprun.checks import refuse
 from snaprun.panels.metric import METRICS, Metric, due, final, overall
 from snaprun.panels.plan import Job
-from snaprun.store import DIVERGED, FAILED, Run, read_run
+from snaprun.store import DIVERGED, FAILED, Run, Summary, read_run
 from snaprun.store.panel import COSTS, FINAL, thinned
 
 _COUNTS = (
@@ -75,11 +75,18 @@ def _row(job: Job, run: Run | None, metric: Metric) -> dict[str, object]:
         "seconds": last["seconds"],
         **{key: known.cost.get(key) for key in COSTS},
         "engine": known.extras.get("engine"),
+        "isa": _settings(known, "isa"),
         "device": known.extras.get("device"),
         **known.extras.get("versions", {}),
         "text_sha256": known.extras.get("text_sha256"),
         "valid_text_sha256": known.extras.get("valid_text_sha256"),
     }
+
+
+def _settings(known: Summary, key: str) -> str | None:
+    """What a run went through, in the order in which it did; None if a part of it is unknown."""
+    values = dict.fromkeys(part[key] for part in known.extras.get("segments", [{key: None}]))
+    return None if None in values else " ".join(values)
 
 
 def curves(runs: Mapping[Job, Run], metric: Metric) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from snaprun.checks import UserError
 from snaprun.panels import tables
 from snaprun.panels.metric import METRICS
 from tests.figures.runs import config, write
-from tests.panels.runs import job
+from tests.panels.runs import job, run
 
 ROWS = [(t, {"bpc": 3.0 - t / 100, "validation_bpc": None}) for t in (40, 80, 120, 160)]
 ROWS.insert(3, (120, {"bpc": None, "validation_bpc": 2.0}))  # the validation after the row of 120
@@ -34,3 +34,15 @@ def test_a_metric_that_no_run_writes_is_refused(tmp_path):
     made = replace(job("a"), folder=write(tmp_path / "run", config(), ROWS))
     with pytest.raises(UserError, match=r"panel\.metric='level' .* tokens, .*bpc, validation_bpc"):
         tables.read(made, METRICS["level"])
+
+
+@pytest.mark.parametrize(
+    ("went_through", "told"), [(["v3"], "v3"), (["v3", "v4", "v3"], "v3 v4"), ([None, "v3"], None)]
+)
+def test_the_instruction_sets_of_a_run(went_through, told):
+    made, one = job("a"), run((10, 10, 1.0), (100, 100, 2.0))
+    assert one.summary
+    segments = {"segments": [{"isa": isa} for isa in went_through]}
+    one = replace(one, summary=replace(one.summary, extras=segments))
+    table = tables.summary([made], {made: one}, METRICS["level"])
+    assert table["isa"].tolist() == [told]

@@ -50,6 +50,12 @@ def text(tmp_path) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def few_held_out_sequences(monkeypatch):
+    """A stopped validation is made again: 256 sequences of each length would be most of a run."""
+    monkeypatch.setattr("snaprun.tasks.copy.HELD_OUT", (1, 2))
+
+
 def parts(task="copy", rule="snap2", engine="torch", every=1, text=None, **more):
     tasks = {
         "copy": lambda: Copy(threshold=2.0, spread=2),  # every batch raises the level
