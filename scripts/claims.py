@@ -41,12 +41,16 @@ CHARLM = {
 
 
 class Pair(NamedTuple):
-    """The paired difference of two arms: median, edges of its band, p of the sign-flip test."""
+    """The paired difference of two arms: median, edges of its band, p of the sign-flip test.
+
+    `holm` is p adjusted for the pairs that the panel planned, NaN for others.
+    """
 
     difference: float
     low: float
     high: float
     p: float
+    holm: float
 
 
 @cache
@@ -100,7 +104,7 @@ def pair(panel: str, arm: str, other: str, equal: str = "tokens") -> Pair | None
         if names in tests.index and pd.notna(tests.loc[names].difference):
             row = tests.loc[names]
             low, high = sorted((sign * row.low, sign * row.high))
-            return Pair(sign * row.difference, low, high, row.p)
+            return Pair(sign * row.difference, low, high, row.p, row.p_holm)
     return None
 
 
@@ -110,8 +114,35 @@ def diff(panel: str, arm: str, other: str, equal: str = "tokens") -> str:
     if found is None:
         return ""
     edges = f"{number(found.low, panel)}, {number(found.high, panel)}"
-    p = "1" if round(found.p, 2) == 1 else f"{found.p:.2f}"
-    return f"{number(found.difference, panel, signed=True)} [{edges}], p {p}"
+    adjusted = f" ({chance(found.holm)})" if pd.notna(found.holm) else ""
+    return (
+        f"{number(found.difference, panel, signed=True)} [{edges}], p {chance(found.p)}{adjusted}"
+    )
+
+
+def chance(p: float) -> str:
+    """A probability in two digits after the point, or three where these are needed."""
+    return "1" if round(p, 2) == 1 else f"{p:.2f}" if p >= 0.01 else f"{p:.3f}"
+
+
+def most(panel: str, arm: str, other: str) -> str:
+    """The largest difference of two arms on one seed, without its sign."""
+    runs = table(panel, "summary")
+    runs = runs[runs.phase == "final"].set_index(["arm", "seed"]).final
+    return number((runs[arm] - runs[other]).abs().max(), panel)
+
+
+def same_rule() -> dict[str, str]:
+    """The panels, and their names, in which RFLO and TBPTT(1) are one rule at one rate."""
+    found = {}
+    for panel, name in (COPY | CHARLM).items():
+        arms = yaml.safe_load((RESULTS / panel / "panel.yaml").read_text(encoding="utf-8"))["arms"]
+        if {"rflo", "tbptt1"} <= arms.keys():
+            one, two = arms["rflo"], arms["tbptt1"]
+            cell = one["config"]["cell"]
+            if cell["name"] == "vanilla" and cell["alpha"] == 1 and one["lr"] == two["lr"]:
+                found[panel] = name
+    return found
 
 
 def span(panels: list[str], arm: str, other: str, equal: str = "tokens") -> str:
@@ -300,7 +331,7 @@ def fractions(lanes: int) -> str:
 # What the template can say.
 WORDS = (
     *(cosines, cost_verdict, counted_megabytes, fractions, kernel_ms, milliseconds, us),
-    *(diff, gap, late, med, megabytes, pair),
+    *(chance, diff, gap, late, med, megabytes, most, pair, same_rule),
     *(ratio, reached, slower_than_torch, span, step, tokens, with_arm),
 )
 

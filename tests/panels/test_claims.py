@@ -51,5 +51,5 @@ def test_numbers_in_the_decimals_of_their_panel(value, panel, signed, text):
 def test_a_pair_turned_round_has_the_sign_and_the_edges_turned_round():
     forth = claims["pair"]("copy_gru256", "snap1", "uoro")
     back = claims["pair"]("copy_gru256", "uoro", "snap1")
-    assert back == (-forth.difference, -forth.high, -forth.low, forth.p)
+    assert back == (-forth.difference, -forth.high, -forth.low, forth.p, forth.holm)
     assert claims["pair"]("copy_gru256", "snap1", "absent") is None

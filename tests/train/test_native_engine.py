@@ -115,6 +115,27 @@ def test_agrees_after_two_hundred_updates(cell, rule):
     assert ours.updates >= 200
 
 
+@pytest.mark.parametrize("hidden", [0, 9])
+def test_without_a_leak_rflo_is_bptt_through_one_step(hidden):
+    """In both engines, so that in panels their differences are the noise of rounding."""
+
+    def build():
+        return network(CELLS["vanilla"], hidden)
+
+    ends = []
+    for rule in (RFLO(), BPTT()):
+        pair = engines(build, rule, Adam(lr=3e-3), 1, 3)
+        for engine in pair:
+            for batch in batches(3, 60, 1):
+                engine.run(batch)
+        ends += [engine.network.parameters for engine in pair]
+    for other in ends[1:]:
+        for got, want in zip(other, ends[0], strict=True):
+            close(got.detach(), want.detach(), BOUND)
+    start = zip(build().parameters, ends[0], strict=True)
+    assert all(float((a - b).abs().max()) > 1e-3 for a, b in start)
+
+
 @pytest.mark.parametrize("every", EVERY)
 @pytest.mark.parametrize("clip", [1e-2, 0.3, 100.0])
 @pytest.mark.parametrize("rule", ["snap 1", "bptt", "frozen"])
