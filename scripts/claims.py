@@ -114,7 +114,8 @@ def diff(panel: str, arm: str, other: str, equal: str = "tokens") -> str:
     if found is None:
         return ""
     edges = f"{number(found.low, panel)}, {number(found.high, panel)}"
-    adjusted = f" ({chance(found.holm)})" if pd.notna(found.holm) else ""
+    known = pd.notna(found.holm) and round(found.p, 2) < 1
+    adjusted = f" ({chance(found.holm)})" if known else ""
     return (
         f"{number(found.difference, panel, signed=True)} [{edges}], p {chance(found.p)}{adjusted}"
     )
