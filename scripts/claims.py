@@ -1,5 +1,6 @@
 """Write results/README.md: scripts/claims.md.jinja with the numbers of the tables in results/."""
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from snaprun.bench.problem import TASKS
 from snaprun.cells import CELLS
 from snaprun.figures.stats import over_seeds
 from snaprun.figures.words import SNAP1_OVER_BPTT
-from snaprun.rules import BPTT, SnAp
+from snaprun.rules import BPTT, RFLO, UORO, SnAp
 from snaprun.train.seeding import stream
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -269,6 +270,26 @@ def counted_megabytes(units: int, inputs: int) -> dict[str, str]:
     return {str(rule): f"{bytes_ / 1e6:.2f}" for rule, bytes_ in cost.state_bytes.items()}
 
 
+def macs_over_bptt(rule: str, cell: str | None = None) -> str:
+    """The range over networks of a rule's multiply-adds over those of BPTT, 4 and 256 inputs."""
+    ratios = pd.concat(
+        costs.table(
+            {name: CELLS[name]() for name in ([cell] if cell else NAMES)},
+            [costs.Size(128, 0.75), costs.Size(256, 0.9375), costs.Size(512, 0.984375)],
+            {"snap1": SnAp(1), "rflo": RFLO(), "uoro": UORO()},
+            inputs=inputs,
+            horizon=128,
+            lanes=1,
+            moments=2,
+            bytes_per_number=4,
+            generator=stream(0, "mask"),
+        )
+        for inputs in INPUTS.values()
+    )
+    ratios = ratios[ratios.rule == rule].macs_to_bptt
+    return f"{ratios.min():.1f} to {ratios.max():.1f}"
+
+
 def cosines(folder: str, rule: str) -> str:
     """The range over a run, but for its first point, of the cosine with the exact gradient."""
     rows = table(f"{folder}/figures", "alignment-copy")
@@ -331,9 +352,9 @@ def fractions(lanes: int) -> str:
 
 # What the template can say.
 WORDS = (
-    *(cosines, cost_verdict, counted_megabytes, fractions, kernel_ms, milliseconds, us),
+    *(cosines, cost_verdict, counted_megabytes, fractions, kernel_ms, macs_over_bptt, milliseconds),
     *(chance, diff, gap, late, med, megabytes, most, pair, same_rule),
-    *(ratio, reached, slower_than_torch, span, step, tokens, with_arm),
+    *(ratio, reached, slower_than_torch, span, step, tokens, us, with_arm),
 )
 
 
@@ -357,13 +378,14 @@ def page(template: str = "claims.md.jinja") -> str:
 
 
 def readme() -> str:
-    """README.md with the part about costs written anew: what stands between two comments."""
+    """README.md with the parts that stand between comments which name their template."""
+
+    def anew(found: re.Match[str]) -> str:
+        return found[1] + page(found[2]) + found[3]
+
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    begin, end = "<!-- scripts/claims.py writes this -->\n", "<!-- down to here -->\n"
-    before, _, rest = text.partition(begin)
-    _, _, after = rest.partition(end)
-    assert after, "README.md lacks the comments around the table of costs"
-    return before + begin + page("cost.md.jinja") + end + after
+    part = r"(<!-- scripts/claims.py writes this from (\S+) -->\n).*?(<!-- down to here -->\n)"
+    return re.sub(part, anew, text, flags=re.DOTALL)
 
 
 def pages() -> dict[Path, str]:
