@@ -147,9 +147,9 @@ def same_rule() -> dict[str, str]:
     return found
 
 
-def span(panels: list[str], arm: str, other: str, equal: str = "tokens") -> str:
-    """The least and the most of the differences over the panels that have both arms."""
-    found = [(pair(panel, arm, other, equal), panel) for panel in panels]
+def span(panels: list[str], arm: str, *others: str, equal: str = "tokens") -> str:
+    """The least and the most of the differences over the others and the panels that have them."""
+    found = [(pair(panel, arm, other, equal), panel) for panel in panels for other in others]
     low, *_, high = sorted((test.difference, panel) for test, panel in found if test)
     return " to ".join(number(*end, signed=True) for end in (low, high))
 
