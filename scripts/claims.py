@@ -95,11 +95,15 @@ def reached(panel: str, arm: str, column: str = "final") -> str:
     return f"{number(spread.median, panel)} [{', '.join(edges)}]"
 
 
-def pair(panel: str, arm: str, other: str, equal: str = "tokens") -> Pair | None:
-    """`arm` minus `other` at equal seeds and `equal` tokens, tenths of them or updates."""
+def pair(
+    panel: str, arm: str, other: str, equal: str = "tokens", metric: str | None = None
+) -> Pair | None:
+    """`arm` minus `other` at equal seeds and `equal` tokens, tenths of them or updates.
+
+    Of the metric that the panel is judged by where none is named.
+    """
     tests = table(panel, "tests")
-    judged_by = tests.metric.iloc[0]
-    tests = tests[(tests.equal == equal) & (tests.metric == judged_by)]
+    tests = tests[(tests.equal == equal) & (tests.metric == (metric or tests.metric.iloc[0]))]
     tests = tests.set_index(["arm", "other"])
     for names, sign in (((arm, other), 1), ((other, arm), -1)):
         if names in tests.index and pd.notna(tests.loc[names].difference):
@@ -109,17 +113,16 @@ def pair(panel: str, arm: str, other: str, equal: str = "tokens") -> Pair | None
     return None
 
 
-def diff(panel: str, arm: str, other: str, equal: str = "tokens") -> str:
+def diff(panel: str, arm: str, other: str, equal: str = "tokens", metric: str | None = None) -> str:
     """A paired difference in words, empty where the panel has none."""
-    found = pair(panel, arm, other, equal)
+    found = pair(panel, arm, other, equal, metric)
     if found is None:
         return ""
     edges = f"{number(found.low, panel)}, {number(found.high, panel)}"
     known = pd.notna(found.holm) and round(found.p, 2) < 1
     adjusted = f" ({chance(found.holm)})" if known else ""
-    return (
-        f"{number(found.difference, panel, signed=True)} [{edges}], p {chance(found.p)}{adjusted}"
-    )
+    difference = number(found.difference, panel, signed=True)
+    return f"{difference} [{edges}], p {chance(found.p)}{adjusted}"
 
 
 def chance(p: float) -> str:
