@@ -1,6 +1,8 @@
 """One wording for every refusal (what, its value, what is accepted, the remedy), and for a stop."""
 
-from collections.abc import Collection
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
@@ -65,3 +67,22 @@ def near(word: str, choices: Collection[str]) -> str:
     """The question whether a near miss was meant; empty where there is none."""
     found = get_close_matches(word, choices, n=1, cutoff=0.7)
     return f"Did you mean {found[0]}?" if found else ""
+
+
+@contextmanager
+def telling_exhaustion(told: Callable[[], UserError]) -> Iterator[None]:
+    """What `told` returns is raised where memory runs out inside."""
+    try:
+        yield
+    except (MemoryError, OverflowError) as error:
+        raise told() from error
+    except RuntimeError as error:  # how PyTorch says it
+        if re.search(r"allocate|out of memory|overflow|Storage size|numel", str(error)):
+            raise told() from error
+        raise
+
+
+def too_large(choices: Mapping[str, Any]) -> UserError:
+    """The error for choices that took more memory than was left."""
+    words = ", ".join(f"{key}={value}" for key, value in choices.items())
+    return UserError(f"{words}: this needs more memory than is left. Take smaller numbers.")

@@ -63,7 +63,7 @@ def _train(
     probe: "Callable[[Parts], Probe] | None" = None,
 ) -> Outcome:
     """Train `plain` in `folder`, with `written` as the run's configuration."""
-    from snaprun.store import DIVERGED, read_intact, require_own, set_aside
+    from snaprun.store import DIVERGED, read_config, read_intact, require_own, set_aside
 
     if plain.get("dry"):
         from snaprun.train.dry import rehearse
@@ -75,6 +75,7 @@ def _train(
         require_own(folder)
         summary = read_intact(folder)
     if summary is not None and summary.complete(tokens):
+        config.require_named(folder, read_config(folder))
         if any(name.endswith("_sha256") for name in summary.extras):
             from snaprun.tasks.text import require_same
 
@@ -122,7 +123,9 @@ def plot(plain: dict[str, Any], sweep: bool) -> Outcome:
     kinds = figures.KINDS if values["kind"] == "all" else (values["kind"],)
     given = values["source"]
     sources = [Path(str(source)) for source in (given if isinstance(given, list) else [given])]
-    if values["out"] is None and len(sources) != 1:
+    if not sources:
+        checks.refuse("source", given, "at least one folder of runs")
+    if values["out"] is None and len(sources) > 1:
         checks.refuse("out", None, "a folder", "There is no telling in which of source to draw.")
     out = None if values["out"] is None else Path(values["out"])
     panels = panels_in(sources[0]) if len(sources) == 1 else []
@@ -149,23 +152,21 @@ def cost(plain: dict[str, Any], sweep: bool) -> Outcome:
         if not values[key]:
             checks.refuse(key, values[key], "at least one")
     cells = {name: CELLS[checks.one_of("cells", name, list(CELLS))]() for name in values["cells"]}
-    counted = costs.table(
-        cells,
-        [costs.Size.read(text) for text in values["sizes"]],
-        {name: config.rule(name) for name in map(str, values["rules"])},
-        inputs=checks.at_least("inputs", values["inputs"], 1),
-        horizon=checks.at_least("horizon", values["horizon"], 1),
-        lanes=checks.at_least("lanes", values["lanes"], 1),
-        moments=checks.at_least("moments", values["moments"], 0),
-        bytes_per_number={"float32": 4, "float64": 8}[
-            checks.one_of("dtype", values["dtype"], ("float32", "float64"))
-        ],
-        generator=stream(checks.at_least("seed", values["seed"], 0), "mask"),
-    )
+    dtype = checks.one_of("dtype", values["dtype"], ("float32", "float64"))
+    with checks.telling_exhaustion(lambda: checks.too_large({"sizes": values["sizes"]})):
+        counted = costs.table(
+            cells,
+            [costs.Size.read(text) for text in values["sizes"]],
+            {name: config.rule(name) for name in map(str, values["rules"])},
+            inputs=checks.at_least("inputs", values["inputs"], 1),
+            horizon=checks.at_least("horizon", values["horizon"], 1),
+            lanes=checks.at_least("lanes", values["lanes"], 1),
+            moments=checks.at_least("moments", values["moments"], 0),
+            bytes_per_number=4 if dtype == "float32" else 8,
+            generator=stream(checks.at_least("seed", values["seed"], 0), "mask"),
+        )
     files = figures.counts(counted, Path(values["out"]))
-    say(costs.as_text(counted), end="\n\n")
-    for file in files:
-        say(file)
+    say("\n".join([costs.as_text(counted), "", *map(str, files)]))
     return Outcome()
 
 
@@ -185,15 +186,16 @@ def verify(plain: dict[str, Any], sweep: bool) -> Outcome:
         key: checks.at_least(key, config.converted(key, plain[key], int), least.get(key, 1))
         for key in sizes
     }
-    found = verification.verify(
-        cell,
-        units,
-        config.construct("sparsity", SPARSITIES, plain),
-        config.construct("rule", RULES, plain),
-        seed=machine.seed,
-        device=machine.device,
-        **counts,
-    )
+    with checks.telling_exhaustion(lambda: checks.too_large({"cell.units": units} | counts)):
+        found = verification.verify(
+            cell,
+            units,
+            config.construct("sparsity", SPARSITIES, plain),
+            config.construct("rule", RULES, plain),
+            seed=machine.seed,
+            device=machine.device,
+            **counts,
+        )
     rule = plain["rule"]
     say(f"{plain['cell']['name']}-{units}, {rule['name']}{rule.get('n', '')}, {machine.device}")
     say(verification.table(found), end="\n\n")
@@ -249,10 +251,9 @@ def fsck(plain: dict[str, Any], sweep: bool) -> Outcome:
     from snaprun.fsck import fsck as verify_runs
 
     values = config.arguments("", _fsck_keys, plain)
-    found = verify_runs(Path(values["source"]), say)
-    if not found.damaged:
-        return Outcome()
-    return Outcome(Status.FAILED, problem=f"{found.damaged} of {found.runs} runs are damaged.")
+    found = verify_runs(Path(values["source"]), config.require_named, say)
+    problem = f"{found.damaged} of {found.runs} runs are damaged."
+    return Outcome(Status.FAILED, problem=problem) if found.damaged else Outcome()
 
 
 def sample(plain: dict[str, Any], sweep: bool) -> Outcome:

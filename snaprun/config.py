@@ -313,6 +313,17 @@ def run_folder(plain: Mapping[str, Any]) -> Path:
     return Path(plain["results"]) / plain["name"] / run_id(plain)
 
 
+def require_named(folder: Path, plain: Mapping[str, Any]) -> None:
+    """UserError unless the run of this configuration would lie in a folder of this name."""
+    try:
+        name = run_id(plain)
+    except (LookupError, TypeError, AttributeError):
+        name = "no run"
+    if name != folder.name:
+        remedy = "Give the folder its own name back, or start the run afresh with restart=true."
+        checks.refuse("configuration in", str(folder), f"that of this run, not of {name}", remedy)
+
+
 def run_id(plain: Mapping[str, Any]) -> str:
     """The name of a run: its choices and seed in words, and a hash of all that it computes."""
     computed = {key: value for key, value in plain.items() if key not in WHEREABOUTS}

@@ -2,13 +2,23 @@
 
 import stat
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from snaprun.checks import UserError
 from snaprun.files import Folder
-from snaprun.store import CHECKPOINT, METRICS, chosen, find_runs, outline, read_intact, read_run
+from snaprun.store import (
+    CHECKPOINT,
+    METRICS,
+    chosen,
+    find_runs,
+    outline,
+    read_config,
+    read_intact,
+    read_run,
+)
 from snaprun.store.log import marked
 from snaprun.store.schema import FAILURE, OWNER
 
@@ -25,16 +35,22 @@ class Found:
     damaged: int
 
 
-def fsck(source: Path, tell: Callable[[str], None]) -> Found:
+def fsck(
+    source: Path,
+    require_named: Callable[[Path, Mapping[str, Any]], None],
+    tell: Callable[[str], None],
+) -> Found:
     """Verify the runs under `source`, a line each and one for all; UserError where there are none.
 
     Of a run that is done these are the crc32 of its configuration, metrics and summary, of every
     run the sha256 of its checkpoint, and that the metrics begin as the checkpoint says.
+    `require_named` raises UserError where a configuration is not that of its folder's run. A folder
+    that holds a part of a run alone counts as a damaged run.
     """
     source = chosen(source)
     found: Counter[str] = Counter()
-    for folder in find_runs(source):
-        verdict, why = verify(folder)
+    for folder in find_runs(source, pieces=True):
+        verdict, why = verify(folder, require_named)
         found[verdict] += 1
         tell(f"{verdict:<10}  {folder.relative_to(source)}" + (f": {why}" if why else ""))
     counts = ", ".join(f"{found[word]} {word}" for word in (OK, UNFINISHED, DAMAGED) if found[word])
@@ -43,18 +59,23 @@ def fsck(source: Path, tell: Callable[[str], None]) -> Found:
     return Found(runs, found[DAMAGED])
 
 
-def verify(folder: Path) -> tuple[str, str]:
+def verify(
+    folder: Path, require_named: Callable[[Path, Mapping[str, Any]], None]
+) -> tuple[str, str]:
     """The verdict on the run in `folder`, and in a line what is damaged or left to do."""
     try:
-        return _verify(folder)
+        return _verify(folder, require_named)
     except UserError:  # or it went on meanwhile, and what was read fits together no more
         try:
-            return _verify(folder)
+            return _verify(folder, require_named)
         except UserError as error:
             return DAMAGED, str(error)
 
 
-def _verify(folder: Path) -> tuple[str, str]:
+def _verify(
+    folder: Path, require_named: Callable[[Path, Mapping[str, Any]], None]
+) -> tuple[str, str]:
+    require_named(folder, read_config(folder))
     try:
         with Folder.open(folder) as opened:
             for name in (FAILURE, OWNER):
@@ -63,6 +84,8 @@ def _verify(folder: Path) -> tuple[str, str]:
             # Before the metrics, which only grow while the run goes on.
             with outline.opened(opened) as saved:
                 mark = None if saved is None else outline.mark(saved.tree)
+                if saved is not None and saved.tree.get("run") != folder.name:
+                    raise ValueError("it is that of another run")
             if mark is not None:
                 marked(opened, METRICS, mark)
     except (OSError, ValueError) as error:

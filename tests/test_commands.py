@@ -72,3 +72,27 @@ def test_sample_refuses_a_damaged_checkpoint(here, capfd):
     err = capfd.readouterr().err
     assert "checkpoint" in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("verify cell.units=4 draws=9000000000000000 rule=uoro", "draws=9000000000000000"),
+        ("cost sizes=[1000000000@0.5] cells=[gru]", "sizes=['1000000000@0.5']"),
+    ],
+)
+def test_what_no_address_space_holds_is_told_in_a_line(command, named, here, capfd):
+    assert _main(command.split()) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert named in line
+    assert "more memory than is left" in line
+
+
+def test_figures_do_not_follow_links(here, capfd):
+    (here / "victim").write_text("mine")
+    (here / "results" / "cost").mkdir(parents=True)
+    for kind in ("png", "pdf", "csv"):
+        (here / "results" / "cost" / f"cost.{kind}").symlink_to(here / "victim")
+    assert _main(["cost", "cells=[gru]", "sizes=[16@0.5]"]) == 0
+    assert (here / "victim").read_text() == "mine"
+    assert not (here / "results" / "cost" / "cost.csv").is_symlink()

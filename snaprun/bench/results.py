@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from snaprun.files import write_atomically
+
 
 @dataclass
 class Results:
@@ -23,4 +25,4 @@ class Results:
                 {key: None if pd.isna(value) else value for key, value in row.items()}
                 for row in table.to_dict(orient="records")
             ]
-        file.write_text(json.dumps(content, indent=1) + "\n")
+        write_atomically(file, json.dumps(content, indent=1) + "\n")

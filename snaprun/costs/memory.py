@@ -35,7 +35,8 @@ class Demand:
     @property
     def largest(self) -> tuple[str, int]:
         """The part that is the largest of what lasts, and its bytes."""
-        lasting = {part: size for part, size in self.parts.items() if part != PASSING}
+        no_cause = (PASSING, ALLOCATOR)  # they follow from the others
+        lasting = {part: size for part, size in self.parts.items() if part not in no_cause}
         part = max(lasting, key=lasting.__getitem__)
         return (
             (INDEX, self.setup) if self.setup > sum(self.parts.values()) else (part, lasting[part])

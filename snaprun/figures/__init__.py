@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snaprun.checks import one_of, refuse
+from snaprun.files import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +68,7 @@ def bench(tables: Mapping[str, "pd.DataFrame"], out: Path) -> list[Path]:
     folder(out)
     files = [out / f"{name}.csv" for name in tables]
     for file, table in zip(files, tables.values(), strict=True):
-        table.to_csv(file, index=False)
+        write_atomically(file, table.to_csv(index=False))
     with paper():
         return [*files, *draw(tables, out / "bench")]
 

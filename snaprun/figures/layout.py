@@ -19,11 +19,11 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from snaprun.checks import refuse
 from snaprun.figures import words
 from snaprun.figures.select import Series, Sheet
 from snaprun.figures.stats import BOOTSTRAP_SEEDS
 from snaprun.figures.style import INK, compact
+from snaprun.files import atomic, write_atomically
 
 COLUMN, PAGE = 3.3, 7.2  # inches: the widths of one column and of two in a paper
 _EDGE = 0.06  # inches around the caption and above the legend
@@ -90,15 +90,14 @@ def _entry(text: Text, renderer: RendererAgg) -> float:
 def save(figure: Figure, table: pd.DataFrame, stem: Path) -> list[Path]:
     """Write `stem` as PNG (200 dpi), PDF and, with the plotted numbers, CSV."""
     png, pdf, csv = (Path(f"{stem}.{kind}") for kind in ("png", "pdf", "csv"))
-    try:
-        figure.savefig(png, dpi=200)
-        # Laid out once is enough, and takes as long as drawing.
-        figure.set_layout_engine("none")
+    with atomic(png) as file:
+        figure.savefig(file, dpi=200, format="png")
+    # Laid out once is enough, and takes as long as drawing.
+    figure.set_layout_engine("none")
+    with atomic(pdf) as file:
         # Without the date, drawing the same runs twice gives the same bytes.
-        figure.savefig(pdf, metadata={"CreationDate": None})
-        table.to_csv(csv, index=False)
-    except OSError as error:
-        refuse("out", str(stem.parent), f"a folder that can be written ({error})")
+        figure.savefig(file, format="pdf", metadata={"CreationDate": None})
+    write_atomically(csv, table.to_csv(index=False))
     return [png, pdf, csv]
 
 

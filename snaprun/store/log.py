@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from snaprun.checks import refuse
 from snaprun.files import Folder, writing
-from snaprun.store.schema import check_counters
+from snaprun.store.schema import MOST_OF_METRICS, check_counters
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ def marked(folder: Folder, name: str, mark: Mark, tokens: int | None = None) -> 
     They must be whole rows, and with `tokens` the last of them none of a later data-time.
     """
     path = str(folder.path / name)
-    if not mark.size:
+    if not mark.size and not mark.crc32:
         return b""
     try:
-        prefix = folder.read(name)[: mark.size]
+        prefix = folder.read(name, MOST_OF_METRICS)[: mark.size]
     except OSError as error:
         refuse("metrics", path, f"a readable file ({error.strerror})", _REMEDY)
     if not mark.fits(prefix):

@@ -21,11 +21,13 @@ from snaprun.files import read as read_file
 from snaprun.store import parse
 from snaprun.store.parse import Columns
 from snaprun.store.schema import (
+    CHECKPOINT,
     CONFIG,
     COUNTERS,
     INCOMPLETE,
     METRICS,
     MOST_OF_CONFIG,
+    MOST_OF_METRICS,
     MOST_OF_SUMMARY,
     SUMMARY,
     Summary,
@@ -67,15 +69,15 @@ class Run:
         return self.summary.status if self.summary else INCOMPLETE
 
 
-def find_runs(source: Path | str) -> list[Path]:
+def find_runs(source: Path | str, pieces: bool = False) -> list[Path]:
     """The folders of runs in and under `source`, sorted, without those in hidden folders.
 
-    Raises UserError if there are none.
+    With `pieces` also those that hold a part of a run alone. Raises UserError if there are none.
     """
     source = chosen(source)
     if not source.is_dir():
         refuse("source", str(source), "an existing folder", "Run `snaprun train` first.")
-    runs = runs_under(source)
+    runs = runs_under(source, pieces)
     if not runs:
         refuse(
             "source",
@@ -103,12 +105,13 @@ def require_own(folder: Path) -> None:
             refuse("run folder", str(path), f"a folder of its own ({error.strerror})", _OWN)
 
 
-def runs_under(source: Path) -> list[Path]:
+def runs_under(source: Path, pieces: bool = False) -> list[Path]:
     """As `find_runs`, also where there are none."""
     runs = []
     for folder, below, files in os.walk(source):
         below[:] = [name for name in below if not name.startswith(".")]
-        if CONFIG in files and (METRICS in files or SUMMARY in files):
+        whole = CONFIG in files and (METRICS in files or SUMMARY in files)
+        if whole or (pieces and {METRICS, SUMMARY, CHECKPOINT} & set(files)):
             runs.append(Path(folder))
     return sorted(runs)
 
@@ -205,7 +208,7 @@ def _check(path: Path, content: bytes, checksums: Checksums) -> None:
 
 
 def _read_metrics(path: Path, checksums: Checksums) -> Columns:
-    content = _content(path)
+    content = _content(path, MOST_OF_METRICS)
     columns = parse.columns(content)
     if columns is None:
         columns = _by_line(content, path)

@@ -29,6 +29,7 @@ REPLACED = ".replaced"  # in the folder of the experiment
 # Bytes beyond which none of these is a file of ours; metrics and checkpoints grow with the run.
 MOST_OF_CONFIG = 2**22
 MOST_OF_SUMMARY = 2**24
+MOST_OF_METRICS = 2**30  # some millions of rows
 MOST_OF_OWNER = 2**12
 
 COUNTERS = ("tokens", "updates", "seconds")

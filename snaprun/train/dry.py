@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import torch
 
+from snaprun import checks
 from snaprun.core import Sizes
 from snaprun.costs.memory import TAPE, in_units
 from snaprun.tasks import Batch
@@ -13,7 +14,7 @@ from snaprun.train import memory
 from snaprun.train.choice import Engine
 from snaprun.train.evaluate import bits_per_character
 from snaprun.train.loop import EVAL_STEPS
-from snaprun.train.run import Parts, build, telling_exhaustion
+from snaprun.train.run import Parts, build
 from snaprun.train.seeding import stream
 
 SECONDS = 2.0  # of training, at most but for the first step
@@ -23,7 +24,7 @@ def rehearse(parts: Parts) -> str:
     """A few lines about the run; it trains for a moment, and UserError where it cannot."""
     expected = memory.demand(parts, memory.sizes(parts))
     left = [f"{in_units(n)} is left {where}" for _, n, where in memory.places(parts, expected)]
-    with telling_exhaustion(parts):
+    with checks.telling_exhaustion(lambda: memory.exhausted(parts)):
         engine = build(parts)
         per_step, steps = _timed(parts, engine)
         validation, bound = _validation_seconds(parts, engine)

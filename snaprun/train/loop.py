@@ -319,6 +319,8 @@ class Training:
         lanes, network = self._options.lanes, self._engine.network
         course = Course.from_state_dict(saved["course"], network, lanes)
         drawn = course.tokens // lanes + (len(course.begun.batch.mask) if course.begun else 0)
+        if course.logged and not self.mark.size:
+            raise ValueError(f"metrics mismatch: {course.logged} tokens were logged.")
         self._load_engine(saved["engine"], course)
         self._task.load_state_dict(saved["task"], drawn)
         set_noise(self._data, saved["data"], "data")

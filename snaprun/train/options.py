@@ -31,8 +31,11 @@ class TrainOptions:
     ):
         self.tokens = checks.at_least("train.tokens", tokens, 1)
         self.lanes = checks.at_least("train.lanes", lanes, 1)
-        if update_every != "sequence" and (isinstance(update_every, str) or update_every < 1):
-            checks.refuse("train.update_every", update_every, "an integer ≥ 1, or sequence")
+        wrong = isinstance(update_every, str) or not 1 <= update_every < 2**31
+        if update_every != "sequence" and wrong:
+            checks.refuse(
+                "train.update_every", update_every, "an integer from 1 to 2^31 − 1, or sequence"
+            )
         self.update_every = update_every
         self.log_every = checks.at_least("train.log_every", log_every, 1)
         self.eval_every = checks.at_least("train.eval_every", eval_every, 1)

@@ -1,10 +1,8 @@
 """One training run from plain objects to its folder."""
 
 import logging
-import re
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,21 +51,8 @@ def run(
 
     A run that has a checkpoint goes on from it; one that is complete is left as it is.
     """
-    with telling_exhaustion(parts):
+    with checks.telling_exhaustion(lambda: memory.exhausted(parts)):
         return _run(parts, folder, config, tensorboard, bar, probe)
-
-
-@contextmanager
-def telling_exhaustion(parts: Parts) -> Iterator[None]:
-    """One line where memory runs out inside."""
-    try:
-        yield
-    except (MemoryError, OverflowError) as error:
-        raise memory.exhausted(parts) from error
-    except RuntimeError as error:  # how PyTorch says it
-        if re.search(r"allocate|out of memory|overflow|Storage size|numel", str(error)):
-            raise memory.exhausted(parts) from error
-        raise
 
 
 def build(parts: Parts) -> choice.Engine:

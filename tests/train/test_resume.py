@@ -223,6 +223,8 @@ WRONG = {
     "list": lambda saved: saved.update(metrics=[]),
     "no mark": lambda saved: saved.pop("metrics"),
     "mark of words": lambda saved: saved["metrics"].update(size="x"),
+    "mark of nothing": lambda saved: saved["metrics"].update(size=0),
+    "no mark of rows": lambda saved: saved["metrics"].update(size=0, crc32=0),
     "negative tokens": lambda saved: saved["course"].update(tokens=-5),
     "no tokens": lambda saved: saved["course"].pop("tokens"),
     "tokens of words": lambda saved: saved["course"].update(tokens="x"),
