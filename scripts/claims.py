@@ -356,7 +356,7 @@ def fractions(lanes: int) -> str:
 # What the template can say.
 WORDS = (
     *(cosines, cost_verdict, counted_megabytes, fractions, kernel_ms, macs_over_bptt, milliseconds),
-    *(chance, diff, gap, late, med, megabytes, most, pair, same_rule),
+    *(chance, diff, finals, gap, late, med, megabytes, most, pair, same_rule),
     *(ratio, reached, slower_than_torch, span, step, tokens, us, with_arm),
 )
 
