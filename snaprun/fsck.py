@@ -26,6 +26,9 @@ OK = "ok"  # done, and all sums hold
 UNFINISHED = "unfinished"  # not done; what there is can be read, and the checkpoint's sums hold
 DAMAGED = "damaged"
 
+# Raises UserError where a configuration is not that of the run after which its folder is named.
+RequireNamed = Callable[[Path, Mapping[str, Any]], None]
+
 
 @dataclass(frozen=True)
 class Found:
@@ -35,17 +38,12 @@ class Found:
     damaged: int
 
 
-def fsck(
-    source: Path,
-    require_named: Callable[[Path, Mapping[str, Any]], None],
-    tell: Callable[[str], None],
-) -> Found:
+def fsck(source: Path, require_named: RequireNamed, tell: Callable[[str], None]) -> Found:
     """Verify the runs under `source`, a line each and one for all; UserError where there are none.
 
     Of a run that is done these are the crc32 of its configuration, metrics and summary, of every
     run the sha256 of its checkpoint, and that the metrics begin as the checkpoint says.
-    `require_named` raises UserError where a configuration is not that of its folder's run. A folder
-    that holds a part of a run alone counts as a damaged run.
+    A folder that holds a part of a run alone counts as a damaged run.
     """
     source = chosen(source)
     found: Counter[str] = Counter()
@@ -59,9 +57,7 @@ def fsck(
     return Found(runs, found[DAMAGED])
 
 
-def verify(
-    folder: Path, require_named: Callable[[Path, Mapping[str, Any]], None]
-) -> tuple[str, str]:
+def verify(folder: Path, require_named: RequireNamed) -> tuple[str, str]:
     """The verdict on the run in `folder`, and in a line what is damaged or left to do."""
     try:
         return _verify(folder, require_named)
@@ -72,9 +68,7 @@ def verify(
             return DAMAGED, str(error)
 
 
-def _verify(
-    folder: Path, require_named: Callable[[Path, Mapping[str, Any]], None]
-) -> tuple[str, str]:
+def _verify(folder: Path, require_named: RequireNamed) -> tuple[str, str]:
     require_named(folder, read_config(folder))
     try:
         with Folder.open(folder) as opened:

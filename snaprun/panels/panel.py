@@ -1,6 +1,6 @@
 """What a panel compares and how: the keys of conf/panel/*.yaml."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from snaprun import checks
@@ -123,8 +123,10 @@ def _words(what: str, words: Any) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _pairs(what: str, pairs: Any, known: Any, present: Any) -> tuple[tuple[str, str], ...]:
-    """The pairs of arms that are both present."""
+def _pairs(
+    what: str, pairs: Any, known: Collection[str], present: Collection[str]
+) -> tuple[tuple[str, str], ...]:
+    """Those pairs of known arms that are both present."""
     for pair in pairs if isinstance(pairs, list) else [pairs]:
         if not isinstance(pair, list) or len(set(map(str, pair))) != 2 or len(pair) != 2:
             checks.refuse(what, pairs, "a list of pairs of arms, such as [[snap1, uoro]]")

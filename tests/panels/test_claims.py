@@ -26,7 +26,7 @@ def test_committed_pages_are_made_from_the_committed_tables():
 )
 def test_a_verdict_on_cost_follows_from_the_ratios(times, text, monkeypatch):
     found = dict(zip(("gru", "vanilla", "lstm"), times, strict=True))
-    verdict = claims["cost_verdict"]
+    verdict = claims["costed"].cost_verdict
     monkeypatch.setitem(verdict.__globals__, "ratio", lambda cell, *_: f"{found[cell]:.2f}")
     assert verdict(16, "characters") == text
 

@@ -187,11 +187,15 @@ def test_holm_rejects_step_by_step(p, level):
     assert {x for x, y in zip(p, adjusted, strict=True) if y <= level} == rejected
 
 
-def test_each_metric_and_kind_of_equality_is_adjusted_for_itself():
-    arms = {
-        name: {s: flat(x + s / 7) for s in range(6)} for name, x in (("a", 1), ("b", 2), ("c", 2))
-    }
-    frame = table(arms, LEVEL)
+@pytest.fixture
+def three():
+    """Three arms of six seeds, of which the second and the third are equal."""
+    values = {"a": 1, "b": 2, "c": 2}
+    return {name: {s: flat(x + s / 7) for s in range(6)} for name, x in values.items()}
+
+
+def test_each_metric_and_kind_of_equality_is_adjusted_for_itself(three):
+    frame = table(three, LEVEL)
     for _, rows in frame.groupby("equal"):
         np.testing.assert_allclose(rows["p_holm"], holm(rows["p"].to_numpy()))
     tokens = frame[frame["equal"] == "tokens"]
@@ -199,11 +203,8 @@ def test_each_metric_and_kind_of_equality_is_adjusted_for_itself():
     assert tokens["p_holm"].tolist() == [6 / 64, 6 / 64, 1]
 
 
-def test_p_is_adjusted_for_the_planned_pairs_alone():
-    arms = {
-        name: {s: flat(x + s / 7) for s in range(6)} for name, x in (("a", 1), ("b", 2), ("c", 2))
-    }
-    frame = table(arms, LEVEL, planned=[("c", "a"), ("b", "c")]).set_index(["arm", "other"])
+def test_p_is_adjusted_for_the_planned_pairs_alone(three):
+    frame = table(three, LEVEL, planned=[("c", "a"), ("b", "c")]).set_index(["arm", "other"])
     tokens = frame[frame["equal"] == "tokens"]["p_holm"]
     assert tokens["a", "c"] == 4 / 64
     assert tokens["b", "c"] == 1

@@ -99,7 +99,8 @@ def test_a_panel_leaves_its_tables_and_figures(done, conf):
         assert row.tokens >= config["train"]["tokens"] == (2000 if row.phase == "final" else 900)
     assert (finished["peak_bytes"] > 5e7).all()
     assert (finished["final"] >= finished["mean"]).all()  # a level never falls
-    for column in ("updates", "seconds", "engine", "isa", "snaprun", "torch", "ms_per_token"):
+    versions = ("snaprun", "torch", "python")
+    for column in ("updates", "seconds", "engine", "isa", *versions, "ms_per_token"):
         assert finished[column].notna().all(), column
     chosen = finished[finished["phase"] == "final"]["lr"].unique()
     selection = finished[finished["phase"] == "selection"]

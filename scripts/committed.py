@@ -1,0 +1,15 @@
+"""Where the committed tables lie, for the scripts that write pages from them."""
+
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results"
+
+
+@cache
+def table(panel: str, name: str) -> pd.DataFrame:
+    """A committed table."""
+    return pd.read_csv(RESULTS / panel / f"{name}.csv")
