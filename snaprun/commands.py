@@ -69,19 +69,19 @@ def _train(
         from snaprun.train.dry import rehearse
 
         return Outcome(report=f"{folder}\n{indent(rehearse(config.parts(plain)), '  ')}")
-    tokens = config.options(plain).tokens
-    summary = None
+    summary, unread = None, []
     if not plain["restart"]:
         require_own(folder)
         summary = read_intact(folder)
-    if summary is not None and summary.complete(tokens):
-        config.require_named(folder, read_config(folder))
-        if any(name.endswith("_sha256") for name in summary.extras):
-            from snaprun.tasks.text import require_same
+    if summary is not None and any(name.endswith("_sha256") for name in summary.extras):
+        from snaprun.tasks.text import require_same
 
-            require_same(folder, summary.extras)
+        unread = require_same(folder, summary.extras)
+    if summary is not None and summary.complete(config.options(plain).tokens):
+        config.require_named(folder, read_config(folder))
         status = Status.SKIPPED
         report = f"{folder}: {summary.status} already, at {summary.tokens} tokens; skipped"
+        report += "".join(f"\n  {text} cannot be read, so it was not compared" for text in unread)
     else:
         from snaprun.train.run import run
 

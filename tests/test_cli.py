@@ -304,6 +304,29 @@ def test_the_spelling_of_a_number_is_no_choice(here, capfd):
     assert len(list((here / "results").glob("*/[!.]*"))) == 1
 
 
+def test_a_text_that_changed_is_blamed_and_one_that_is_gone_is_told(here, capfd):
+    text = here / "text.txt"
+    text.write_text("abracadabra " * 200)
+    line = ["train", "task=charlm", "task.text=text.txt", "task.crop=32", *SMALL[:2]]
+    assert _main([*line, "train.tokens=128"]) == 0
+    text.write_text("abracadabre " * 200)
+    capfd.readouterr()
+    for tokens in (128, 256):  # also where the run would go on from its checkpoint
+        assert _main([*line, f"train.tokens={tokens}"]) == 2
+        assert "task.text='text.txt' is not accepted" in capfd.readouterr().err
+    text.unlink()
+    assert _main([*line, "train.tokens=128"]) == 0
+    assert "task.text=text.txt cannot be read, so it was not compared" in capfd.readouterr().out
+
+
+def test_an_unknown_instruction_set_is_refused(here, capfd, monkeypatch):
+    pytest.importorskip("snaprun._native")
+    monkeypatch.setenv("SNAPRUN_ISA", "v33")
+    assert _main(["train", *SMALL]) == 2
+    assert "SNAPRUN_ISA='v33' is not accepted: expected one of portable" in capfd.readouterr().err
+    assert not (here / "results").exists()
+
+
 def test_a_network_destroyed_by_its_last_update_has_diverged(here):
     (here / "text.txt").write_text("abracadabra " * 200)
     line = ["train", "task=charlm", "task.text=text.txt", "task.crop=32", *SMALL[:2]]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from snaprun.core import RecurrentCore
-from snaprun.influence import BACKENDS
+from snaprun.influence import BACKENDS, native
 from snaprun.rules import LearningRule
 from snaprun.sparsity import Pattern
 from snaprun.train.engine import TorchEngine
@@ -92,12 +92,9 @@ def stored(backend: ModuleType, J: Any) -> int:
 
 
 def native_isa() -> str | None:
-    """The instruction set that the extension chose, where it tells."""
-    try:
-        tell = getattr(importlib.import_module("snaprun._native"), "isa", None)
-    except ImportError:
-        return None
-    return str(tell()) if callable(tell) else None
+    """The instruction set that the extension chose, where it was built; UserError."""
+    native.require_isa()
+    return native.isa() if native.available() else None
 
 
 def missing() -> list[str]:
@@ -111,11 +108,8 @@ def missing() -> list[str]:
 
 
 def use_threads(threads: int) -> None:
-    """Set the threads of PyTorch and of the extension for what is built and run from now on."""
-    torch.set_num_threads(threads)
-    for module in (BACKENDS.get(NATIVE), _native_engine()):
-        if module is not None and hasattr(module, "set_threads"):
-            module.set_threads(threads)
+    """Set the threads of PyTorch, by which the extension goes, for what runs from now on."""
+    torch.set_num_threads(native.startable_threads(threads))
 
 
 def _with_threads(function: Callable[..., Any]) -> Callable[..., Any]:

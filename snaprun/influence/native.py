@@ -5,6 +5,7 @@ C components, M slots, K units, J = k + a + 1 sources, S = c·k states, P parame
 the pattern.
 """
 
+import os
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from snaprun import checks
 from snaprun.core import Record, RecurrentCore, Sizes, Storage
 from snaprun.sparsity import Layout, Pattern, Reach
 
@@ -49,6 +51,18 @@ def available() -> bool:
 def isa() -> str:
     """The instruction set that the extension uses."""
     return _native.isa()
+
+
+def require_isa() -> None:
+    """Refuse a SNAPRUN_ISA that this CPU or this build does not know; UserError."""
+    asked = os.environ.get("SNAPRUN_ISA")
+    if asked and _native is not None:
+        checks.one_of("SNAPRUN_ISA", asked, _native.isas())
+
+
+def startable_threads(wanted: int) -> int:
+    """The threads that the system starts for this process, itself included, at most `wanted`."""
+    return wanted if _native is None else _native.startable_threads(wanted)
 
 
 def plan(core: RecurrentCore, pattern: Pattern) -> Plan:

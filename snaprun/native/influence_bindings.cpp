@@ -10,6 +10,7 @@
 #include "dispatch.hpp"
 #include "influence.hpp"
 #include "overlap.hpp"
+#include "threads.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -134,6 +135,8 @@ void bind(nb::module_& m, const char* name) {
 void bind_influence(nb::module_& m) {
     bind<float>(m, "Influence32");
     bind<double>(m, "Influence64");
+    m.def("startable_threads", &portable::startable_threads, "wanted"_a,
+          "The threads that the system starts, this one included, at most as many as wanted.");
 }
 
 }  // namespace snaprun

@@ -30,7 +30,7 @@ DTYPES = {  # of a storage's name in a pickle: torch's name, bytes
     "torch BoolStorage": ("bool", 1),
     "torch ByteStorage": ("uint8", 1),
 }
-MOST_OF_PICKLE = 2**24  # bytes; ours have some ten thousand
+MOST_OF_PICKLE = 2**20  # bytes; ours have some ten thousand
 MOST_NESTED = 2**14  # values that wait for the dict or list that they belong to
 _SUM = hashlib.sha256().digest_size
 _CHUNK = 2**20

@@ -51,22 +51,28 @@ def load_text(name: str, what: str = "task.text") -> Corpus:
     return _file(name, what)
 
 
-def require_same(folder: Path, facts: Mapping[str, Any]) -> None:
+def require_same(folder: Path, facts: Mapping[str, Any]) -> list[str]:
     """Refuse where a text of the run in `folder` is another one now; UserError of one line.
 
-    `facts` are what the run recorded (Task.facts): NAME_sha256 beside NAME. A file that cannot be
-    read any more is not compared.
+    `facts` are what the run recorded (Task.facts): NAME_sha256 beside NAME. The texts that cannot
+    be read any more, and so not be compared, are returned, each as its key and path.
     """
+    unread = []
     for name in ("text", "valid_text"):
         recorded, text = facts.get(f"{name}_sha256"), facts.get(name)
+        if recorded is None:
+            continue
         now = _sha256(text) if isinstance(text, str) else None
-        if recorded is not None and now not in (None, recorded):
+        if now is None:
+            unread.append(f"task.{name}={text}")
+        elif now != recorded:
             remedy = "Set restart=true to train on the text as it is now, or name=… to keep both."
             accepted = (
                 f"the text that {folder} was trained on, of sha256 {str(recorded)[:12]}…; "
                 f"now it has {now[:12]}…"
             )
             refuse(f"task.{name}", text, accepted, remedy)
+    return unread
 
 
 def _sha256(name: str) -> str | None:

@@ -6,8 +6,8 @@ from typing import Literal
 
 import torch
 
-from snaprun import checks
-from snaprun.influence import choose
+from snaprun import checks, hardware
+from snaprun.influence import choose, native
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -33,13 +33,17 @@ class Machine:
         self.device = device
         self.dtype = DTYPES[checks.one_of("dtype", dtype, list(DTYPES))]
         self.threads = checks.at_least("threads", threads, 1, most=1024)
+        native.require_isa()
         self.influence = influence
         self.backend = choose(influence, device)
         self.engine = checks.one_of("engine", engine, ("auto", "native", "torch"))
 
     def start(self) -> None:
-        """Set the threads of PyTorch for this process."""
-        torch.set_num_threads(self.threads)
+        """Set the threads of PyTorch for this process: no more than there are cores.
+
+        Where the system does not start as many, OpenMP would end the process: it gets fewer.
+        """
+        torch.set_num_threads(native.startable_threads(min(self.threads, hardware.cores())))
 
 
 @contextmanager

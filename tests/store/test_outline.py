@@ -127,6 +127,10 @@ def test_a_zip_bomb_is_refused_before_it_costs_memory():
     refused_cheaply(bomb, "compressed")
 
 
+def test_a_description_larger_than_any_of_ours_is_refused_unread():
+    refused_cheaply(saved({"x": [{} for _ in range(10**6)]}), "larger than any of ours")
+
+
 def test_members_that_share_bytes_are_refused():
     data = bytearray(packed(members(saved({"x": torch.arange(100_000)}))))
     end = data.rindex(b"PK\x05\x06")

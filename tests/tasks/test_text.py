@@ -163,8 +163,10 @@ def test_texts_that_are_no_files_are_compared_too(monkeypatch):
     assert "task.text='wikitext103'" in changed("wikitext103", "0" * 64)
 
 
-def test_what_cannot_be_read_is_not_compared(tmp_path):
+def test_what_cannot_be_read_is_not_compared_but_named(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for name in ("none", "pipe", "."):
-        assert changed(str(tmp_path / name), "0" * 64) == ""
-    require_same(tmp_path, {"lr": 0.1})
+        facts = {"valid_text": str(tmp_path / name), "valid_text_sha256": "0" * 64}
+        assert require_same(tmp_path, facts) == [f"task.valid_text={tmp_path / name}"]
+    assert require_same(tmp_path, {"lr": 0.1}) == []
+    assert require_same(tmp_path, {"text": "pydoc", "text_sha256": load_text("pydoc").sha256}) == []
