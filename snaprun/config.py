@@ -22,7 +22,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from snaprun import checks
 from snaprun.paths import conf_dir
@@ -52,6 +52,11 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     """The configuration as plain nested dicts with every interpolation resolved."""
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = error.full_key
+        raise checks.UserError(
+            f"{key} has no value: write {key}=VALUE; --help shows it."
+        ) from error
     except OmegaConfBaseException as error:
         raise checks.UserError(" ".join(str(error).split())) from error
     return _canonical(plain)

@@ -39,6 +39,20 @@ def test_verify_prints_a_table_and_fails_on_a_mismatch(here, capfd, monkeypatch)
     assert "MISMATCH" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("sample", "run has no value: write run=VALUE"),
+        ("sample run=none", "run='none' is not accepted: expected the folder of a run."),
+        ("sample run=results", "run='results' is not accepted: expected the folder of a run."),
+    ],
+)
+def test_what_is_no_run_is_told(words, said, here, capfd):
+    (here / "results" / "copy").mkdir(parents=True)
+    assert _main(words.split()) == 2
+    assert said in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("sparsity", ["uniform", "dense", "diagonal", "magnitude"])
 def test_verify_takes_every_sparsity(sparsity, here):
     words = ["verify", "cell.units=3", "steps=4", "rule=snap2", f"sparsity={sparsity}"]

@@ -19,7 +19,7 @@ public:
     void reserve(int64_t steps) override {
         if (steps <= capacity_) return;
         // Ahead of what is asked for, so that a batch in pieces is not copied with every piece.
-        const int64_t wanted = capacity_ ? std::max(steps, 2 * capacity_) : steps;
+        const int64_t wanted = capacity_ ? std::max(steps, capacity_ / 2 * 3) : steps;
         tape_.resize(wanted * step_size());
         begins_.resize(wanted * stride_);
         has_credit_.resize(wanted);

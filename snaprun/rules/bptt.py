@@ -141,8 +141,8 @@ class BPTT(LearningRule[BPTTState]):
     def storage(self, sizes: Sizes, backend: ModuleType | None) -> Storage:
         """The tape of a window.
 
-        In C++ it grows by copies of itself, in pieces of a batch to up to twice its size; in
-        PyTorch sources and slot credits are stacked.
+        In C++ it grows by copies of itself, in pieces of a batch to up to one and a half times its
+        size; in PyTorch sources and slot credits are stacked.
         """
         n, w = sizes, sizes.itemsize
         per_slot = n.slots * n.units

@@ -34,6 +34,7 @@ MOST_OF_PICKLE = 2**20  # bytes; ours have some ten thousand
 MOST_NESTED = 2**14  # values that wait for the dict or list that they belong to
 _SUM = hashlib.sha256().digest_size
 _CHUNK = 2**20
+_AROUND = 2**12  # bytes of headers, names and padding, far more than a member has
 _BROKEN = (  # what zipfile and pickletools raise besides ValueError
     zipfile.BadZipFile,
     EOFError,
@@ -156,8 +157,11 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
         if member.file_size != member.compress_size or name in found:
             raise ValueError("its table of contents contradicts itself")
         found[name] = member
-    if sum(member.file_size for member in found.values()) > size:
+    total = sum(member.file_size for member in found.values())
+    if total > size:
         raise ValueError("it promises more data than the file has")
+    if total < size - _AROUND * (1 + len(found)):  # what is no member's would be summed for nothing
+        raise ValueError("it is far longer than what it holds")
     if found["data.pkl"].file_size > MOST_OF_PICKLE or found["byteorder"].file_size > 16:
         raise ValueError("its description is larger than any of ours")
     return found

@@ -130,7 +130,7 @@ def read_run(folder: Path | str) -> Run:
 def read_config(folder: Path | str) -> dict[str, Any]:
     """The configuration of the run in `folder`; UserError if there is none or it is damaged."""
     folder = Path(folder)
-    if not folder.is_dir():
+    if not any(os.path.lexists(folder / name) for name in (CONFIG, METRICS, SUMMARY, CHECKPOINT)):
         refuse("run", str(folder), "the folder of a run", "`snaprun status` lists them.")
     return _settled(folder, lambda _, checksums: _read_config(folder, checksums))
 
@@ -198,7 +198,7 @@ def _content(path: Path, most: int | None = None) -> bytes:
     try:
         return read_file(path, most)
     except OSError as error:
-        refuse(str(path), error.strerror or str(error), "a readable file", _REMEDY)
+        refuse("file", str(path), f"a readable file ({error.strerror or error})", _REMEDY)
 
 
 def _check(path: Path, content: bytes, checksums: Checksums) -> None:

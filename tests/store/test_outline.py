@@ -131,6 +131,10 @@ def test_a_description_larger_than_any_of_ours_is_refused_unread():
     refused_cheaply(saved({"x": [{} for _ in range(10**6)]}), "larger than any of ours")
 
 
+def test_a_file_that_is_mostly_no_member_is_refused_before_it_is_summed():
+    refused_cheaply(bytes(10**6) + saved({"x": 1}), "far longer than what it holds")
+
+
 def test_members_that_share_bytes_are_refused():
     data = bytearray(packed(members(saved({"x": torch.arange(100_000)}))))
     end = data.rindex(b"PK\x05\x06")
