@@ -132,7 +132,7 @@ def mark(tree: Any) -> Mark:
     """How far the metrics went with the checkpoint of this tree; ValueError where it says not."""
     said = tree.get("metrics") if isinstance(tree, dict) else None
     if not isinstance(said, dict) or said.keys() != {"size", "crc32"}:
-        raise ValueError("metrics mismatch: expected a size and a crc32.")
+        raise ValueError("metrics mismatch: expected a size and a crc32")
     return Mark(**said)
 
 
