@@ -29,7 +29,7 @@ class Quantity:
     step: bool = False  # an integer that jumps
 
 
-MASTERED = Quantity("mastered", "L mastered (bits)", step=True)
+MASTERED = Quantity("mastered", "L mastered (bits)")  # measured at its points, not held between
 LEVEL = Quantity("level", "L reached (bits)", step=True)
 TRAINING = Quantity("bpc", "training bpc", ceiling=10, smooth=True)
 VALIDATION = Quantity("validation_bpc", "validation bpc", ceiling=10)
@@ -129,6 +129,8 @@ def _track(run: Run, quantity: Quantity, counter: Counter) -> _Track | None:
     if quantity.key not in run.columns:
         return None
     at, tokens = (run.columns[key].astype(float) for key in (counter.key, "tokens"))
+    if counter == TOKENS:
+        at = _due(run)
     values = run.columns[quantity.key].astype(float)
     known = np.isfinite(values)
     if not known.any():
@@ -140,3 +142,17 @@ def _track(run: Run, quantity: Quantity, counter: Counter) -> _Track | None:
     if quantity.smooth:
         values = smoothed(tokens, values, width)
     return _Track(at, values, end, run.status == DIVERGED)
+
+
+def _due(run: Run) -> Array:
+    """The data-time of each row (N,), the same in all seeds: what was due, at the end all of it.
+
+    By the tokens that a row carries a seed whose batch ended earlier would stand alone in between.
+    """
+    tokens_N = run.columns["tokens"].astype(float)
+    known = [run.due(every) for every in ("log_every", "eval_every")]
+    due = [at_N for at_N in known if at_N is not None]
+    if not due:
+        return tokens_N
+    end = min(tokens_N[-1], run.config["train"].get("tokens", math.inf))
+    return np.append(np.max(due, axis=0)[:-1], end)

@@ -1,12 +1,12 @@
 """Curves over seeds: step functions, a light smoothing, the median and its band.
 
-Shapes: N rows of a run or resamples, G points of the common grid, S seeds.
+Shapes: N rows of a run or pairs of order statistics, G points of the common grid, S seeds, I ranks
+of them.
 """
 
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 BOOTSTRAP_SEEDS = 5  # fewer say too little about a 95 % interval: their range is shown
-_RESAMPLES = 1000
-_AT_ONCE = 32  # points, so that what is counted for them stays in the cache
+_AT_ONCE = 32  # points, so that what is sorted for them stays small
+_ROUNDING = 1e-12  # of a probability
 
 
 def carried(tokens_N: Array, values_N: Array, grid_G: Array) -> Array:
@@ -88,55 +88,45 @@ def over_seeds(values: list[float]) -> Spread:
 
 
 def _bootstrap(values_SG: Array) -> tuple[Array, Array]:
-    """The 2.5 and 97.5 % quantiles of the median of S seeds drawn with replacement."""
-    parts = [
-        np.quantile(_medians(values_SG[:, at : at + _AT_ONCE]), (0.025, 0.975), axis=1)
-        for at in range(0, values_SG.shape[1], _AT_ONCE)
-    ]
-    low_G, high_G = np.concatenate(parts, axis=1)
-    return low_G, high_G
+    """The 2.5 and 97.5 % quantiles (G,) of the median of S seeds drawn with replacement, exact."""
+    lower_N, upper_N, chance_N = _middles(len(values_SG))
+    edges = []
+    for at in range(0, values_SG.shape[1], _AT_ONCE):
+        sorted_SG = np.sort(values_SG[:, at : at + _AT_ONCE], axis=0)
+        median_NG = (sorted_SG[lower_N] + sorted_SG[upper_N]) / 2
+        order_NG = np.argsort(median_NG, axis=0)
+        below_NG = np.cumsum(chance_N[order_NG], axis=0)
+        for quantile in (0.025, 0.975):
+            first_G = (below_NG < quantile - _ROUNDING).sum(axis=0).clip(max=len(chance_N) - 1)
+            index_G = np.take_along_axis(order_NG, first_G[None], axis=0)
+            edges.append(np.take_along_axis(median_NG, index_G, axis=0)[0])
+    return np.concatenate(edges[::2]), np.concatenate(edges[1::2])
 
 
-def _medians(values_SG: Array) -> Array:
-    """The median of each resample (G, N), found by counting instead of sorting each of them.
+@functools.lru_cache(maxsize=64)
+def _middles(seeds: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
+    """Which two order statistics are the middle of a resample, and how likely each pair is (N,).
 
-    A resample holds the seed of rank k (k = 0 for the smallest value) so many times; its element
-    m in ascending order is the first seed up to whose rank it holds more than m.
+    Of an odd number of seeds both are the same one, the m-th of m + m − 1: with i seeds out of S
+    at most as large, it is among them where m or more of S draws are. Of 2m seeds exactly m draws
+    fall on the i smallest and one at least on the i-th, and likewise from above.
     """
-    times_SN = _times(len(values_SG))
-    seeds = len(times_SN)
-    rank_SG = np.argsort(values_SG, axis=0)
-    sorted_GS = np.take_along_axis(values_SG, rank_SG, axis=0).T
-    middle = sorted({(seeds - 1) // 2, seeds // 2})  # one element, or the two around the middle
-    # Six standard deviations below the middle, where hardly any resample has come so far.
-    start = max(0, int(seeds / 2 - 3 * math.sqrt(seeds)))
-    held_GN = _held(times_SN, rank_SG[:start])
-    if held_GN.max() > middle[0]:
-        start, held_GN = 0, np.zeros_like(held_GN)
-    first = [np.full(held_GN.shape, start, times_SN.dtype) for _ in middle]
-    for k in range(start, seeds):
-        held_GN += times_SN[rank_SG[k]]
-        for m, first_GN in zip(middle, first, strict=True):
-            first_GN += held_GN <= m
-        if k >= seeds // 2 and held_GN.min() > middle[-1]:
-            break
-    found = [np.take_along_axis(sorted_GS, first_GN.astype(np.intp), axis=1) for first_GN in first]
-    return found[0] if len(found) == 1 else (found[0] + found[1]) / 2
-
-
-def _held(times_SN: NDArray[Any], seeds_KG: NDArray[np.intp]) -> NDArray[Any]:
-    """How many elements of each resample are of these seeds (G, N)."""
-    chosen_SG = np.zeros((len(times_SN), seeds_KG.shape[1]), np.float32)
-    np.put_along_axis(chosen_SG, seeds_KG, 1, axis=0)
-    return (chosen_SG.T @ times_SN.astype(np.float32)).astype(times_SN.dtype)
-
-
-@functools.lru_cache(maxsize=8)
-def _times(seeds: int) -> NDArray[Any]:
-    """How many times each of 1000 resamples holds each seed (S, N)."""
-    # The same draws at every point, and at every call: a figure drawn twice is the same figure.
-    draws_NS = np.random.default_rng(0).integers(seeds, size=(_RESAMPLES, seeds))
-    times_SN = np.zeros((seeds, _RESAMPLES), np.min_scalar_type(seeds))
-    for n, draw_S in enumerate(draws_NS):
-        times_SN[:, n] = np.bincount(draw_S, minlength=seeds)
-    return times_SN
+    m = (seeds + 1) // 2
+    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, seeds + 1)))])
+    share_I = np.arange(1, seeds) / seeds
+    drawn_D = np.arange(m, seeds + 1)
+    log_choose_D = log_factorial[seeds] - log_factorial[drawn_D] - log_factorial[seeds - drawn_D]
+    terms_ID = log_choose_D + drawn_D * np.log(share_I[:, None])
+    terms_ID += (seeds - drawn_D) * np.log1p(-share_I[:, None])
+    among_I = np.concatenate([[0.0], np.exp(terms_ID).sum(axis=1), [1.0]])
+    chance_II = np.diag(np.diff(among_I))
+    if seeds % 2 == 0:
+        rank_I = np.arange(1, seeds + 1)
+        # log((i/S)^m − ((i − 1)/S)^m), and from above the same of S − i + 1.
+        log_last_I = m * np.log(rank_I / seeds) + np.log1p(-(((rank_I - 1) / rank_I) ** m))
+        log_apart_II = log_choose_D[0] + log_last_I[:, None] + log_last_I[::-1]
+        log_apart_II[np.tril_indices(seeds)] = -np.inf
+        apart_II = np.exp(log_apart_II)
+        chance_II += apart_II - np.diag(apart_II.sum(axis=1))
+    lower_N, upper_N = np.nonzero(chance_II > _ROUNDING)
+    return lower_N, upper_N, chance_II[lower_N, upper_N]

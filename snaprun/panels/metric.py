@@ -83,12 +83,9 @@ def end(run: Run) -> float:
 
 
 def due(run: Run, every: str = "log_every") -> Array:
-    """The data-time at which each row (N,) was due, if it is one of those that come so often."""
-    train = run.config.get("train", {})
-    if every not in train:
-        return np.arange(1.0, len(run.metrics) + 1)
-    tokens_N = np.minimum(run.metrics["tokens"].to_numpy(float), train.get("tokens", np.inf))
-    return tokens_N // train[every] * train[every]
+    """As Run.due; rows are counted where the configuration does not say."""
+    at_N = run.due(every)
+    return np.arange(1.0, len(run.metrics) + 1) if at_N is None else at_N
 
 
 def _known(run: Run, metric: Metric) -> tuple[Array, Array]:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from snaprun import hardware
 from snaprun.figures.stats import band_name, over_seeds
 from snaprun.panels.metric import LATE, METRICS, Metric, final
 from snaprun.panels.panel import Panel
@@ -26,7 +25,7 @@ def readme(
         f"# {panel.name}{claims}, budget {budget}",
         f"What: {panel.about.strip().removesuffix('.')}. {_tokens(summary)}",
         f"Command: `snaprun reproduce panel={panel.name} budget={budget}`",
-        f"Learning rates: {_rates(panel, rates)}",
+        f"Learning rates: {_rates(panel.metric, rates, summary)}",
         f"Hardware: {_hardware(summary)}",
         f"Result: {_result(panel, arms)}{_missing(arms, summary)}",
     ]
@@ -40,21 +39,24 @@ def _tokens(summary: pd.DataFrame) -> str:
     return f"{most[FINAL]:.3g} M tokens a run{chosen}."
 
 
-def _rates(panel: Panel, rates: Mapping[str, float]) -> str:
-    chosen = ", ".join(f"{arm} {lr:g}" for arm, lr in rates.items())
-    text = chosen + "."
-    if any(len(grid) > 1 for grid in panel.rates.values()):
-        better = "largest" if panel.metric.better > 0 else "smallest"
+def _rates(metric: Metric, rates: Mapping[str, float], summary: pd.DataFrame) -> str:
+    """How they were chosen, told by the runs that chose them."""
+    text = ", ".join(f"{arm} {lr:g}" for arm, lr in rates.items()) + "."
+    tried = summary.loc[summary["phase"] == SELECTION].groupby("arm", sort=False)
+    if len(tried):
+        better = "largest" if metric.better > 0 else "smallest"
+        grids = {str(arm): sorted(set(runs["lr"]), reverse=True) for arm, runs in tried}
+        trials = {str(arm): sorted(set(runs["seed"])) for arm, runs in tried}
         text += (
-            f" Each arm takes the one with the {better} {panel.metric.key}, mean over the last "
-            f"{LATE:.0%} of the tokens, on seeds of their own: {_grouped(panel.trials)}; of equals "
-            "the one with the better mean over all tokens, then the smaller. "
-            f"The grid: {_grouped(panel.rates)}."
+            f" Each arm takes the one with the {better} {metric.key}, mean over the last "
+            f"{LATE:.0%} of the tokens, on seeds of their own: {_grouped(trials)}; of equals "
+            f"the one with the better mean over all tokens, then the smaller. The grid: "
+            f"{_grouped(grids)}."
         )
-    grids = {arm: grid for arm, grid in panel.rates.items() if len(grid) > 1 and arm in rates}
-    if at_edge := [arm for arm, grid in grids.items() if rates[arm] in (min(grid), max(grid))]:
-        text += f" At the edge of the grid: {', '.join(at_edge)}."
-    if without := [arm for arm in panel.arms if arm not in rates]:
+        ends = {arm: (min(grid), max(grid)) for arm, grid in grids.items() if arm in rates}
+        if at_edge := [arm for arm, edges in ends.items() if rates[arm] in edges]:
+            text += f" At the edge of the grid: {', '.join(at_edge)}."
+    if without := [arm for arm in dict.fromkeys(summary["arm"]) if arm not in rates]:
         text += f" No rate finished on all seeds for {', '.join(without)}."
     return text
 
@@ -73,10 +75,12 @@ def _grouped(arms: Mapping[str, Sequence[float]]) -> str:
 
 
 def _hardware(summary: pd.DataFrame) -> str:
+    """The processors and devices that the runs name; runs of snaprun 0.1.0 name no processor."""
     hours = summary["seconds"].sum() / 3600 if "seconds" in summary else 0.0
-    devices = set(summary["device"].dropna()) - {"cpu"} if "device" in summary else set()
-    machine = ", ".join([hardware.cpu(), *sorted(devices)])
-    return f"{machine}; {len(summary)} runs, {hours:.3g} hours of one core."
+    named = [summary[name].dropna() for name in ("cpu", "device") if name in summary]
+    machines = sorted({name for names in named for name in names} - {"cpu"})
+    spent = f"{len(summary)} runs, {hours:.3g} hours of one core."
+    return "; ".join([*filter(None, [", ".join(machines)]), spent])
 
 
 def _result(panel: Panel, arms: Mapping[str, Mapping[int, Run]]) -> str:

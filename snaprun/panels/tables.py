@@ -76,6 +76,7 @@ def _row(job: Job, run: Run | None, metric: Metric) -> dict[str, object]:
         **{key: known.cost.get(key) for key in COSTS},
         "engine": known.extras.get("engine"),
         "isa": _settings(known, "isa"),
+        "cpu": _settings(known, "cpu"),
         "device": known.extras.get("device"),
         **known.extras.get("versions", {}),
         "text_sha256": known.extras.get("text_sha256"),
@@ -86,7 +87,7 @@ def _row(job: Job, run: Run | None, metric: Metric) -> dict[str, object]:
 def _settings(known: Summary, key: str) -> str | None:
     """What a run went through, in the order in which it did; None if a part of it is unknown."""
     values = dict.fromkeys(part[key] for part in known.extras.get("segments", [{key: None}]))
-    return None if None in values else " ".join(values)
+    return None if None in values else ", ".join(values)
 
 
 def curves(runs: Mapping[Job, Run], metric: Metric) -> pd.DataFrame:

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from snaprun.checks import UserError, refuse
 from snaprun.files import Folder
@@ -62,6 +64,17 @@ class Run:
         import pandas as pd  # takes as long as reading a thousand runs
 
         return pd.DataFrame(self.columns)
+
+    def due(self, every: str = "log_every") -> NDArray[np.float64] | None:
+        """The data-time at which each row (N,) was due, a multiple of `train.EVERY`; None: unknown.
+
+        A batch ends where its sequences end, some tokens later, and these differ between runs.
+        """
+        train = self.config.get("train", {})
+        if not train.get(every):
+            return None
+        tokens_N = np.minimum(self.columns["tokens"], train.get("tokens", np.inf))
+        return tokens_N // train[every] * train[every]
 
     @property
     def status(self) -> str:

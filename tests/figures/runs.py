@@ -28,7 +28,7 @@ def config(rule: str = "snap1", seed: int = 0, **changes: Any) -> dict[str, Any]
         "sparsity": {"name": "uniform", "level": 0.75, "share_slots": False},
         "rule": dict(RULES[rule]),
         "optim": {"name": "adam", "lr": 0.001},
-        "train": {"update_every": "sequence" if rule == "bptt" else 1, "log_every": 10},
+        "train": {"update_every": "sequence" if rule == "bptt" else 1, "log_every": 1},
         "seed": seed,
         "name": "made-up",
         "results": "results",

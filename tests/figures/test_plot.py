@@ -216,6 +216,25 @@ def test_a_long_run_is_thinned_but_keeps_its_ends(tmp_path):
 
 
 @pytest.mark.usefixtures("only_tables")
+@pytest.mark.parametrize("jitters", [[0, 0, 0], [7, 0, 93], [15, 99, 64]])
+def test_where_batches_end_does_not_move_a_curve(jitters, tmp_path):
+    keys = {"train__log_every": 100, "train__eval_every": 300, "train__tokens": 1000}
+    for seed, jitter in enumerate(jitters):
+        at = [100, 200, 300, 400, 600, 900]
+        rows = [(n + jitter, {"level": n // 100 * (seed + 1), "mastered": None}) for n in at]
+        rows = [(n, {**row, "mastered": n // 100} if n // 100 % 3 == 0 else row) for n, row in rows]
+        rows += [(1000 + jitter, {"level": 10 * (seed + 1), "mastered": 8})]
+        write(tmp_path / f"{seed}", config(seed=seed, **keys), rows)
+    table = read(plot([tmp_path], tmp_path / "out", ["learning"], False), "learning-copy")
+    for quantity, expected in {
+        "level": {100: 2, 200: 4, 300: 6, 400: 8, 600: 12, 900: 18, 1000: 20},
+        "mastered": {300: 3, 600: 6, 900: 9, 1000: 8},
+    }.items():
+        rows = table[(table["quantity"] == quantity) & (table["counter"] == "tokens")]
+        assert dict(zip(rows["at"], rows["median"], strict=True)) == expected
+
+
+@pytest.mark.usefixtures("only_tables")
 def test_incomplete_runs_are_drawn_to_their_end_and_counted(tmp_path):
     source = tmp_path / "runs"
     write(source / "0", config(seed=0), levels((10, 1), (20, 2)))

@@ -1,5 +1,7 @@
 """Which learning rate an arm gets."""
 
+from itertools import product
+
 import pandas as pd
 import pytest
 
@@ -68,10 +70,20 @@ def test_an_arm_without_a_finished_run_has_no_rate_and_rates_at_the_edge_are_nam
     rates = choose(compared, runs)
     assert rates == {"a": 0.1, "c": 0.01, "d": 0.3}
     arms = {arm: {0: flat(5)} for arm in rates}
-    row = {"phase": "final", "tokens": 100, "seconds": 1.5, "status": "finished"}
-    text = readme(compared, "small", rates, pd.DataFrame([row]), arms)
+    row = {"phase": "final", "arm": "d", "tokens": 100, "seconds": 1.5, "status": "finished"}
+    tried = [
+        row | {"phase": "selection", "arm": arm, "lr": lr, "seed": seed}
+        for arm, lr in product("abc", (0.1, 0.01, 0.001))
+        for seed in ((7, 8) if arm == "c" else (7,))
+    ]
+    summary = pd.DataFrame([*tried, row]).assign(cpu=["X", *["Y"] * 11, None])
+    text = readme(compared, "small", rates, summary, arms)
+    # What ran, whatever the panel says of it by now.
+    assert "on seeds of their own: c 7, 8; the others 7;" in text
+    assert "The grid: 0.1, 0.01, 0.001." in text
     assert "At the edge of the grid: a." in text
     assert "No rate finished on all seeds for b." in text
+    assert "Hardware: X, Y; 13 runs" in text
 
 
 @pytest.mark.parametrize("key", ["rates", "seeds"])

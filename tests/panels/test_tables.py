@@ -37,12 +37,12 @@ def test_a_metric_that_no_run_writes_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("went_through", "told"), [(["v3"], "v3"), (["v3", "v4", "v3"], "v3 v4"), ([None, "v3"], None)]
+    ("went_through", "told"), [(["v3"], "v3"), (["v3", "v4", "v3"], "v3, v4"), ([None, "v3"], None)]
 )
-def test_the_instruction_sets_of_a_run(went_through, told):
+def test_the_instruction_sets_and_processors_of_a_run(went_through, told):
     made, one = job("a"), run((10, 10, 1.0), (100, 100, 2.0))
     assert one.summary
-    segments = {"segments": [{"isa": isa} for isa in went_through]}
+    segments = {"segments": [{"isa": name, "cpu": name} for name in went_through]}
     one = replace(one, summary=replace(one.summary, extras=segments))
     table = tables.summary([made], {made: one}, METRICS["level"])
-    assert table["isa"].tolist() == [told]
+    assert table["isa"].tolist() == table["cpu"].tolist() == [told]
