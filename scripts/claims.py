@@ -45,6 +45,11 @@ class Pair(NamedTuple):
     high: float
     p: float
     holm: float
+    least: float  # the smallest p that so many seeds can give
+
+
+LEVEL = 0.05  # of p, at which a difference is taken for one
+TEN_SEEDS = 2**-9  # the smallest p that they can give
 
 
 def decimals(panel: str) -> int:
@@ -96,7 +101,7 @@ def pair(
         if names in tests.index and pd.notna(tests.loc[names].difference):
             row = tests.loc[names]
             low, high = sorted((sign * row.low, sign * row.high))
-            return Pair(sign * row.difference, low, high, row.p, row.p_holm)
+            return Pair(sign * row.difference, low, high, row.p, row.p_holm, row.p_least)
     return None
 
 
@@ -142,6 +147,53 @@ def span(panels: list[str], arm: str, *others: str, equal: str = "tokens") -> st
     found = [(pair(panel, arm, other, equal), panel) for panel in panels for other in others]
     low, *_, high = sorted((test.difference, panel) for test, panel in found if test)
     return " to ".join(number(*end, signed=True) for end in (low, high))
+
+
+def better(panel: str, found: Pair, metric: str | None = None) -> bool:
+    """Whether the first arm is ahead: with more levels, or fewer bits per character."""
+    more = panel.startswith("copy") if metric is None else "bpc" not in metric
+    return (found.difference > 0) == more
+
+
+def holds(panels: list[str], arm: str, *others: str) -> str:
+    """`**holds**`, and the networks on which it does not: `arm` is ahead of all others, p ≤ 0.05.
+
+    Raises where these are a fifth of all or more.
+    """
+    without = [
+        panel
+        for panel in panels
+        if any(
+            test.p > LEVEL or not better(panel, test)
+            for other in others
+            if (test := pair(panel, arm, other))
+        )
+    ]
+    assert 5 * len(without) < len(panels), without
+    names = [(COPY | CHARLM).get(panel, panel) for panel in without]
+    return "**holds**" + (f" (but on {costed.listed(names)})" if names else "")
+
+
+def shown(
+    panels: list[str], arm: str, other: str, metric: str | None = None, ahead: bool = True
+) -> str:
+    """On how many of the networks with ten seeds `arm` is ahead, or behind, after Holm."""
+    found = {panel: pair(panel, arm, other, metric=metric) for panel in panels}
+    tested = {panel: test for panel, test in found.items() if test and test.least <= TEN_SEEDS}
+    count = sum(
+        test.holm <= LEVEL and better(panel, test, metric) == ahead
+        for panel, test in tested.items()
+    )
+    return f"{count} of {len(tested)}"
+
+
+def updates(panels: list[str], arm: str) -> str:
+    """The range over panels of the updates that a run of an arm made, median over seeds."""
+    ends = []
+    for panel in panels:
+        runs = table(panel, "summary")
+        ends.append(runs.updates[(runs.phase == "final") & (runs.arm == arm)].median())
+    return f"{min(ends):,.0f} to {max(ends):,.0f}"
 
 
 def with_arm(panels: dict[str, str], arm: str, column: str = "final") -> list[str]:
@@ -194,8 +246,8 @@ def panels() -> list[dict[str, object]]:
 # What the template can say.
 WORDS = (
     *costed.WORDS,
-    *(chance, cosines, diff, finals, gap, late, med, most, pair, reached, same_rule, span),
-    *(tokens, with_arm),
+    *(chance, cosines, diff, finals, gap, holds, late, med, most, pair, reached, same_rule, shown),
+    *(span, tokens, updates, with_arm),
 )
 
 
