@@ -119,7 +119,9 @@ def diff(panel: str, arm: str, other: str, equal: str = "tokens", metric: str | 
 
 def chance(p: float) -> str:
     """A probability in two digits after the point, or three where these are needed."""
-    return "1" if round(p, 2) == 1 else f"{p:.2f}" if p >= 0.01 else f"{p:.3f}"
+    if round(p, 2) == 1:
+        return "1"
+    return f"{p:.3f}" if p < 0.01 or round(p, 2) == LEVEL else f"{p:.2f}"
 
 
 def most(panel: str, arm: str, other: str) -> str:

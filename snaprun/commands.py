@@ -208,7 +208,7 @@ def bench(plain: dict[str, Any], sweep: bool) -> Outcome:
     """Time backends and engines; tables go to stdout, a figure and CSVs to `out`."""
     del sweep
     from snaprun import bench as benchmark
-    from snaprun import figures
+    from snaprun import figures, hardware
 
     group = plain["bench"]
     if not isinstance(group, Mapping):
@@ -217,7 +217,7 @@ def bench(plain: dict[str, Any], sweep: bool) -> Outcome:
     values = config.arguments(
         "", _bench_keys, {key: value for key, value in plain.items() if key != "bench"}
     )
-    threads = checks.at_least("threads", values["threads"], 1)
+    threads = checks.at_least("threads", values["threads"], 1, most=hardware.cores())
     seed = checks.at_least("seed", values["seed"], 0)
     out = figures.folder(Path(values["out"]))
     results = benchmark.run(

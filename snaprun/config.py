@@ -105,7 +105,12 @@ def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
             stack.enter_context(initialize_config_dir(str(conf_dir()), version_base="1.3"))
         composed = compose(command, others)
         keys = OmegaConf.select(composed, group) if group else composed
-        accepted = [f"{group}.{name}" if group else str(name) for name in keys or ()]
+        if keys is None:
+            near = checks.near(key.partition(".")[0], list(map(str, composed)))
+            return f"{key} is not a key here. {near}".rstrip()
+        if not OmegaConf.is_dict(keys):
+            return f"{group}={keys} is not accepted: its keys are set as {group}.KEY=VALUE."
+        accepted = [f"{group}.{name}" if group else str(name) for name in keys]
     return _no_key(key, accepted)
 
 
@@ -181,7 +186,7 @@ def machine(plain: Mapping[str, Any], apart: Collection[str] = ()) -> "Machine":
     from snaprun.train.machine import Machine
 
     here = {key: value for key, value in plain.items() if key not in (*apart, *GROUPS)}
-    return Machine(**arguments("", Machine, here))
+    return Machine(**arguments("", Machine, here, beside=(*GROUPS, *apart)))
 
 
 def architecture(plain: Mapping[str, Any]) -> "Architecture":
@@ -249,17 +254,19 @@ def construct(group: str, registry: Mapping[str, type[T]], plain: Mapping[str, A
     return target(**arguments(group, target, rest))
 
 
-def arguments(where: str, target: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+def arguments(
+    where: str, target: Any, values: Mapping[str, Any], beside: Collection[str] = ()
+) -> dict[str, Any]:
     """`values` checked against the names and annotated types of `target`'s keyword arguments.
 
-    `where` is the group that holds them, "" at the top. Raises UserError for an unknown or
-    missing key or a wrong type.
+    `where` is the group that holds them, "" at the top, where other keys may stand `beside` them.
+    Raises UserError for an unknown or missing key or a wrong type.
     """
     parameters = inspect.signature(target).parameters
     prefix = f"{where}." if where else ""
     for key in values:
         if key not in parameters:
-            accepted = [prefix + name for name in parameters] or ["none"]
+            accepted = [prefix + name for name in (*beside, *parameters)] or ["none"]
             raise checks.UserError(_no_key(prefix + key, accepted))
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in values:

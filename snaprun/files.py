@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from snaprun.checks import UserError, refuse
+from snaprun.checks import UserError
 
 _REMEDY = "Make room or repair the folder, then launch the same command again."
 
@@ -33,9 +33,9 @@ def writing(path: Path) -> Iterator[None]:
         while cause not in (None, outer) and not isinstance(cause, OSError):
             cause = cause.__cause__ or cause.__context__
         if isinstance(cause, OSError) and cause is not outer:
-            refuse(
-                "path", str(path), f"one that can be written ({cause.strerror or cause})", _REMEDY
-            )
+            raise UserError(
+                f"{path} cannot be written ({cause.strerror or cause}). {_REMEDY}"
+            ) from error
         raise
 
 

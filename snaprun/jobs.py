@@ -18,7 +18,7 @@ from snaprun import checks, commands
 from snaprun.checks import Stopped, UserError
 from snaprun.config import resolve, run_folder
 from snaprun.files import Folder
-from snaprun.outcome import Outcome, Status, table, unexpected
+from snaprun.outcome import USER_MISTAKE, Outcome, Status, table, unexpected
 from snaprun.terminal import complain, hush, note, say
 
 
@@ -122,11 +122,15 @@ class Session:
     @property
     def code(self) -> int:
         """The exit code: the gravest, a signal before a mistake of the user's before a failure."""
+        if self.sweep and not self.outcomes:
+            return USER_MISTAKE
         return max((outcome.code for _, outcome in self.outcomes.values()), default=0)
 
     def close(self) -> None:
         """Tell how the single run ended, or the sweep as a whole."""
-        if self.sweep:
+        if self.sweep and not self.outcomes:
+            complain("The sweep has no job: one of the lists or ranges is empty.")
+        elif self.sweep:
             say(table([self.outcomes[number] for number in sorted(self.outcomes)]))
         else:
             for _, outcome in self.outcomes.values():
