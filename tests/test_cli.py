@@ -100,7 +100,7 @@ BAD = {
     "train influence=magic": "naive",
     "train seed=-1": "≥ 0",
     "train seed=abc": "an integer",
-    "train train=5 train.tokens=100": "train=5 is not accepted: its keys are set as train.KEY=VALUE",
+    "train train=5 train.tokens=100": "its keys are set as train.KEY=VALUE",
     "train sparsty.level=0.5": "Did you mean sparsity?",
     "train +foo=1": "accepted are task, cell, sparsity, rule, readout, optim, train, name,",
     "train -m seed=range(0,0)": "has no job",

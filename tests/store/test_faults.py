@@ -98,7 +98,7 @@ def launch(folder: Path, tensorboard: bool, faults: Faults) -> None:
 def assert_one_line(error: UserError, folder: Path) -> None:
     assert "\n" not in str(error)
     assert str(error).startswith(f"{folder}")
-    assert "can be written (" in str(error)
+    assert "cannot be written (" in str(error)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -211,7 +211,7 @@ def test_a_run_that_cannot_be_set_aside_stays_as_it_is(tmp_path, kind):
             break
     else:
         raise AssertionError("never without a fault")
-    assert kind == "killed" or "can be written (" in str(refused)
+    assert kind == "killed" or "cannot be written (" in str(refused)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "killed"])
