@@ -11,6 +11,9 @@ import yaml
 from committed import RESULTS, ROOT, table
 
 from snaprun.figures.stats import over_seeds
+from snaprun.panels.metric import METRICS, final
+from snaprun.store import DIVERGED
+from snaprun.store.panel import read_arms
 
 COPY = {  # in the order of the tables
     "copy_gru128": "GRU-128, 75 %",
@@ -66,11 +69,18 @@ def number(value: float, panel: str, signed: bool = False) -> str:
 
 
 def finals(panel: str, arm: str, column: str = "final") -> list[float]:
-    """What the runs of an arm reached, a number a seed; a diverged one has none."""
+    """What the runs of an arm reached, a number a seed; a diverged one counts as worst."""
     runs = table(panel, "summary")
     if column not in runs:
         return []
-    return runs.loc[(runs.phase == "final") & (runs.arm == arm), column].dropna().tolist()
+    judged = column.removeprefix("final_") if column != "final" else judge(panel)
+    runs = runs[(runs.phase == "final") & (runs.arm == arm)]
+    return runs[column].mask(runs.status == DIVERGED, METRICS[judged].worst).dropna().tolist()
+
+
+def judge(panel: str) -> str:
+    """The metric that a panel's runs are judged by."""
+    return str(table(panel, "tests").metric.iloc[0])
 
 
 def med(panel: str, arm: str) -> str:
@@ -95,7 +105,7 @@ def pair(
     Of the metric that the panel is judged by where none is named.
     """
     tests = table(panel, "tests")
-    tests = tests[(tests.equal == equal) & (tests.metric == (metric or tests.metric.iloc[0]))]
+    tests = tests[(tests.equal == equal) & (tests.metric == (metric or judge(panel)))]
     tests = tests.set_index(["arm", "other"])
     for names, sign in (((arm, other), 1), ((other, arm), -1)):
         if names in tests.index and pd.notna(tests.loc[names].difference):
@@ -219,10 +229,10 @@ def gap(panel: str, arm: str, other: str) -> str:
 
 def late(panel: str, arm: str, other: str, metric: str) -> str:
     """The paired median difference of a metric's mean over the last tenth of the tokens."""
-    rows = table(panel, "curves")
-    rows = rows[rows.tokens > 0.9 * rows.tokens.max()]
-    means = rows.groupby(["arm", "seed"])[metric].mean()
-    return number((means[arm] - means[other]).median(), panel, signed=True)
+    one, two = (read_arms(RESULTS / panel)[name] for name in (arm, other))
+    by = METRICS[metric]
+    differences = [final(one[seed], by) - final(two[seed], by) for seed in one.keys() & two.keys()]
+    return number(over_seeds(differences).median, panel, signed=True)
 
 
 def cosines(folder: str, rule: str) -> str:

@@ -28,7 +28,8 @@ def table(
 
     `arms` holds the runs by arm and seed; beside `metric` those that belong to it are compared
     where runs have them. At equal tokens final values are compared, and those after a tenth of the
-    tokens; at equal updates those at the number of updates that the run with fewer made.
+    tokens; at equal updates those at the number of updates that the run with fewer made. Pairs of
+    which no seed has a value there have no row.
     Differences are in the metric's unit, the first minus the second; `p` is two-sided, `p_least`
     the smallest that so many seeds can give, `p_holm` p adjusted for all `planned` pairs of the
     panel, NaN for others; where none is planned, for all pairs.
@@ -42,6 +43,7 @@ def table(
         for (arm, runs), (other, others) in combinations(arms.items(), 2)
         for equal in EQUAL
     ]
+    rows = [row for row in rows if row["seeds"]]
     frame = pd.DataFrame(rows, columns=list(_COLUMNS[:-1]))
     family = {frozenset(pair) for pair in planned}
     belongs = [not family or {row["arm"], row["other"]} in family for row in rows]
