@@ -1,0 +1,25 @@
+"""The committed panels: what is derived is what the committed tables of runs give."""
+
+from pathlib import Path
+
+import pytest
+from hydra import initialize_config_dir
+
+from snaprun import config
+from snaprun.panels import paired, report
+from snaprun.paths import conf_dir
+from snaprun.store.panel import read_arms, read_rates, read_summaries, write_derived
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+PANELS = sorted(file.parent.name for file in RESULTS.glob("*/panel.yaml"))
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_tests_and_readme_follow_from_the_committed_tables(name, tmp_path):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        keys = config.composed("reproduce", [f"panel={name}"])["panel"]
+    panel, folder = config.panel(keys, "small"), RESULTS / name
+    arms = read_arms(folder)
+    readme = report.readme(panel, "small", read_rates(folder), read_summaries(folder), arms)
+    for file in write_derived(tmp_path, paired.table(arms, panel.metric, panel.planned), readme):
+        assert file.read_text(encoding="utf-8") == (folder / file.name).read_text(encoding="utf-8")
