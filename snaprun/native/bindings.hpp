@@ -2,14 +2,58 @@
 #pragma once
 
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
 
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
+
+#include "engine.hpp"
 #include "influence.hpp"
 
 namespace snaprun {
 
+template <class T>
+using Array = nanobind::ndarray<T, nanobind::c_contig, nanobind::device::cpu>;
+
+[[noreturn]] inline void refuse(const std::string& what) {
+    throw nanobind::value_error(what.c_str());
+}
+
+inline void require(bool holds, const char* what) {
+    if (!holds) refuse(what);
+}
+
+// Throws what Python sees as OverflowError: a size that is right but beyond the indices here.
+inline void index(bool holds, const char* what) {
+    if (!holds) throw std::overflow_error(what);
+}
+
+template <class A>
+bool has_shape(const A& a, std::initializer_list<int64_t> shape) {
+    if (a.ndim() != shape.size()) return false;
+    size_t i = 0;
+    for (int64_t n : shape) {
+        if (int64_t(a.shape(i++)) != n) return false;
+    }
+    return true;
+}
+
+template <class A>
+void within(const A& a, int64_t bound, const char* name) {
+    for (size_t i = 0; i < a.size(); ++i) {
+        if (a.data()[i] < 0 || a.data()[i] >= bound) {
+            refuse(std::string(name) + " must lie in [0, " + std::to_string(bound) + "), not " +
+                   std::to_string(a.data()[i]));
+        }
+    }
+}
+
 // A Pattern from a dict of its fields (lists of integers); ValueError where it is not one. Without
 // "rows" only the layout of θ.
 Pattern read_pattern(nanobind::dict fields);
+
+EngineConfig read_config(nanobind::dict fields);  // ValueError where it is not one
 
 void bind_engine(nanobind::module_& m);
 void bind_influence(nanobind::module_& m);

@@ -1,0 +1,175 @@
+// What Python hands over before a run: a pattern and a configuration, checked here.
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "bindings.hpp"
+
+namespace nb = nanobind;
+
+namespace snaprun {
+namespace {
+
+std::vector<int32_t> indices(nb::handle values, const char* name, int64_t bound) {
+    auto list = nb::cast<std::vector<int64_t>>(values);
+    std::vector<int32_t> out;
+    out.reserve(list.size());
+    for (int64_t v : list) {
+        if (v < 0 || v >= bound) {
+            refuse(std::string(name) + " must lie in [0, " + std::to_string(bound) + ")");
+        }
+        out.push_back(int32_t(v));
+    }
+    return out;
+}
+
+void check_begins(const std::vector<int32_t>& begins, size_t blocks, size_t size,
+                  const char* name) {
+    bool good = begins.size() == blocks + 1 && begins.front() == 0 &&
+                size_t(begins.back()) == size;
+    for (size_t i = 1; good && i < begins.size(); ++i) good = begins[i - 1] < begins[i];
+    if (!good) refuse(std::string(name) + " must rise from 0 to the number of entries");
+}
+
+bool ascending(const std::vector<int32_t>& values, int begin, int end) {
+    for (int i = begin + 1; i < end; ++i) {
+        if (values[i - 1] >= values[i]) return false;
+    }
+    return true;
+}
+
+template <class E>
+E named(nb::dict d, const char* key, std::initializer_list<std::pair<const char*, E>> choices) {
+    const std::string name = nb::cast<std::string>(d[key]);
+    for (const auto& choice : choices) {
+        if (name == choice.first) return choice.second;
+    }
+    refuse(std::string(key) + "=" + name + " is not known");
+}
+
+}  // namespace
+
+Pattern read_pattern(nb::dict d) {
+    constexpr int64_t most = int64_t(1) << 30;
+    Pattern p;
+    auto size = [&](const char* name) {
+        const int64_t value = nb::cast<int64_t>(d[name]);
+        if (value < 1 || value > 1 << 24) refuse(std::string(name) + " must be at least 1");
+        return int(value);
+    };
+    p.units = size("units");
+    p.components = size("components");
+    p.slots = size("slots");
+    p.sources = size("sources");
+    require(p.sources > p.units, "sources must be more than units");
+    require(p.components <= 8 && p.slots <= 16, "too many components or slots");
+    p.unit_P = indices(d["unit"], "unit", p.units);
+    p.slot_P = indices(d["slot"], "slot", p.slots);
+    p.source_P = indices(d["source"], "source", p.sources);
+    const size_t P = p.unit_P.size();
+    require(P >= 1, "there must be parameters");
+    index(int64_t(P) < most, "there are 2^30 recurrent parameters or more");
+    require(p.slot_P.size() == P && p.source_P.size() == P,
+            "unit, slot and source must be equally long");
+    p.parameters = int(P);
+    for (size_t e = 1; e < P; ++e) {
+        const int64_t before = (int64_t(p.unit_P[e - 1]) * p.slots + p.slot_P[e - 1]) * p.sources +
+                               p.source_P[e - 1];
+        const int64_t here =
+            (int64_t(p.unit_P[e]) * p.slots + p.slot_P[e]) * p.sources + p.source_P[e];
+        require(before < here, "parameters must be ordered by unit, slot, source");
+    }
+    if (!d.contains("rows")) return p;
+    const int64_t states = int64_t(p.components) * p.units;
+    p.row_begin = indices(d["row_begin"], "row_begin", most);
+    p.rows = indices(d["rows"], "rows", states);
+    p.column_begin = indices(d["column_begin"], "column_begin", most);
+    p.columns = indices(d["columns"], "columns", p.parameters);
+    for (int32_t own : indices(d["own"], "own", 2)) p.own.push_back(uint8_t(own));
+    p.entry_row = indices(d["entry_row"], "entry_row", states);
+    p.entry_column = indices(d["entry_column"], "entry_column", states);
+    require(!p.row_begin.empty(), "row_begin must not be empty");
+    const size_t blocks = p.row_begin.size() - 1;
+    check_begins(p.row_begin, blocks, p.rows.size(), "row_begin");
+    check_begins(p.column_begin, blocks, p.columns.size(), "column_begin");
+    for (size_t g = 0; g < blocks; ++g) {
+        index(p.row_begin[g + 1] - p.row_begin[g] <= 32767,
+              "a parameter reaches more than 32,767 states");
+    }
+    require(p.own.size() == p.rows.size(), "own must be as long as rows");
+    require(p.entry_row.size() == p.entry_column.size(),
+            "entry_row and entry_column must be equally long");
+    std::vector<uint8_t> seen(P);
+    for (size_t g = 0; g < blocks; ++g) {
+        require(ascending(p.rows, p.row_begin[g], p.row_begin[g + 1]) &&
+                    ascending(p.columns, p.column_begin[g], p.column_begin[g + 1]),
+                "rows and columns of a block must ascend");
+        for (int i = p.column_begin[g]; i < p.column_begin[g + 1]; ++i) {
+            require(!seen[p.columns[i]]++, "a parameter stands in two blocks");
+            require(p.unit_P[p.columns[i]] == p.unit_P[p.columns[p.column_begin[g]]],
+                    "a block must hold parameters of one unit");
+        }
+    }
+    for (size_t i = 1; i < p.entry_row.size(); ++i) {
+        const int64_t before = p.entry_row[i - 1] * states + p.entry_column[i - 1];
+        require(before < p.entry_row[i] * states + p.entry_column[i], "entries must ascend");
+    }
+    return p;
+}
+
+EngineConfig read_config(nb::dict d) {
+    EngineConfig c;
+    c.pattern = read_pattern(nb::cast<nb::dict>(d["pattern"]));
+    c.cell = named<CellKind>(d, "cell",
+                             {{"vanilla", CellKind::vanilla}, {"gru", CellKind::gru},
+                              {"lstm", CellKind::lstm}});
+    c.rule = named<RuleKind>(d, "rule",
+                             {{"influence", RuleKind::influence},
+                              {"snap1", RuleKind::snap1}, {"bptt", RuleKind::bptt},
+                              {"rflo", RuleKind::rflo}, {"uoro", RuleKind::uoro},
+                              {"frozen", RuleKind::frozen}});
+    c.optimiser = named<OptimiserKind>(
+        d, "optimiser", {{"adam", OptimiserKind::adam}, {"sgd", OptimiserKind::sgd}});
+    auto number = [&](const char* key, double& to) {
+        if (d.contains(key)) to = nb::cast<double>(d[key]);
+    };
+    number("alpha", c.alpha);
+    number("lr", c.lr);
+    number("half_life", c.half_life);
+    number("average", c.average);
+    require(c.average >= 0 && c.average < 1, "average must lie in [0, 1)");
+    number("beta1", c.beta1);
+    number("beta2", c.beta2);
+    number("eps", c.eps);
+    number("momentum", c.momentum);
+    number("clip", c.clip);
+    auto integer = [&](const char* key, int64_t least) {
+        const int64_t value = nb::cast<int64_t>(d[key]);
+        if (value < least || value > 1 << 24) {
+            refuse(std::string(key) + "=" + std::to_string(value) + " is out of range");
+        }
+        return int(value);
+    };
+    c.outputs = integer("outputs", 1);
+    c.hidden = integer("hidden", 0);
+    c.lanes = integer("lanes", 1);
+    c.threads = integer("threads", 1);
+    c.update_every = nb::cast<int64_t>(d["update_every"]);
+    require(c.update_every >= 0, "update_every must be at least 0");
+    const Pattern& p = c.pattern;
+    c.inputs = p.sources - p.units - 1;
+    if (d.contains("feedback")) c.feedback = nb::cast<std::vector<double>>(d["feedback"]);
+    require(c.feedback.empty() || c.feedback.size() == size_t(c.outputs) * p.units,
+            "feedback must be (outputs, units)");
+    const bool lstm = c.cell == CellKind::lstm, vanilla = c.cell == CellKind::vanilla;
+    require(p.components == (lstm ? 2 : 1) && p.slots == (vanilla ? 1 : 4),
+            "components and slots do not fit the cell");
+    require(c.rule != RuleKind::influence || !p.row_begin.empty(), "the pattern has no blocks");
+    const int64_t stride = c.lanes + 7, most = int64_t(1) << 30;
+    index(int64_t(p.sources) * stride < most &&
+              int64_t(p.units) * p.slots * p.components * stride < most &&
+              (int64_t(c.hidden) + c.outputs) * stride < most,
+          "lanes times units, inputs or outputs are 2^30 or more");
+    return c;
+}
+
+}  // namespace snaprun
