@@ -162,9 +162,8 @@ def span(panels: list[str], arm: str, *others: str, equal: str = "tokens") -> st
 
 
 def better(panel: str, found: Pair, metric: str | None = None) -> bool:
-    """Whether the first arm is ahead: with more levels, or fewer bits per character."""
-    more = panel.startswith("copy") if metric is None else "bpc" not in metric
-    return (found.difference > 0) == more
+    """Whether the first arm is ahead, by the metric that the panel is judged by or by another."""
+    return found.difference * METRICS[metric or judge(panel)].better > 0
 
 
 def holds(panels: list[str], arm: str, *others: str) -> str:
@@ -229,8 +228,8 @@ def gap(panel: str, arm: str, other: str) -> str:
 
 def late(panel: str, arm: str, other: str, metric: str) -> str:
     """The paired median difference of a metric's mean over the last tenth of the tokens."""
-    one, two = (read_arms(RESULTS / panel)[name] for name in (arm, other))
-    by = METRICS[metric]
+    arms, by = read_arms(RESULTS / panel), METRICS[metric]
+    one, two = arms[arm], arms[other]
     differences = [final(one[seed], by) - final(two[seed], by) for seed in one.keys() & two.keys()]
     return number(over_seeds(differences).median, panel, signed=True)
 

@@ -107,7 +107,7 @@ def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
         keys = OmegaConf.select(composed, group) if group else composed
         if keys is None:
             near = checks.near(key.partition(".")[0], list(map(str, composed)))
-            return f"{key} is not a key here. {near}".rstrip()
+            return f"{_no_key(key, [])} {near}".rstrip()
         if not OmegaConf.is_dict(keys):
             return f"{group}={keys} is not accepted: its keys are set as {group}.KEY=VALUE."
         accepted = [f"{group}.{name}" if group else str(name) for name in keys]

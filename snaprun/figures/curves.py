@@ -149,10 +149,8 @@ def _due(run: Run) -> Array:
 
     By the tokens that a row carries a seed whose batch ended earlier would stand alone in between.
     """
-    tokens_N = run.columns["tokens"].astype(float)
     known = [run.due(every) for every in ("log_every", "eval_every")]
     due = [at_N for at_N in known if at_N is not None]
     if not due:
-        return tokens_N
-    end = min(tokens_N[-1], run.config["train"].get("tokens", math.inf))
-    return np.append(np.max(due, axis=0)[:-1], end)
+        return run.columns["tokens"].astype(float)
+    return np.append(np.max(due, axis=0)[:-1], run.end)

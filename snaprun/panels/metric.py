@@ -72,14 +72,8 @@ def overall(run: Run, metric: Metric) -> float:
 
 
 def end(run: Run) -> float:
-    """The data-time that the run was to reach, or has reached where that is less.
-
-    Where the configuration does not say when rows are due they are counted instead.
-    """
-    train = run.config.get("train", {})
-    if "log_every" not in train:
-        return float(len(run.metrics))
-    return float(min(run.metrics["tokens"].iloc[-1], train.get("tokens", np.inf)))
+    """As Run.end; rows are counted where the configuration does not say when they are due."""
+    return float(len(run.metrics)) if run.due() is None else run.end
 
 
 def due(run: Run, every: str = "log_every") -> Array:

@@ -77,6 +77,12 @@ class Run:
         return tokens_N // train[every] * train[every]
 
     @property
+    def end(self) -> float:
+        """The data-time that the run was to reach, or has reached where that is less."""
+        most = self.config.get("train", {}).get("tokens", np.inf)
+        return float(min(self.columns["tokens"][-1], most))
+
+    @property
     def status(self) -> str:
         """`finished`, `diverged` or `incomplete`."""
         return self.summary.status if self.summary else INCOMPLETE
