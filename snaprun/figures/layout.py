@@ -93,7 +93,7 @@ def save(figure: Figure, table: pd.DataFrame, stem: Path) -> list[Path]:
     with atomic(png) as file:
         figure.savefig(file, dpi=200, format="png")
     # Laid out once is enough, and takes as long as drawing.
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)
     with atomic(pdf) as file:
         # Without the date, drawing the same runs twice gives the same bytes.
         figure.savefig(file, format="pdf", metadata={"CreationDate": None})

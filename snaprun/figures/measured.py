@@ -92,15 +92,15 @@ def _panels(tables: Mapping[str, pd.DataFrame]) -> list[Panel]:
         found += _steps(tables["peers"], "JAX")
     if "growth" in tables:
         for axis, grown in tables["growth"].groupby("axis", sort=False):
-            for column, label in (("us", TIME), ("state_bytes", STATE)):
+            for column, label, what in (("us", TIME, "time"), ("state_bytes", STATE, "rule state")):
                 if axis == "units":
                     points = _points(grown, _rules(grown), column)
                     points["x"] = grown["units"].tolist()
-                    title = "at constant live parameters"
+                    title = f"{what}: as many live parameters at all sizes"
                     found.append(Panel(title, points, _lines, label))
                 else:
                     points = _points(grown, _rules(grown), column)
-                    found.append(Panel(f"with n: {_network(grown)}", points, _dots, label))
+                    found.append(Panel(f"{what}, by n: {_network(grown)}", points, _dots, label))
     return found
 
 
