@@ -96,7 +96,7 @@ def _panels(tables: Mapping[str, pd.DataFrame]) -> list[Panel]:
                 if axis == "units":
                     points = _points(grown, _rules(grown), column)
                     points["x"] = grown["units"].tolist()
-                    title = f"{what}: as many live parameters at all sizes"
+                    title = f"{what}, equal live parameters"
                     found.append(Panel(title, points, _lines, label))
                 else:
                     points = _points(grown, _rules(grown), column)
