@@ -86,7 +86,8 @@ def kernel(table: pd.DataFrame, ceilings: pd.DataFrame) -> str:
 
 def step(table: pd.DataFrame) -> str:
     """Microseconds a step."""
-    return "step: whole training step, an update every so many steps\n" + _steps(table)
+    title = "step: whole training step, an update every so many steps; torch.nn's are dense\n"
+    return title + _steps(table)
 
 
 def peers(table: pd.DataFrame) -> str:
@@ -144,7 +145,10 @@ def ratios(table: pd.DataFrame) -> str:
         {"what": str, "network": str, "task": str, "inputs": str, "lanes": str, "engine": str},
         {"ratio (quartiles)": _spread(table, "ratio")},
     )
-    return "ratios: time of the first over the second, round by round\n" + _text(shown, left=1)
+    return (
+        "ratios: time of the first over the second, round by round; nn and JAX are dense\n"
+        + _text(shown, left=1)
+    )
 
 
 _STATE = {"state_bytes": "state bytes", "state_bytes_analytic": "counted"}
