@@ -182,7 +182,7 @@ def holds(panels: list[str], arm: str, *others: str) -> str:
     ]
     assert 5 * len(without) < len(panels), without
     names = [(COPY | CHARLM).get(panel, panel) for panel in without]
-    return "**holds**" + (f" (but on {costed.listed(names)})" if names else "")
+    return "**holds**" + (f" (except on {costed.listed(names)})" if names else "")
 
 
 def shown(

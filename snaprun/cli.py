@@ -21,7 +21,7 @@ from snaprun.checks import Stopped, UserError
 from snaprun.jobs import Command, Session, interruptible, stopped, tell
 from snaprun.outcome import USER_MISTAKE
 from snaprun.paths import conf_dir
-from snaprun.terminal import complain, note
+from snaprun.terminal import complain, hush, note
 
 USAGE = f"""snaprun {__version__}: online training of recurrent networks
 
@@ -93,6 +93,10 @@ def _run(command: str, arguments: list[str]) -> int:
         code = stopped(error).code
     except UserError as error:
         code = _refused(str(error))
+    except BrokenPipeError:  # Hydra's help, whose reader has gone
+        if session.started:
+            raise
+        hush()
     except Exception as error:
         # Before the first job there is only the user's own configuration to go wrong.
         if session.started or wants_trace:

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from snaprun import checks, config, pattern
@@ -49,7 +48,7 @@ def align(plain: dict[str, Any], sweep: bool) -> Outcome:
 
     outcome = _train(trained, folder, written, sweep, probe)
     if plain.get("dry"):
-        return replace(outcome, report=f"{outcome.report}\n  the comparisons come on top")
+        return outcome
     files = figures.plot([folder], folder, ("alignment",), incomplete=False)
     report = [outcome.report, as_text(read_run(folder)), *map(str, files)]
     return replace(outcome, report="\n".join(report))
@@ -68,7 +67,8 @@ def _train(
     if plain.get("dry"):
         from snaprun.train.dry import rehearse
 
-        return Outcome(report=f"{folder}\n{indent(rehearse(config.parts(plain)), '  ')}")
+        parts = config.parts(plain)
+        return Outcome(report=f"{folder}\n{rehearse(parts, probe and probe(parts))}")
     summary, unread = None, []
     if not plain["restart"]:
         require_own(folder)
@@ -102,10 +102,8 @@ def _train(
     # A summary of snaprun 0.1.0 knows of one way only.
     how = summary.extras.get("diverged_because", "the loss became non-finite at")
     token, lr = summary.extras.get("diverged_at_token"), plain["optim"]["lr"]
-    problem = (
-        f"{how} token {token} with optim.lr={lr}; the metrics are kept. Try a smaller optim.lr, or "
-        "optim.clip=1."
-    )
+    problem = f"{how} token {token} with optim.lr={lr}; the metrics are kept. Try a smaller "
+    problem += "optim.lr, or optim.clip=1."
     return Outcome(Status.DIVERGED, report, problem)
 
 

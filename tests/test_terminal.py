@@ -1,6 +1,8 @@
 """Names with escape sequences and control characters never reach a terminal as they are."""
 
 import logging
+import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -113,3 +115,16 @@ def test_the_scratch_folder_is_new_and_ours_alone(tmp_path, monkeypatch):
     for folder in folders:
         assert folder.parent == tmp_path
         assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("words", [["train", "--help"], ["train", "--cfg", "job"], ["cost"]])
+def test_a_reader_who_has_gone_is_no_mistake(tmp_path, words):
+    """As after `snaprun train --help | head -1`."""
+    command = [sys.executable, "-u", "-c", "from snaprun.cli import main; main()", *words]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")

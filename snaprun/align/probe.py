@@ -2,11 +2,14 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 
 from snaprun.align import frozen, point, stale
 from snaprun.align.candidates import Candidate, own
 from snaprun.align.options import AlignOptions
 from snaprun.align.replay import Replay, seed
+from snaprun.core import Sizes
+from snaprun.rules import BPTT
 from snaprun.store.schema import ALIGNMENT
 from snaprun.tasks import Task
 from snaprun.train import choice
@@ -24,6 +27,8 @@ class Probe:
     next is the network and, where the task has one, the curriculum.
     """
 
+    lighter = "fewer or cheaper align.rules, fewer align.draws"
+
     def __init__(
         self,
         options: AlignOptions,
@@ -36,6 +41,19 @@ class Probe:
         self._candidates, self._own = {**candidates, **mine}, next(iter(mine), "")
         end, apart = parts.options.tokens, max(1, options.points - 1)
         self.marks = [end * i // apart for i in range(apart + 1)][-options.points :]
+
+    def bytes(self, sizes: Sizes) -> int:
+        """The memory of one look: the batch's steps, one rule after another, and its draws."""
+        steps = replace(sizes, window=self._parts.task.steps())
+        backend = self._parts.machine.backend
+        most = 0
+        for rule, _ in self._candidates.values():
+            needed = rule.storage(steps, backend)
+            draws = self._options.draws if rule.claim == "unbiased" else 1
+            # As they were drawn, stacked, and their errors in float64.
+            gradients = draws * sizes.parameters * (2 * sizes.itemsize + 16)
+            most = max(most, needed.kept + needed.scratch + needed.step + needed.index + gradients)
+        return BPTT().storage(steps, backend).kept + most
 
     def __call__(
         self, since: int, tokens: int, task: Task, engine: Engine, stop: StopSignals

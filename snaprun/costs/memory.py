@@ -16,6 +16,7 @@ TAPE = "tape"
 SCRATCH = "scratch"
 INDEX = "masks and index arrays"
 BATCH = "batch"
+LOOKS = "comparisons"  # beside the run, by who looks at it
 PASSING = "in passing"  # set-up, the end of a window, a checkpoint: the largest of them
 ALLOCATOR = "allocator"  # what it keeps of memory that was freed: a tenth of all, as measured
 
@@ -53,12 +54,14 @@ def predict(
     batch_steps: int,
     held_out_lanes: int,
     prunes: bool,
+    looks: int = 0,
 ) -> Demand:
     """What a run takes on the torch engine with an influence backend; None: on the C++ engine.
 
     `moments` are those that the optimiser keeps of each parameter, `copies` the further copies of
     the parameters (their average), `batch_steps` the steps of a batch, `held_out_lanes` the lanes
-    of a held-out one. Where the mask `prunes`, a second engine is built beside the first.
+    of a held-out one. Where the mask `prunes`, a second engine is built beside the first. `looks`
+    are the bytes of comparisons along the run.
     """
     n, w = sizes, sizes.itemsize
     stored = rule.storage(n, backend)
@@ -90,6 +93,7 @@ def predict(
         SCRATCH: scratch,
         INDEX: index,
         BATCH: batch_steps * n.lanes * TOKEN_BYTES,
+        LOOKS: looks,
         PASSING: passing,
     }
     parts[ALLOCATOR] = sum(parts.values()) // 10

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterable
+from textwrap import indent
 
 import torch
 
@@ -13,24 +14,24 @@ from snaprun.tasks import Batch
 from snaprun.train import memory
 from snaprun.train.choice import Engine
 from snaprun.train.evaluate import bits_per_character
-from snaprun.train.loop import EVAL_STEPS
+from snaprun.train.loop import EVAL_STEPS, Probe
 from snaprun.train.run import Parts, build
 from snaprun.train.seeding import stream
 
 SECONDS = 2.0  # of training, at most but for the first step
 
 
-def rehearse(parts: Parts) -> str:
-    """A few lines about the run; it trains for a moment, and UserError where it cannot."""
-    expected = memory.demand(parts, memory.sizes(parts))
+def rehearse(parts: Parts, probe: Probe | None = None) -> str:
+    """A few indented lines about the run; it trains for a moment, and UserError where it cannot."""
+    expected = memory.demand(parts, memory.sizes(parts), probe)
     left = [f"{in_units(n)} is left {where}" for _, n, where in memory.places(parts, expected)]
-    with checks.telling_exhaustion(lambda: memory.exhausted(parts)):
-        engine = build(parts)
+    with checks.telling_exhaustion(lambda: memory.exhausted(parts, probe)):
+        engine = build(parts, probe)
         per_step, steps = _timed(parts, engine)
         validation, bound = _validation_seconds(parts, engine)
     core, options, name = engine.network.core, parts.options, type(engine).__name__
     counts = memory.sizes(parts, core)
-    needed = memory.demand(parts, counts)
+    needed = memory.demand(parts, counts, probe)
     largest_first = sorted(needed.parts.items(), key=lambda part: -part[1])
     listed = ", ".join(f"{part} {in_units(size)}" for part, size in largest_first if size)
     weights, dense = core.layout.size, _dense_parameters(counts)
@@ -47,7 +48,9 @@ def rehearse(parts: Parts) -> str:
     if TAPE in needed.parts:
         known = "" if isinstance(options.update_every, int) else ", the longest sequence known now"
         lines.insert(2, f"tape: {counts.window} steps{known}")
-    return "\n".join(lines)
+    if probe:
+        lines.append("comparing takes time besides")
+    return indent("\n".join(lines), "  ")
 
 
 def _dense_parameters(counts: Sizes) -> int:

@@ -11,6 +11,7 @@ import torch
 
 from snaprun import hardware
 from snaprun.checks import Stopped
+from snaprun.core import Sizes
 from snaprun.sparsity import Sparsity
 from snaprun.store import DIVERGED, FINISHED, NON_FINITE, Mark, RunWriter, Summary, outline
 from snaprun.tasks import Batch, Task
@@ -46,6 +47,12 @@ log = logging.getLogger(__name__)
 
 class Probe(Protocol):
     """Looks at a run between two batches; training goes on as if it had not."""
+
+    lighter: str  # what makes it need less memory
+
+    def bytes(self, sizes: Sizes) -> int:
+        """The memory that a look takes beside the run."""
+        ...
 
     def __call__(
         self, since: int, tokens: int, task: Task, engine: Engine, stop: StopSignals

@@ -10,6 +10,7 @@ from snaprun.checks import UserError
 from snaprun.core import RecurrentCore, Sizes
 from snaprun.costs.memory import (
     BATCH,
+    LOOKS,
     OPTIMISER,
     PARAMETERS,
     PASSING,
@@ -25,6 +26,7 @@ from snaprun.train import choice, native
 from snaprun.train.engine import SEQUENCE
 
 if TYPE_CHECKING:
+    from snaprun.train.loop import Probe
     from snaprun.train.run import Parts
 
 # J as it is expected of a random mask is at least 1 / MOST times what it turns out to be, the
@@ -52,8 +54,8 @@ def sizes(parts: "Parts", core: RecurrentCore | None = None) -> Sizes:
     return Sizes.before(architecture.cell, sparsity, units, parts.task.inputs, **others)
 
 
-def demand(parts: "Parts", counts: Sizes) -> Demand:
-    """What the run takes on the engine that will train it."""
+def demand(parts: "Parts", counts: Sizes, probe: "Probe | None" = None) -> Demand:
+    """What the run takes on the engine that will train it, and what the probe takes that looks."""
     machine = parts.machine
     cell, device, optimiser = parts.architecture.cell, machine.device, parts.optimiser
     lacks = native.lacks(cell, device, machine.dtype, parts.rule, optimiser)
@@ -66,29 +68,30 @@ def demand(parts: "Parts", counts: Sizes) -> Demand:
         batch_steps=parts.task.steps(),
         held_out_lanes=parts.task.held_out_lanes,
         prunes=parts.architecture.sparsity.prunes,
+        looks=probe.bytes(counts) if probe else 0,
     )
 
 
-def check(parts: "Parts") -> bool:
+def check(parts: "Parts", probe: "Probe | None" = None) -> bool:
     """Whether the run certainly fits; UserError where it certainly does not. Nothing is drawn."""
-    expected = demand(parts, sizes(parts))
+    expected = demand(parts, sizes(parts), probe)
     architecture = parts.architecture
     fed = architecture.sparsity.linked(1) * architecture.units
     # Of a mask that may reach far less it is only sure that it is drawn.
     drawn = Demand(dict.fromkeys(expected.parts, 0), expected.setup)
-    _refuse_beyond(parts, drawn if 0 < fed < FED else expected, LEAST)
+    _refuse_beyond(parts, probe, drawn if 0 < fed < FED else expected, LEAST)
     return all(MOST * needed <= left for needed, left, _ in places(parts, expected))
 
 
-def check_drawn(parts: "Parts", core: RecurrentCore) -> None:
+def check_drawn(parts: "Parts", core: RecurrentCore, probe: "Probe | None" = None) -> None:
     """UserError where the run does not fit, counted from its masks."""
-    _refuse_beyond(parts, demand(parts, sizes(parts, core)), 1.0)
+    _refuse_beyond(parts, probe, demand(parts, sizes(parts, core), probe), 1.0)
 
 
-def exhausted(parts: "Parts") -> UserError:
+def exhausted(parts: "Parts", probe: "Probe | None" = None) -> UserError:
     """What to say where memory ran out all the same."""
-    expected = demand(parts, sizes(parts))
-    return UserError(_line(parts, expected, expected.total, "more memory than there is"))
+    expected = demand(parts, sizes(parts), probe)
+    return UserError(_line(parts, probe, expected, expected.total, "and memory ran out"))
 
 
 def places(parts: "Parts", needed: Demand) -> list[tuple[int, int, str]]:
@@ -101,16 +104,20 @@ def places(parts: "Parts", needed: Demand) -> list[tuple[int, int, str]]:
     return [(host, left, bound), (sum(needed.parts.values()), free, "on the CUDA device")]
 
 
-def _refuse_beyond(parts: "Parts", needed: Demand, factor: float) -> None:
+def _refuse_beyond(parts: "Parts", probe: "Probe | None", needed: Demand, factor: float) -> None:
     for total, left, bound in places(parts, needed):
         if total > factor * left:
-            raise UserError(_line(parts, needed, total, f"and {in_units(left)} is left {bound}"))
+            raise UserError(
+                _line(parts, probe, needed, total, f"and {in_units(left)} is left {bound}")
+            )
 
 
-def _line(parts: "Parts", needed: Demand, total: int, left: str) -> str:
+def _line(parts: "Parts", probe: "Probe | None", needed: Demand, total: int, left: str) -> str:
     """What needs how much memory, what is left, and which choice needs less."""
     part, size = needed.largest
     causes, remedies = _words(parts, part)
+    if part == LOOKS and probe:
+        remedies = [probe.lighter, *remedies]
     return (
         f"{', '.join(causes)}: this needs about {in_units(total)} of memory, {in_units(size)} of "
         f"it for the {part}, {left}. Take {_either(remedies)}."

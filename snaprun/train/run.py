@@ -51,21 +51,21 @@ def run(
 
     A run that has a checkpoint goes on from it; one that is complete is left as it is.
     """
-    with checks.telling_exhaustion(lambda: memory.exhausted(parts)):
+    with checks.telling_exhaustion(lambda: memory.exhausted(parts, probe)):
         return _run(parts, folder, config, tensorboard, bar, probe)
 
 
-def build(parts: Parts) -> choice.Engine:
+def build(parts: Parts, probe: Probe | None = None) -> choice.Engine:
     """The engine at its start, and the task prepared; UserError where memory does not suffice."""
     machine, options = parts.machine, parts.options
     machine.start()
     parts.task.prepare(options.lanes)
-    fits = memory.check(parts)
+    fits = memory.check(parts, probe)
     network = parts.architecture.build(
         parts.task.inputs, parts.task.outputs, machine.seed, machine.dtype, machine.device
     )
     if not fits:
-        memory.check_drawn(parts, network.core)
+        memory.check_drawn(parts, network.core, probe)
     return choice.build(
         machine,
         network,
@@ -87,7 +87,7 @@ def _run(
     probe: Probe | None,
 ) -> Summary:
     machine, options = parts.machine, parts.options
-    engine = build(parts)
+    engine = build(parts, probe)
     now = setting(engine, machine)
     extras = {"lr": parts.optimiser.lr} | {k: now[k] for k in ("versions", "engine", "device")}
     with (

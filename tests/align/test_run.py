@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from snaprun import hardware
 from snaprun.align import AlignOptions, Probe, candidates
 from snaprun.checks import Stopped
 from snaprun.cli import _main
@@ -68,9 +69,9 @@ def parts(rule="snap 1", task=None, engine="auto"):
     )
 
 
-def probe(of):
+def probe(of, kind=Probe):
     options = AlignOptions(["rtrl", "uoro"], points=4, draws=8)
-    return Probe(options, of, candidates(options.rules, rule_of), "own")
+    return kind(options, of, candidates(options.rules, rule_of), "own")
 
 
 def train(of, folder, probe=None):
@@ -143,17 +144,17 @@ def test_a_stop_between_the_draws_of_a_point_loses_nothing(tmp_path, look):
     train(whole, tmp_path / "whole", probe(whole))
     looked = []
 
-    def stopped(since, tokens, task, engine, stop):
-        inner = probe(broken)
-        if any(since <= mark <= tokens for mark in inner.marks):
-            looked.append(tokens)
-            if len(looked) == look:
-                signal.raise_signal(signal.SIGTERM)
-        return inner(since, tokens, task, engine, stop)
+    class Interrupted(Probe):
+        def __call__(self, since, tokens, task, engine, stop):
+            if any(since <= mark <= tokens for mark in self.marks):
+                looked.append(tokens)
+                if len(looked) == look:
+                    signal.raise_signal(signal.SIGTERM)
+            return super().__call__(since, tokens, task, engine, stop)
 
     folder = tmp_path / "broken"
     with pytest.raises(Stopped):
-        train(broken, folder, stopped)
+        train(broken, folder, probe(broken, Interrupted))
     assert not (folder / "summary.json").exists()
     again = parts()
     train(again, folder, probe(again))
@@ -183,3 +184,16 @@ def test_a_run_that_diverges_before_its_only_point(here, capsys):
     line = ["align", *SMALL, "align.rules=[snap1]", "align.points=1", "optim=sgd"]
     assert _main([word for word in line if "lr" not in word] + ["optim.lr=1e30"]) == 1
     assert "no gradients were compared" in capsys.readouterr().out
+
+
+def test_comparisons_that_do_not_fit_are_refused_before_the_run(here, monkeypatch, capsys):
+    """SnAp-2 on a dense network, of which training by SnAp-1 alone would take little."""
+    monkeypatch.setattr(hardware, "available_bytes", lambda: (10**9, "in this test"))
+    words = ["sparsity=dense", "cell.units=300", "train.tokens=320", "results=runs"]
+    assert _main(["train", *words]) == 0
+    assert _main(["align", *words, "align.rules=[snap2,uoro]"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    for word in ("for the comparisons", "1 GB is left in this test", "cheaper align.rules"):
+        assert word in line
+    assert not (here / "runs" / "copy-align").exists()
+    assert _main(["align", *words, "align.rules=[uoro]", "align.draws=8", "dry=true"]) == 0
