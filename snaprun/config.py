@@ -338,6 +338,8 @@ def require_named(folder: Path, plain: Mapping[str, Any]) -> None:
 
 def run_id(plain: Mapping[str, Any]) -> str:
     """The name of a run: its choices and seed in words, and a hash of all that it computes."""
+    # 1.0 and 1, wherever they come from, are one number and so one run.
+    plain = _canonical(plain)
     computed = {key: value for key, value in plain.items() if key not in WHEREABOUTS}
     train = plain["train"].items()
     computed["train"] = {k: v for k, v in train if k not in EXTENT and (k, v) not in LATER}

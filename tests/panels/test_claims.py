@@ -59,7 +59,7 @@ def test_what_holds_is_ahead_with_p_and_what_is_shown_has_ten_seeds(monkeypatch)
         with pytest.raises(AssertionError):
             claims["holds"](list(pairs), "a", "b")
     pairs["copy_lstm256"] = pairs["copy_gru128"]
-    assert claims["holds"](list(pairs), "a", "b") == "**holds** (but on GRU-512, 98.44 %)"
+    assert claims["holds"](list(pairs), "a", "b") == "**holds** (except on GRU-512, 98.44 %)"
     assert claims["shown"](list(pairs), "a", "b") == "3 of 4"
 
 

@@ -1,9 +1,12 @@
-"""What a budget changes of a panel."""
+"""What a budget changes of a panel, and where its runs lie."""
+
+from functools import partial
 
 import pytest
 
+from snaprun import config
 from snaprun.checks import UserError
-from snaprun.panels import Panel, Selection, under
+from snaprun.panels import Panel, Planner, Selection, under
 
 PANEL = {
     "rates": {"a": [1e-3], "others": [1e-2]},
@@ -86,3 +89,13 @@ def test_planned_pairs_lack_those_of_arms_that_are_left_out():
 def test_pairs_that_cannot_be_planned_are_refused(wrong, accepted):
     with pytest.raises(UserError, match=rf"panel\.planned=.*{accepted}"):
         planned(wrong)
+
+
+@pytest.mark.parametrize("rate", [1, 1.0, 0.01])
+def test_a_planned_run_lies_where_its_own_command_puts_it(rate):
+    panel = Panel("p", "about", {"a": ["rule=bptt"]}, "level", [rate], Selection([100]), 1)
+    common = ["results=runs"]
+    compose = partial(config.composed, "train")
+    (job,) = Planner(panel, "small", common, compose, config.run_folder).final({"a": rate})
+    words = [word for word in job.words if not word.startswith("hydra.")]
+    assert config.run_folder(compose(words)) == job.folder
