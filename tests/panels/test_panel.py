@@ -3,10 +3,12 @@
 from functools import partial
 
 import pytest
+from hydra import initialize_config_dir
 
 from snaprun import config
 from snaprun.checks import UserError
 from snaprun.panels import Panel, Planner, Selection, under
+from snaprun.paths import conf_dir
 
 PANEL = {
     "rates": {"a": [1e-3], "others": [1e-2]},
@@ -96,6 +98,7 @@ def test_a_planned_run_lies_where_its_own_command_puts_it(rate):
     panel = Panel("p", "about", {"a": ["rule=bptt"]}, "level", [rate], Selection([100]), 1)
     common = ["results=runs"]
     compose = partial(config.composed, "train")
-    (job,) = Planner(panel, "small", common, compose, config.run_folder).final({"a": rate})
-    words = [word for word in job.words if not word.startswith("hydra.")]
-    assert config.run_folder(compose(words)) == job.folder
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        (job,) = Planner(panel, "small", common, compose, config.run_folder).final({"a": rate})
+        words = [word for word in job.words if not word.startswith("hydra.")]
+        assert config.run_folder(compose(words)) == job.folder
