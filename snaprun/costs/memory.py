@@ -97,8 +97,13 @@ def predict(
         PASSING: passing,
     }
     parts[ALLOCATOR] = sum(parts.values()) // 10
-    drawn = n.dense + max(8 * n.units * max(n.units, n.inputs), 32 * n.parameters + 8 * n.dense)
-    return Demand(parts, drawn + 8 * n.parameters)
+    return Demand(parts, drawn_bytes(n))
+
+
+def drawn_bytes(n: Sizes) -> int:
+    """What drawing the masks and the initial weights takes, and passes."""
+    masks = n.dense + max(8 * n.units * max(n.units, n.inputs), 32 * n.parameters + 8 * n.dense)
+    return masks + 8 * n.parameters
 
 
 def _step_numbers(n: Sizes) -> int:

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import pandas as pd
 from torch import Generator
 
-from snaprun import checks
+from snaprun import checks, hardware
 from snaprun.cells import Cell
-from snaprun.core import RecurrentCore
-from snaprun.costs.memory import in_units
+from snaprun.checks import UserError
+from snaprun.core import RecurrentCore, Sizes
+from snaprun.costs.memory import drawn_bytes, in_units
 from snaprun.rules import BPTT, LearningRule
 from snaprun.sparsity import Uniform
 
@@ -57,7 +58,9 @@ def table(
     rows = []
     for cell_name, cell in cells.items():
         for size in sizes:
-            core = RecurrentCore.build(cell, Uniform(size.level), size.units, inputs, generator)
+            sparsity = Uniform(size.level)
+            _require_memory(cell, size, sparsity, inputs)
+            core = RecurrentCore.build(cell, sparsity, size.units, inputs, generator)
             reference = BPTT().cost(core, horizon).macs
             for rule_name, rule in rules.items():
                 cost = rule.cost(core, horizon)
@@ -87,6 +90,18 @@ def table(
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def _require_memory(cell: Cell, size: Size, sparsity: Uniform, inputs: int) -> None:
+    """UserError where the masks of a size do not fit."""
+    others = {"lanes": 1, "window": 1, "outputs": 1, "hidden": 0, "itemsize": 4, "threads": 1}
+    needed = drawn_bytes(Sizes.before(cell, sparsity, size.units, inputs, **others))
+    left, bound = hardware.available_bytes()
+    if needed > left:
+        raise UserError(
+            f"sizes={size.units}@{size.level:g}: drawing the masks needs about {in_units(needed)} "
+            f"of memory, and {in_units(left)} is left {bound}. Take fewer units."
+        )
 
 
 def as_text(costs: pd.DataFrame) -> str:

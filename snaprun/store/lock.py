@@ -78,8 +78,10 @@ class Lock:
         self._folder, self._name = folder, f"{folder.name}.lock"
         self._run: Folder | None = None
         with ExitStack() as stack, writing(folder):
-            self.experiment = stack.enter_context(Folder.make(folder.parent))
-            self._locks = stack.enter_context(self.experiment.below(LOCKS, make=True))
+            with writing(folder.parent):
+                self.experiment = stack.enter_context(Folder.make(folder.parent))
+            with writing(folder.parent / LOCKS):
+                self._locks = stack.enter_context(self.experiment.below(LOCKS, make=True))
             self._lock = FileLock(self._locks.path / self._name, timeout=0)
             try:
                 self._lock.acquire()

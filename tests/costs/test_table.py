@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Generator
 
+from snaprun import hardware
 from snaprun.cells import GRU, LSTM, Vanilla
+from snaprun.checks import UserError
 from snaprun.core import RecurrentCore
 from snaprun.costs import Size, as_text, table
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, SnAp
@@ -100,3 +102,11 @@ def test_sparsity_of_the_influence_matrix_falls_with_n():
     brute = 1 - core.pattern(2).mask_SP.double().mean().item()
     assert found[1] == pytest.approx(brute, abs=1e-12)
     assert torch.equal(core.pattern(None).mask_SP, core.pattern(40).mask_SP)
+
+
+def test_masks_that_do_not_fit_are_refused_before_they_are_drawn(monkeypatch):
+    monkeypatch.setattr(hardware, "available_bytes", lambda: (10**9, "in this test"))
+    monkeypatch.setattr(RecurrentCore, "build", lambda *_: pytest.fail("drawn"))
+    counts = {"inputs": 4, "horizon": 1, "lanes": 1, "moments": 2, "bytes_per_number": 4}
+    with pytest.raises(UserError, match=r"sizes=20000@0: .* GB of memory, and 1 GB is left in"):
+        table({"gru": GRU()}, [Size(20_000, 0)], {"bptt": BPTT()}, generator=Generator(), **counts)

@@ -153,7 +153,7 @@ def test_a_folder_that_is_a_link_is_not_entered(tmp_path, victim, place, danglin
     folder = tmp_path / "experiment" / "run"
     with pytest.raises(UserError) as refused:
         RunWriter(folder, {})
-    one_line(refused, "link")
+    one_line(refused, f"{link} ", "link")
     assert contents(victim) == {"file": b"mine"}
     assert not (tmp_path / "nowhere").exists()
     if place != "experiment/.locks":
