@@ -106,7 +106,8 @@ def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
         composed = compose(command, others)
         keys = OmegaConf.select(composed, group) if group else composed
         if keys is None:
-            near = checks.near(key.partition(".")[0], list(map(str, composed)))
+            meant = [".".join([str(name), *key.split(".")[1:]]) for name in composed]
+            near = checks.near(key, meant)
             return f"{_no_key(key, [])} {near}".rstrip()
         if not OmegaConf.is_dict(keys):
             return f"{group}={keys} is not accepted: its keys are set as {group}.KEY=VALUE."

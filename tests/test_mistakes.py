@@ -81,7 +81,7 @@ BAD = {
     "train seed=-1": "≥ 0",
     "train seed=abc": "an integer",
     "train train=5 train.tokens=100": "its keys are set as train.KEY=VALUE",
-    "train sparsty.level=0.5": "Did you mean sparsity?",
+    "train sparsty.level=0.5": "Did you mean sparsity.level?",
     "train +foo=1": "accepted are task, cell, sparsity, rule, readout, optim, train, name,",
     "train -m seed=range(0,0)": "has no job",
     "train name=../x": "letters",
