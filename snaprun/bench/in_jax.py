@@ -241,7 +241,7 @@ def _adam(trained: Trained, gradient: Tree, count: int, adam: Adam) -> Trained:
     """Adam along the gradient over `count`."""
     updates = trained.updates + 1
     g = jax.tree.map(lambda summed: summed / count, gradient)
-    (first, second), (beta1, beta2) = trained.moments, adam.betas
+    (first, second), (beta1, beta2) = trained.moments, (adam.beta1, adam.beta2)
     first = jax.tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, first, g)
     second = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, second, g)
     rate, bias = adam.lr / (1 - beta1**updates), 1 - beta2**updates

@@ -55,6 +55,8 @@ Pattern read_pattern(nanobind::dict fields);
 
 EngineConfig read_config(nanobind::dict fields);  // ValueError where it is not one
 
+const Capabilities& known();  // what the engine can train
+
 void bind_engine(nanobind::module_& m);
 void bind_influence(nanobind::module_& m);
 

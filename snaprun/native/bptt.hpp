@@ -9,12 +9,13 @@ namespace SNAPRUN_NS {
 template <class T>
 class BPTT final : public Rule<T> {
 public:
-    BPTT(const Pattern& p, const Rows& rows, int stride)
-        : Rule<T>(p, stride), rows_(rows), stride_(stride), units_(p.units), slots_(p.slots),
-          components_(p.components), src_size_(size_t(p.sources) * stride),
-          unit_size_(size_t(p.units) * stride), lambda_(p.components * unit_size_),
-          next_(p.components * unit_size_), slot_credit_(kChunk * p.slots * unit_size_),
-          by_column_(p.parameters) {}
+    static RuleInfo info() { return {"bptt", false, false}; }
+    explicit BPTT(const RuleSetup& s)
+        : Rule<T>(s), rows_(s.rows), stride_(s.stride), units_(rows_.units), slots_(rows_.slots),
+          components_(s.config.pattern.components), src_size_(size_t(rows_.sources) * stride_),
+          unit_size_(size_t(units_) * stride_), lambda_(components_ * unit_size_),
+          next_(components_ * unit_size_), slot_credit_(kChunk * slots_ * unit_size_),
+          by_column_(rows_.parameters) {}
 
     void reserve(int64_t steps) override {
         if (steps <= capacity_) return;

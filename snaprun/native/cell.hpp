@@ -16,12 +16,19 @@ struct CellStep {
     T* slopes;
     T* blocks;
     const T* ones;
+    const T* constants;
     int units, stride;
 };
 
+struct Vanilla {
+    static CellInfo info() { return {"vanilla", {"1"}, {"alpha"}}; }
+    template <class T>
+    static void step(const CellStep<T>& s);
+};
+
 template <class T>
-inline void vanilla_step(const CellStep<T>& s, T alpha) {
-    const T keep = 1 - alpha;
+void Vanilla::step(const CellStep<T>& s) {
+    const T alpha = s.constants[0], keep = 1 - alpha;
     for (int i = 0, size = s.units * s.stride; i < size; i += kWidth<T>) {
         const Vec<T> one = load(s.ones + i % s.stride);
         const Vec<T> t = tanh<T>(load(s.pre + i));
@@ -31,8 +38,14 @@ inline void vanilla_step(const CellStep<T>& s, T alpha) {
     }
 }
 
+struct GRU {
+    static CellInfo info() { return {"gru", {"1111"}, {}}; }
+    template <class T>
+    static void step(const CellStep<T>& s);
+};
+
 template <class T>
-inline void gru_step(const CellStep<T>& s) {
+void GRU::step(const CellStep<T>& s) {
     const int size = s.units * s.stride;
     for (int u = 0; u < s.units; ++u) {
         const T* pre = s.pre + size_t(u) * 4 * s.stride;
@@ -54,9 +67,15 @@ inline void gru_step(const CellStep<T>& s) {
     }
 }
 
+struct LSTM {
+    static CellInfo info() { return {"lstm", {"1111", "1110"}, {}}; }
+    template <class T>
+    static void step(const CellStep<T>& s);
+};
+
 // State (h, c). ∂h'/∂h, ∂c'/∂h and ∂c'/∂o stay 0 as they were allocated.
 template <class T>
-inline void lstm_step(const CellStep<T>& s) {
+void LSTM::step(const CellStep<T>& s) {
     const int size = s.units * s.stride;
     T* const dh = s.slopes;
     T* const dc = s.slopes + size_t(4) * size;
@@ -88,14 +107,20 @@ inline void lstm_step(const CellStep<T>& s) {
 }
 
 template <class T>
-inline void cell_step(CellKind kind, T alpha, const CellStep<T>& step) {
-    if (kind == CellKind::vanilla) {
-        vanilla_step(step, alpha);
-    } else if (kind == CellKind::gru) {
-        gru_step(step);
-    } else {
-        lstm_step(step);
-    }
+struct CellEntry {
+    CellInfo info;
+    void (*step)(const CellStep<T>&);
+};
+
+// All cells: a new one is a struct above and a line here.
+template <class T>
+const std::vector<CellEntry<T>>& cells() {
+    static const std::vector<CellEntry<T>> all{
+        {Vanilla::info(), &Vanilla::step<T>},
+        {GRU::info(), &GRU::step<T>},
+        {LSTM::info(), &LSTM::step<T>},
+    };
+    return all;
 }
 
 }  // namespace SNAPRUN_NS

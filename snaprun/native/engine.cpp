@@ -5,13 +5,10 @@
 #include <cstring>
 #include <type_traits>
 
-#include "bptt.hpp"
 #include "cell.hpp"
 #include "denormals.hpp"
 #include "readout.hpp"
-#include "rflo.hpp"
-#include "snap1.hpp"
-#include "uoro.hpp"
+#include "rules.hpp"
 
 namespace snaprun {
 namespace SNAPRUN_NS {
@@ -25,7 +22,9 @@ public:
           optimiser_(c_, sizes(p_, readout_)), state_(p_.components * unit_size()),
           pre_(p_.slots * unit_size()), ones_(stride_),
           gradient_(p_.parameters), gathered_(c_.lanes == 1 ? p_.parameters : 0),
-          begins_(stride_), rule_(make_rule()) {
+          begins_(stride_), cell_(*find(cells<T>(), c_.cell)),
+          constants_(c_.cell_constants.begin(), c_.cell_constants.end()),
+          rule_(find(rules<T>(), c_.rule)->make({c_, cell_.info, rows_, stride_})) {
         for (int b = 0; b < c_.lanes; ++b) ones_[b] = 1;
         // Adding a column to single lanes is slow; a few inputs are cheaper as dense ones.
         by_index_ = c_.inputs * (stride_ / kWidth<T>) > 4 * c_.lanes;
@@ -93,23 +92,6 @@ private:
         return sizes;
     }
 
-    std::unique_ptr<Rule<T>> make_rule() {
-        switch (c_.rule) {
-            case RuleKind::influence:
-                return std::make_unique<InfluenceRule<T>>(p_, c_.lanes, stride_, c_.threads);
-            case RuleKind::bptt:
-                return std::make_unique<BPTT<T>>(p_, rows_, stride_);
-            case RuleKind::rflo:
-                return std::make_unique<RFLO<T>>(c_, rows_, stride_);
-            case RuleKind::snap1:
-                return std::make_unique<SnAp1<T>>(c_, rows_, stride_);
-            case RuleKind::uoro:
-                return std::make_unique<UORO<T>>(p_, rows_, c_.lanes, stride_);
-            default:
-                return std::make_unique<Frozen<T>>(p_, stride_);
-        }
-    }
-
     void begin(const uint8_t* resets) {
         bool any = false;
         for (int b = 0; b < c_.lanes; ++b) any |= begins_[b] = resets[b] != 0;
@@ -148,9 +130,8 @@ private:
         if (by_index) {
             add_inputs(rows_, theta, s.indices + t * c_.lanes, c_.lanes, pre_.data());
         }
-        cell_step<T>(c_.cell, T(c_.alpha),
-                     {pre_.data(), state_.data(), at.slopes, at.blocks, ones_.data(), p_.units,
-                      stride_});
+        cell_.step({pre_.data(), state_.data(), at.slopes, at.blocks, ones_.data(),
+                    constants_.data(), p_.units, stride_});
         const uint8_t* mask = s.mask + t * c_.lanes;
         const int64_t targets = c_.lanes - std::count(mask, mask + c_.lanes, 0);
         now_.targets += targets;
@@ -237,10 +218,20 @@ private:
     Buffer<T> state_, pre_, ones_, gradient_, gathered_;
     Buffer<uint8_t> begins_;
     const std::vector<size_t> readout_sizes_ = readout_.sizes();
+    const CellEntry<T>& cell_;
+    const std::vector<T> constants_;
     std::unique_ptr<Rule<T>> rule_;
     bool by_index_ = false, finite_ = true;
     Counters now_;
 };
+
+Capabilities capabilities() {
+    Capabilities all;
+    for (const auto& cell : cells<float>()) all.cells.push_back(cell.info);
+    for (const auto& rule : rules<float>()) all.rules.push_back(rule.info);
+    for (const auto& optimiser : optimisers<float>()) all.optimisers.push_back(optimiser.info);
+    return all;
+}
 
 template <class T>
 std::unique_ptr<EngineBase<T>> make_engine(const EngineConfig& config) {

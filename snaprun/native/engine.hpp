@@ -15,20 +15,36 @@
 
 namespace snaprun {
 
-enum class CellKind { vanilla, gru, lstm };
-enum class RuleKind { influence, snap1, bptt, rflo, uoro, frozen };
-enum class OptimiserKind { adam, sgd };
+// What there is, by name: the first column of the tables in cell.hpp, rules.hpp and optim.hpp.
+struct CellInfo {
+    std::string name;
+    std::vector<std::string> reach;  // a word a component, '1' for every slot that reaches it
+    std::vector<std::string> constants;
+    int components() const { return int(reach.size()); }
+    int slots() const { return int(reach[0].size()); }
+};
+struct RuleInfo {
+    std::string name;
+    bool blocks, noise;  // whether it needs the blocks of the pattern, or noise
+};
+struct OptimiserInfo {
+    std::string name;
+    std::vector<std::string> constants;
+};
+struct Capabilities {
+    std::vector<CellInfo> cells;
+    std::vector<RuleInfo> rules;
+    std::vector<OptimiserInfo> optimisers;
+};
 
 struct EngineConfig {
-    CellKind cell = CellKind::gru;
-    double alpha = 1.0;     // leak of the vanilla cell
-    Pattern pattern;        // the layout of θ always; its blocks for RuleKind::influence
+    std::string cell, rule, optimiser;
+    std::vector<double> cell_constants, optimiser_constants;  // as the tables list them
+    Pattern pattern;  // the layout of θ always; its blocks for a rule that needs them
     int inputs = 0, outputs = 0, hidden = 0, lanes = 0, threads = 1;
     int64_t update_every = 1;  // 0: at the end of a batch
-    RuleKind rule = RuleKind::frozen;
     std::vector<double> feedback;  // (O, k) of RFLO, empty: the readout's own
-    OptimiserKind optimiser = OptimiserKind::adam;
-    double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, momentum = 0.0;
+    double lr = 1e-3;
     double clip = -1.0;  // < 0: none
     double average = 0.0;  // decay of the average of the parameters; 0: none is kept
     double half_life = std::numeric_limits<double>::infinity();  // of lr, in updates
@@ -86,7 +102,24 @@ public:
     virtual void assign(const T* in) = 0;
 };
 
+// The entry of a table, or of what Capabilities lists, with this name.
+inline const std::string& name_of(const CellInfo& info) { return info.name; }
+inline const std::string& name_of(const RuleInfo& info) { return info.name; }
+inline const std::string& name_of(const OptimiserInfo& info) { return info.name; }
+template <class Entry>
+const std::string& name_of(const Entry& entry) {
+    return entry.info.name;
+}
+template <class Table>
+const typename Table::value_type* find(const Table& table, const std::string& name) {
+    for (const auto& entry : table) {
+        if (name_of(entry) == name) return &entry;
+    }
+    return nullptr;
+}
+
 namespace SNAPRUN_NS {
+Capabilities capabilities();
 template <class T>
 std::unique_ptr<EngineBase<T>> make_engine(const EngineConfig& config);
 }  // namespace SNAPRUN_NS

@@ -20,6 +20,7 @@ namespace snaprun {
 
 #define SNAPRUN_DECLARE(ns)                                                   \
     namespace ns {                                                            \
+    Capabilities capabilities();                                              \
     template <class T>                                                        \
     std::unique_ptr<EngineBase<T>> make_engine(const EngineConfig& config);   \
     }
@@ -34,11 +35,14 @@ std::unique_ptr<EngineBase<T>> make(const EngineConfig& config) {
     SNAPRUN_DISPATCH(make_engine<T>(config))
 }
 
+Capabilities capabilities() { SNAPRUN_DISPATCH(capabilities()) }
+
 template <class T>
 class PyEngine {
 public:
     explicit PyEngine(nb::dict config)
-        : config_(read_config(config)), engine_(make<T>(config_)) {}
+        : config_(read_config(config)), draws_(find(known().rules, config_.rule)->noise),
+          engine_(make<T>(config_)) {}
 
     void run(Array<T> theta, std::vector<Array<T>> readout, std::optional<Array<const int64_t>> index,
              std::optional<Array<const T>> dense, Array<const int64_t> targets,
@@ -66,7 +70,7 @@ public:
         }
         copy(targets, targets_);
         within(targets_, config_.outputs, "target");
-        if (config_.rule == RuleKind::uoro) {
+        if (draws_) {
             require(noise.has_value() && has_shape(*noise, {steps, lanes, p.components, p.units}),
                     "noise must have the shape (T, lanes, c, k)");
             s.noise = noise->data();
@@ -226,6 +230,7 @@ private:
     };
 
     EngineConfig config_;
+    bool draws_;  // the rule needs noise
     std::unique_ptr<EngineBase<T>> engine_;
     std::vector<int64_t> inputs_, targets_;  // of the sequence that runs
     mutable std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
@@ -258,11 +263,46 @@ void bind(nb::module_& m, const char* name) {
         .def_prop_ro("rule_bytes", &E::template count<&Counters::rule_bytes>);
 }
 
+// By name: a cell's components, slots, constants and, a word a component, '1' for every slot that
+// reaches it; whether a rule needs blocks or noise; an optimiser's constants.
+nb::dict described() {
+    nb::dict all, cells, rules, optimisers;
+    for (const CellInfo& cell : known().cells) {
+        nb::dict entry;
+        entry["components"] = cell.components();
+        entry["slots"] = cell.slots();
+        entry["reach"] = cell.reach;
+        entry["constants"] = cell.constants;
+        cells[cell.name.c_str()] = entry;
+    }
+    for (const RuleInfo& rule : known().rules) {
+        nb::dict entry;
+        entry["blocks"] = rule.blocks;
+        entry["noise"] = rule.noise;
+        rules[rule.name.c_str()] = entry;
+    }
+    for (const OptimiserInfo& optimiser : known().optimisers) {
+        nb::dict entry;
+        entry["constants"] = optimiser.constants;
+        optimisers[optimiser.name.c_str()] = entry;
+    }
+    all["cells"] = cells;
+    all["rules"] = rules;
+    all["optimisers"] = optimisers;
+    return all;
+}
+
 }  // namespace
+
+const Capabilities& known() {
+    static const Capabilities all = capabilities();
+    return all;
+}
 
 void bind_engine(nb::module_& m) {
     bind<float>(m, "Engine32");
     bind<double>(m, "Engine64");
+    m.def("capabilities", &described, "The cells, rules and optimisers that the engine knows.");
     m.def("isa", &isa_name, "The instruction set in use.");
     m.def("isas", &isas, "The words for SNAPRUN_ISA that this CPU can follow, the least first.");
 }

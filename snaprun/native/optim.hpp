@@ -23,81 +23,35 @@ inline Vec<double> root(Vec<double> v) {
     return v;
 }
 
+// One way to step along a gradient. `begin` fixes the constants of step 1, 2, … from the learning
+// rate; `apply` then runs over any part of the parameters and of what is kept of them.
 template <class T>
-class Optimiser {
+class Update {
 public:
-    Optimiser(const EngineConfig& config, const std::vector<size_t>& sizes) : c_(config) {
-        const bool adam = c_.optimiser == OptimiserKind::adam;
-        const int count = adam ? 2 : c_.momentum != 0 ? 1 : 0;
-        for (size_t size : sizes) {
-            for (int which = 0; which < 2; ++which) {
-                moments_.emplace_back(new Buffer<T>(which < count ? size : 0));
-            }
-            if (c_.average > 0) average_.emplace_back(new Buffer<T>(size));
-        }
+    virtual ~Update() = default;
+    virtual int kept() const = 0;  // numbers of every parameter, at most kMostKept
+    virtual void begin(double rate, double step) = 0;
+    virtual void apply(size_t count, T* value, const T* gradient, T scale, T* const* kept) = 0;
+};
+constexpr int kMostKept = 2;
+
+template <class T>
+class Adam final : public Update<T> {
+public:
+    static OptimiserInfo info() { return {"adam", {"beta1", "beta2", "eps"}}; }
+    explicit Adam(const std::vector<double>& c) : beta1_(c[0]), beta2_(c[1]), eps_(c[2]) {}
+    int kept() const override { return 2; }
+
+    void begin(double rate, double step) override {
+        rate_ = T(rate / (1 - std::pow(beta1_, step)));
+        root_scale_ = T(1 / std::sqrt(1 - std::pow(beta2_, step)));
     }
 
-    // Constants of the next step; `apply` then runs over any parts of the parameters.
-    void begin() {
-        double rate = c_.lr * std::exp2(-double(step_) / c_.half_life);
-        ++step_;
-        if (c_.optimiser == OptimiserKind::adam) {
-            rate /= 1 - std::pow(c_.beta1, double(step_));
-            root_scale_ = T(1 / std::sqrt(1 - std::pow(c_.beta2, double(step_))));
-        }
-        rate_ = T(rate);
-    }
-
-    // value[first … first + count) of parameter i, whose gradient (count) is taken times `scale`.
-    void apply(int i, size_t first, size_t count, T* value, const T* gradient, T scale) {
-        value += first;
-        if (c_.optimiser == OptimiserKind::adam) {
-            adam(count, value, gradient, scale, moments_[2 * i]->data() + first,
-                 moments_[2 * i + 1]->data() + first);
-        } else if (c_.momentum != 0) {
-            T* buffer = moments_[2 * i]->data() + first;
-            const T momentum = T(c_.momentum), rate = rate_;
-            for (size_t j = 0; j < count; ++j) {
-                buffer[j] = momentum * buffer[j] + gradient[j] * scale;
-                value[j] -= rate * buffer[j];
-            }
-        } else {
-            const T rate = rate_;
-            for (size_t j = 0; j < count; ++j) value[j] -= rate * (gradient[j] * scale);
-        }
-    }
-
-    // θ̄ += w (θ − θ̄) after update n, w = (1 − a)/(1 − aⁿ), of all parameters (optim.newest in Python).
-    void follow(T* const* parameters) {
-        if (average_.empty()) return;
-        const T weight = T(-(1 - c_.average) / std::expm1(double(step_) * std::log(c_.average)));
-        for (size_t i = 0; i < average_.size(); ++i) {
-            T* const mean = average_[i]->data();
-            const T* const value = parameters[i];
-            const size_t size = average_[i]->size();
-            for (size_t j = 0; j < size; ++j) mean[j] += weight * (value[j] - mean[j]);
-        }
-    }
-
-    void resume(int64_t steps) { step_ = steps; }
-
-    void list(std::vector<Named<T>>& buffers) {
-        for (size_t i = 0; i < moments_.size(); ++i) {
-            Buffer<T>& moment = *moments_[i];
-            if (!moment.size()) continue;
-            buffers.push_back({"moment " + std::to_string(i % 2) + " " + std::to_string(i / 2),
-                               moment.data(), {int64_t(moment.size())}});
-        }
-        for (size_t i = 0; i < average_.size(); ++i) {
-            Buffer<T>& mean = *average_[i];
-            buffers.push_back({"average " + std::to_string(i), mean.data(), {int64_t(mean.size())}});
-        }
-    }
-
-private:
-    void adam(size_t count, T* value, const T* gradient, T scale, T* m, T* v) {
-        const T one_less_beta1 = T(1 - c_.beta1), beta2 = T(c_.beta2);
-        const T one_less_beta2 = T(1 - c_.beta2), eps = T(c_.eps);
+    void apply(size_t count, T* value, const T* gradient, T scale, T* const* kept) override {
+        T* const m = kept[0];
+        T* const v = kept[1];
+        const T one_less_beta1 = T(1 - beta1_), beta2 = T(beta2_);
+        const T one_less_beta2 = T(1 - beta2_), eps = T(eps_);
         size_t j = 0;
         for (; j + kWidth<T> <= count; j += kWidth<T>) {
             const Vec<T> g = load(gradient + j) * scale;
@@ -116,10 +70,118 @@ private:
         }
     }
 
-    EngineConfig c_;
-    int64_t step_ = 0;
+private:
+    double beta1_, beta2_, eps_;
     T rate_ = 0, root_scale_ = 0;
-    std::vector<std::unique_ptr<Buffer<T>>> moments_, average_;
+};
+
+template <class T>
+class SGD final : public Update<T> {
+public:
+    static OptimiserInfo info() { return {"sgd", {"momentum"}}; }
+    explicit SGD(const std::vector<double>& c) : momentum_(T(c[0])) {}
+    int kept() const override { return momentum_ != 0; }
+    void begin(double rate, double) override { rate_ = T(rate); }
+
+    void apply(size_t count, T* value, const T* gradient, T scale, T* const* kept) override {
+        const T rate = rate_, momentum = momentum_;
+        if (momentum == 0) {
+            for (size_t j = 0; j < count; ++j) value[j] -= rate * (gradient[j] * scale);
+            return;
+        }
+        T* const buffer = kept[0];
+        for (size_t j = 0; j < count; ++j) {
+            buffer[j] = momentum * buffer[j] + gradient[j] * scale;
+            value[j] -= rate * buffer[j];
+        }
+    }
+
+private:
+    T momentum_, rate_ = 0;
+};
+
+template <class T>
+struct OptimiserEntry {
+    OptimiserInfo info;
+    std::unique_ptr<Update<T>> (*make)(const std::vector<double>& constants);
+};
+
+template <class T, template <class> class U>
+OptimiserEntry<T> update() {
+    return {U<T>::info(), [](const std::vector<double>& constants) -> std::unique_ptr<Update<T>> {
+                return std::make_unique<U<T>>(constants);
+            }};
+}
+
+// All optimisers: a new one is a class above and a line here.
+template <class T>
+const std::vector<OptimiserEntry<T>>& optimisers() {
+    static const std::vector<OptimiserEntry<T>> all{update<T, Adam>(), update<T, SGD>()};
+    return all;
+}
+
+// What all share: the learning rate that falls, what is kept of every parameter, their average.
+template <class T>
+class Optimiser {
+public:
+    Optimiser(const EngineConfig& c, const std::vector<size_t>& sizes)
+        : lr_(c.lr), half_life_(c.half_life), decay_(c.average),
+          update_(find(optimisers<T>(), c.optimiser)->make(c.optimiser_constants)) {
+        for (size_t size : sizes) {
+            for (int which = 0; which < update_->kept(); ++which) {
+                kept_.emplace_back(new Buffer<T>(size));
+            }
+            if (decay_ > 0) average_.emplace_back(new Buffer<T>(size));
+        }
+    }
+
+    // The next step; `apply` then runs over any parts of the parameters.
+    void begin() {
+        const double rate = lr_ * std::exp2(-double(step_) / half_life_);
+        update_->begin(rate, double(++step_));
+    }
+
+    // value[first … first + count) of parameter i, whose gradient (count) is taken times `scale`.
+    void apply(int i, size_t first, size_t count, T* value, const T* gradient, T scale) {
+        T* kept[kMostKept];
+        const int many = update_->kept();
+        for (int which = 0; which < many; ++which) {
+            kept[which] = kept_[many * i + which]->data() + first;
+        }
+        update_->apply(count, value + first, gradient, scale, kept);
+    }
+
+    // θ̄ += w (θ − θ̄) after update n, w = (1 − a)/(1 − aⁿ), of all parameters (optim.newest in Python).
+    void follow(T* const* parameters) {
+        if (average_.empty()) return;
+        const T weight = T(-(1 - decay_) / std::expm1(double(step_) * std::log(decay_)));
+        for (size_t i = 0; i < average_.size(); ++i) {
+            T* const mean = average_[i]->data();
+            const T* const value = parameters[i];
+            const size_t size = average_[i]->size();
+            for (size_t j = 0; j < size; ++j) mean[j] += weight * (value[j] - mean[j]);
+        }
+    }
+
+    void resume(int64_t steps) { step_ = steps; }
+
+    void list(std::vector<Named<T>>& buffers) {
+        const int many = update_->kept();
+        for (size_t i = 0; i < kept_.size(); ++i) {
+            buffers.push_back({"moment " + std::to_string(i % many) + " " + std::to_string(i / many),
+                               kept_[i]->data(), {int64_t(kept_[i]->size())}});
+        }
+        for (size_t i = 0; i < average_.size(); ++i) {
+            Buffer<T>& mean = *average_[i];
+            buffers.push_back({"average " + std::to_string(i), mean.data(), {int64_t(mean.size())}});
+        }
+    }
+
+private:
+    double lr_, half_life_, decay_;
+    std::unique_ptr<Update<T>> update_;
+    int64_t step_ = 0;
+    std::vector<std::unique_ptr<Buffer<T>>> kept_, average_;
 };
 
 }  // namespace SNAPRUN_NS

@@ -37,13 +37,22 @@ bool ascending(const std::vector<int32_t>& values, int begin, int end) {
     return true;
 }
 
-template <class E>
-E named(nb::dict d, const char* key, std::initializer_list<std::pair<const char*, E>> choices) {
-    const std::string name = nb::cast<std::string>(d[key]);
-    for (const auto& choice : choices) {
-        if (name == choice.first) return choice.second;
+// The entry of a table that d[key] names, with the constants that it asks for.
+template <class Info>
+const Info& named(nb::dict d, const char* key, const std::vector<Info>& all, std::string& name) {
+    name = nb::cast<std::string>(d[key]);
+    const Info* info = find(all, name);
+    if (!info) refuse(std::string(key) + "=" + name + " is not known");
+    return *info;
+}
+
+std::vector<double> constants(nb::dict d, const std::vector<std::string>& names) {
+    std::vector<double> out;
+    for (const std::string& name : names) {
+        require(d.contains(name.c_str()), (name + " is missing").c_str());
+        out.push_back(nb::cast<double>(d[name.c_str()]));
     }
-    refuse(std::string(key) + "=" + name + " is not known");
+    return out;
 }
 
 }  // namespace
@@ -119,28 +128,19 @@ Pattern read_pattern(nb::dict d) {
 EngineConfig read_config(nb::dict d) {
     EngineConfig c;
     c.pattern = read_pattern(nb::cast<nb::dict>(d["pattern"]));
-    c.cell = named<CellKind>(d, "cell",
-                             {{"vanilla", CellKind::vanilla}, {"gru", CellKind::gru},
-                              {"lstm", CellKind::lstm}});
-    c.rule = named<RuleKind>(d, "rule",
-                             {{"influence", RuleKind::influence},
-                              {"snap1", RuleKind::snap1}, {"bptt", RuleKind::bptt},
-                              {"rflo", RuleKind::rflo}, {"uoro", RuleKind::uoro},
-                              {"frozen", RuleKind::frozen}});
-    c.optimiser = named<OptimiserKind>(
-        d, "optimiser", {{"adam", OptimiserKind::adam}, {"sgd", OptimiserKind::sgd}});
+    const Capabilities& all = known();
+    const CellInfo& cell = named(d, "cell", all.cells, c.cell);
+    const RuleInfo& rule = named(d, "rule", all.rules, c.rule);
+    const OptimiserInfo& optimiser = named(d, "optimiser", all.optimisers, c.optimiser);
+    c.cell_constants = constants(d, cell.constants);
+    c.optimiser_constants = constants(d, optimiser.constants);
     auto number = [&](const char* key, double& to) {
         if (d.contains(key)) to = nb::cast<double>(d[key]);
     };
-    number("alpha", c.alpha);
     number("lr", c.lr);
     number("half_life", c.half_life);
     number("average", c.average);
     require(c.average >= 0 && c.average < 1, "average must lie in [0, 1)");
-    number("beta1", c.beta1);
-    number("beta2", c.beta2);
-    number("eps", c.eps);
-    number("momentum", c.momentum);
     number("clip", c.clip);
     auto integer = [&](const char* key, int64_t least) {
         const int64_t value = nb::cast<int64_t>(d[key]);
@@ -160,10 +160,9 @@ EngineConfig read_config(nb::dict d) {
     if (d.contains("feedback")) c.feedback = nb::cast<std::vector<double>>(d["feedback"]);
     require(c.feedback.empty() || c.feedback.size() == size_t(c.outputs) * p.units,
             "feedback must be (outputs, units)");
-    const bool lstm = c.cell == CellKind::lstm, vanilla = c.cell == CellKind::vanilla;
-    require(p.components == (lstm ? 2 : 1) && p.slots == (vanilla ? 1 : 4),
+    require(p.components == cell.components() && p.slots == cell.slots(),
             "components and slots do not fit the cell");
-    require(c.rule != RuleKind::influence || !p.row_begin.empty(), "the pattern has no blocks");
+    require(!rule.blocks || !p.row_begin.empty(), "the pattern has no blocks");
     const int64_t stride = c.lanes + 7, most = int64_t(1) << 30;
     index(int64_t(p.sources) * stride < most &&
               int64_t(p.units) * p.slots * p.components * stride < most &&

@@ -9,11 +9,13 @@ namespace SNAPRUN_NS {
 template <class T>
 class RFLO final : public Rule<T> {
 public:
-    RFLO(const EngineConfig& c, const Rows& rows, int stride)
-        : Rule<T>(c.pattern, stride), stride_(stride), units_(c.pattern.units),
-          outputs_(c.outputs), feedback_(c.feedback.size()), random_(size_t(units_) * stride),
-          traces_(c.pattern, rows, c.cell == CellKind::lstm, c.lanes, stride) {
-        for (size_t i = 0; i < c.feedback.size(); ++i) feedback_[i] = T(c.feedback[i]);
+    static RuleInfo info() { return {"rflo", false, false}; }
+    explicit RFLO(const RuleSetup& s)
+        : Rule<T>(s), stride_(s.stride), units_(s.config.pattern.units),
+          outputs_(s.config.outputs), feedback_(s.config.feedback.size()),
+          random_(size_t(units_) * stride_), traces_(s) {
+        const std::vector<double>& from = s.config.feedback;
+        for (size_t i = 0; i < from.size(); ++i) feedback_[i] = T(from[i]);
     }
 
     void reset(const uint8_t* lanes) override { traces_.reset(lanes); }

@@ -23,14 +23,18 @@ struct Step {
     const int8_t* noise;  // (B, c, k) for UORO
 };
 
+// What a rule is built from.
+struct RuleSetup {
+    const EngineConfig& config;
+    const CellInfo& cell;
+    const Rows& rows;
+    int stride;
+};
+
 template <class T>
 class Rule {
 public:
-    Rule(const Pattern& p, int stride)
-        : src_(size_t(p.sources) * stride),
-          slopes_(size_t(p.components) * p.slots * p.units * stride),
-          blocks_(size_t(p.components) * p.components * p.units * stride),
-          credit_(size_t(p.components) * p.units * stride) {}
+    explicit Rule(const RuleSetup& setup) : Rule(setup.config.pattern, setup.stride) {}
     virtual ~Rule() = default;
 
     // Before a batch: there will be so many steps between updates, at most, those so far included.
@@ -55,12 +59,19 @@ public:
     virtual bool moves() const { return true; }  // false: the gradient is always 0
 
 private:
+    Rule(const Pattern& p, int stride)
+        : src_(size_t(p.sources) * stride),
+          slopes_(size_t(p.components) * p.slots * p.units * stride),
+          blocks_(size_t(p.components) * p.components * p.units * stride),
+          credit_(size_t(p.components) * p.units * stride) {}
+
     Buffer<T> src_, slopes_, blocks_, credit_;
 };
 
 template <class T>
 class Frozen final : public Rule<T> {
 public:
+    static RuleInfo info() { return {"frozen", false, false}; }
     using Rule<T>::Rule;
     void reset(const uint8_t*) override {}
     void step(const Step<T>&, T*) override {}
@@ -72,8 +83,9 @@ public:
 template <class T>
 class InfluenceRule final : public Rule<T> {
 public:
-    InfluenceRule(const Pattern& p, int lanes, int stride, int threads)
-        : Rule<T>(p, stride), J_(p, lanes, stride, threads) {}
+    static RuleInfo info() { return {"influence", true, false}; }
+    explicit InfluenceRule(const RuleSetup& s)
+        : Rule<T>(s), J_(s.config.pattern, s.config.lanes, s.stride, s.config.threads) {}
     void reset(const uint8_t* lanes) override { J_.reset(lanes); }
     void step(const Step<T>& s, T* gradient) override {
         J_.step(s.theta, s.at.slopes, s.at.blocks, s.at.src, s.has_credit ? s.at.credit : nullptr,

@@ -9,14 +9,14 @@ namespace SNAPRUN_NS {
 template <class T>
 class SnAp1 final : public Rule<T> {
 public:
-    SnAp1(const EngineConfig& c, const Rows& rows, int stride)
-        : Rule<T>(c.pattern, stride), stride_(stride), units_(c.pattern.units),
-          slots_(c.pattern.slots), components_(c.pattern.components),
+    static RuleInfo info() { return {"snap1", false, false}; }
+    explicit SnAp1(const RuleSetup& s)
+        : Rule<T>(s), stride_(s.stride), units_(s.config.pattern.units),
+          slots_(s.config.pattern.slots), components_(s.config.pattern.components),
           self_(size_t(units_) * slots_),
-          D_(size_t(components_) * components_ * units_ * stride),
-          traces_(c.pattern, rows, c.cell == CellKind::lstm, c.lanes, stride) {
+          D_(size_t(components_) * components_ * units_ * stride_), traces_(s) {
         for (size_t i = 0; i < self_.size(); ++i) self_[i] = -1;
-        const Pattern& p = c.pattern;
+        const Pattern& p = s.config.pattern;
         for (int e = 0; e < p.parameters; ++e) {
             if (p.source_P[e] == p.unit_P[e]) self_[p.unit_P[e] * slots_ + p.slot_P[e]] = e;
         }

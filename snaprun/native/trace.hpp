@@ -1,6 +1,9 @@
 // Traces of a unit's own state: e_p ← Σ_q D_pq e_q + ∂s'_p/∂a_m src_j, gradient q_u e_0, for every
-// parameter (m, u, j); D is the unit's own c × c block. SnAp-1 and RFLO are both of this form.
+// parameter (m, u, j), over the components p, q that slot m reaches; D is the unit's own c × c block.
+// SnAp-1 and RFLO are both of this form.
 #pragma once
+
+#include <stdexcept>
 
 #include "rule.hpp"
 
@@ -12,16 +15,22 @@ namespace SNAPRUN_NS {
 template <class T>
 class Traces {
 public:
-    Traces(const Pattern& p, const Rows& rows, bool lstm, int lanes, int stride)
-        : rows_(rows), single_(lanes == 1), lanes_(lanes), stride_(stride), units_(p.units), slots_(p.slots),
-          components_(p.components), base_(rows.rows) {
-        size_t size = 0;
-        for (int r = 0; r < rows.rows; ++r) {
-            base_[r] = size;
-            size += size_t(rows.begin[r + 1] - rows.begin[r]) * components(lstm, r % slots_) *
-                    (single_ ? 1 : stride);
+    explicit Traces(const RuleSetup& s)
+        : rows_(s.rows), single_(s.config.lanes == 1), lanes_(s.config.lanes), stride_(s.stride),
+          units_(rows_.units), slots_(rows_.slots), components_(s.cell.components()),
+          base_(rows_.rows), reached_(slots_) {
+        for (int m = 0; m < slots_; ++m) {
+            for (int p = 0; p < components_; ++p) {
+                if (s.cell.reach[p][m] == '1') reached_[m].push_back(p);
+            }
+            if (reached_[m].size() > 4) throw std::logic_error("a slot reaches five components");
         }
-        lstm_ = lstm;
+        size_t size = 0;
+        for (int r = 0; r < rows_.rows; ++r) {
+            base_[r] = size;
+            size += size_t(rows_.begin[r + 1] - rows_.begin[r]) * reached(r).size() *
+                    (single_ ? 1 : stride_);
+        }
         trace_.resize(size);
     }
 
@@ -49,33 +58,46 @@ public:
     void step(const Step<T>& s, const T* D, const T* credit, T* gradient) {
         const Place<T>& at = s.at;
         gathered_ = s.gathered;
-        for (int r = 0; r < rows_.rows; ++r) {
-            if (components(lstm_, r % slots_) == 1) {
-                row<1>(r, at, D, credit, gradient);
-            } else {
-                row<2>(r, at, D, credit, gradient);
+        for (int u = 0; u < units_; ++u) {
+            for (int m = 0; m < slots_; ++m) {
+                const std::vector<int>& to = reached_[m];
+                const Row row{u * slots_ + m, u, m, to.data()};
+                // δ falls on h alone: what does not reach it now adds nothing.
+                const T* const q = to.size() && to[0] == 0 ? credit : nullptr;
+                switch (to.size()) {
+                    case 1: each_lane<1>(row, at, D, q, gradient); break;
+                    case 2: each_lane<2>(row, at, D, q, gradient); break;
+                    case 3: each_lane<3>(row, at, D, q, gradient); break;
+                    case 4: each_lane<4>(row, at, D, q, gradient); break;
+                }
             }
         }
     }
 
 private:
-    // The output gate of the LSTM does not reach c.
-    static int components(bool lstm, int slot) { return lstm && slot != 3 ? 2 : 1; }
+    // Row r of Rows: slot m of unit u, and the components that it reaches, ascending.
+    struct Row {
+        int r, u, m;
+        const int* to;
+    };
+
+    // The components that the slot of row r reaches.
+    const std::vector<int>& reached(int r) const { return reached_[r % slots_]; }
 
     // Calls visit(entry of (lanes, c, P), number in storage) for every trace.
     template <class Self, class Visit>
     static void each(Self& self, Visit visit) {
         const Rows& rows = self.rows_;
         for (int r = 0; r < rows.rows; ++r) {
-            const int C = components(self.lstm_, r % self.slots_);
-            const int count = rows.begin[r + 1] - rows.begin[r];
+            const std::vector<int>& to = self.reached(r);
+            const int C = int(to.size()), count = rows.begin[r + 1] - rows.begin[r];
             for (int i = 0; i < count; ++i) {
                 for (int c = 0; c < C; ++c) {
                     const size_t at = self.single_ ? size_t(c) * count + i
                                                    : (size_t(i) * C + c) * self.stride_;
                     auto* trace = self.trace_.data() + self.base_[r] + at;
                     for (int b = 0; b < self.lanes_; ++b) {
-                        const int64_t vector = int64_t(b) * self.components_ + c;
+                        const int64_t vector = int64_t(b) * self.components_ + to[c];
                         visit(vector * rows.parameters + rows.begin[r] + i, trace[b]);
                     }
                 }
@@ -84,16 +106,16 @@ private:
     }
 
     template <int C>
-    void row(int r, const Place<T>& at, const T* D, const T* credit, T* gradient) {
+    void each_lane(const Row& row, const Place<T>& at, const T* D, const T* credit, T* gradient) {
         if (single_) {
-            single_row<C>(r, at, D, credit, gradient);
+            single_lane<C>(row, at, D, credit, gradient);
         } else if (C == 1 && stride_ % (2 * kWidth<T>) == 0) {
             for (int b = 0; b < stride_; b += 2 * kWidth<T>) {
-                lanes_row<C, 2>(r, b, at, D, credit, gradient);
+                lanes<C, 2>(row, b, at, D, credit, gradient);
             }
         } else {
             for (int b = 0; b < stride_; b += kWidth<T>) {
-                lanes_row<C, 1>(r, b, at, D, credit, gradient);
+                lanes<C, 1>(row, b, at, D, credit, gradient);
             }
         }
     }
@@ -105,15 +127,18 @@ private:
     };
 
     template <int C, int N>
-    void lanes_row(int r, int b, const Place<T>& at, const T* D, const T* credit, T* gradient) {
-        const int u = r / slots_, m = r % slots_;
+    void lanes(const Row& row, int b, const Place<T>& at, const T* D, const T* credit,
+               T* gradient) {
+        const auto [r, u, m, to] = row;
         const size_t size = size_t(units_) * stride_, i = size_t(u) * stride_ + b;
         Factors<C, N> f;
         for (int n = 0; n < N; ++n) {
             const size_t k = i + n * kWidth<T>;
             for (int p = 0; p < C; ++p) {
-                for (int q = 0; q < C; ++q) f.D[p][q][n] = load(D + (p * components_ + q) * size + k);
-                f.slope[p][n] = load(at.slopes + (size_t(p) * slots_ + m) * size + k);
+                for (int q = 0; q < C; ++q) {
+                    f.D[p][q][n] = load(D + (to[p] * components_ + to[q]) * size + k);
+                }
+                f.slope[p][n] = load(at.slopes + (size_t(to[p]) * slots_ + m) * size + k);
             }
             f.credit[n] = credit ? load(credit + k) : Vec<T>{};
         }
@@ -156,35 +181,40 @@ private:
     }
 
     template <int C>
-    void single_row(int r, const Place<T>& at, const T* D, const T* credit, T* gradient) {
-        const int u = r / slots_, m = r % slots_, count = rows_.begin[r + 1] - rows_.begin[r];
+    void single_lane(const Row& row, const Place<T>& at, const T* D, const T* credit,
+                     T* gradient) {
+        const auto [r, u, m, to] = row;
+        const int count = rows_.begin[r + 1] - rows_.begin[r];
         const size_t size = size_t(units_) * stride_, i = size_t(u) * stride_;
         T factor[C][C], slope[C];
         for (int p = 0; p < C; ++p) {
-            for (int q = 0; q < C; ++q) factor[p][q] = D[(p * components_ + q) * size + i];
-            slope[p] = at.slopes[(size_t(p) * slots_ + m) * size + i];
+            for (int q = 0; q < C; ++q) factor[p][q] = D[(to[p] * components_ + to[q]) * size + i];
+            slope[p] = at.slopes[(size_t(to[p]) * slots_ + m) * size + i];
         }
         const T q_u = credit ? credit[i] : T(0);
-        T* __restrict__ const h = trace_.data() + base_[r];
-        T* __restrict__ const c = h + (C - 1) * count;
+        T* __restrict__ const e = trace_.data() + base_[r];
         T* __restrict__ const g = gradient + rows_.begin[r];
         const T* __restrict__ const src = gathered_ + rows_.begin[r];
-        for (int e = 0; e < count; ++e) {
-            const T x = src[e];
-            T fresh = factor[0][0] * h[e] + slope[0] * x;
-            if (C == 2) {
-                fresh += factor[0][C - 1] * c[e];
-                c[e] = factor[C - 1][0] * h[e] + factor[C - 1][C - 1] * c[e] + slope[C - 1] * x;
+#pragma GCC ivdep
+        for (int n = 0; n < count; ++n) {
+            T fresh[C];
+            for (int p = 0; p < C; ++p) {
+                // In the order in which these have been added since the first runs.
+                fresh[p] = factor[p][0] * e[n];
+                if (p == 0) fresh[p] += slope[p] * src[n];
+                for (int q = 1; q < C; ++q) fresh[p] += factor[p][q] * e[q * count + n];
+                if (p != 0) fresh[p] += slope[p] * src[n];
             }
-            h[e] = fresh;
-            g[e] += q_u * fresh;
+            for (int p = 0; p < C; ++p) e[p * count + n] = fresh[p];
+            g[n] += q_u * fresh[0];
         }
     }
 
     const Rows& rows_;
-    bool single_, lstm_ = false;
+    bool single_;
     int lanes_, stride_, units_, slots_, components_;
     Buffer<size_t> base_;
+    std::vector<std::vector<int>> reached_;  // by slot
     const T* gathered_ = nullptr;
     Buffer<T> trace_;
 };

@@ -11,12 +11,14 @@ namespace SNAPRUN_NS {
 template <class T>
 class UORO final : public Rule<T> {
 public:
-    UORO(const Pattern& p, const Rows& rows, int lanes, int stride)
-        : Rule<T>(p, stride), rows_(rows), lanes_(lanes), stride_(stride), units_(p.units),
-          slots_(p.slots), components_(p.components), size_(size_t(p.units) * stride),
-          s_(components_ * size_), forward_(components_ * size_), nu_(components_ * size_),
-          pre_(slots_ * size_), slot_(slots_ * size_), theta_(size_t(p.parameters) * stride),
-          norm_(stride), scale_(stride), rho0_(stride), rho1_(stride) {}
+    static RuleInfo info() { return {"uoro", false, true}; }
+    explicit UORO(const RuleSetup& s)
+        : Rule<T>(s), rows_(s.rows), lanes_(s.config.lanes), stride_(s.stride),
+          units_(rows_.units), slots_(rows_.slots), components_(s.config.pattern.components),
+          size_(size_t(units_) * stride_), s_(components_ * size_),
+          forward_(components_ * size_), nu_(components_ * size_), pre_(slots_ * size_),
+          slot_(slots_ * size_), theta_(size_t(rows_.parameters) * stride_), norm_(stride_),
+          scale_(stride_), rho0_(stride_), rho1_(stride_) {}
 
     void reset(const uint8_t* lanes) override {
         zero_lanes(s_.data(), size_t(components_) * units_, stride_, lanes);

@@ -1,32 +1,27 @@
 """The online step of engine.py in C++: whole batches without Python inside."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from snaprun.cells import GRU, LSTM, Cell, Vanilla
+from snaprun.cells import CELLS, Cell
 from snaprun.checks import UserError
-from snaprun.influence import choose
-from snaprun.influence.native import _native, block_fields, isa, layout_fields
-from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, LearningRule, Setup, SnAp
+from snaprun.influence.native import _native, isa, layout_fields
+from snaprun.rules import LearningRule
 from snaprun.tasks import Batch
+from snaprun.train.adapters import adapter, fill, lanes_first
 from snaprun.train.engine import SEQUENCE
-from snaprun.train.native_memory import fill, views
 from snaprun.train.network import Network
-from snaprun.train.optim import SGD, Adam, Optimiser
+from snaprun.train.optim import OPTIMISERS, Optimiser
 from snaprun.train.saved import copied, require_fit, set_noise
 
 COUNTERS = ("steps", "targets", "updates", "longest_window", "rule_bytes")
-CELLS = {Vanilla: "vanilla", GRU: "gru", LSTM: "lstm"}
-RULES = {
-    SnAp: "influence",
-    RTRL: "influence",
-    BPTT: "bptt",
-    RFLO: "rflo",
-    UORO: "uoro",
-    Frozen: "frozen",
-}
+# What the C++ core was built with, by the names of the registries: snaprun/native/README.md.
+_KNOWN: dict[str, Any] = (
+    _native.capabilities() if _native else {"cells": {}, "rules": {}, "optimisers": {}}
+)
 
 
 def supports(network: Network, rule: LearningRule, optimiser: Optimiser) -> str | None:
@@ -45,13 +40,24 @@ def lacks(
         return f"it runs on the CPU, not on {device}"
     if dtype not in (torch.float32, torch.float64):
         return f"it computes in float32 or float64, not in {dtype}"
-    if type(cell) not in CELLS:
+    if _name(CELLS, cell) not in _KNOWN["cells"]:
         return f"it does not know the cell {type(cell).__name__}"
-    if type(rule) not in RULES:
+    suited = adapter(rule)
+    if suited is None or suited.name not in _KNOWN["rules"]:
         return f"it does not know the rule {type(rule).__name__}"
-    if type(optimiser) not in (Adam, SGD):
+    if _name(OPTIMISERS, optimiser) not in _KNOWN["optimisers"]:
         return f"it does not know the optimiser {type(optimiser).__name__}"
     return None
+
+
+def _name(registry: Mapping[str, type], made: object) -> str:
+    """The name of an object's own class in a registry, "" where it is in none."""
+    return next((name for name, kind in registry.items() if kind is type(made)), "")
+
+
+def _constants(kind: str, name: str, made: object) -> dict[str, float]:
+    """The constants that the core wants of an object, which are attributes of these names."""
+    return {key: getattr(made, key) for key in _KNOWN[kind][name]["constants"]}
 
 
 class NativeEngine:
@@ -88,44 +94,32 @@ class NativeEngine:
         assert _native is not None
         network, rule, optimiser = self.network, self.rule, self._optimiser
         core, readout = network.core, network.readout.parameters
+        suited = adapter(rule)
+        assert suited is not None
         outputs = readout[-1].numel()
+        self._adapter = suited(rule, core, self._lanes, outputs, network.dtype, self._noise)
+        cell, named = _name(CELLS, core.cell), _name(OPTIMISERS, optimiser)
         config: dict[str, Any] = {
-            "pattern": layout_fields(core),
-            "cell": CELLS[type(core.cell)],
-            "rule": RULES[type(rule)],
+            "pattern": layout_fields(core) | self._adapter.pattern(),
+            "cell": cell,
+            **_constants("cells", cell, core.cell),
+            "rule": suited.name,
+            **self._adapter.fields(),
+            "optimiser": named,
+            **_constants("optimisers", named, optimiser),
+            "lr": optimiser.lr,
             "outputs": outputs,
             "hidden": readout[0].shape[0] if len(readout) > 2 else 0,
             "lanes": self._lanes,
             "threads": self._threads,
             "update_every": 0 if self._update_every == SEQUENCE else self._update_every,
-            "optimiser": "adam" if isinstance(optimiser, Adam) else "sgd",
-            "lr": optimiser.lr,
         }
-        if isinstance(core.cell, Vanilla):
-            config["alpha"] = core.cell.alpha
-        if isinstance(optimiser, Adam):
-            config["beta1"], config["beta2"] = optimiser.betas
-            config["eps"] = optimiser.eps
-        elif isinstance(optimiser, SGD):
-            config["momentum"] = optimiser.momentum
-        if optimiser.clip is not None:
-            config["clip"] = optimiser.clip
-        if self._decay is not None:
-            config["average"] = self._decay
-        if optimiser.half_life is not None:
-            config["half_life"] = optimiser.half_life
-        self._trace_L = None  # where J's entries lie among the traces (c, P) of SnAp-1
-        if isinstance(rule, SnAp) and rule.n == 1:
-            config["rule"] = "snap1"
-            row_L, column_L = core.pattern(1).entries
-            self._trace_L = row_L // core.units * core.layout.size + column_L
-        elif isinstance(rule, SnAp):
-            config["pattern"] |= block_fields(core.pattern(rule.n))
-        if isinstance(rule, RFLO) and rule.feedback == "random":
-            setup = Setup(core, self._lanes, network.dtype, outputs, self._noise, choose("auto"))
-            feedback_OK = rule.init(setup).feedback_OK
-            assert feedback_OK is not None
-            config["feedback"] = feedback_OK.double().flatten().tolist()
+        given = {
+            "clip": optimiser.clip,
+            "half_life": optimiser.half_life,
+            "average": self._decay,
+        }
+        config |= {key: value for key, value in given.items() if value is not None}
         kind = _native.Engine32 if network.dtype == torch.float32 else _native.Engine64
         try:
             self._engine = kind(config)
@@ -203,33 +197,31 @@ class NativeEngine:
         memory = self._engine.buffers()
         fill(self._views(memory), saved)
         self._engine.fill(memory)
-        self._carry(saved["rule"])
+        carried_BX = self._adapter.carry(saved["rule"])
+        if carried_BX is not None:
+            self._engine.assign(carried_BX.contiguous())
 
     def _views(self, memory: dict[str, Tensor]) -> dict[str, Any]:
-        return views(memory, self.network, self.rule, self._optimiser.moments, self._lanes)
+        """The entries of a saved engine that lie in `memory`, as views: all but what is carried."""
+
+        def of_parameters(name: str) -> list[Tensor]:
+            return [memory[f"{name} {i}"].view(p.shape) for i, p in enumerate(parameters)]
+
+        parameters = self.network.parameters
+        moments = enumerate(self._optimiser.moments)
+        return {
+            "optimiser": {name: of_parameters(f"moment {which}") for which, name in moments},
+            **({"average": of_parameters("average")} if self._decay else {}),
+            "gradient": of_parameters("gradient")[1:],
+            "state": lanes_first(memory["state"], self._lanes),
+            "rule": self._adapter.views(memory),
+        }
 
     def _carried(self) -> dict[str, Tensor]:
         """A copy of J, or of the traces."""
         carried_BX = torch.empty(self._lanes, self._engine.entries, dtype=self.network.dtype)
         self._engine.read(carried_BX)
-        if isinstance(self.rule, SnAp):
-            return {"J": carried_BX if self._trace_L is None else carried_BX[:, self._trace_L]}
-        if isinstance(self.rule, RFLO):
-            return {"trace": carried_BX.unflatten(1, (-1, self.network.core.layout.size))}
-        return {}
-
-    def _carry(self, saved: dict[str, Tensor]) -> None:
-        """Take over J, or the traces."""
-        if isinstance(self.rule, SnAp):
-            carried_BX = saved["J"]
-            if self._trace_L is not None:
-                carried_BX = carried_BX.new_zeros(self._lanes, self._engine.entries)
-                carried_BX[:, self._trace_L] = saved["J"]
-        elif isinstance(self.rule, RFLO):
-            carried_BX = saved["trace"].flatten(1)
-        else:
-            return
-        self._engine.assign(carried_BX.contiguous())
+        return self._adapter.carried(carried_BX)
 
     def run(self, batch: Batch) -> Tensor:
         """Train on a batch or a piece of one, which may be cut anywhere without a change.
@@ -246,7 +238,7 @@ class NativeEngine:
             batch.targets.contiguous(),
             batch.mask.contiguous(),
             batch.resets.contiguous(),
-            self._draw(len(batch.mask)),
+            self._adapter.draw(len(batch.mask)),
             nats_TB,
             batch.ends,
         )
@@ -256,14 +248,3 @@ class NativeEngine:
         """θ, and the readout's."""
         theta, *readout = (p.detach() for p in self.network.parameters)
         return theta, readout
-
-    def _draw(self, steps: int) -> Tensor | None:
-        """UORO's ν of every step, as the rule itself draws it, shape (T, B, c, k)."""
-        if not isinstance(self.rule, UORO):
-            return None
-        core = self.network.core
-        shape = (self._lanes, core.cell.components, core.units)
-        nu_TBCK = torch.empty(steps, *shape, dtype=torch.int8)
-        for t in range(steps):
-            nu_TBCK[t] = torch.randint(0, 2, shape, generator=self._noise) * 2 - 1
-        return nu_TBCK

@@ -54,10 +54,8 @@ class Adam(Optimiser):
         half_life: float | None = None,
     ):
         super().__init__(lr, clip, half_life)
-        self.betas = (
-            checks.within("optim.beta1", beta1, 0.0, 1.0, open_high=True),
-            checks.within("optim.beta2", beta2, 0.0, 1.0, open_high=True),
-        )
+        self.beta1 = checks.within("optim.beta1", beta1, 0.0, 1.0, open_high=True)
+        self.beta2 = checks.within("optim.beta2", beta2, 0.0, 1.0, open_high=True)
         self.eps = checks.within("optim.eps", eps, 0.0, float("inf"), open_low=True)
 
     @property
@@ -67,7 +65,7 @@ class Adam(Optimiser):
 
     def build(self, parameters: Sequence[Parameter]) -> torch.optim.Optimizer:
         """The fused implementation, one kernel a step."""
-        return torch.optim.Adam(parameters, self.lr, self.betas, self.eps, fused=True)
+        return torch.optim.Adam(parameters, self.lr, (self.beta1, self.beta2), self.eps, fused=True)
 
 
 class SGD(Optimiser):

@@ -366,7 +366,7 @@ def test_refuses_bad_patterns(name, value):
     from snaprun.influence.native import block_fields, layout_fields
 
     core = network(GRU()).core
-    pattern = layout_fields(core) | block_fields(core.pattern(1)) | {name: value}
+    pattern = layout_fields(core) | block_fields(core.pattern(1))
     config = {
         "pattern": pattern,
         "cell": "gru",
@@ -376,7 +376,9 @@ def test_refuses_bad_patterns(name, value):
         "lanes": 3,
         "threads": 1,
         "update_every": 1,
-        "optimiser": "adam",
+        "optimiser": "sgd",
+        "momentum": 0.0,
     }
+    native.Engine64(config)
     with pytest.raises((ValueError, TypeError)):
-        native.Engine64(config)
+        native.Engine64(config | {"pattern": pattern | {name: value}})
