@@ -63,6 +63,11 @@ def one_of(what: str, value: Any, choices: Collection[Any]) -> Any:
     return value
 
 
+def registered(registry: Mapping[str, type], made: object) -> str:
+    """The name of an object's own class in a registry, "" where it is in none."""
+    return next((name for name, kind in registry.items() if kind is type(made)), "")
+
+
 def near(word: str, choices: Collection[str]) -> str:
     """The question whether a near miss was meant; empty where there is none."""
     found = get_close_matches(word, choices, n=1, cutoff=0.7)

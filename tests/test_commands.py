@@ -95,7 +95,10 @@ def test_sample_refuses_a_damaged_checkpoint(here, capfd):
             "verify cell.units=4 draws=9000000000000000 rule=uoro",
             "draws=9000000000000000: this needs more memory than is left",
         ),
-        ("cost sizes=[1000000000@0.5] cells=[gru]", "sizes=1000000000@0.5: drawing the masks"),
+        (
+            "cost sizes=[1000000000@0.5] cells=[gru]",
+            "sizes=1000000000@0.5: drawing the masks needs about 9.6e+04 PB of memory, and",
+        ),
     ],
 )
 def test_what_no_address_space_holds_is_told_in_a_line(command, told, here, capfd):

@@ -107,8 +107,7 @@ void LSTM::step(const CellStep<T>& s) {
 }
 
 template <class T>
-struct CellEntry {
-    CellInfo info;
+struct CellEntry : CellInfo {
     void (*step)(const CellStep<T>&);
 };
 

@@ -24,7 +24,7 @@ public:
           gradient_(p_.parameters), gathered_(c_.lanes == 1 ? p_.parameters : 0),
           begins_(stride_), cell_(*find(cells<T>(), c_.cell)),
           constants_(c_.cell_constants.begin(), c_.cell_constants.end()),
-          rule_(find(rules<T>(), c_.rule)->make({c_, cell_.info, rows_, stride_})) {
+          rule_(find(rules<T>(), c_.rule)->make({c_, cell_, rows_, stride_})) {
         for (int b = 0; b < c_.lanes; ++b) ones_[b] = 1;
         // Adding a column to single lanes is slow; a few inputs are cheaper as dense ones.
         by_index_ = c_.inputs * (stride_ / kWidth<T>) > 4 * c_.lanes;
@@ -227,9 +227,9 @@ private:
 
 Capabilities capabilities() {
     Capabilities all;
-    for (const auto& cell : cells<float>()) all.cells.push_back(cell.info);
-    for (const auto& rule : rules<float>()) all.rules.push_back(rule.info);
-    for (const auto& optimiser : optimisers<float>()) all.optimisers.push_back(optimiser.info);
+    for (const auto& cell : cells<float>()) all.cells.push_back(cell);
+    for (const auto& rule : rules<float>()) all.rules.push_back(rule);
+    for (const auto& optimiser : optimisers<float>()) all.optimisers.push_back(optimiser);
     return all;
 }
 

@@ -102,18 +102,11 @@ public:
     virtual void assign(const T* in) = 0;
 };
 
-// The entry of a table, or of what Capabilities lists, with this name.
-inline const std::string& name_of(const CellInfo& info) { return info.name; }
-inline const std::string& name_of(const RuleInfo& info) { return info.name; }
-inline const std::string& name_of(const OptimiserInfo& info) { return info.name; }
-template <class Entry>
-const std::string& name_of(const Entry& entry) {
-    return entry.info.name;
-}
+// The entry of a table, or of what Capabilities lists, with this name; null where there is none.
 template <class Table>
 const typename Table::value_type* find(const Table& table, const std::string& name) {
     for (const auto& entry : table) {
-        if (name_of(entry) == name) return &entry;
+        if (entry.name == name) return &entry;
     }
     return nullptr;
 }

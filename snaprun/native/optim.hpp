@@ -101,8 +101,7 @@ private:
 };
 
 template <class T>
-struct OptimiserEntry {
-    OptimiserInfo info;
+struct OptimiserEntry : OptimiserInfo {
     std::unique_ptr<Update<T>> (*make)(const std::vector<double>& constants);
 };
 

@@ -10,8 +10,7 @@ namespace snaprun {
 namespace SNAPRUN_NS {
 
 template <class T>
-struct RuleEntry {
-    RuleInfo info;
+struct RuleEntry : RuleInfo {
     std::unique_ptr<Rule<T>> (*make)(const RuleSetup&);
 };
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from snaprun import hardware
+from snaprun import checks, hardware
 from snaprun.checks import UserError
 from snaprun.core import RecurrentCore, Sizes
 from snaprun.costs.memory import (
@@ -162,5 +162,5 @@ def _either(choices: Sequence[str]) -> str:
 
 def _name(registry: Mapping[str, type], made: object) -> str:
     """The name by which the configuration chose an object."""
-    name = next((name for name, kind in registry.items() if kind is type(made)), "")
+    name = checks.registered(registry, made)
     return f"{name}{getattr(made, 'n', None) or ''}" or type(made).__name__

@@ -1,11 +1,11 @@
 """The online step of engine.py in C++: whole batches without Python inside."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
+from snaprun import checks
 from snaprun.cells import CELLS, Cell
 from snaprun.checks import UserError
 from snaprun.influence.native import _native, isa, layout_fields
@@ -40,19 +40,14 @@ def lacks(
         return f"it runs on the CPU, not on {device}"
     if dtype not in (torch.float32, torch.float64):
         return f"it computes in float32 or float64, not in {dtype}"
-    if _name(CELLS, cell) not in _KNOWN["cells"]:
+    if checks.registered(CELLS, cell) not in _KNOWN["cells"]:
         return f"it does not know the cell {type(cell).__name__}"
     suited = adapter(rule)
     if suited is None or suited.name not in _KNOWN["rules"]:
         return f"it does not know the rule {type(rule).__name__}"
-    if _name(OPTIMISERS, optimiser) not in _KNOWN["optimisers"]:
+    if checks.registered(OPTIMISERS, optimiser) not in _KNOWN["optimisers"]:
         return f"it does not know the optimiser {type(optimiser).__name__}"
     return None
-
-
-def _name(registry: Mapping[str, type], made: object) -> str:
-    """The name of an object's own class in a registry, "" where it is in none."""
-    return next((name for name, kind in registry.items() if kind is type(made)), "")
 
 
 def _constants(kind: str, name: str, made: object) -> dict[str, float]:
@@ -98,7 +93,7 @@ class NativeEngine:
         assert suited is not None
         outputs = readout[-1].numel()
         self._adapter = suited(rule, core, self._lanes, outputs, network.dtype, self._noise)
-        cell, named = _name(CELLS, core.cell), _name(OPTIMISERS, optimiser)
+        cell, named = checks.registered(CELLS, core.cell), checks.registered(OPTIMISERS, optimiser)
         config: dict[str, Any] = {
             "pattern": layout_fields(core) | self._adapter.pattern(),
             "cell": cell,
