@@ -155,7 +155,7 @@ def cost(plain: dict[str, Any], sweep: bool) -> Outcome:
         counted = costs.table(
             cells,
             [costs.Size.read(text) for text in values["sizes"]],
-            {name: config.rule(name) for name in map(str, values["rules"])},
+            {name: config.counted(name) for name in map(str, values["rules"])},
             inputs=checks.at_least("inputs", values["inputs"], 1),
             horizon=checks.at_least("horizon", values["horizon"], 1),
             lanes=checks.at_least("lanes", values["lanes"], 1),
