@@ -143,6 +143,7 @@ def cost(plain: dict[str, Any], sweep: bool) -> Outcome:
     del sweep
     from snaprun import costs, figures
     from snaprun.cells import CELLS
+    from snaprun.train.machine import DTYPES
     from snaprun.train.seeding import stream
 
     values = config.arguments("", _cost_keys, plain)
@@ -150,7 +151,7 @@ def cost(plain: dict[str, Any], sweep: bool) -> Outcome:
         if not values[key]:
             checks.refuse(key, values[key], "at least one")
     cells = {name: CELLS[checks.one_of("cells", name, list(CELLS))]() for name in values["cells"]}
-    dtype = checks.one_of("dtype", values["dtype"], ("float32", "float64"))
+    dtype = checks.one_of("dtype", values["dtype"], list(DTYPES))
     with checks.telling_exhaustion(lambda: checks.too_large({"sizes": values["sizes"]})):
         counted = costs.table(
             cells,
@@ -160,7 +161,7 @@ def cost(plain: dict[str, Any], sweep: bool) -> Outcome:
             horizon=checks.at_least("horizon", values["horizon"], 1),
             lanes=checks.at_least("lanes", values["lanes"], 1),
             moments=checks.at_least("moments", values["moments"], 0),
-            bytes_per_number=4 if dtype == "float32" else 8,
+            bytes_per_number=DTYPES[dtype].itemsize,
             generator=stream(checks.at_least("seed", values["seed"], 0), "mask"),
         )
     files = figures.counts(counted, Path(values["out"]))

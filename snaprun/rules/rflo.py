@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from snaprun import checks
 from snaprun.core import Record, RecurrentCore, Sizes, Storage
 from snaprun.rules.base import Cost, Counts, LearningRule, Setup, native_traces
 from snaprun.sparsity import Layout
+
+Feedback = Literal["readout", "random"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class RFLO(LearningRule[RFLOState]):
 
     claim = "biased"
 
-    def __init__(self, feedback: Literal["readout", "random"] = "readout"):
-        self.feedback = checks.one_of("rule.feedback", feedback, ("readout", "random"))
+    def __init__(self, feedback: Feedback = "readout"):
+        self.feedback = checks.one_of("rule.feedback", feedback, get_args(Feedback))
 
     def init(self, setup: Setup) -> RFLOState:
         """e = 0, and B drawn from the rule's noise where it is asked for."""
