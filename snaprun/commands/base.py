@@ -13,4 +13,5 @@ class FlatKeys:
     def of(cls, plain: Mapping[str, Any], sweep: bool) -> Self:
         """The keys of a configuration, whether it is a job of a sweep or not; raises UserError."""
         del sweep
-        return cls(**config.arguments("", cls, plain))
+        own = {key: value for key, value in plain.items() if key != config.PLUGINS}
+        return cls(**config.arguments("", cls, own))
