@@ -43,7 +43,8 @@ def endless(mark: str) -> Outcome:
 
 def deaf(mark: str, asked: str) -> Outcome:
     """Takes no signal but one that kills; the file `asked` says that one has come."""
-    signal.signal(signal.SIGTERM, lambda *_: open(asked, "w").close())
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: open(asked, "w").close())
     with open(mark, "w") as file:
         file.write(str(os.getpid()))
     while True:

@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import signal
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +22,7 @@ class Workers(ABC, Generic[J]):
     """Runs jobs, some of them at once; they go by a number."""
 
     most: float = math.inf  # jobs that it takes on before one of them has ended
-    stopping = False  # whether they have been asked to stop
+    stopping = 0  # the signal that stops the jobs, once one does
 
     @abstractmethod
     def submit(self, number: int, job: J) -> None:
@@ -83,8 +84,8 @@ def spread(
                         workers.submit(number, job)
                     else:
                         collect()
-            except (Stopped, UserError):
-                workers.stopping = True
+            except (Stopped, UserError) as error:
+                workers.stopping = getattr(error, "signum", signal.SIGTERM)
                 workers.stop()
                 while running:
                     collect()

@@ -31,9 +31,9 @@ class Processes(Workers[Popen]):
             yield number, Outcome(status)
 
     def stop(self) -> None:
-        """SIGTERM to each process, and after a while SIGKILL."""
+        """Pass the signal on to each process, and after a while SIGKILL."""
         for process in self._running.values():
-            process.terminate()
+            process.send_signal(self.stopping)
         deadline = time.monotonic() + _GRACE
         while any(p.poll() is None for p in self._running.values()) and time.monotonic() < deadline:
             time.sleep(PATIENCE)
