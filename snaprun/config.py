@@ -22,7 +22,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from snaprun import checks, rule_names
+from snaprun import checks, registry, rule_names
 from snaprun.identity import WHEREABOUTS, canonical, run_id
 from snaprun.paths import conf_dir
 
@@ -38,11 +38,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _WRONG = (HydraException, OmegaConfBaseException)  # what a wrong configuration raises
+PLUGINS = "plugins"  # the key of the modules from outside
 GROUPS = ("task", "cell", "sparsity", "rule", "readout", "optim", "train")
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain nested dicts with every interpolation resolved."""
+    """The configuration as plain nested dicts with every interpolation resolved.
+
+    The plug-ins that it names are imported. Where it names none the key is left out.
+    """
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
@@ -52,7 +56,11 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         ) from error
     except OmegaConfBaseException as error:
         raise checks.UserError(" ".join(str(error).split())) from error
-    return canonical(plain)
+    plain = canonical(plain)
+    if plugins := plain.pop(PLUGINS, None):
+        registry.load(plugins)
+        plain[PLUGINS] = plugins
+    return plain
 
 
 def composed(command: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -165,11 +173,12 @@ def options(plain: Mapping[str, Any]) -> "TrainOptions":
 
 
 def machine(plain: Mapping[str, Any], apart: Collection[str] = ()) -> "Machine":
-    """The keys at the top that are neither groups nor in `apart`."""
+    """The keys at the top that are neither groups nor plug-ins nor in `apart`."""
     from snaprun.train.machine import Machine
 
-    here = {key: value for key, value in plain.items() if key not in (*apart, *GROUPS)}
-    return Machine(**arguments("", Machine, here, beside=(*GROUPS, *apart)))
+    others = (*GROUPS, *apart, PLUGINS)
+    here = {key: value for key, value in plain.items() if key not in others}
+    return Machine(**arguments("", Machine, here, beside=others))
 
 
 def architecture(plain: Mapping[str, Any]) -> "Architecture":

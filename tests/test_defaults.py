@@ -8,8 +8,7 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from snaprun import config, panels, status
-from snaprun.commands import COMMANDS
+from snaprun import commands, config, panels, status
 from snaprun.identity import WHEREABOUTS
 from snaprun.paths import conf_dir
 
@@ -75,21 +74,21 @@ def test_the_page_of_train_holds_the_defaults_of_its_keys(taken):
     assert not any(plain[key] for key, kind in WHEREABOUTS.items() if kind is bool)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_page_of_a_command_holds_the_defaults_of_its_keys(command, taken, monkeypatch):
+@pytest.mark.parametrize("command", commands.COMMANDS)
+def test_the_page_of_a_command_holds_the_defaults_of_its_keys(command, taken, monkeypatch, here):
     plain = shown(command, *["run=none"] * (command == "sample"))
-    watched = config.arguments
+    watched, own = config.arguments, {"", command} & {"", *plain}
 
-    def until_the_top(where: str, *rest: Any, **beside: Any) -> Any:
+    def until_all_are_taken(where: str, *rest: Any, **beside: Any) -> Any:
         made = watched(where, *rest, **beside)
-        if not where:
+        if own <= {where for where, *_ in taken}:
             raise Seen
         return made
 
-    monkeypatch.setattr(config, "arguments", until_the_top)
+    monkeypatch.setattr(config, "arguments", until_all_are_taken)
     with pytest.raises(Seen):
-        COMMANDS[command](plain, False)
-    assert not list(differences([call for call in taken if call[0] in ("", command)]))
+        commands.run(command, plain, False)
+    assert not list(differences([call for call in taken if call[0] in own]))
 
 
 @pytest.mark.parametrize(

@@ -42,11 +42,16 @@ class Machine:
         self.engine = checks.one_of("engine", engine, get_args(EngineName))
 
     def start(self) -> None:
-        """Set the threads of PyTorch for this process: no more than there are cores.
+        """Set the threads of this process."""
+        use_threads(self.threads)
 
-        Where the system does not start as many, OpenMP would end the process: it gets fewer.
-        """
-        torch.set_num_threads(native.startable_threads(min(self.threads, hardware.cores())))
+
+def use_threads(threads: int) -> None:
+    """Set the threads of PyTorch, by which the C++ core goes: no more than there are cores.
+
+    Where the system does not start as many, OpenMP would end the process: it gets fewer.
+    """
+    torch.set_num_threads(native.startable_threads(min(threads, hardware.cores())))
 
 
 @contextmanager

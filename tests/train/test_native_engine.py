@@ -235,9 +235,9 @@ def test_arrays_that_share_memory_are_refused():
     theta, readout = ours._parameters()
     shared = torch.zeros(theta.numel() + 40, dtype=torch.float64)
     shared[: theta.numel()] = theta
-    rest = (batch.inputs, None, batch.targets, batch.mask, batch.resets, None)
+    rest = (batch.inputs, None, batch.targets, None, batch.mask, batch.resets, None)
     nats = shared[theta.numel() - 1 :][: batch.mask.numel()].view_as(batch.mask)
-    with pytest.raises(ValueError, match="theta and nats share memory"):
+    with pytest.raises(ValueError, match="theta and losses share memory"):
         ours._engine.run(shared[: theta.numel()], readout, *rest, nats, True)
     bias = readout[1]
     with pytest.raises(ValueError, match="a readout parameter and a readout parameter share"):
@@ -343,7 +343,7 @@ def test_refuses_bad_batches():
     for bad, error in zip(wrong, (ValueError, TypeError, TypeError, TypeError), strict=True):
         readout = [p.detach() for p in ours.network.readout.parameters]
         noise = torch.ones(11, 3, 1, 7, dtype=torch.int8)
-        rest = (good.inputs, None, good.targets, good.mask, good.resets, noise)
+        rest = (good.inputs, None, good.targets, None, good.mask, good.resets, noise)
         with pytest.raises(error):
             ours._engine.run(bad, readout, *rest, torch.zeros(11, 3).double(), True)
 
@@ -371,6 +371,7 @@ def test_refuses_bad_patterns(name, value):
         "pattern": pattern,
         "cell": "gru",
         "rule": "influence",
+        "loss": "softmax",
         "outputs": O,
         "hidden": 0,
         "lanes": 3,
