@@ -49,19 +49,19 @@ class Cost:
 
 @dataclass(frozen=True)
 class Saved:
-    """What a rule's state declares of a field, a tensor or None, that checkpoints hold.
+    """Declares a field of a rule's state, a tensor or None, as one that checkpoints hold.
 
-    `theta_BP: Annotated[Tensor, Saved("theta", parameters=True)]`
+    As in `theta_BP: Annotated[Tensor, Saved("theta", parameters=True)]`.
     """
 
-    name: str  # in checkpoints
-    parameters: bool = False  # its last axis is that of θ
-    kept: bool = True  # as the rule's memory
+    name: str  # in a checkpoint
+    parameters: bool = False  # the last axis is that of θ
+    kept: bool = True  # it counts as the rule's memory
 
     @staticmethod
     @cache
     def fields(state_type: type[Any]) -> dict[str, "Saved"]:
-        """Those that a rule's state declares, by field, in the order that is saved."""
+        """What a state declares, by field, in the order that is saved."""
         hints = get_type_hints(state_type, include_extras=True)
         found = ((key, x) for key, hint in hints.items() for x in get_args(hint))
         return {key: x for key, x in found if isinstance(x, Saved)}
