@@ -4,7 +4,7 @@ from snaprun.registry import Registry
 from snaprun.sparsity.layout import Layout
 from snaprun.sparsity.magnitude import Magnitude
 from snaprun.sparsity.masks import Dense, Diagonal, Sparsity, Uniform
-from snaprun.sparsity.pattern import Pattern, reachable
+from snaprun.sparsity.pattern import Pattern, Place, reachable
 from snaprun.sparsity.reach import Reach
 
 SPARSITIES = Registry(
@@ -20,6 +20,7 @@ __all__ = [
     "Layout",
     "Magnitude",
     "Pattern",
+    "Place",
     "Reach",
     "Sparsity",
     "Uniform",

@@ -8,34 +8,31 @@ from functools import partial
 import pytest
 import torch
 
+from snaprun.cells import CELLS as CELL_TYPES
 from snaprun.cells import GRU, LSTM, Vanilla
 from snaprun.checks import UserError
 from snaprun.influence import choose
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, SnAp
 from snaprun.sparsity import Dense, Uniform
 from snaprun.tasks import Batch
+from snaprun.train.adapters import adapter
 from snaprun.train.engine import TorchEngine
 from snaprun.train.native import NativeEngine, supports
 from snaprun.train.network import Architecture
+from snaprun.train.optim import OPTIMISERS as OPTIMISER_TYPES
 from snaprun.train.optim import SGD, Adam, RMSprop
+from tests import cases
 from tests.cases import LeakyReLU, close, rng
 
 native = pytest.importorskip("snaprun._native")
+KNOWN = native.capabilities()
 
 A, O = 5, 4
 BOUND = 1e-9
-CELLS = {"vanilla": Vanilla(), "leaky": Vanilla(alpha=0.6), "gru": GRU(), "lstm": LSTM()}
-RULES = {
-    "snap 1": SnAp(1),
-    "snap 2": SnAp(2),
-    "rtrl": RTRL(),
-    "bptt": BPTT(),
-    "rflo": RFLO(),
-    "rflo random": RFLO("random"),
-    "uoro": UORO(),
-    "frozen": Frozen(),
-}
+CELLS = {name: CELL_TYPES[name]() for name in KNOWN["cells"]} | {"leaky": Vanilla(alpha=0.6)}
+RULES = {name: rule for name, rule in cases.RULES.items() if adapter(rule) and name != "snap 3"}
 OPTIMISERS = {"adam": Adam(lr=0.01), "sgd": SGD(lr=0.05, momentum=0.9)}
+OPTIMISERS |= {n: OPTIMISER_TYPES[n]() for n in KNOWN["optimisers"] if n not in OPTIMISERS}
 EVERY = (1, 3, "sequence")
 
 
