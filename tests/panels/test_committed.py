@@ -7,8 +7,9 @@ import pytest
 from hydra import initialize_config_dir
 
 from snaprun import config
+from snaprun.metrics import BUILT_IN
 from snaprun.panels import paired, report
-from snaprun.panels.metric import METRICS, final
+from snaprun.panels.metric import final
 from snaprun.paths import conf_dir
 from snaprun.store import DIVERGED
 from snaprun.store.panel import read_arms, read_rates, read_summaries, write_derived
@@ -34,7 +35,7 @@ def test_final_values_follow_from_the_committed_curves(name):
     summaries: Any = read_summaries(RESULTS / name)
     runs = summaries[summaries["phase"] == "final"].set_index(["arm", "seed"])
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        metric = METRICS[config.composed("reproduce", [f"panel={name}"])["panel"]["metric"]]
+        metric = BUILT_IN[config.composed("reproduce", [f"panel={name}"])["panel"]["metric"]]
     found = 0
     for arm, of_seeds in read_arms(RESULTS / name).items():
         for seed, run in of_seeds.items():
@@ -44,6 +45,6 @@ def test_final_values_follow_from_the_committed_curves(name):
                 column = "final" if key == metric.key else f"final_{key}"
                 if key in run.metrics and column in runs:
                     expected = runs.loc[(arm, seed), column]
-                    assert final(run, METRICS[key]) == pytest.approx(expected, rel=SIX_DIGITS)
+                    assert final(run, BUILT_IN[key]) == pytest.approx(expected, rel=SIX_DIGITS)
                     found += 1
     assert found
