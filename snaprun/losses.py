@@ -21,7 +21,7 @@ def value_and_error(outputs_BO: Tensor, targets_B: Tensor, mask_B: Tensor) -> tu
 
 
 def value(outputs_BO: Tensor, targets_B: Tensor, mask_B: Tensor) -> Tensor:
-    """The first of the two."""
+    """Softmax cross-entropy in nats (B,) alone, as of `value_and_error`."""
     return _nats(F.log_softmax(outputs_BO, dim=1), targets_B, mask_B)
 
 

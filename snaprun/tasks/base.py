@@ -53,7 +53,7 @@ class Task(ABC):
     inputs: int  # a, the width of the (one-hot) input
     outputs: int  # the classes of the softmax
     held_out_lanes: int = 0  # of a held-out batch, at most
-    declared: tuple[Metric, ...] = ()  # what figures and panels know of its metrics, best first
+    declared: tuple[Metric, ...] = ()  # its metrics, as figures and panels take them
     length_key: str = ""  # the argument that says how long a batch is, where there is one
 
     @abstractmethod
