@@ -11,7 +11,8 @@ import yaml
 from committed import RESULTS, ROOT, table
 
 from snaprun.figures.stats import over_seeds
-from snaprun.panels.metric import METRICS, final
+from snaprun.metrics import BUILT_IN
+from snaprun.panels.metric import final
 from snaprun.store import DIVERGED
 from snaprun.store.panel import read_arms
 
@@ -57,7 +58,7 @@ TEN_SEEDS = 2**-9  # the smallest p that they can give
 
 def decimals(panel: str) -> int:
     """Of what a panel's runs are judged by: levels or bpc."""
-    return 1 if panel.startswith("copy") else 2
+    return 1 if BUILT_IN[judge(panel)].whole else 2
 
 
 def number(value: float, panel: str, signed: bool = False) -> str:
@@ -75,7 +76,7 @@ def finals(panel: str, arm: str, column: str = "final") -> list[float]:
         return []
     judged = column.removeprefix("final_") if column != "final" else judge(panel)
     runs = runs[(runs.phase == "final") & (runs.arm == arm)]
-    return runs[column].mask(runs.status == DIVERGED, METRICS[judged].worst).dropna().tolist()
+    return runs[column].mask(runs.status == DIVERGED, BUILT_IN[judged].worst).dropna().tolist()
 
 
 def judge(panel: str) -> str:
@@ -163,7 +164,7 @@ def span(panels: list[str], arm: str, *others: str, equal: str = "tokens") -> st
 
 def better(panel: str, found: Pair, metric: str | None = None) -> bool:
     """Whether the first arm is ahead, by the metric that the panel is judged by or by another."""
-    return found.difference * METRICS[metric or judge(panel)].better > 0
+    return found.difference * BUILT_IN[metric or judge(panel)].better > 0
 
 
 def holds(panels: list[str], arm: str, *others: str) -> str:
@@ -228,7 +229,7 @@ def gap(panel: str, arm: str, other: str) -> str:
 
 def late(panel: str, arm: str, other: str, metric: str) -> str:
     """The paired median difference of a metric's mean over the last tenth of the tokens."""
-    arms, by = read_arms(RESULTS / panel), METRICS[metric]
+    arms, by = read_arms(RESULTS / panel), BUILT_IN[metric]
     one, two = arms[arm], arms[other]
     differences = [final(one[seed], by) - final(two[seed], by) for seed in one.keys() & two.keys()]
     return number(over_seeds(differences).median, panel, signed=True)

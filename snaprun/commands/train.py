@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from snaprun import config
+from snaprun.metrics import AVERAGE, known
 from snaprun.outcome import Outcome, Status
 from snaprun.store import DIVERGED, Summary, read_config, read_intact, require_own, set_aside
 from snaprun.terminal import say
@@ -91,9 +92,11 @@ def launch(
 
 def _report(folder: Path, summary: Summary) -> str:
     """The end of a run in a few lines: what it reached, what it cost, where it lies."""
-    # What a task is about comes before bits: level, mastered.
-    last_bits = sorted(summary.metrics.items(), key=lambda item: "bpc" in item[0])
-    reached = ", ".join(f"{name} {value:.4g}" for name, value in last_bits)
+    # What a task is about comes before its losses, of which less is better.
+    losses = {metric.key for metric in known(summary.declared).values() if metric.better < 0}
+    losses |= {key + AVERAGE for key in losses}
+    losses_last = sorted(summary.metrics.items(), key=lambda item: item[0] in losses)
+    reached = ", ".join(f"{name} {value:.4g}" for name, value in losses_last)
     parameters, cost = summary.extras["parameters"], summary.cost
     return (
         f"{summary.status}: {reached} after {summary.tokens} tokens, {summary.updates} updates, "

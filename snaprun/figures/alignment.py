@@ -63,8 +63,9 @@ def _figure(sheet: Sheet, panel: Panel, drawn: Lines, stem: Path) -> list[Path]:
     wide += [partial(_staleness, drawn=drawn, rule=rule) for rule in stale]
     narrow: list[Draw] = [partial(_slot, drawn=drawn, looks=looks, slot=slot) for slot in slots]
     figure, first, others = _axes(1 + len(wide), len(narrow))
-    quantity = next(q for q in curves.quantities(sheet) if q is not curves.MASTERED)
-    learned = learning.alone(first, panel, quantity)
+    metrics = curves.shown(sheet)
+    often = [metric for metric in metrics if metric.every == "log_every"]
+    learned = learning.alone(first, panel, [*often, *metrics][0])
     first.set_title("learning", loc="left")
     for ax, shown in zip(others, [*wide, *narrow], strict=True):
         shown(ax)

@@ -1,4 +1,4 @@
-"""What was learned, as curves over seeds: which quantity, against which counter."""
+"""What was learned, as curves over seeds: which metric, against which counter."""
 
 import math
 from dataclasses import dataclass
@@ -10,46 +10,35 @@ from numpy.typing import NDArray
 from snaprun.checks import refuse
 from snaprun.figures.select import Series, Sheet
 from snaprun.figures.stats import Array, carried, median_band, smoothed
-from snaprun.store.reader import Run
+from snaprun.metrics import EVERY, Metric
+from snaprun.store.reader import Run, declared
 from snaprun.store.schema import DIVERGED, FINISHED
 
 _GRID = 400  # points a curve: more are not seen at the width of a page
-SMOOTHING = 0.02  # of the data-time of a run
 _UNEQUAL = 1.5  # times the updates of the same tokens
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """A column of the metrics that tells how much was learned."""
-
-    key: str
-    label: str
-    ceiling: float = math.inf  # of the axis: beyond it lies what is worse than guessing
-    smooth: bool = False
-    step: bool = False  # an integer that jumps
-
-
-MASTERED = Quantity("mastered", "L mastered (bits)")  # measured at its points, not held between
-LEVEL = Quantity("level", "L reached (bits)", step=True)
-TRAINING = Quantity("bpc", "training bpc", ceiling=10, smooth=True)
-VALIDATION = Quantity("validation_bpc", "validation bpc", ceiling=10)
-
-
-def quantities(sheet: Sheet) -> list[Quantity]:
+def shown(sheet: Sheet) -> list[Metric]:
     """What the figures of a task show; the last one is what its runs are compared by.
 
-    UserError where there is none.
+    That is the first metric declared which no other one has beside it. UserError where there is
+    none.
     """
     columns = set().union(*(run.columns for run in sheet.runs))
-    # At a fixed length L never moves.
-    fixed = all(run.config["task"].get("fixed_length") is not None for run in sheet.runs)
-    if LEVEL.key in columns and not fixed:
-        return [quantity for quantity in (MASTERED, LEVEL) if quantity.key in columns]
-    found = [quantity for quantity in (TRAINING, VALIDATION) if quantity.key in columns]
-    if not found:
-        known = ", ".join(quantity.key for quantity in (LEVEL, TRAINING, VALIDATION))
-        refuse("source", ", ".join(sorted(columns)), f"runs with a column of {known}")
-    return found
+    known = declared(sheet.runs)
+    there = [metric for metric in known.values() if metric.key in columns]
+    second = {key for metric in there for key in (*metric.beside, *metric.shown)}
+    for metric in there:
+        if metric.key not in second and not _fixed(metric, sheet):
+            return [*(one for one in there if one.key in metric.shown), metric]
+    beside = {key for metric in known.values() for key in metric.beside}
+    expected = ", ".join(key for key in known if key not in beside)
+    refuse("source", ", ".join(sorted(columns)), f"runs with a column of {expected}")
+
+
+def _fixed(metric: Metric, sheet: Sheet) -> bool:
+    """Whether the configuration keeps it from moving in all runs."""
+    return all(run.config["task"].get(metric.fixed_by) is not None for run in sheet.runs)
 
 
 @dataclass(frozen=True)
@@ -64,16 +53,16 @@ TOKENS = Counter("tokens", "data-time (tokens)")
 UPDATES = Counter("updates", "updates of the parameters")
 
 
-def rows(sheet: Sheet) -> list[tuple[Quantity, Counter]]:
-    """The rows of panels: each quantity against tokens, the last of them against updates, too.
+def rows(sheet: Sheet) -> list[tuple[Metric, Counter]]:
+    """The rows of panels: each metric against tokens, the last of them against updates, too.
 
     The latter only where rules differ in how many updates they make of the same tokens.
     """
-    shown = quantities(sheet)
+    metrics = shown(sheet)
     rates = [run.columns["updates"][-1] / run.columns["tokens"][-1] for run in sheet.runs]
-    against = [(quantity, TOKENS) for quantity in shown]
+    against = [(metric, TOKENS) for metric in metrics]
     if max(rates) > _UNEQUAL * min(rates):
-        against += [(quantity, UPDATES) for quantity in shown[-1:]]
+        against += [(metric, UPDATES) for metric in metrics[-1:]]
     return against
 
 
@@ -89,9 +78,9 @@ class Curve:
     stops: list[tuple[float, float]]  # (at, value) at which a diverged seed ended
 
 
-def curve(series: Series, quantity: Quantity, counter: Counter = TOKENS) -> Curve | None:
+def curve(series: Series, metric: Metric, counter: Counter = TOKENS) -> Curve | None:
     """The series on the grid of its runs' rows (thinned to 400); None without any row of it."""
-    tracks = [track for run in series.runs if (track := _track(run, quantity, counter))]
+    tracks = [track for run in series.runs if (track := _track(run, metric, counter))]
     if not tracks:
         return None
     grid_G = np.unique(np.concatenate([track.at for track in tracks]))
@@ -125,21 +114,21 @@ class _Track:
         return np.where(grid_G <= self.end, values_G, np.nan)
 
 
-def _track(run: Run, quantity: Quantity, counter: Counter) -> _Track | None:
-    if quantity.key not in run.columns:
+def _track(run: Run, metric: Metric, counter: Counter) -> _Track | None:
+    if metric.key not in run.columns:
         return None
     at, tokens = (run.columns[key].astype(float) for key in (counter.key, "tokens"))
     if counter == TOKENS:
         at = _due(run)
-    values = run.columns[quantity.key].astype(float)
+    values = run.columns[metric.key].astype(float)
     known = np.isfinite(values)
     if not known.any():
         return None
     # Finished seeds end less than a sequence apart: there the last value holds on.
     end = math.inf if run.status == FINISHED else float(at[-1])
-    width = SMOOTHING * float(tokens[-1])
+    width = metric.smoothing * float(tokens[-1])
     at, tokens, values = at[known], tokens[known], values[known]
-    if quantity.smooth:
+    if width:
         values = smoothed(tokens, values, width)
     return _Track(at, values, end, run.status == DIVERGED)
 
@@ -149,7 +138,7 @@ def _due(run: Run) -> Array:
 
     By the tokens that a row carries a seed whose batch ended earlier would stand alone in between.
     """
-    known = [run.due(every) for every in ("log_every", "eval_every")]
+    known = [run.due(every) for every in EVERY]
     due = [at_N for at_N in known if at_N is not None]
     if not due:
         return run.columns["tokens"].astype(float)

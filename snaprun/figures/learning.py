@@ -1,7 +1,7 @@
 """Learning speed: what a rule has learned against data-time, and against updates.
 
-copy: the L that frozen weights master on held-out sequences, and the curriculum's. Texts and
-everything else: training and validation bits per character.
+Of the copy task it is the L that frozen weights master on held-out sequences, and the curriculum's,
+of texts training and validation bits per character, of others what they declare.
 """
 
 import math
@@ -13,21 +13,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from snaprun.figures import layout
-from snaprun.figures.curves import (
-    SMOOTHING,
-    TOKENS,
-    UPDATES,
-    Counter,
-    Curve,
-    Quantity,
-    curve,
-    rows,
-)
+from snaprun.figures.curves import TOKENS, UPDATES, Counter, Curve, curve, rows
 from snaprun.figures.select import Panel, Series, Sheet
 from snaprun.figures.stats import band_name
+from snaprun.metrics import Metric
 
 _MARKERS = 0.2  # of the diagonal of a panel between two markers of a line
-_DESCENT = 0.1  # of the data-time of a panel, in which bpc may lie above its axis
+_DESCENT = 0.1  # of the data-time of a panel, in which a curve may lie above its axis
 
 
 def draw(sheet: Sheet, stem: Path) -> list[Path]:
@@ -41,24 +33,24 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
     width = {1: single, 2: 5.6, 3: layout.PAGE}[columns]
     figure = layout.blank(width, blocks * len(shown) * (1.75 if columns > 1 else 1.9))
     grid = figure.subplots(blocks * len(shown), columns, squeeze=False)
-    tables, used = [], defaultdict[Quantity, list[Axes]](list)
-    for number, (quantity, counter) in enumerate(shown):
+    tables, used = [], defaultdict[Metric, list[Axes]](list)
+    for number, (metric, counter) in enumerate(shown):
         for p, panel in enumerate(sheet.panels):
             axes = grid[(p // columns) * len(shown) + number, p % columns]
-            used[quantity].append(axes)
-            tables.append(_panel(axes, panel, quantity, counter))
+            used[metric].append(axes)
+            tables.append(_panel(axes, panel, metric, counter))
             if number == 0:
                 axes.set_title(layout.wrapped(panel.title, width / columns - 0.3, 7.5))
             if p % columns == 0:
-                axes.set_ylabel(quantity.label)
+                axes.set_ylabel(metric.axis)
             else:
                 axes.tick_params(labelleft=False)
             last = number + 1 == len(shown) or shown[number + 1][1] is not counter
             if last and (p + columns >= len(sheet.panels) or counter is UPDATES):
                 axes.set_xlabel(counter.label)
     table = pd.concat([pd.DataFrame(), *tables], ignore_index=True)
-    for quantity, axes in used.items():
-        _heights(axes, quantity, table)
+    for metric, axes in used.items():
+        _heights(axes, metric, table)
     for p in range(len(sheet.panels), blocks * columns):
         for number in range(len(shown)):
             grid[(p // columns) * len(shown) + number, p % columns].remove()
@@ -67,20 +59,20 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
     return layout.save(figure, table.drop(columns="end", errors="ignore"), stem)
 
 
-def alone(axes: Axes, panel: Panel, quantity: Quantity) -> pd.DataFrame:
+def alone(axes: Axes, panel: Panel, metric: Metric) -> pd.DataFrame:
     """Draw one panel against data-time in another figure; returns the plotted numbers."""
-    table = _panel(axes, panel, quantity, TOKENS)
-    _heights([axes], quantity, table)
-    axes.set_ylabel(quantity.label)
+    table = _panel(axes, panel, metric, TOKENS)
+    _heights([axes], metric, table)
+    axes.set_ylabel(metric.axis)
     return table
 
 
-def _panel(axes: Axes, panel: Panel, quantity: Quantity, counter: Counter) -> pd.DataFrame:
+def _panel(axes: Axes, panel: Panel, metric: Metric, counter: Counter) -> pd.DataFrame:
     ends = [run.columns[counter.key][-1] for series in panel.series for run in series.runs]
-    found = [(series, curve(series, quantity, counter)) for series in panel.series]
+    found = [(series, curve(series, metric, counter)) for series in panel.series]
     drawn = [(series, points) for series, points in found if points is not None]
     for number, (series, points) in enumerate(drawn):
-        _line(axes, series, points, quantity.step, number / len(drawn))
+        _line(axes, series, points, metric.holds, number / len(drawn))
     if counter is UPDATES and min(ends) * 10 < max(ends):
         axes.set_xscale("log")
         positive = [at for _, points in drawn for at in points.at if at > 0]
@@ -88,7 +80,7 @@ def _panel(axes: Axes, panel: Panel, quantity: Quantity, counter: Counter) -> pd
     else:
         axes.set_xlim(-0.03 * max(ends), 1.03 * max(ends))
     layout.counts(axes.xaxis)
-    tables = [_table(panel, *one, quantity, counter, max(ends)) for one in drawn]
+    tables = [_table(panel, *one, metric, counter, max(ends)) for one in drawn]
     return pd.concat([pd.DataFrame(), *tables], ignore_index=True)
 
 
@@ -129,13 +121,13 @@ def _line(axes: Axes, series: Series, points: Curve, step: bool, phase: float) -
 
 
 def _table(
-    panel: Panel, series: Series, points: Curve, quantity: Quantity, counter: Counter, end: int
+    panel: Panel, series: Series, points: Curve, metric: Metric, counter: Counter, end: int
 ) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "panel": panel.title,
             "series": series.label,
-            "quantity": quantity.key,
+            "quantity": metric.key,
             "counter": counter.key,
             "at": points.at.astype("int64"),
             "end": end,
@@ -151,33 +143,33 @@ def _table(
     )
 
 
-def _heights(used: Sequence[Axes], quantity: Quantity, table: pd.DataFrame) -> None:
-    """Give the panels of one quantity one y axis, so that they can be compared."""
+def _heights(used: Sequence[Axes], metric: Metric, table: pd.DataFrame) -> None:
+    """Give the panels of one metric one y axis, so that they can be compared."""
     low = min(axes.get_ylim()[0] for axes in used)
     high = max(axes.get_ylim()[1] for axes in used)
-    if not quantity.step and len(table):
+    if not metric.holds and len(table):
         # The first descent, which every rule makes, would press what tells them apart flat.
-        of_tokens = (table["quantity"] == quantity.key) & (table["counter"] == TOKENS.key)
+        of_tokens = (table["quantity"] == metric.key) & (table["counter"] == TOKENS.key)
         late = table.loc[of_tokens & (table["at"] >= _DESCENT * table["end"])]
         low, high = late[["median", "low"]].min(axis=None), late[["median", "high"]].max(axis=None)
-        high = min(quantity.ceiling, high)
+        high = min(metric.ceiling, high)
         margin = 0.05 * max(high - low, 0.1)
         low, high = low - margin, high + margin
     for axes in used:
         axes.set_ylim(low, max(high, low + 1e-3))
-        layout.linear(axes.yaxis, integer=quantity.step)
+        layout.linear(axes.yaxis, integer=metric.jumps)
 
 
-def _caption(sheet: Sheet, shown: Sequence[tuple[Quantity, Counter]]) -> str:
+def _caption(sheet: Sheet, shown: Sequence[tuple[Metric, Counter]]) -> str:
     series = [series for panel in sheet.panels for series in panel.series]
     parts = [layout.seeds_caption(series, "the line", "the band")]
     if sheet.chosen:
         parts.append("Each rule at the learning rate that was best for it on other seeds.")
-    if any(quantity.smooth for quantity, _ in shown):
-        parts.append(
-            f"Training bpc: mean over the last {100 * SMOOTHING:g} % of a run's data-time."
-        )
-    if not all(quantity.step for quantity, _ in shown):
+    for metric in dict.fromkeys(metric for metric, _ in shown):
+        if metric.smoothing:
+            name, share = metric.label[:1].upper() + metric.label[1:], 100 * metric.smoothing
+            parts.append(f"{name}: mean over the last {share:g} % of a run's data-time.")
+    if not all(metric.holds for metric, _ in shown):
         parts.append(f"Axes are fitted to what follows the first {100 * _DESCENT:g} %.")
     if any(one.diverged for one in series):
         parts.append("A cross: a seed diverged here, and the line goes on without it.")

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 
 from snaprun.figures import labels, layout
 from snaprun.figures.cost import MACS, TIME, Cost, spread
-from snaprun.figures.curves import LEVEL, Quantity, quantities
+from snaprun.figures.curves import shown
 from snaprun.figures.select import Panel, Series, Sheet
 from snaprun.figures.stats import Spread, band_name, over_seeds
+from snaprun.metrics import Metric
 from snaprun.store.reader import Run
 
 _COSTS = (TIME, MACS)
@@ -20,17 +21,17 @@ _COSTS = (TIME, MACS)
 
 def draw(sheet: Sheet, stem: Path) -> list[Path]:
     """Draw what was reached against the costs, a row a panel, and write the three files."""
-    quantity = quantities(sheet)[-1]
+    metric = shown(sheet)[-1]
     rows = len(sheet.panels)
     figure = layout.blank(layout.PAGE, 0.2 + (1.9 if rows < 4 else 1.5) * rows)
     grid = figure.subplots(rows, len(_COSTS), squeeze=False, sharey="row")
     placed = []
     for row, panel in zip(grid, sheet.panels, strict=True):
         row[0].set_title(panel.title, loc="left")
-        row[0].set_ylabel(f"final {quantity.label}" if quantity.smooth else quantity.label)
+        row[0].set_ylabel(f"final {metric.axis}" if metric.smoothing else metric.axis)
         for axes, cost in zip(row, _COSTS, strict=True):
-            placed.append((axes, _points(axes, panel, cost, quantity)))
-        layout.linear(row[0].yaxis, integer=quantity.step)
+            placed.append((axes, _points(axes, panel, cost, metric)))
+        layout.linear(row[0].yaxis, integer=metric.jumps)
     for axes, cost in zip(grid[-1], _COSTS, strict=True):
         axes.set_xlabel(cost.label)
     # Beside the points where there is room for it, else in a legend.
@@ -39,10 +40,10 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
         for panel in sheet.panels
     )
     handles = [] if direct else layout.legend(sheet, lines=False)
-    layout.frame(figure, handles, _caption(sheet, quantity))
+    layout.frame(figure, handles, _caption(sheet, metric))
     if direct:
         _label(figure, placed)
-    tables = [_table(panel, quantity) for panel in sheet.panels]
+    tables = [_table(panel, metric) for panel in sheet.panels]
     return layout.save(figure, pd.concat(tables, ignore_index=True), stem)
 
 
@@ -54,9 +55,9 @@ def _label(figure: Figure, placed: Sequence[tuple[Axes, list[labels.Point]]]) ->
         labels.place(axes, points)
 
 
-def reached(series: Series, quantity: Quantity) -> Spread:
+def reached(series: Series, metric: Metric) -> Spread:
     """The final value of a series, over those of its runs that have one."""
-    values = [_final(run, quantity.key) for run in series.runs]
+    values = [_final(run, metric.key) for run in series.runs]
     return over_seeds([value for value in values if value is not None])
 
 
@@ -71,12 +72,12 @@ def _final(run: Run, key: str) -> float | None:
     return float(values[-1]) if len(values) else None
 
 
-def _points(axes: Axes, panel: Panel, cost: Cost, quantity: Quantity) -> list[labels.Point]:
+def _points(axes: Axes, panel: Panel, cost: Cost, metric: Metric) -> list[labels.Point]:
     """Draw the series that have both numbers."""
     found = [
         (series, x, y)
         for series in panel.series
-        if (x := spread(series, cost.key)).seeds and (y := reached(series, quantity)).seeds
+        if (x := spread(series, cost.key)).seeds and (y := reached(series, metric)).seeds
     ]
     layout.cost_axis(axes, [x.median for _, x, _ in found])
     for series, x, y in found:
@@ -92,20 +93,20 @@ def _points(axes: Axes, panel: Panel, cost: Cost, quantity: Quantity) -> list[la
         )
     axes.margins(0.12, 0.15)
     low, high = axes.get_ylim()
-    if quantity.step:  # room for ticks at integers
+    if metric.jumps:  # room for ticks at integers
         low, high = max(0.0, min(low, high - 3)), max(high, low + 3)
-    axes.set_ylim(low, max(min(high, quantity.ceiling), low + 1e-3))
+    axes.set_ylim(low, max(min(high, metric.ceiling), low + 1e-3))
     return [labels.Point(layout.named([series]), series.look.ink, x, y) for series, x, y in found]
 
 
-def _table(panel: Panel, quantity: Quantity) -> pd.DataFrame:
+def _table(panel: Panel, metric: Metric) -> pd.DataFrame:
     rows = []
     for series in panel.series:
-        y = reached(series, quantity)
+        y = reached(series, metric)
         row: dict[str, object] = {
             "panel": panel.title,
             "series": series.label,
-            "quantity": quantity.key,
+            "quantity": metric.key,
             "reached": y.median,
             "reached_low": y.low,
             "reached_high": y.high,
@@ -126,9 +127,9 @@ def _table(panel: Panel, quantity: Quantity) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _caption(sheet: Sheet, quantity: Quantity) -> str:
+def _caption(sheet: Sheet, metric: Metric) -> str:
     series: Sequence[Series] = [one for panel in sheet.panels for one in panel.series]
-    better = "Up" if quantity is LEVEL else "Down"
+    better = "Up" if metric.better > 0 else "Down"
     seeds = layout.seeds_caption(series, "the point", "the bars")
     text = layout.text_caption(series)
     return f"{seeds} {better} and to the left is better. Times are those of the runs.{text}"

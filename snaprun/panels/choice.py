@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from snaprun.panels.metric import Metric, final, overall
+from snaprun.metrics import Metric
+from snaprun.panels.metric import final, overall
 from snaprun.panels.panel import Panel
 from snaprun.panels.plan import Job
 from snaprun.store import DIVERGED, Run

@@ -5,45 +5,13 @@ Rows are taken by the data-time at which they were due, a multiple of `train.log
 tokens later, and these differ between runs.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 
 from snaprun.figures.stats import Array, carried
+from snaprun.metrics import Every, Metric
 from snaprun.store import DIVERGED, Run
 
 LATE = 0.1  # of a run: its last part, over which the final value is the mean
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A column of the metrics, which way is better, and what a diverged run is taken to reach."""
-
-    key: str
-    better: Literal[1, -1]  # larger or smaller
-    worst: float
-    every: str = "log_every"  # the key of `train` that says when a row is due
-    holds: bool = False  # from its row until it changes, so that every window has a value
-    beside: tuple[str, ...] = ()  # metrics that are compared, too
-    shown: tuple[str, ...] = ()  # other columns that figures draw
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """What is kept of a run that is judged by this metric."""
-        return (*self.shown, self.key, *self.beside)
-
-
-METRICS = {
-    metric.key: metric
-    for metric in (
-        Metric("level", 1, 0, holds=True, beside=("mastered", "mastered_average")),
-        Metric("mastered", 1, 0, "eval_every"),
-        Metric("mastered_average", 1, 0, "eval_every"),
-        Metric("bpc", -1, 8),  # what guessing a byte costs
-        Metric("validation_bpc", -1, 8, "eval_every", shown=("bpc",)),
-    )
-}
 
 
 def final(run: Run, metric: Metric, until: float | None = None) -> float:
@@ -76,7 +44,7 @@ def end(run: Run) -> float:
     return float(len(run.metrics)) if run.due() is None else run.end
 
 
-def due(run: Run, every: str = "log_every") -> Array:
+def due(run: Run, every: Every = "log_every") -> Array:
     """As Run.due; rows are counted where the configuration does not say."""
     at_N = run.due(every)
     return np.arange(1.0, len(run.metrics) + 1) if at_N is None else at_N

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from snaprun.figures.stats import Array, band_name, over_seeds
-from snaprun.panels.metric import METRICS, Metric, due, end, final
-from snaprun.store import DIVERGED, Run
+from snaprun.metrics import Metric
+from snaprun.panels.metric import due, end, final
+from snaprun.store import DIVERGED, Run, declared
 
 EQUAL = ("tokens", "tokens/10", "updates")
 _EXACT = 12  # seeds up to which all 2^n signs are tried
@@ -35,7 +36,8 @@ def table(
     panel, NaN for others; where none is planned, for all pairs.
     """
     columns = {name for runs in arms.values() for run in runs.values() for name in run.metrics}
-    compared = [metric, *(METRICS[key] for key in metric.beside if key in columns)]
+    known = declared(run for runs in arms.values() for run in runs.values())
+    compared = [metric, *(known[key] for key in metric.beside if key in columns & known.keys())]
     rows = [
         {"metric": one.key, "arm": arm, "other": other, "equal": equal}
         | _row([(runs[seed], others[seed]) for seed in sorted(runs.keys() & others)], one, equal)

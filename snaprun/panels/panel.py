@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from snaprun import checks
-from snaprun.panels.metric import METRICS
+from snaprun.metrics import BUILT_IN, Metric, known
 
 OTHERS = "others"  # the arms that a mapping of arms does not name
 # What an override cannot set, since the panel does so for each run, and by which key.
@@ -51,7 +51,7 @@ class Panel:
     ):
         self.name, self.about, self.experiment = name, about, experiment
         self.claims = [str(claim) for claim in claims or []]
-        self.metric = METRICS[checks.one_of("panel.metric", metric, list(METRICS))]
+        self.metric = _metric(metric)
         self.overrides = _words("panel.overrides", overrides or [])
         # A delta leaves an arm out by giving it no overrides, not even an empty list.
         self.arms = {
@@ -99,6 +99,17 @@ def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
         elif key == "overrides":  # of two that name one key the last counts
             both[key] = [word for value in pair for word in _words("overrides", value or [])]
     return {**old, **new, **both}
+
+
+def _metric(key: str) -> Metric:
+    """The built-in metric of this key, or else the one that a task declares."""
+    metrics = BUILT_IN
+    if key not in metrics:
+        from snaprun.tasks import TASKS  # torch, for which the others need not wait
+
+        metrics = known(metric for task in TASKS.values() for metric in task.declared)
+        checks.one_of("panel.metric", key, list(metrics))
+    return metrics[key]
 
 
 def _by_arm(what: str, value: Any, arms: Mapping[str, Any]) -> dict[str, Any]:

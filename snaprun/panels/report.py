@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from snaprun.figures.stats import band_name, over_seeds
-from snaprun.panels.metric import LATE, METRICS, Metric, final
+from snaprun.metrics import Metric
+from snaprun.panels.metric import LATE, final
 from snaprun.panels.panel import Panel
 from snaprun.panels.plan import SELECTION
-from snaprun.store import DIVERGED, FAILED, Run
+from snaprun.store import DIVERGED, FAILED, Run, declared
 from snaprun.store.panel import FINAL
 
 
@@ -85,8 +86,9 @@ def _hardware(summary: pd.DataFrame) -> str:
 
 def _result(panel: Panel, arms: Mapping[str, Mapping[int, Run]]) -> str:
     """What the arms reached, in one sentence a metric, the best one first."""
-    metrics = [panel.metric, *(METRICS[key] for key in panel.metric.beside)]
     columns = {name for runs in arms.values() for run in runs.values() for name in run.metrics}
+    known = declared(run for runs in arms.values() for run in runs.values())
+    metrics = [panel.metric, *(known[key] for key in panel.metric.beside if key in known)]
     return " ".join(_reached(metric, arms) for metric in metrics if metric.key in columns)
 
 

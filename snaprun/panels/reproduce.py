@@ -8,11 +8,12 @@ import pandas as pd
 
 from snaprun import figures
 from snaprun.checks import refuse
+from snaprun.metrics import BUILT_IN
 from snaprun.panels import choice, paired, report, tables
 from snaprun.panels.panel import Panel
 from snaprun.panels.plan import SELECTION, Job, Planner
 from snaprun.panels.pool import run
-from snaprun.store import DIVERGED
+from snaprun.store import DIVERGED, declared
 from snaprun.store.panel import (
     is_panel,
     read_arms,
@@ -59,6 +60,10 @@ def reproduce(
         "metric": panel.metric.key,
         "arms": _arms(panel, compared),
     }
+    known = declared(runs.values()) | {panel.metric.key: panel.metric}
+    kept = [known[key] for key in panel.metric.columns if key in known]
+    if own := [metric.to_json() for metric in kept if metric != BUILT_IN.get(metric.key)]:
+        recorded["declared"] = own
     written = write_runs(folder, recorded, summary, tables.curves(runs, panel.metric))
     return [*written, *derive(planner, results)], failed
 

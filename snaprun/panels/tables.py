@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from snaprun.checks import refuse
-from snaprun.panels.metric import METRICS, Metric, due, final, overall
+from snaprun.metrics import Metric
+from snaprun.panels.metric import due, final, overall
 from snaprun.panels.plan import Job
-from snaprun.store import DIVERGED, FAILED, Run, Summary, read_run
+from snaprun.store import DIVERGED, FAILED, Run, Summary, declared, read_run
 from snaprun.store.panel import COSTS, FINAL, thinned
 
 _COUNTS = (
@@ -59,7 +60,7 @@ def _row(job: Job, run: Run | None, metric: Metric) -> dict[str, object]:
     if run is None or run.summary is None or run.metrics.empty:
         return row
     last, known = run.metrics.iloc[-1], run.summary
-    diverged = run.status == DIVERGED
+    diverged, beside = run.status == DIVERGED, declared([run])
     return {
         **row,
         "status": run.status,
@@ -68,9 +69,9 @@ def _row(job: Job, run: Run | None, metric: Metric) -> dict[str, object]:
         "final": np.nan if diverged else final(run, metric),
         "mean": np.nan if diverged else overall(run, metric),
         **{
-            f"final_{key}": np.nan if diverged else final(run, METRICS[key])
+            f"final_{key}": np.nan if diverged else final(run, beside[key])
             for key in metric.beside
-            if key in run.metrics
+            if key in run.metrics and key in beside
         },
         "seconds": last["seconds"],
         **{key: known.cost.get(key) for key in COSTS},
@@ -92,8 +93,10 @@ def _settings(known: Summary, key: str) -> str | None:
 
 def curves(runs: Mapping[Job, Run], metric: Metric) -> pd.DataFrame:
     """The thinned metrics of the compared runs, a row an arm, seed and point of data-time."""
+    known = declared(runs.values())
+    kept = [known[key] for key in metric.columns if key in known]
     parts = [
-        thinned(run.metrics, metric.columns, due(run)).assign(arm=job.arm, seed=job.seed)
+        thinned(run.metrics, kept, due(run)).assign(arm=job.arm, seed=job.seed)
         for job, run in runs.items()
         if job.phase == FINAL
     ]

@@ -6,6 +6,7 @@ from snaprun.store.log import Mark
 from snaprun.store.reader import (
     Run,
     chosen,
+    declared,
     find_runs,
     read_config,
     read_intact,
@@ -48,6 +49,7 @@ __all__ = [
     "Summary",
     "atomic",
     "chosen",
+    "declared",
     "find_runs",
     "read_config",
     "read_intact",

@@ -1,13 +1,14 @@
 """What a panel leaves, small enough to be committed.
 
-- `panel.yaml`: how it was made, and each arm's learning rate and configuration.
+- `panel.yaml`: how it was made, each arm's learning rate and configuration, and of the metrics those
+  that are not built in.
 - `summary.csv`: a row a run. `curves.csv`: what each compared run learned.
 
 All else is derived from these three: `tests.csv`, arms against each other on equal seeds,
 `README.md`, all of it in a few lines, and the figures.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from pandas.api.types import is_numeric_dtype
 
 from snaprun.checks import refuse
 from snaprun.files import Folder, writing
+from snaprun.metrics import Metric, from_json, known
 from snaprun.store.parse import as_columns
 from snaprun.store.reader import Run, runs_under
 from snaprun.store.schema import DIVERGED, FINISHED, Summary
@@ -36,8 +38,7 @@ FINAL = "final"  # the phase of the runs that are compared; of the others only t
 COSTS = ("ms_per_token", "macs_per_token", "state_bytes", "state_bytes_analytic", "peak_bytes")
 _REACHED = "final"  # the column of what each run reached
 _COUNTERS = ("seed", "lr", "tokens", "updates", "seconds")
-_METRICS = ("level", "mastered", "mastered_average", "bpc", "validation_bpc")
-_NUMBERS = (*_COUNTERS, _REACHED, *COSTS, *_METRICS)
+_NUMBERS = (*_COUNTERS, _REACHED, *COSTS)
 _WHOLE = 128  # rows of a curve, that is kept as it is
 _POINTS = 100  # of a longer one
 _SUMMARY = ("arm", "phase", "seed", "lr", "status", "tokens", _REACHED)  # columns
@@ -87,9 +88,10 @@ def read_panel(folder: Path) -> list[Run]:
 
 def read_arms(folder: Path) -> dict[str, dict[int, Run]]:
     """The same by arm and seed; UserError names a damaged file."""
-    arms, metric = _read_yaml(folder)
+    arms, metric, declared = _read_yaml(folder)
     configs = {arm: dict(arms[arm]["config"]) for arm in arms}
-    summary, curves = read_summaries(folder), _read(folder / CURVES, _CURVES)
+    summary = read_summaries(folder)
+    curves = _read(folder / CURVES, _CURVES, numbers=(*_NUMBERS, *known(declared)))
     compared = (summary["phase"] == FINAL) & summary["status"].isin((FINISHED, DIVERGED))
     summary = summary.loc[compared]
     _filled(folder / SUMMARY, summary, ("arm", "seed", "lr", "tokens"))
@@ -108,14 +110,14 @@ def read_arms(folder: Path) -> dict[str, dict[int, Run]]:
             folder / f"{arm}-{seed}",
             config,
             as_columns(metrics),
-            _summary(row, metric),
+            _summary(row, metric, declared),
         )
     return runs
 
 
 def read_rates(folder: Path) -> dict[str, float]:
     """The learning rate that each arm of a panel has; UserError names a damaged file."""
-    arms, _ = _read_yaml(folder)
+    arms, *_ = _read_yaml(folder)
     try:
         return {str(arm): float(arms[arm]["lr"]) for arm in arms}
     except (KeyError, TypeError, ValueError) as error:
@@ -127,16 +129,17 @@ def read_summaries(folder: Path) -> pd.DataFrame:
     return _read(folder / SUMMARY, _SUMMARY)
 
 
-def _read_yaml(folder: Path) -> tuple[dict[str, Any], str]:
-    """The arms, each with a config that has an optim, and the metric."""
+def _read_yaml(folder: Path) -> tuple[dict[str, Any], str, tuple[Metric, ...]]:
+    """The arms, each with a config that has an optim, the metric, and those declared."""
     try:
         panel = yaml.safe_load((folder / PANEL).read_text(encoding="utf-8"))
         arms, metric = panel["arms"], str(panel["metric"])
+        declared = from_json(panel.get("declared", []))
         for arm in arms:
             dict(dict(arms[arm]["config"])["optim"])
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
         refuse(str(folder / PANEL), " ".join(str(error).split()), "the arms and metric of a panel")
-    return arms, metric
+    return arms, metric, declared
 
 
 def read_speeds(folder: Path) -> dict[str, float]:
@@ -148,34 +151,37 @@ def read_speeds(folder: Path) -> dict[str, float]:
     return (done["seconds"] / done["tokens"]).groupby(done["arm"]).median().to_dict()
 
 
-def thinned(metrics: pd.DataFrame, keys: tuple[str, ...], due: NDArray[np.float64]) -> pd.DataFrame:
-    """The values of the columns `keys`, one row a data-time that has any, and the end of the run.
+def thinned(
+    table: pd.DataFrame, metrics: Sequence[Metric], due: NDArray[np.float64]
+) -> pd.DataFrame:
+    """The values of these metrics, one row a data-time that has any, and the end of the run.
 
     Where these are more than 128, a row a hundredth of the data-time at which rows were `due`: the
-    counters and levels are the last ones of its rows, a bpc is the mean of those that there are.
+    counters and integers are the last ones of its rows, others the mean of those that there are.
     """
-    shown = [key for key in keys if key in metrics]
-    kept = metrics.loc[:, ["tokens", "updates", *shown]].assign(due=due)
+    shown = {metric.key: metric for metric in metrics if metric.key in table}
+    kept = table.loc[:, ["tokens", "updates", *shown]].assign(due=due)
     last = kept.index == kept.index[-1]
-    kept = kept.loc[kept[shown].notna().any(axis=1) | last]
+    kept = kept.loc[kept[list(shown)].notna().any(axis=1) | last]
     kept = kept.groupby("tokens", as_index=False, sort=False).last()
     if len(kept) <= _WHOLE:
         return kept.drop(columns="due")
     part = np.ceil(kept.pop("due") / (due[-1] / _POINTS))
     how: dict[str, Any] = dict.fromkeys(kept, "last")
-    how |= {key: "mean" for key in shown if "bpc" in key}
+    how |= {key: "mean" for key in shown if not shown[key].whole}
     return pd.DataFrame(kept.groupby(part).agg(how))
 
 
-def _summary(row: Mapping[str, Any], metric: str) -> Summary:
-    known = {key: value for key, value in row.items() if pd.notna(value)}
+def _summary(row: Mapping[str, Any], metric: str, declared: tuple[Metric, ...]) -> Summary:
+    given = {key: value for key, value in row.items() if pd.notna(value)}
     return Summary(
         status=row["status"],
         tokens=int(row["tokens"]),
-        updates=int(known.get("updates", 0)),
-        seconds=known.get("seconds", 0.0),
-        metrics={metric: known[_REACHED]} if _REACHED in known else {},
-        cost={key: known[key] for key in COSTS if key in known},
+        updates=int(given.get("updates", 0)),
+        seconds=given.get("seconds", 0.0),
+        metrics={metric: given[_REACHED]} if _REACHED in given else {},
+        cost={key: given[key] for key in COSTS if key in given},
+        declared=declared,
     )
 
 
@@ -183,7 +189,9 @@ def _csv(table: pd.DataFrame) -> str:
     return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
-def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+def _read(
+    path: Path, columns: tuple[str, ...], numbers: tuple[str, ...] = _NUMBERS
+) -> pd.DataFrame:
     try:
         text = path.read_text(encoding="utf-8")
         table = pd.read_csv(StringIO(text), dtype={"config": str})
@@ -195,7 +203,7 @@ def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         refuse(
             str(path), f"a table without {', '.join(missing)}", f"the columns {', '.join(columns)}"
         )
-    for name in _NUMBERS:
+    for name in numbers:
         if len(table) and name in table and not is_numeric_dtype(table[name]):
             refuse(f"{path} {name}", "a column with words in it", "numbers")
     return table

@@ -8,7 +8,7 @@ import functools
 import json
 import os
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from snaprun.checks import UserError, refuse
 from snaprun.files import Folder
 from snaprun.files import read as read_file
+from snaprun.metrics import Every, Metric, known
 from snaprun.store import parse
 from snaprun.store.parse import Columns
 from snaprun.store.schema import (
@@ -65,7 +66,7 @@ class Run:
 
         return pd.DataFrame(self.columns)
 
-    def due(self, every: str = "log_every") -> NDArray[np.float64] | None:
+    def due(self, every: Every = "log_every") -> NDArray[np.float64] | None:
         """The data-time at which each row (N,) was due, a multiple of `train.EVERY`; None: unknown.
 
         A batch ends where its sequences end, some tokens later, and these differ between runs.
@@ -86,6 +87,11 @@ class Run:
     def status(self) -> str:
         """`finished`, `diverged` or `incomplete`."""
         return self.summary.status if self.summary else INCOMPLETE
+
+
+def declared(runs: Iterable[Run]) -> dict[str, Metric]:
+    """What the metrics of these runs are, by key; where runs differ the first one counts."""
+    return known(metric for run in runs if run.summary for metric in run.summary.declared)
 
 
 def find_runs(source: Path | str, pieces: bool = False) -> list[Path]:

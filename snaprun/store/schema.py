@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from snaprun.metrics import Metric, from_json
+
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
@@ -54,11 +56,12 @@ class Summary:
     tokens: int  # data-time: time steps × lanes
     updates: int  # optimiser steps
     seconds: float  # wall clock of the training loop
-    metrics: Mapping[str, float | None]  # final values: level (bits), bpc, validation_bpc (bits)
+    metrics: Mapping[str, float | None]  # final values
     cost: Mapping[
         str, float | None
     ]  # ms_per_token, macs_per_token, state_bytes (all lanes), peak_bytes, …
     extras: Mapping[str, Any] = field(default_factory=dict)  # versions, text_sha256, parameters, …
+    declared: tuple[Metric, ...] = ()  # by the task; none in runs of snaprun 0.1.0
 
     def complete(self, tokens: int) -> bool:
         """Nothing is left to do for a run of `tokens` of data-time.
@@ -71,6 +74,7 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """The object of `summary.json`: the fields, and each of the extras as a key of its own."""
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extras"}
+        own["declared"] = [metric.to_json() for metric in self.declared]
         return {**own, **self.extras}
 
     @classmethod
@@ -78,7 +82,7 @@ class Summary:
         """The summary that `data` describes; ValueError says which key is missing or wrong."""
         if not isinstance(data, dict):
             raise ValueError("no JSON object")
-        own = {f.name for f in fields(cls)} - {"extras"}
+        own = {f.name for f in fields(cls)} - {"extras", "declared"}
         if missing := sorted(own - data.keys()):
             raise ValueError(f"no {', '.join(missing)}")
         if data["status"] not in (FINISHED, DIVERGED):
@@ -86,8 +90,9 @@ class Summary:
         check_counters(data)
         for name in ("metrics", "cost"):
             _check_numbers(name, data[name])
-        extras = {key: value for key, value in data.items() if key not in own}
-        return cls(**{key: data[key] for key in own}, extras=extras)
+        declared = from_json(data.get("declared", []))
+        extras = {key: value for key, value in data.items() if key not in (*own, "declared")}
+        return cls(**{key: data[key] for key in own}, extras=extras, declared=declared)
 
 
 def check_counters(row: Any) -> None:

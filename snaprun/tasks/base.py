@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snaprun.metrics import VALIDATION, Metric
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -51,6 +53,7 @@ class Task(ABC):
     inputs: int  # a, the width of the (one-hot) input
     outputs: int  # the classes of the softmax
     held_out_lanes: int = 0  # of a held-out batch, at most
+    declared: tuple[Metric, ...] = ()  # its metrics, as figures and panels take them
     length_key: str = ""  # the argument that says how long a batch is, where there is one
 
     @abstractmethod
@@ -95,7 +98,7 @@ class Task(ABC):
         `validation`.
         """
         batches = self.validation(tokens)
-        return {} if batches is None else {"validation_bpc": bpc(batches)}
+        return {} if batches is None else {VALIDATION.key: bpc(batches)}
 
     def facts(self) -> dict[str, object]:
         """Return what identifies the data, for summary.json."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from snaprun.checks import at_least, one_of, refuse, within
+from snaprun.metrics import BPC, VALIDATION
 from snaprun.tasks.base import Batch, Task
 from snaprun.tasks.text import Bytes, load_text
 
@@ -32,6 +33,7 @@ class CharLM(Task):
 
     inputs = 256
     outputs = 256
+    declared = (BPC, VALIDATION)
     held_out_lanes = max(CROP_LANES, STREAM_LANES)
     length_key = "crop"
 

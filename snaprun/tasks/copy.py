@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from snaprun.checks import at_least, one_of, within
+from snaprun.metrics import BPC, LEVEL, MASTERED, MASTERED_AVERAGE
 from snaprun.tasks.base import Batch, Task
 
 HELD_OUT = (4, 64)  # minibatches and their lanes
@@ -33,6 +34,7 @@ class Copy(Task):
 
     inputs = 4
     outputs = 4
+    declared = (LEVEL, MASTERED, MASTERED_AVERAGE, BPC)
     held_out_lanes = HELD_OUT[1]
     length_key = "fixed_length"
 
@@ -89,7 +91,7 @@ class Copy(Task):
 
     def metrics(self) -> dict[str, float]:
         """Return the level L, the measure of learning speed."""
-        return {"level": self.level}
+        return {LEVEL.key: self.level}
 
     def held_out(
         self, bpc: Callable[[Iterator[Batch]], float], tokens: int | None
@@ -112,14 +114,14 @@ class Copy(Task):
             return True
 
         if self.fixed_length is not None:
-            return {"mastered": self.fixed_length if masters(self.fixed_length) else 0}
+            return {MASTERED.key: self.fixed_length if masters(self.fixed_length) else 0}
         mastered = self.level + 1
         if masters(mastered):
             while mastered <= 2 * self.level and masters(mastered + 1):
                 mastered += 1
         else:
             mastered = next((length for length in range(self.level, 0, -1) if masters(length)), 0)
-        return {"mastered": mastered}
+        return {MASTERED.key: mastered}
 
     def _held_out_batches(self, length: int) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(HELD_OUT_SEED + length)

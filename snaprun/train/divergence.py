@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snaprun.metrics import BPC
 from snaprun.store import BLOW_UP, NON_FINITE
 from snaprun.train.saved import require_count, require_entries, require_number
 
@@ -77,7 +78,9 @@ class Watch:
         if not self.begun_updates and self.bits >= FACTOR * chance * max(self.targets, 1):
             above = updates  # of a run too short for a window
         if above and above >= min(STRETCH, SHARE * updates):
-            words = f"bpc stayed above {FACTOR * chance:g} bits, {FACTOR:g} times chance, from"
+            words = (
+                f"{BPC.key} stayed above {FACTOR * chance:g} bits, {FACTOR:g} times chance, from"
+            )
             return Diverged(self.calm_at, BLOW_UP, words)
         return None
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Generator, Tensor
 
+from snaprun import losses
 from snaprun.rules import Frozen
 from snaprun.tasks import Batch
 from snaprun.train import native
@@ -47,9 +48,7 @@ class _Torch:
             state_BCK = self._state_BCK.masked_fill(batch.resets[t][:, None, None], 0)
             self._state_BCK, _ = network.core.step(self._weights_MKJ, state_BCK, batch.inputs[t])
             logits_BO: Tensor = network.readout.logits(self._state_BCK[:, 0])
-            log_p_BO = torch.log_softmax(logits_BO.double(), 1)
-            picked_B = log_p_BO.gather(1, batch.targets[t][:, None]).squeeze(1)
-            nats -= float((picked_B * batch.mask[t]).sum())
+            nats += float(losses.value(logits_BO.double(), batch.targets[t], batch.mask[t]).sum())
         return nats
 
 

@@ -12,6 +12,7 @@ import torch
 from snaprun import hardware
 from snaprun.checks import Stopped
 from snaprun.core import Sizes
+from snaprun.metrics import AVERAGE, BPC
 from snaprun.sparsity import Sparsity
 from snaprun.store import DIVERGED, FINISHED, NON_FINITE, Mark, RunWriter, Summary, outline
 from snaprun.tasks import Batch, Task
@@ -188,7 +189,7 @@ class Training:
 
     def _log(self) -> None:
         course = self._course
-        self._row(bpc=course.bits / course.targets if course.targets else None)
+        self._row(**{BPC.key: course.bits / course.targets if course.targets else None})
         course.bits, course.targets = 0.0, 0
         course.logged = course.tokens
 
@@ -199,7 +200,7 @@ class Training:
             self._diverged = Diverged(self._course.tokens, NON_FINITE, words)
         if (average := self._engine.average()) is not None:
             averaged = self._held_out(self._engine.network.at(average))
-            values |= {f"{name}_average": value for name, value in averaged.items()}
+            values |= {name + AVERAGE: value for name, value in averaged.items()}
         if values:
             self._row(**values)
         self._course.validated = self._course.tokens
@@ -234,7 +235,7 @@ class Training:
 
     def _row(self, **values: float | None) -> None:
         course = self._course
-        if "bpc" in values:
+        if BPC.key in values:
             values |= self._task.metrics() | self._sparsity.metrics(course.tokens)
         course.last |= {name: value for name, value in values.items() if value is not None}
         self._write(values)
@@ -259,7 +260,7 @@ class Training:
                 engine.updates, self._task.chance
             )
         elif course.logged < course.tokens:
-            self._row(bpc=None)
+            self._row(**{BPC.key: None})
         if not engine.updates:
             self._warn_of_no_update()
         if not self._diverged and self._sparsity.due(course.tokens, MOST):
@@ -275,6 +276,7 @@ class Training:
             updates=engine.updates,
             seconds=time.perf_counter() - self._started,
             metrics=course.last,
+            declared=self._task.declared,
             cost=_cost(engine, self._options.lanes, 1e3 * course.in_engine / course.tokens),
             extras={
                 **_told(self._diverged),

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 from torch.nn import Parameter
-from torch.nn import functional as F
+
+from snaprun import losses
 
 
 class Credit(NamedTuple):
@@ -61,11 +62,7 @@ class Readout:
     def learn(self, h_BK: Tensor, targets_B: Tensor, mask_B: Tensor) -> Credit:
         """The loss of the lanes in `mask_B` (boolean) and its credit; gradients go to `.grad`."""
         *below, logits_BO = self._layers(h_BK)
-        log_p_BO = F.log_softmax(logits_BO, dim=1)
-        nats_B = -log_p_BO.gather(1, targets_B[:, None]).squeeze(1) * mask_B
-        error_BO = log_p_BO.exp()
-        error_BO[torch.arange(len(error_BO), device=error_BO.device), targets_B] -= 1
-        error_BO *= mask_B[:, None]
+        nats_B, error_BO = losses.value_and_error(logits_BO, targets_B, mask_B)
 
         credit = error_BO
         for layer in range(len(below) - 1, -1, -1):

@@ -10,6 +10,7 @@ from types import ModuleType
 import torch
 from torch import Generator, Tensor
 
+from snaprun import losses
 from snaprun.cells import Cell
 from snaprun.core import Record, RecurrentCore
 from snaprun.rules import Setup
@@ -113,7 +114,6 @@ class Problem:
         masked_B = targets_B != NO_TARGET
         if not masked_B.any():
             return record
-        error_BO = torch.softmax(state_BCK[:, 0] @ self.readout_OK.T, 1)
-        error_BO[masked_B, targets_B[masked_B]] -= 1
-        error_BO[~masked_B] = 0
+        logits_BO = state_BCK[:, 0] @ self.readout_OK.T
+        _, error_BO = losses.value_and_error(logits_BO, targets_B.where(masked_B, 0), masked_B)
         return record.with_credit(error_BO @ self.readout_OK, error_BO)

@@ -10,6 +10,7 @@ import pytest
 from snaprun.checks import UserError
 from snaprun.figures import curves, plot, style, words
 from snaprun.figures.select import load
+from snaprun.metrics import LEVEL
 from tests.figures.drawn import assert_legible, texts
 from tests.figures.runs import RULES, config, levels, write
 
@@ -292,7 +293,7 @@ def test_an_out_that_cannot_be_made_is_refused(seeds, tmp_path):
 def test_a_diverged_seed_is_marked_where_it_stopped(seeds):
     (sheet,) = load([seeds], incomplete=False)
     (series,) = sheet.panels[0].series
-    curve = curves.curve(series, curves.LEVEL)
+    curve = curves.curve(series, LEVEL)
     assert curve is not None
     assert curve.stops == [(30, 6)]
     from snaprun.figures import layout

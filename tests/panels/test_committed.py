@@ -7,8 +7,9 @@ import pytest
 from hydra import initialize_config_dir
 
 from snaprun import config, panels
+from snaprun.metrics import BUILT_IN
 from snaprun.panels import paired, report
-from snaprun.panels.metric import METRICS, final
+from snaprun.panels.metric import final
 from snaprun.panels.plan import SELECTION
 from snaprun.paths import conf_dir
 from snaprun.store import DIVERGED
@@ -79,7 +80,7 @@ def test_final_values_follow_from_the_committed_curves(name):
     summaries: Any = read_summaries(RESULTS / name)
     runs = summaries[summaries["phase"] == "final"].set_index(["arm", "seed"])
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        metric = METRICS[config.composed("reproduce", [f"panel={name}"])["panel"]["metric"]]
+        metric = BUILT_IN[config.composed("reproduce", [f"panel={name}"])["panel"]["metric"]]
     found = 0
     for arm, of_seeds in read_arms(RESULTS / name).items():
         for seed, run in of_seeds.items():
@@ -89,6 +90,6 @@ def test_final_values_follow_from_the_committed_curves(name):
                 column = "final" if key == metric.key else f"final_{key}"
                 if key in run.metrics and column in runs:
                     expected = runs.loc[(arm, seed), column]
-                    assert final(run, METRICS[key]) == pytest.approx(expected, rel=SIX_DIGITS)
+                    assert final(run, BUILT_IN[key]) == pytest.approx(expected, rel=SIX_DIGITS)
                     found += 1
     assert found

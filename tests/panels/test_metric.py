@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from snaprun.panels.metric import METRICS, due, final, overall
+from snaprun.metrics import BUILT_IN
+from snaprun.panels.metric import due, final, overall
 from tests.panels.runs import run
 
-LEVEL, BPC = METRICS["level"], METRICS["validation_bpc"]
+LEVEL, BPC = BUILT_IN["level"], BUILT_IN["validation_bpc"]
 ROWS = [(tokens, 2 * tokens, float(tokens)) for tokens in range(10, 210, 10)]  # up to 200 tokens
 
 
@@ -36,8 +37,8 @@ def test_a_part_of_a_run_has_a_last_tenth_of_its_own():
 def test_where_no_row_lies_in_the_last_tenth_the_last_value_holds():
     two = run((10, 10, 3.0), (100, 100, 5.0), key="bpc")
     timed = replace(two, config={"train": {"log_every": 10}})
-    assert final(timed, METRICS["bpc"], 99) == 3
-    assert math.isnan(final(timed, METRICS["bpc"], 9))
+    assert final(timed, BUILT_IN["bpc"], 99) == 3
+    assert math.isnan(final(timed, BUILT_IN["bpc"], 9))
 
 
 def test_a_level_holds_over_the_windows_without_a_row():

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snaprun.panels.metric import METRICS, due
+from snaprun.metrics import BUILT_IN
+from snaprun.panels.metric import due
 from snaprun.panels.paired import holm, sign_flip, table
 from snaprun.store.panel import thinned
 from snaprun.store.parse import as_columns
 from tests.panels.runs import flat, run
 
-LEVEL = METRICS["level"]
+LEVEL = BUILT_IN["level"]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_equal_curves_do_not_differ_under_any_jitter_of_batch_ends(
         one = run(*((t, t // lanes, float(x)) for t, x in zip(tokens, reached, strict=True)))
         one = replace(one, config=made)
         if thin:
-            one = replace(one, columns=as_columns(thinned(one.metrics, ("level",), due(one))))
+            one = replace(one, columns=as_columns(thinned(one.metrics, [LEVEL], due(one))))
         arms[arm] = {0: one}
     found = table(arms, LEVEL).set_index("equal")["difference"]
     assert found["tokens"] == found["tokens/10"] == 0

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from snaprun.checks import UserError
+from snaprun.metrics import BUILT_IN
 from snaprun.panels import tables
-from snaprun.panels.metric import METRICS
 from tests.figures.runs import config, write
 from tests.panels.runs import job, run
 
@@ -17,7 +17,7 @@ ROWS.insert(3, (120, {"bpc": None, "validation_bpc": 2.0}))  # the validation af
 @pytest.mark.parametrize(("tokens", "ends"), [(100, [120, 120]), (120, [120, 120]), (30, [40])])
 def test_a_run_counts_until_it_reached_the_tokens_of_the_panel(tmp_path, tokens, ends):
     made = replace(job("a", tokens=tokens), folder=write(tmp_path / "run", config(), ROWS))
-    metrics = tables.read(made, METRICS["bpc"]).metrics
+    metrics = tables.read(made, BUILT_IN["bpc"]).metrics
     assert metrics["tokens"].tolist()[-len(ends) :] == ends
     assert metrics["tokens"].max() == ends[-1]
     if len(ends) > 1:
@@ -27,13 +27,13 @@ def test_a_run_counts_until_it_reached_the_tokens_of_the_panel(tmp_path, tokens,
 def test_a_run_that_broke_off_counts_whole(tmp_path):
     folder = write(tmp_path / "run", config(), ROWS, status="diverged")
     made = replace(job("a", tokens=1000), folder=folder)
-    assert len(tables.read(made, METRICS["level"]).metrics) == len(ROWS)
+    assert len(tables.read(made, BUILT_IN["level"]).metrics) == len(ROWS)
 
 
 def test_a_metric_that_no_run_writes_is_refused(tmp_path):
     made = replace(job("a"), folder=write(tmp_path / "run", config(), ROWS))
     with pytest.raises(UserError, match=r"panel\.metric='level' .* tokens, .*bpc, validation_bpc"):
-        tables.read(made, METRICS["level"])
+        tables.read(made, BUILT_IN["level"])
 
 
 @pytest.mark.parametrize(
@@ -44,5 +44,5 @@ def test_the_instruction_sets_and_processors_of_a_run(went_through, told):
     assert one.summary
     segments = {"segments": [{"isa": name, "cpu": name} for name in went_through]}
     one = replace(one, summary=replace(one.summary, extras=segments))
-    table = tables.summary([made], {made: one}, METRICS["level"])
+    table = tables.summary([made], {made: one}, BUILT_IN["level"])
     assert table["isa"].tolist() == table["cpu"].tolist() == [told]

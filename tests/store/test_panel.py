@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from snaprun.checks import UserError
+from snaprun.metrics import BUILT_IN, LEVEL
 from snaprun.store.panel import (
     is_panel,
     read_panel,
@@ -22,7 +23,7 @@ def frame(**columns):
 
 
 def thin(metrics, keys):
-    return thinned(metrics, keys, metrics["tokens"].to_numpy(float))
+    return thinned(metrics, [BUILT_IN[key] for key in keys], metrics["tokens"].to_numpy(float))
 
 
 def test_a_short_curve_is_kept_row_by_row_and_one_row_a_data_time():
@@ -58,7 +59,7 @@ def test_a_row_is_thinned_with_those_that_were_due_in_the_same_hundredth():
     metrics = frame(level=np.arange(1000))
     late = metrics.assign(tokens=metrics["tokens"] + np.arange(1000) * 7 % 10)
     kept, shifted = (
-        thinned(rows, ("level",), metrics["tokens"].to_numpy(float)) for rows in (metrics, late)
+        thinned(rows, [LEVEL], metrics["tokens"].to_numpy(float)) for rows in (metrics, late)
     )
     assert shifted["level"].tolist() == kept["level"].tolist() == list(range(9, 1000, 10))
 
