@@ -12,9 +12,9 @@ from committed import RESULTS, ROOT, table
 
 from snaprun.figures.stats import over_seeds
 from snaprun.metrics import BUILT_IN
-from snaprun.panels.metric import final
 from snaprun.store import DIVERGED
 from snaprun.store.panel import read_arms
+from snaprun.studies.metric import final
 
 COPY = {  # in the order of the tables
     "copy_gru128": "GRU-128, 75 %",

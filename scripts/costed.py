@@ -10,7 +10,7 @@ from snaprun.bench.problem import TASKS
 from snaprun.cells import CELLS
 from snaprun.figures import words
 from snaprun.rules import BPTT, RFLO, UORO, SnAp
-from snaprun.train.seeding import stream
+from snaprun.seeding import stream
 
 NAMES = {cell: words.CELLS[cell] for cell in ("gru", "vanilla", "lstm")}  # as tables order them
 INPUTS = {task: kind.inputs for task, (kind, _) in TASKS.items()}

@@ -13,6 +13,6 @@ for isa in $(python -c 'from snaprun import _native; print(*_native.isas())'); d
     if [ "$isa" = portable ]; then
         tests "$isa" @tests/native.txt "$@"
     else
-        tests "$isa" tests/train/test_native_engine.py "$@"
+        tests "$isa" tests/engine/test_native_engine.py "$@"
     fi
 done

@@ -28,12 +28,12 @@ from snaprun.paths import conf_dir
 
 if TYPE_CHECKING:
     from snaprun.cells import Cell
-    from snaprun.panels import Panel
+    from snaprun.model.network import Architecture, Network
     from snaprun.rules import LearningRule
-    from snaprun.train.machine import Machine
-    from snaprun.train.network import Architecture, Network
-    from snaprun.train.options import TrainOptions
-    from snaprun.train.run import Parts
+    from snaprun.run.machine import Machine
+    from snaprun.run.options import TrainOptions
+    from snaprun.run.parts import Parts
+    from snaprun.studies import Panel
 
 T = TypeVar("T")
 
@@ -150,10 +150,10 @@ def quoted(text: str) -> str:
 
 def parts(plain: Mapping[str, Any]) -> "Parts":
     """The plain objects of a training run from a resolved configuration; raises UserError."""
+    from snaprun.engine.optim import OPTIMISERS
     from snaprun.rules import RULES
+    from snaprun.run.parts import Parts
     from snaprun.tasks import TASKS
-    from snaprun.train.optim import OPTIMISERS
-    from snaprun.train.run import Parts
 
     return Parts(
         machine=machine(plain, WHEREABOUTS),
@@ -167,14 +167,14 @@ def parts(plain: Mapping[str, Any]) -> "Parts":
 
 def options(plain: Mapping[str, Any]) -> "TrainOptions":
     """The keys under `train`."""
-    from snaprun.train.options import TrainOptions
+    from snaprun.run.options import TrainOptions
 
     return TrainOptions(**arguments("train", TrainOptions, plain["train"]))
 
 
 def machine(plain: Mapping[str, Any], apart: Collection[str] = ()) -> "Machine":
     """The keys at the top that are neither groups nor plug-ins nor in `apart`."""
-    from snaprun.train.machine import Machine
+    from snaprun.run.machine import Machine
 
     others = (*GROUPS, *apart, PLUGINS)
     here = {key: value for key, value in plain.items() if key not in others}
@@ -183,9 +183,9 @@ def machine(plain: Mapping[str, Any], apart: Collection[str] = ()) -> "Machine":
 
 def architecture(plain: Mapping[str, Any]) -> "Architecture":
     """Cell, units, sparsity and readout."""
+    from snaprun.model.network import Architecture
+    from snaprun.run.options import ReadoutOptions
     from snaprun.sparsity import SPARSITIES
-    from snaprun.train.network import Architecture
-    from snaprun.train.options import ReadoutOptions
 
     built_cell, units = cell(plain)
     readout = ReadoutOptions(**arguments("readout", ReadoutOptions, plain["readout"]))
@@ -217,24 +217,24 @@ def counted(word: str) -> "LearningRule":
 
 def panel(keys: Any, budget: str) -> "Panel":
     """The panel of a configuration group under a budget."""
-    from snaprun import panels
+    from snaprun import studies
 
     if not isinstance(keys, Mapping):
         checks.refuse("panel", keys, "a group of keys, as in conf/panel")
-    keys = panels.under(keys, budget)
+    keys = studies.under(keys, budget)
     selection = keys.get("selection")
     if not isinstance(selection, Mapping):
         checks.refuse("panel.selection", selection, "keys under it: seeds and overrides")
-    keys["selection"] = panels.Selection(
-        **arguments("panel.selection", panels.Selection, selection)
+    keys["selection"] = studies.Selection(
+        **arguments("panel.selection", studies.Selection, selection)
     )
-    return panels.Panel(**arguments("panel", panels.Panel, keys))
+    return studies.Panel(**arguments("panel", studies.Panel, keys))
 
 
 def untrained(plain: Mapping[str, Any]) -> "Network":
     """The network of a run's configuration before training, on the CPU."""
+    from snaprun.run.machine import DTYPES
     from snaprun.tasks import TASKS
-    from snaprun.train.machine import DTYPES
 
     task = TASKS[checks.one_of("task.name", plain["task"]["name"], list(TASKS))]
     dtype = DTYPES[checks.one_of("dtype", plain["dtype"], list(DTYPES))]

@@ -94,7 +94,7 @@ def standing(folder: Path) -> Standing:
 
 
 def _mixed(record: Mapping[str, Any]) -> bool:
-    """Whether a summary or a checkpoint names several settings (snaprun.train.setting)."""
+    """Whether a summary or a checkpoint names several settings (snaprun.run.setting)."""
     segments = record.get("segments")
     return isinstance(segments, list) and len(segments) > 1
 

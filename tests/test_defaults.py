@@ -8,7 +8,7 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from snaprun import commands, config, panels, status
+from snaprun import commands, config, status, studies
 from snaprun.identity import WHEREABOUTS
 from snaprun.paths import conf_dir
 
@@ -95,7 +95,7 @@ def test_the_page_of_a_command_holds_the_defaults_of_its_keys(command, taken, mo
     ("command", "key", "function", "keyword"),
     [
         ("status", "state", status.status, "only"),
-        ("reproduce", "choose", panels.reproduce, "choose"),
+        ("reproduce", "choose", studies.reproduce, "choose"),
     ],
 )
 def test_what_a_command_calls_has_its_default(command, key, function, keyword):

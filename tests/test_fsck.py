@@ -10,8 +10,8 @@ from snaprun import fsck
 from snaprun.checks import UserError
 from snaprun.cli import _main
 from snaprun.store import METRICS
+from tests.run.test_resume import launch, stopped
 from tests.test_cli import SMALL
-from tests.train.test_resume import launch, stopped
 
 FILES = ("config.yaml", "metrics.jsonl", "summary.json", "checkpoint.pt")
 

@@ -18,7 +18,7 @@ import torch
 
 from snaprun.cells import CELLS, Cell, Slot
 from snaprun.rules import RULES, SnAp
-from snaprun.train.optim import OPTIMISERS, SGD
+from snaprun.engine.optim import OPTIMISERS, SGD
 
 
 class Softsign(Cell):

@@ -15,7 +15,7 @@ import pytest
 
 from snaprun.cli import _main
 from tests.patience import PATIENCE
-from tests.train.test_resume import rows
+from tests.run.test_resume import rows
 
 
 class Size(NamedTuple):

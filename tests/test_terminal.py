@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from snaprun import cli
 from snaprun.cli import _main
 from snaprun.outcome import Outcome, Status
+from snaprun.run.progress import Progress
 from snaprun.store import RunWriter, Summary
 from snaprun.terminal import VisibleFormatter, complain, note, say, visible
-from snaprun.train.progress import Progress
 
 EVIL = "a\x1b[2J\x1b]0;title\x07b\r\x9b31m\u202e\u2028c"
 

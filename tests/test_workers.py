@@ -12,7 +12,7 @@ import pytest
 
 from snaprun.checks import Stopped, UserError
 from snaprun.outcome import Outcome, Status
-from snaprun.train.stopping import StopSignals
+from snaprun.run.signals import StopSignals
 from snaprun.workers import Here, Joblib, Processes, Slurm, Workers, needed, spread
 
 

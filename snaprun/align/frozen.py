@@ -5,9 +5,9 @@ from collections.abc import Callable
 from torch import Generator, Tensor
 
 from snaprun.core import Record, RecurrentCore
+from snaprun.model.readout import Readout
 from snaprun.rules.replay import Step
 from snaprun.tasks import Batch, Task
-from snaprun.train.readout import Readout
 
 # The record of step t with its credit, from the record without and the state s(t) (B, c, k).
 WithCredit = Callable[[int, Record, Tensor], Record]

@@ -16,10 +16,10 @@ from snaprun.align.estimate import compare
 from snaprun.align.replay import Replay, seed
 from snaprun.align.stale import Gradients
 from snaprun.core import RecurrentCore
+from snaprun.model.network import Network
 from snaprun.rules import BPTT
 from snaprun.store.schema import WHOLE
 from snaprun.tasks import Batch
-from snaprun.train.network import Network
 
 Values = dict[str, float]
 

@@ -9,15 +9,15 @@ from snaprun.align.candidates import Candidate, own
 from snaprun.align.options import AlignOptions
 from snaprun.align.replay import Replay, seed
 from snaprun.core import Sizes
+from snaprun.engine.base import Engine
+from snaprun.engine.torch import TorchEngine
 from snaprun.rules import BPTT
+from snaprun.run.machine import build_engine
+from snaprun.run.parts import Parts
+from snaprun.run.signals import StopSignals
+from snaprun.seeding import stream
 from snaprun.store.schema import ALIGNMENT
 from snaprun.tasks import Task
-from snaprun.train import choice
-from snaprun.train.choice import Engine
-from snaprun.train.engine import TorchEngine
-from snaprun.train.run import Parts
-from snaprun.train.seeding import stream
-from snaprun.train.stopping import StopSignals
 
 
 class Probe:
@@ -83,7 +83,7 @@ class Probe:
         """An engine that trains on as `engine` does, on parameters of its own."""
         parts, machine = self._parts, copy.copy(self._parts.machine)
         machine.engine = "torch" if isinstance(engine, TorchEngine) else "native"
-        twin = choice.build(
+        twin = build_engine(
             machine,
             copy.deepcopy(engine.network),
             parts.rule,

@@ -14,7 +14,7 @@ from snaprun.core import RecurrentCore
 from snaprun.rules import LearningRule, Setup
 from snaprun.rules.base import State
 from snaprun.rules.replay import Step, advance
-from snaprun.train.seeding import stream
+from snaprun.seeding import stream
 
 
 @dataclass(frozen=True)

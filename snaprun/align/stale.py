@@ -15,10 +15,10 @@ from torch import Tensor
 from snaprun.align import frozen
 from snaprun.align.replay import Replay
 from snaprun.core import Record
+from snaprun.engine.base import Engine
 from snaprun.rules import BPTT, Frozen, LearningRule
 from snaprun.rules.replay import advance
 from snaprun.tasks import Batch
-from snaprun.train.choice import Engine
 
 
 class Gradients(NamedTuple):

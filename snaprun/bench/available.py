@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from snaprun.core import RecurrentCore
+from snaprun.engine.optim import Adam
+from snaprun.engine.torch import TorchEngine
 from snaprun.influence import BACKENDS, native
+from snaprun.model.network import Network
 from snaprun.rules import LearningRule
+from snaprun.seeding import stream
 from snaprun.sparsity import Pattern
-from snaprun.train.engine import TorchEngine
-from snaprun.train.network import Network
-from snaprun.train.optim import Adam
-from snaprun.train.seeding import stream
 
 NATIVE = "native"
 TIMED = ("torch", NATIVE)  # of backends and engines; naive is a specification
@@ -109,6 +109,6 @@ def missing() -> list[str]:
 def _native_engine() -> ModuleType | None:
     try:
         importlib.import_module("snaprun._native")
-        return importlib.import_module("snaprun.train.native")
+        return importlib.import_module("snaprun.engine.native")
     except ImportError:
         return None

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from snaprun.bench.available import LR, Engine
 from snaprun.bench.interleave import Contender
 from snaprun.bench.problem import Feed, Net, batches, rule_of
+from snaprun.engine.torch import SEQUENCE
 from snaprun.tasks import Batch
-from snaprun.train.engine import SEQUENCE
 
 UPDATES, TRAINING_LR = 1000, 1e-3  # of a network before it is timed: its moments are those of a run
 MODULES: dict[str, Callable[..., torch.nn.Module]] = {

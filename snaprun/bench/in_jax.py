@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import torch
 from jax import lax
 
+from snaprun.engine.optim import Adam
+from snaprun.model.network import Network
 from snaprun.tasks import Batch
-from snaprun.train.network import Network
-from snaprun.train.optim import Adam
 
 Tree = Any
 

@@ -14,9 +14,9 @@ from snaprun.bench.ratios import Ratio
 from snaprun.bench.roofline import FLOAT, Work, Yardsticks, told
 from snaprun.bench.sizes import Kernel
 from snaprun.core import Record
+from snaprun.model.network import Network
+from snaprun.run.machine import use_threads
 from snaprun.sparsity import Pattern
-from snaprun.train.machine import use_threads
-from snaprun.train.network import Network
 
 
 class Problem(NamedTuple):

@@ -14,8 +14,8 @@ from snaprun.bench.interleave import Contender, interleave
 from snaprun.bench.problem import STEPS, Feed
 from snaprun.bench.sizes import Sizes
 from snaprun.bench.step import Measured, compared, row, started
+from snaprun.engine.optim import Adam
 from snaprun.figures.words import SNAP1_OVER_BPTT
-from snaprun.train.optim import Adam
 
 JAX = "jax"
 MISSING = "jax is not installed: the part peers is left out (pip install 'snaprun[peers]')."

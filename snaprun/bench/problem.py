@@ -10,13 +10,13 @@ from torch import Tensor
 from snaprun import rule_names
 from snaprun.cells import CELLS
 from snaprun.core import Record
+from snaprun.model.network import Architecture, Network
 from snaprun.rules import RULES, LearningRule
+from snaprun.seeding import stream
 from snaprun.sparsity import Pattern, Uniform
 from snaprun.tasks import Batch, Task
 from snaprun.tasks.charlm import CharLM
 from snaprun.tasks.copy import Copy
-from snaprun.train.network import Architecture, Network
-from snaprun.train.seeding import stream
 
 STEPS = 128  # T: of a batch, and of a sequence that is unrolled
 COPY, CHARACTERS = "copy", "characters"

@@ -16,7 +16,7 @@ from snaprun.bench.results import Results
 from snaprun.bench.roofline import Yardsticks
 from snaprun.bench.sizes import FULL, QUICK, Sizes
 from snaprun.hardware import cores
-from snaprun.train.machine import denormals_flushed, use_threads
+from snaprun.run.machine import denormals_flushed, use_threads
 
 
 @denormals_flushed()

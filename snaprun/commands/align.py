@@ -8,8 +8,8 @@ from snaprun import align, checks, config, figures
 from snaprun.commands import train
 from snaprun.figures.aligned import as_text
 from snaprun.outcome import Outcome
+from snaprun.run.parts import Parts
 from snaprun.store import read_run
-from snaprun.train.run import Parts
 
 
 @dataclass(frozen=True)

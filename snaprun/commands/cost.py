@@ -7,9 +7,9 @@ from snaprun import checks, config, costs, figures
 from snaprun.cells import CELLS
 from snaprun.commands.base import FlatKeys
 from snaprun.outcome import Outcome
+from snaprun.run.machine import DTYPES
+from snaprun.seeding import stream
 from snaprun.terminal import say
-from snaprun.train.machine import DTYPES
-from snaprun.train.seeding import stream
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from snaprun import checks, config, figures
 from snaprun.cells import CELLS
 from snaprun.core import RecurrentCore
 from snaprun.figures import words
+from snaprun.seeding import stream
 from snaprun.sparsity import Uniform
-from snaprun.train.seeding import stream
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from snaprun import checks, config, hardware, panels
+from snaprun import checks, config, hardware, studies
 from snaprun.commands.base import FlatKeys
 from snaprun.outcome import Outcome, Status
 from snaprun.terminal import note, say
@@ -31,15 +31,15 @@ def run(keys: Keys) -> Outcome:
     problems = []
     for planner in _planners(keys):
         if keys.derive:
-            print(*panels.derive(planner, results), sep="\n")
+            print(*studies.derive(planner, results), sep="\n")
             continue
         if keys.dry:
-            left = panels.left(planner, results)
+            left = studies.left(planner, results)
             for job in left.now:
                 say(shlex.join(["snaprun", "train", *job.words]))
             note(f"{planner.name}: {left}")
             continue
-        files, failed = panels.reproduce(planner, results, at_once, keys.choose)
+        files, failed = studies.reproduce(planner, results, at_once, keys.choose)
         for file in files:
             say(file)
         if failed:
@@ -47,7 +47,7 @@ def run(keys: Keys) -> Outcome:
     return Outcome(Status.FAILED if problems else Status.DONE, problem="; ".join(problems))
 
 
-def _planners(keys: Keys) -> list[panels.Planner]:
+def _planners(keys: Keys) -> list[studies.Planner]:
     """Those of the panel that is chosen, or of all; a mistake in one is told before any runs."""
     if keys.panel is None:
         names = config.choices("panel")
@@ -56,7 +56,7 @@ def _planners(keys: Keys) -> list[panels.Planner]:
         chosen = [keys.panel]
     common = [f"results={config.quoted(keys.results)}", *config.search_path()]
     return [
-        panels.Planner(
+        studies.Planner(
             config.panel(group, keys.budget),
             keys.budget,
             common,

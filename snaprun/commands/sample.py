@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from snaprun import checks, config
 from snaprun.commands.base import FlatKeys
 from snaprun.outcome import Outcome
+from snaprun.run import checkpoint
+from snaprun.run.sample import sample
 from snaprun.store import chosen, read_config
 from snaprun.terminal import say
-from snaprun.train import checkpoint
-from snaprun.train.sample import sample
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from snaprun.store import DIVERGED, Summary, read_config, read_intact, require_o
 from snaprun.terminal import say
 
 if TYPE_CHECKING:
-    from snaprun.train.loop import Probe
-    from snaprun.train.run import Parts
+    from snaprun.run.loop import Probe
+    from snaprun.run.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def launch(
     """Train the run of `keys` in `folder`, with `written` as the configuration that is kept."""
     plain = keys.plain
     if plain.get("dry"):
-        from snaprun.train.dry import rehearse
+        from snaprun.run.dry import rehearse
 
         parts = config.parts(plain)
         return Outcome(report=f"{folder}\n{rehearse(parts, probe and probe(parts))}")
@@ -66,7 +66,7 @@ def launch(
         report = f"{folder}: {summary.status} already, at {summary.tokens} tokens; skipped"
         report += "".join(f"\n  {text} cannot be read, so it was not compared" for text in unread)
     else:
-        from snaprun.train.run import run
+        from snaprun.run.launch import run
 
         parts = config.parts(plain)
         if plain["restart"] and os.path.lexists(folder):

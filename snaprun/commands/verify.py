@@ -8,9 +8,9 @@ from snaprun import checks, config, verify
 from snaprun.cells import Cell
 from snaprun.outcome import Outcome, Status
 from snaprun.rules import RULES, LearningRule
+from snaprun.run.machine import Machine
 from snaprun.sparsity import SPARSITIES, Sparsity
 from snaprun.terminal import say
-from snaprun.train.machine import Machine
 
 # The smallest that each may be; fewer draws give no confidence interval.
 LEAST = {"inputs": 1, "outputs": 1, "lanes": 1, "steps": 1, "draws": 100}

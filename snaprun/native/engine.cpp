@@ -1,4 +1,4 @@
-// The online loop: forward, loss, credit, rule, update; the twin of snaprun.train.engine.
+// The online loop: forward, loss, credit, rule, update; the twin of snaprun.engine.torch.
 #include "engine.hpp"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// From h to the loss and back: snaprun.train.readout with lanes innermost.
+// From h to the loss and back: snaprun.model.readout with lanes innermost.
 #pragma once
 
 #include "dense.hpp"

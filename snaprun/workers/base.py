@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from snaprun.checks import Stopped, UserError
 from snaprun.outcome import Outcome, Status
-from snaprun.train.stopping import StopSignals
+from snaprun.run.signals import StopSignals
 
 Job = Callable[[], Outcome]  # can be pickled
 J = TypeVar("J")

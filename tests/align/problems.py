@@ -6,9 +6,9 @@ from torch.nn import functional as F
 from snaprun.align.replay import Replay
 from snaprun.cells import GRU
 from snaprun.influence import choose
+from snaprun.model.network import Architecture
 from snaprun.sparsity import Uniform
 from snaprun.tasks import Batch
-from snaprun.train.network import Architecture
 from tests.cases import rng
 
 B, A, K, O = 3, 5, 6, 4

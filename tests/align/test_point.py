@@ -12,12 +12,12 @@ from snaprun.cells import CELLS as CELL_TYPES
 from snaprun.cells import Vanilla
 from snaprun.checks import UserError
 from snaprun.config import rule as rule_of
+from snaprun.engine.optim import SGD
+from snaprun.engine.torch import TorchEngine
 from snaprun.influence import choose
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, SnAp
+from snaprun.seeding import stream
 from snaprun.tasks import CharLM, Copy
-from snaprun.train.engine import TorchEngine
-from snaprun.train.optim import SGD
-from snaprun.train.seeding import stream
 from tests.align.problems import SEED, B, batch, by_autograd, network, replay
 from tests.cases import close, rng
 

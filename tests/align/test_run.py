@@ -13,14 +13,16 @@ from snaprun.align import AlignOptions, Probe, candidates
 from snaprun.checks import Stopped
 from snaprun.cli import _main
 from snaprun.config import rule as rule_of
+from snaprun.engine import native
+from snaprun.engine.optim import Adam
+from snaprun.model.network import Architecture
+from snaprun.run import checkpoint
+from snaprun.run.launch import run
+from snaprun.run.machine import Machine
+from snaprun.run.options import TrainOptions
+from snaprun.run.parts import Parts
 from snaprun.sparsity import Uniform
 from snaprun.tasks import CharLM, Copy
-from snaprun.train import checkpoint, native
-from snaprun.train.machine import Machine
-from snaprun.train.network import Architecture
-from snaprun.train.optim import Adam
-from snaprun.train.options import TrainOptions
-from snaprun.train.run import Parts, run
 from tests.cases import CELLS, RULES
 
 SMALL = ["cell.units=6", "readout.hidden=5", "train.tokens=600", "train.lanes=3"]

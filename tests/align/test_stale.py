@@ -5,11 +5,11 @@ import torch
 
 from snaprun.align import stale
 from snaprun.align.point import staleness
+from snaprun.engine.optim import SGD
+from snaprun.engine.torch import TorchEngine
 from snaprun.influence import choose
 from snaprun.rules import BPTT, RFLO, RTRL, Frozen, SnAp
-from snaprun.train.engine import TorchEngine
-from snaprun.train.optim import SGD
-from snaprun.train.seeding import stream
+from snaprun.seeding import stream
 from tests import cases
 from tests.align.problems import SEED, B, batch, network, replay
 from tests.cases import close

@@ -9,12 +9,12 @@ import torch
 from snaprun.bench import peers
 from snaprun.bench.problem import CHARACTERS, COPY, Net, batches, rule_of
 from snaprun.cells import CELLS
+from snaprun.engine.optim import Adam
+from snaprun.engine.torch import SEQUENCE, TorchEngine
 from snaprun.influence import BACKENDS
+from snaprun.model.network import Architecture
+from snaprun.seeding import stream
 from snaprun.sparsity import Uniform
-from snaprun.train.engine import SEQUENCE, TorchEngine
-from snaprun.train.network import Architecture
-from snaprun.train.optim import Adam
-from snaprun.train.seeding import stream
 
 peers.limit(1)
 jax = pytest.importorskip("jax")

@@ -6,10 +6,10 @@ import torch
 from snaprun.core import Sizes
 from snaprun.costs.memory import OPTIMISER, PARAMETERS, STATE, TAPE, in_units, predict
 from snaprun.influence import BACKENDS
+from snaprun.model.readout import Readout
 from snaprun.rules import BPTT, RTRL, UORO
-from snaprun.train.readout import Readout
 from tests.cases import RULES, rng
-from tests.train.engines import CELLS, batches, build, crossed
+from tests.engine.engines import CELLS, batches, build, crossed
 
 NAMES, CASES = crossed(rule=RULES, cell=CELLS)
 # On the torch engine with every backend.

@@ -57,8 +57,8 @@ def test_the_command_draws_a_network_whose_densities_are_powers_of_its_graph(tmp
 
     from snaprun.cells import GRU
     from snaprun.core import RecurrentCore
+    from snaprun.seeding import stream
     from snaprun.sparsity import Uniform
-    from snaprun.train.seeding import stream
 
     live_MKJ = RecurrentCore.build(GRU(), Uniform(0.8), 7, 2, stream(3, "mask")).layout.live_MKJ
     columns_K = live_MKJ.sum((0, 2)).numpy()  # parameters that feed a unit

@@ -55,8 +55,8 @@ def test_where_nothing_is_left_to_chance_the_expected_size_is_the_size(cell, spa
 def test_of_a_random_mask_the_expected_size_is_hardly_less_and_at_most_twice_the_size(
     cell, units, sparsity
 ):
-    """The bounds that snaprun.train.memory reckons with."""
-    from snaprun.train.memory import FED, LEAST, MOST
+    """The bounds that snaprun.run.memory reckons with."""
+    from snaprun.run.memory import FED, LEAST, MOST
 
     built = core(CELLS[cell], sparsity, units=units, inputs=5)
     before, drawn = Sizes.before(CELLS[cell], sparsity, units, 5, **SIZES), Sizes.of(built, **SIZES)

@@ -11,8 +11,8 @@ from collections import OrderedDict
 import pytest
 import torch
 
+from snaprun.run.checkpoint import _with_tensors
 from snaprun.store.outline import Outline, Stored
-from snaprun.train.checkpoint import _with_tensors
 
 TREE = {
     "version": 2,

@@ -1,0 +1,65 @@
+"""Validation: bits per character on held-out data with frozen weights."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Generator, Tensor
+
+from snaprun import losses
+from snaprun.engine import native
+from snaprun.engine.optim import SGD
+from snaprun.model.network import Network
+from snaprun.rules import Frozen
+from snaprun.tasks import Batch
+
+_NEVER = 2**40  # steps between updates
+
+
+def bits_per_character(network: Network, batches: Iterable[Batch], in_core: bool = False) -> float:
+    """The mean of -log₂ p(target) over every target of `batches`, in bits; nothing is updated.
+
+    With `in_core` the C++ core computes it, where it can; it skips the dead weights.
+    """
+    in_core = in_core and native.supports(network, Frozen(), SGD()) is None
+    nats, targets = 0.0, 0
+    losses, lanes = None, 0
+    for batch in batches:
+        batch = batch.to(network.core.device)
+        if losses is None or lanes != batch.mask.shape[1]:
+            lanes = batch.mask.shape[1]
+            losses = (_Core if in_core else _Torch)(network, lanes)
+        nats += losses.of(batch)
+        targets += int(batch.mask.sum())
+    return nats / targets / math.log(2)
+
+
+class _Torch:
+    """The losses of one batch after another; the state goes on where no lane begins."""
+
+    def __init__(self, network: Network, lanes: int):
+        self._network, self._weights_MKJ = network, network.weights()
+        self._state_BCK = network.core.initial_state(lanes, network.dtype)
+
+    def of(self, batch: Batch) -> float:
+        """Their sum, in nats."""
+        network, nats = self._network, 0.0
+        for t in range(len(batch.mask)):
+            state_BCK = self._state_BCK.masked_fill(batch.resets[t][:, None, None], 0)
+            self._state_BCK, _ = network.core.step(self._weights_MKJ, state_BCK, batch.inputs[t])
+            logits_BO: Tensor = network.readout.logits(self._state_BCK[:, 0])
+            nats += float(losses.value(logits_BO.double(), batch.targets[t], batch.mask[t]).sum())
+        return nats
+
+
+class _Core:
+    """The same in C++: an engine that never reaches its first update."""
+
+    def __init__(self, network: Network, lanes: int):
+        self._engine = native.NativeEngine(
+            network, Frozen(), SGD(), lanes=lanes, update_every=_NEVER, noise=Generator()
+        )
+
+    def of(self, batch: Batch) -> float:
+        """Their sum, in nats."""
+        return float(self._engine.run(batch).sum(dtype=torch.float64))

@@ -1,0 +1,247 @@
+"""The online step of engine.py in C++: whole batches without Python inside."""
+
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from snaprun import checks
+from snaprun.cells import CELLS, Cell
+from snaprun.checks import UserError
+from snaprun.engine.adapters import adapter, fill, lanes_first
+from snaprun.engine.optim import OPTIMISERS, Optimiser
+from snaprun.engine.saved import copied, require_fit, set_noise
+from snaprun.engine.torch import SEQUENCE
+from snaprun.influence.native import _native, isa, layout_fields
+from snaprun.model.network import Network
+from snaprun.rules import LearningRule
+from snaprun.tasks import Batch
+
+COUNTERS = ("steps", "targets", "updates", "longest_window", "rule_bytes")
+# What the C++ core was built with, by the names of the registries: snaprun/native/README.md.
+_KNOWN: dict[str, Any] = (
+    _native.capabilities() if _native else {"cells": {}, "rules": {}, "optimisers": {}}
+)
+
+
+def supports(network: Network, rule: LearningRule, optimiser: Optimiser) -> str | None:
+    """None, or in words why the native engine cannot train this."""
+    core = network.core
+    return lacks(core.cell, core.device.type, network.dtype, rule, optimiser)
+
+
+def lacks(
+    cell: Cell, device: str, dtype: torch.dtype, rule: LearningRule, optimiser: Optimiser
+) -> str | None:
+    """The same before there is a network."""
+    if _native is None:
+        return "the C++ core was not built"
+    if device != "cpu":
+        return f"it runs on the CPU, not on {device}"
+    if dtype not in (torch.float32, torch.float64):
+        return f"it computes in float32 or float64, not in {dtype}"
+    if checks.registered(CELLS, cell) not in _KNOWN["cells"]:
+        return f"it does not know the cell {type(cell).__name__}"
+    suited = adapter(rule)
+    if suited is None or suited.name not in _KNOWN["rules"]:
+        return f"it does not know the rule {type(rule).__name__}"
+    if checks.registered(OPTIMISERS, optimiser) not in _KNOWN["optimisers"]:
+        return f"it does not know the optimiser {type(optimiser).__name__}"
+    return None
+
+
+def _constants(kind: str, name: str, made: object) -> dict[str, float]:
+    """The constants that the core wants of an object, which are attributes of these names."""
+    return {key: getattr(made, key) for key in _KNOWN[kind][name]["constants"]}
+
+
+class NativeEngine:
+    """The same as TorchEngine in C++: parameters are shared with PyTorch, the rest lives there."""
+
+    in_core = True
+
+    def __init__(
+        self,
+        network: Network,
+        rule: LearningRule,
+        optimiser: Optimiser,
+        *,
+        lanes: int,
+        update_every: int | str,
+        noise: Generator,
+        threads: int = 1,
+        average: float | None = None,
+    ):
+        reason = supports(network, rule, optimiser)
+        if reason:
+            raise ValueError(f"the native engine cannot train this: {reason}")
+        self.network = network
+        self.rule = rule
+        self._lanes = lanes
+        self._noise = noise
+        self._update_every = update_every
+        self._optimiser = optimiser
+        self._threads, self._decay = threads, average
+        self.start()
+
+    def start(self) -> None:
+        """Be as before the first step, on the network as it is now."""
+        assert _native is not None
+        network, rule, optimiser = self.network, self.rule, self._optimiser
+        core, readout = network.core, network.readout.parameters
+        suited = adapter(rule)
+        assert suited is not None
+        outputs = readout[-1].numel()
+        self._adapter = suited(rule, core, self._lanes, outputs, network.dtype, self._noise)
+        cell, named = checks.registered(CELLS, core.cell), checks.registered(OPTIMISERS, optimiser)
+        config: dict[str, Any] = {
+            "pattern": layout_fields(core) | self._adapter.pattern(),
+            "cell": cell,
+            **_constants("cells", cell, core.cell),
+            "rule": suited.name,
+            **self._adapter.fields(),
+            "optimiser": named,
+            **_constants("optimisers", named, optimiser),
+            "lr": optimiser.lr,
+            "loss": "softmax",
+            "outputs": outputs,
+            "hidden": readout[0].shape[0] if len(readout) > 2 else 0,
+            "lanes": self._lanes,
+            "threads": self._threads,
+            "update_every": 0 if self._update_every == SEQUENCE else self._update_every,
+        }
+        given = {
+            "clip": optimiser.clip,
+            "half_life": optimiser.half_life,
+            "average": self._decay,
+        }
+        config |= {key: value for key, value in given.items() if value is not None}
+        kind = _native.Engine32 if network.dtype == torch.float32 else _native.Engine64
+        try:
+            self._engine = kind(config)
+        except OverflowError as error:
+            raise UserError(
+                f"The C++ core has no indices for this network: {error}. Set engine=torch, or take "
+                "fewer units or lanes."
+            ) from error
+
+    @property
+    def isa(self) -> str:
+        """The instruction set of the C++ core, which does all that is done at a step."""
+        return isa()
+
+    @property
+    def updates(self) -> int:
+        """Steps that the optimiser has made."""
+        return self._engine.updates
+
+    @property
+    def finite(self) -> bool:
+        """Whether all parameters were numbers when `run` last returned."""
+        return self._engine.finite
+
+    @property
+    def longest_window(self) -> int:
+        """Steps between updates, at most so far."""
+        return self._engine.longest_window
+
+    @property
+    def rule_bytes(self) -> int:
+        """The most that the rule has kept at the end of a window, in its own storage."""
+        return self._engine.rule_bytes
+
+    def measure(self) -> None:
+        """Take note of the length of the window so far, and of what the rule keeps."""
+        self._engine.measure()
+
+    def average(self) -> list[Tensor] | None:
+        """A copy of the average of the parameters; None where none is kept, or nothing updated."""
+        return (
+            copied(self._views(self._engine.buffers())["average"])
+            if self._decay and self.updates
+            else None
+        )
+
+    def update(self) -> None:
+        """End the window of updates here: the optimiser steps if there was a target."""
+        self._engine.update(*self._parameters())
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of all that training goes on from, in the form of snaprun.engine.saved."""
+        state = copied(self._views(self._engine.buffers()))
+        # What a window has not written yet is still that of an older one.
+        if "tape" in state["rule"]:
+            tape = state["rule"]["tape"]
+            tape["credit"][~tape["has_credit"]] = 0
+        if not self._engine.targets:
+            for summed in state["gradient"]:
+                summed.zero_()
+        state["rule"] |= self._carried()
+        return {
+            "network": copied(self.network.state_dict()),
+            "noise": self._noise.get_state(),
+            **state,
+            **{name: getattr(self._engine, name) for name in COUNTERS},
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on where `saved` was taken; ValueError, and no use of this engine, if it cannot."""
+        require_fit(saved, self.state_dict(), self._update_every)
+        self.network.load_state_dict(saved["network"])
+        set_noise(self._noise, saved["noise"])
+        self._engine.resume(**{name: saved[name] for name in COUNTERS})
+        memory = self._engine.buffers()
+        fill(self._views(memory), saved)
+        self._engine.fill(memory)
+        carried_BX = self._adapter.carry(saved["rule"])
+        if carried_BX is not None:
+            self._engine.assign(carried_BX.contiguous())
+
+    def _views(self, memory: dict[str, Tensor]) -> dict[str, Any]:
+        """The entries of a saved engine that lie in `memory`, as views: all but what is carried."""
+
+        def of_parameters(name: str) -> list[Tensor]:
+            return [memory[f"{name} {i}"].view(p.shape) for i, p in enumerate(parameters)]
+
+        parameters = self.network.parameters
+        moments = enumerate(self._optimiser.moments)
+        return {
+            "optimiser": {name: of_parameters(f"moment {which}") for which, name in moments},
+            **({"average": of_parameters("average")} if self._decay else {}),
+            "gradient": of_parameters("gradient")[1:],
+            "state": lanes_first(memory["state"], self._lanes),
+            "rule": self._adapter.views(memory),
+        }
+
+    def _carried(self) -> dict[str, Tensor]:
+        """A copy of J, or of the traces."""
+        carried_BX = torch.empty(self._lanes, self._engine.entries, dtype=self.network.dtype)
+        self._engine.read(carried_BX)
+        return self._adapter.carried(carried_BX)
+
+    def run(self, batch: Batch) -> Tensor:
+        """Train on a batch or a piece of one, which may be cut anywhere without a change.
+
+        Returns the loss of every step before its update, in nats, shape (T, B).
+        """
+        nats_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype)
+        one_hot = batch.inputs.dim() == 2
+        dense = None if one_hot else batch.inputs.to(self.network.dtype).contiguous()
+        self._engine.run(
+            *self._parameters(),
+            batch.inputs.contiguous() if one_hot else None,
+            dense,
+            batch.targets.contiguous(),
+            None,
+            batch.mask.contiguous(),
+            batch.resets.contiguous(),
+            self._adapter.draw(len(batch.mask)),
+            nats_TB,
+            batch.ends,
+        )
+        return nats_TB
+
+    def _parameters(self) -> tuple[Tensor, list[Tensor]]:
+        """θ, and the readout's."""
+        theta, *readout = (p.detach() for p in self.network.parameters)
+        return theta, readout

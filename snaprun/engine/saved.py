@@ -1,0 +1,60 @@
+"""What an engine saves: one form for all engines, so that one goes on where another stopped.
+
+A dict of integers, tensors, and lists and dicts of them:
+
+    network    the mask and the parameters, as of Network.state_dict
+    optimiser  the moments by PyTorch's names, each a list over the parameters, θ (P,) first;
+               zero before the first update
+    average    of the weights, a list over the parameters; zero before the first update, absent
+               where none is kept
+    gradient   of the readout's parameters since the last update, a list
+    state      s, shape (B, c, k)
+    rule       LearningRule.state_dict
+    noise      the state of the rule's generator
+    updates, longest_window, rule_bytes
+    steps, targets    since the last update
+"""
+
+import struct
+from typing import Any
+
+import torch
+from torch import Generator
+
+from snaprun.require import mismatch, require_count, require_like
+
+
+def require_fit(saved: Any, own: dict[str, Any], update_every: int | str) -> None:
+    """Raise unless `saved` is of the kind of `own`, what the engine that goes on would save now."""
+    require_like("state", saved, own)
+    steps, lanes = saved["steps"], len(own["state"])
+    if isinstance(update_every, int):
+        require_count("state.steps", steps, most=update_every - 1)
+    require_count("state.targets", saved["targets"], most=steps * lanes)
+    for name, tensor in saved["rule"].get("tape", {}).items():
+        if len(tensor) != steps:
+            mismatch(f"state.rule.tape.{name}", f"{steps} steps", str(len(tensor)))
+
+
+def copied(tree: Any) -> Any:
+    """The same dicts and lists of copies of the tensors, contiguous."""
+    if isinstance(tree, dict):
+        return {name: copied(x) for name, x in tree.items()}
+    if isinstance(tree, list):
+        return [copied(x) for x in tree]
+    return tree.clone(memory_format=torch.contiguous_format)
+
+
+def set_noise(noise: Generator, state: Any, where: str = "state.noise") -> None:
+    """Go on with a saved state of a generator on the CPU; ValueError where it is none."""
+    own = noise.get_state()
+    require_like(where, state, own)
+    # PyTorch trusts two indices into the 624 words: how many are left, and which is next.
+    _, left, _, following = struct.unpack_from("QiiQ", state.numpy().tobytes())
+    try:
+        if left != 1 and left + following > 625:
+            raise RuntimeError("its index lies beyond its words")
+        noise.set_state(state)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"{where} is none of a generator's states: {said}") from error

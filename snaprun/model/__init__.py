@@ -1,0 +1,1 @@
+"""A network: the recurrent core with its parameters, and the readout on top of it."""

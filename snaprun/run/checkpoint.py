@@ -1,0 +1,141 @@
+"""A run between two time steps on disk: parameters, optimiser, rule, data, counters.
+
+checkpoint.pt is what torch.save writes, then the sha256 of it (32 bytes), since torch.load does
+not notice a byte that has changed. It is read by snaprun.store.outline, which runs no code from the
+file and refuses whatever no checkpoint of ours holds before that costs memory.
+"""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, BinaryIO, NoReturn, cast
+
+import torch
+
+from snaprun import checks
+from snaprun.files import Folder
+from snaprun.model.network import Network
+from snaprun.store import CHECKPOINT
+from snaprun.store.outline import Outline, Stored, opened
+from snaprun.terminal import visible
+
+VERSION = 2
+RESTART = "Set restart=true to start the run afresh; what is there is kept aside."
+
+
+class Due:
+    """When the next checkpoint is due: every so many tokens (int) or seconds (float)."""
+
+    def __init__(self, every: int | float | None):
+        self._every = every
+        self.begin(0)
+
+    def begin(self, tokens: int) -> None:
+        """Count from here."""
+        self._tokens, self._time = tokens, time.monotonic()
+
+    def reached(self, tokens: int) -> bool:
+        """The next one is due."""
+        if isinstance(self._every, float):
+            return time.monotonic() - self._time >= self._every
+        return self._every is not None and tokens - self._tokens >= self._every
+
+
+def write(file: BinaryIO, contents: Mapping[str, Any]) -> None:
+    """Write `contents`, of numbers, strings, dicts, lists and tensors, to an empty file."""
+    hashed = _Hashed(file)
+    torch.save({"version": VERSION, **contents}, cast(IO[bytes], hashed))
+    file.write(hashed.digest())
+
+
+def load(folder: Path | Folder) -> dict[str, Any] | None:
+    """The contents of the checkpoint in `folder`, on the CPU; None where there is none.
+
+    Raises UserError for a damaged file or one of another version.
+    """
+    path = folder if isinstance(folder, Path) else folder.path
+    try:
+        if isinstance(folder, Path):
+            with Folder.open(folder) as held:
+                return load(held)
+        with opened(folder) as outline:
+            if outline is None:
+                return None
+            saved = _with_tensors(outline, outline.tree)
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError, RecursionError, MemoryError) as error:
+        if isinstance(error, checks.UserError):
+            raise
+        _refuse(path / CHECKPOINT, _one_line(error))
+    if not isinstance(saved, dict):
+        _refuse(path / CHECKPOINT, "it holds no dict")
+    version = saved.pop("version", None)
+    if type(version) is not int or version != VERSION:
+        remedy = f"Use the snaprun that wrote it. {RESTART}"
+        shown = version if type(version) is int else type(version).__name__
+        checks.refuse(f"version of {path / CHECKPOINT}", shown, f"{VERSION}", remedy)
+    return saved
+
+
+def restore(folder: Path, target: Any, saved: Any) -> None:
+    """`target.load_state_dict(saved)`; UserError where it does not fit."""
+    try:
+        target.load_state_dict(saved)
+    except ValueError as error:
+        _refuse(folder / CHECKPOINT, _one_line(error))
+
+
+def load_network(folder: Path, network: Network) -> None:
+    """Parameters of the checkpoint in `folder` into `network`; UserError if there are none."""
+    saved = load(folder)
+    if saved is None:
+        remedy = "Train the run first: `snaprun train` writes the checkpoint."
+        checks.refuse("run", str(folder), f"a folder that holds {CHECKPOINT}", remedy)
+    engine = saved.get("engine")
+    restore(folder, network, engine.get("network") if isinstance(engine, dict) else None)
+
+
+def _with_tensors(outline: Outline, value: Any) -> Any:
+    """`value` of the outline's tree with each tensor in its place, in memory of its own."""
+    if isinstance(value, dict):
+        return {key: _with_tensors(outline, item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_tensors(outline, item) for item in value]
+    if not isinstance(value, Stored):
+        return value
+    dtype = getattr(torch, value.dtype)
+    if not value.extent:
+        return torch.empty(value.shape, dtype=dtype)
+    flat = torch.frombuffer(outline.content(value), dtype=dtype)
+    if dtype is torch.bool and flat.view(torch.uint8).max() > 1:
+        raise ValueError("a boolean is neither 0 nor 1")
+    return flat.as_strided(value.shape, value.strides)
+
+
+class _Hashed:
+    """A file to write to that takes the sha256 of all that passes."""
+
+    def __init__(self, file: Any):
+        self._file, self._sha256 = file, hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self._sha256.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def digest(self) -> bytes:
+        return self._sha256.digest()
+
+
+def _refuse(path: Path, reason: str) -> NoReturn:
+    accepted = f"a readable checkpoint of this run (found: {reason})"
+    checks.refuse("checkpoint", str(path), accepted, RESTART)
+
+
+def _one_line(error: Exception) -> str:
+    said = error.strerror if isinstance(error, OSError) else str(error)
+    return visible(said or type(error).__name__)[:300]

@@ -1,0 +1,127 @@
+"""What a run would be, without writing anything: its parameters, its memory and its time."""
+
+import math
+import time
+from collections.abc import Iterable
+from textwrap import indent
+
+import torch
+
+from snaprun import checks
+from snaprun.core import Sizes
+from snaprun.costs.memory import TAPE, in_units
+from snaprun.engine.base import Engine
+from snaprun.engine.evaluate import bits_per_character
+from snaprun.run import memory
+from snaprun.run.launch import build
+from snaprun.run.loop import EVAL_STEPS, Probe
+from snaprun.run.parts import Parts
+from snaprun.seeding import stream
+from snaprun.tasks import Batch
+
+SECONDS = 2.0  # of training, at most but for the first step
+
+
+def rehearse(parts: Parts, probe: Probe | None = None) -> str:
+    """A few indented lines about the run; it trains for a moment, and UserError where it cannot."""
+    expected = memory.demand(parts, memory.sizes(parts), probe)
+    left = [f"{in_units(n)} is left {where}" for _, n, where in memory.places(parts, expected)]
+    with checks.telling_exhaustion(lambda: memory.exhausted(parts, probe)):
+        engine = build(parts, probe)
+        per_step, steps = _timed(parts, engine)
+        validation, bound = _validation_seconds(parts, engine)
+    core, options, name = engine.network.core, parts.options, type(engine).__name__
+    counts = memory.sizes(parts, core)
+    needed = memory.demand(parts, counts, probe)
+    largest_first = sorted(needed.parts.items(), key=lambda part: -part[1])
+    listed = ", ".join(f"{part} {in_units(size)}" for part, size in largest_first if size)
+    weights, dense = core.layout.size, _dense_parameters(counts)
+    training = per_step * options.tokens / options.lanes
+    lines = [
+        f"parameters: {weights:,} live of {dense:,} recurrent ({100 * weights / dense:.3g} %), "
+        f"and {counts.readout:,} of the readout",
+        f"memory: about {in_units(needed.total)} ({', '.join(left)}): {listed}",
+        f"time: {bound or 'about '}{_duration(training + validation)} for {options.tokens:,} tokens"
+        + (f", {bound}{_duration(validation)} of it to validate" if validation else "")
+        + f"; {1e3 * per_step:.3g} ms a step of {options.lanes} lanes, measured over {steps:,} "
+        f"steps ({name})",
+    ]
+    if TAPE in needed.parts:
+        known = "" if isinstance(options.update_every, int) else ", the longest sequence known now"
+        lines.insert(2, f"tape: {counts.window} steps{known}")
+    if probe:
+        lines.append("comparing takes time besides")
+    return indent("\n".join(lines), "  ")
+
+
+def _dense_parameters(counts: Sizes) -> int:
+    """What `counts` would be of a dense network."""
+    n = counts
+    per_unit = [n.units * s.recurrent + n.inputs * s.input + 1 for s in n.cell.slots]
+    return n.units * sum(per_unit)
+
+
+def _timed(parts: Parts, engine: Engine) -> tuple[float, int]:
+    """Seconds of a time step, its part in drawing batches included, and over how many steps."""
+    data, lanes = stream(parts.machine.seed, "data"), parts.options.lanes
+
+    def drawn() -> Batch:
+        return parts.task.batch(lanes, data).to(engine.network.core.device)
+
+    batch, first = drawn(), 1
+    _wait(engine.run(batch.piece(0, 1)))  # the first step pays for much that comes once
+    done, piece, start, seconds = 0, 1, time.perf_counter(), 0.0
+    while seconds < SECONDS and done < max(1, parts.options.tokens // lanes):
+        if first >= len(batch.mask):
+            batch, first = drawn(), 0
+        nats_TB = engine.run(batch.piece(first, piece))
+        _wait(nats_TB)
+        seconds = time.perf_counter() - start
+        first, done = first + len(nats_TB), done + len(nats_TB)
+        piece = max(1, int(SECONDS / 4 * done / seconds))
+    return seconds / done, done
+
+
+class _Enough(Exception):
+    """The time for this is over."""
+
+
+def _validation_seconds(parts: Parts, engine: Engine) -> tuple[float, str]:
+    """Of all validations together, each as of the network now, and in words if that is a bound."""
+    options, each, bound = parts.options, 0.0, ""
+    end = time.perf_counter() + SECONDS
+
+    def bpc(batches: Iterable[Batch]) -> float:
+        nonlocal each
+        per_step = None
+        for batch in batches:
+            if per_step is None:  # the first batch stands for the others
+                # The last steps: those before may have no target.
+                piece = batch.piece(max(0, len(batch.mask) - EVAL_STEPS), EVAL_STEPS)
+                start = time.perf_counter()
+                bits_per_character(engine.network, [piece], engine.in_core)
+                per_step = (time.perf_counter() - start) / len(piece.mask)
+            each += per_step * len(batch.mask)
+            if time.perf_counter() > end:
+                raise _Enough
+        return math.inf
+
+    try:
+        parts.task.held_out(bpc, options.eval_tokens)
+    except _Enough:
+        bound = "at least "
+    times = -(-options.tokens // options.eval_every) * (2 if options.average else 1)
+    return each * times, bound
+
+
+def _wait(nats_TB: torch.Tensor) -> None:
+    if nats_TB.is_cuda:
+        torch.cuda.synchronize()
+
+
+def _duration(seconds: float) -> str:
+    """In the unit that suits."""
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.2g} {unit}"
+    return f"{seconds:.2g} s"

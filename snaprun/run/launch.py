@@ -1,0 +1,135 @@
+"""One training run from plain objects to its folder."""
+
+import logging
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from snaprun import checks
+from snaprun.checks import Stopped, UserError
+from snaprun.engine.base import Engine
+from snaprun.run import checkpoint, memory
+from snaprun.run.loop import Probe, Training
+from snaprun.run.machine import build_engine, denormals_flushed
+from snaprun.run.parts import Parts
+from snaprun.run.progress import Progress
+from snaprun.run.setting import Segments, setting
+from snaprun.run.signals import StopSignals
+from snaprun.seeding import stream
+from snaprun.store import METRICS, RunWriter, Summary, read_summary
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    parts: Parts,
+    folder: Path,
+    config: Mapping[str, Any],
+    *,
+    tensorboard: bool,
+    bar: bool,
+    probe: Probe | None = None,
+) -> Summary:
+    """Train what `parts` composes and write it to `folder`, with `config` beside it.
+
+    A run that has a checkpoint goes on from it; one that is complete is left as it is.
+    """
+    with checks.telling_exhaustion(lambda: memory.exhausted(parts, probe)):
+        return _run(parts, folder, config, tensorboard, bar, probe)
+
+
+def build(parts: Parts, probe: Probe | None = None) -> Engine:
+    """The engine at its start, and the task prepared; UserError where memory does not suffice."""
+    machine, options = parts.machine, parts.options
+    machine.start()
+    parts.task.prepare(options.lanes)
+    fits = memory.check(parts, probe)
+    network = parts.architecture.build(
+        parts.task.inputs, parts.task.outputs, machine.seed, machine.dtype, machine.device
+    )
+    if not fits:
+        memory.check_drawn(parts, network.core, probe)
+    return build_engine(
+        machine,
+        network,
+        parts.rule,
+        parts.optimiser,
+        lanes=options.lanes,
+        update_every=options.update_every,
+        noise=stream(machine.seed, "noise"),
+        average=options.average,
+    )
+
+
+def _run(
+    parts: Parts,
+    folder: Path,
+    config: Mapping[str, Any],
+    tensorboard: bool,
+    bar: bool,
+    probe: Probe | None,
+) -> Summary:
+    machine, options = parts.machine, parts.options
+    engine = build(parts, probe)
+    now = setting(engine, machine)
+    extras = {"lr": parts.optimiser.lr} | {k: now[k] for k in ("versions", "engine", "device")}
+    with (
+        RunWriter(folder, config, tensorboard) as writer,
+        Progress(folder.name, options.tokens, bar) as progress,
+        StopSignals() as stop,
+        denormals_flushed(),
+    ):
+        training = Training(
+            parts.task,
+            parts.architecture.sparsity,
+            engine,
+            options,
+            seed=machine.seed,
+            writer=writer,
+            progress=progress,
+            stop=stop,
+            extras=extras,
+            segments=Segments(now),
+            probe=probe,
+        )
+        summary = read_summary(folder)
+        if summary is not None and summary.complete(options.tokens):
+            return summary  # by another process, since this one looked
+        try:
+            _start(writer, training, summary, options.strict)
+            return training.run()
+        except (UserError, Stopped):
+            raise
+        except Exception:
+            writer.fail(traceback.format_exc())
+            raise
+
+
+def _start(writer: RunWriter, training: Training, summary: Summary | None, strict: bool) -> None:
+    """From the checkpoint where there is one, else from the beginning."""
+    saved = checkpoint.load(writer.opened)
+    if saved is not None:
+        checkpoint.restore(writer.folder, training, saved)
+        if training.changed:
+            _tell_of_change(writer.folder, training, strict)
+        writer.resume(training.mark, training.tokens)
+        log.info("%s goes on from its checkpoint at %d tokens", writer.folder, training.tokens)
+    elif summary is None:
+        if writer.opened.stat(METRICS):
+            log.info("%s: no checkpoint had been written; it starts afresh", writer.folder)
+        writer.begin()
+    else:
+        remedy = checkpoint.RESTART
+        checks.refuse(
+            "run folder", str(writer.folder), "one with its checkpoint to go on from", remedy
+        )
+
+
+def _tell_of_change(folder: Path, training: Training, strict: bool) -> None:
+    """The setting is not known to be that of the checkpoint: one line, or UserError."""
+    line = f"{folder} is resumed at token {training.tokens}; {training.changed}."
+    if strict:
+        remedy = "Resume it in the setting of its checkpoint, or set train.strict=false."
+        raise UserError(f"{line} train.strict=true refuses that. {remedy}")
+    log.warning("%s The last bits may differ from those of a run in one setting.", line)

@@ -1,0 +1,386 @@
+"""The training loop, top to bottom: batches in, metric rows out, a summary at the end."""
+
+import logging
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any, Protocol
+
+import torch
+
+from snaprun import hardware
+from snaprun.checks import Stopped
+from snaprun.core import Sizes
+from snaprun.engine.base import Engine
+from snaprun.engine.evaluate import bits_per_character
+from snaprun.engine.prune import prune
+from snaprun.engine.saved import set_noise
+from snaprun.metrics import AVERAGE, BPC
+from snaprun.model.network import Network
+from snaprun.require import MOST, require_count, require_entries, require_equal, require_like
+from snaprun.run import checkpoint
+from snaprun.run.course import Begun, Course
+from snaprun.run.divergence import Diverged, Watch, non_finite
+from snaprun.run.options import TrainOptions
+from snaprun.run.progress import Progress
+from snaprun.run.setting import Segments
+from snaprun.run.signals import StopSignals
+from snaprun.seeding import stream
+from snaprun.sparsity import Sparsity
+from snaprun.store import DIVERGED, FINISHED, NON_FINITE, Mark, RunWriter, Summary, outline
+from snaprun.tasks import Batch, Task
+
+LN2 = math.log(2)
+PIECE_SECONDS = 0.5  # of a batch, between two looks at the signals and at the clock
+PARTS = ("run", "facts", "metrics", "course", "engine", "task", "data")  # of a checkpoint
+LATER = ("watch", "segments")  # and those which snaprun 0.1.0 did not keep
+EVAL_STEPS = 16  # of a held-out batch, between two looks at the signals
+
+log = logging.getLogger(__name__)
+
+
+class Probe(Protocol):
+    """Looks at a run between two batches; training goes on as if it had not."""
+
+    lighter: str  # what makes it need less memory
+
+    def bytes(self, sizes: Sizes) -> int:
+        """The memory that a look takes beside the run."""
+        ...
+
+    def __call__(
+        self, since: int, tokens: int, task: Task, engine: Engine, stop: StopSignals
+    ) -> Mapping[str, float]:
+        """What it sees of the run from `since` up to `tokens`, both included, as one row; or {}."""
+        ...
+
+
+class Training:
+    """A run of `options.tokens` of data-time.
+
+    Losses are those before the update of their step. A non-finite loss or parameter ends the run as
+    diverged, and one that has blown up (snaprun.run.divergence) is diverged at its end; the
+    summary says at which token. `extras` go into the summary as they are. Checkpoints are taken
+    between time steps, so that a run which goes on from one is the run that never stopped.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        sparsity: Sparsity,
+        engine: Engine,
+        options: TrainOptions,
+        *,
+        seed: int,
+        writer: RunWriter,
+        progress: Progress,
+        stop: StopSignals,
+        extras: Mapping[str, Any],
+        segments: Segments,
+        probe: Probe | None = None,
+    ):
+        self._task, self._sparsity = task, sparsity
+        self._engine, self._options = engine, options
+        self._writer, self._progress, self._stop = writer, progress, stop
+        self._extras, self._probe, self._segments = extras, probe, segments
+        self._data = stream(seed, "data")
+        self._course = Course(log_at=options.log_every, eval_at=options.eval_every)
+        self._due = checkpoint.Due(options.checkpoint_every)
+        self._steps_per_second = 0.0  # of the last piece
+        self._watch = Watch()
+        self._diverged: Diverged | None = None
+        self.mark = Mark(0, 0)  # of the metrics, where the run goes on
+        self.changed = ""  # in the setting, since the checkpoint; in words
+        self._started = time.perf_counter()
+
+    @property
+    def tokens(self) -> int:
+        """Data-time of the batches that are done."""
+        return self._course.tokens
+
+    def run(self) -> Summary:
+        """Train to the end; returns the summary, which is then on disk. Raises Stopped."""
+        self._started = time.perf_counter() - self._course.seconds
+        self._progress.begin(self._course.tokens)
+        while True:
+            self._record()
+            if self._diverged or self._course.tokens >= self._options.tokens:
+                return self._finish()
+            self._count(self._through(self._begun()))
+
+    def _begun(self) -> Begun:
+        """The batch in progress, or the next one."""
+        if self._course.begun is None:
+            batch = self._task.batch(self._options.lanes, self._data)
+            batch = batch.to(self._engine.network.core.device)
+            nats_TB = torch.empty_like(batch.mask, dtype=self._engine.network.dtype)
+            self._course.begun = Begun(batch, nats_TB)
+        return self._course.begun
+
+    def _through(self, begun: Begun) -> Begun:
+        """Train on what is left of the batch, in pieces, with checkpoints between them."""
+        while begun.steps < len(begun.batch.mask):
+            self._pause()
+            steps = max(1, int(PIECE_SECONDS * self._steps_per_second))
+            before, busy = time.perf_counter(), time.process_time()
+            nats_TB = self._engine.run(begun.batch.piece(begun.steps, steps))
+            seconds = time.perf_counter() - before
+            busy = time.process_time() - busy if nats_TB.device.type == "cpu" else seconds
+            begun.nats_TB[begun.steps : begun.steps + steps] = nats_TB
+            begun.steps += len(nats_TB)
+            self._steps_per_second = len(nats_TB) / max(seconds, 1e-9)
+            # Of the wall clock not what other processes took, as far as one thread can tell.
+            self._course.in_engine += min(seconds, busy)
+        return begun
+
+    def _pause(self) -> None:
+        """Between two steps: write a checkpoint if one is due, or if the run has to stop."""
+        if self._due.reached(self._course.tokens) or self._stop.requested:
+            self._save()
+        self._stop.check()
+
+    def _count(self, done: Begun) -> None:
+        course, engine = self._course, self._engine
+        bits = float(done.nats_TB.sum(dtype=torch.float64)) / LN2
+        self._diverged = non_finite(done.nats_TB, bits, engine.finite, course.tokens)
+        course.begun = None
+        before, course.tokens = course.tokens, course.tokens + done.nats_TB.numel()
+        targets = int(done.batch.mask.sum())
+        course.bits, course.targets = course.bits + bits, course.targets + targets
+        chance = self._task.chance
+        self._watch.count(
+            bits, targets, chance=chance, tokens=course.tokens, updates=engine.updates
+        )
+        if targets and not self._diverged:
+            self._task.observe(bits / targets)
+        if self._sparsity.due(before, course.tokens):
+            self._prune()
+
+    def _prune(self) -> None:
+        network, sparsity = self._engine.network, self._sparsity
+        live_MKJ = network.core.layout.live_MKJ
+        prune(self._engine, sparsity.pruned(self._course.tokens, live_MKJ, network.weights()))
+
+    def _record(self) -> None:
+        """The row and the validation that are due by now."""
+        course, options = self._course, self._options
+        if self._diverged:
+            return
+        if course.tokens >= course.log_at:
+            self._log()
+            course.log_at = _next_multiple(options.log_every, course.tokens)
+        if course.tokens >= course.eval_at:
+            try:
+                self._validate()
+            except Stopped:
+                self._save()  # says that the validation is due
+                raise
+            course.eval_at = _next_multiple(options.eval_every, course.tokens)
+        if not self._diverged and course.tokens >= course.probed:
+            self._look()
+        self._progress.update(course.tokens, course.last)
+
+    def _log(self) -> None:
+        course = self._course
+        self._row(**{BPC.key: course.bits / course.targets if course.targets else None})
+        course.bits, course.targets = 0.0, 0
+        course.logged = course.tokens
+
+    def _validate(self) -> None:
+        values = self._held_out(self._engine.network)
+        if not all(map(math.isfinite, values.values())):
+            words = "the held-out loss was non-finite at"
+            self._diverged = Diverged(self._course.tokens, NON_FINITE, words)
+        if (average := self._engine.average()) is not None:
+            averaged = self._held_out(self._engine.network.at(average))
+            values |= {name + AVERAGE: value for name, value in averaged.items()}
+        if values:
+            self._row(**values)
+        self._course.validated = self._course.tokens
+
+    def _held_out(self, network: Network) -> dict[str, float]:
+        """The task's metrics of `network` on held-out data."""
+
+        def bpc(batches: Iterable[Batch]) -> float:
+            return bits_per_character(network, self._watched(batches), self._engine.in_core)
+
+        return self._task.held_out(bpc, self._options.eval_tokens)
+
+    def _look(self) -> None:
+        course = self._course
+        if self._probe is not None:
+            try:
+                seen = self._probe(
+                    course.probed, course.tokens, self._task, self._engine, self._stop
+                )
+            except Stopped:
+                self._save()  # says that the probe is yet to look
+                raise
+            if seen:
+                self._write(seen)
+        course.probed = course.tokens + 1
+
+    def _watched(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            for first in range(0, len(batch.mask), EVAL_STEPS):
+                self._stop.check()
+                yield batch.piece(first, EVAL_STEPS)
+
+    def _row(self, **values: float | None) -> None:
+        course = self._course
+        if BPC.key in values:
+            values |= self._task.metrics() | self._sparsity.metrics(course.tokens)
+        course.last |= {name: value for name, value in values.items() if value is not None}
+        self._write(values)
+
+    def _write(self, values: Mapping[str, float | None]) -> None:
+        course = self._course
+        course.seconds = time.perf_counter() - self._started
+        self._writer.row(
+            tokens=course.tokens, updates=self._engine.updates, seconds=course.seconds, **values
+        )
+
+    def _finish(self) -> Summary:
+        """The last checkpoint, the rows that stand at the end of every run, the summary."""
+        course, engine = self._course, self._engine
+        if not self._diverged:
+            self._save()  # before the rows of the end, which a run that goes further does not have
+            if course.logged < course.tokens:
+                self._log()
+            if course.validated < course.tokens:
+                self._validate()
+            self._diverged = self._diverged or self._watch.verdict(
+                engine.updates, self._task.chance
+            )
+        elif course.logged < course.tokens:
+            self._row(**{BPC.key: None})
+        if not engine.updates:
+            self._warn_of_no_update()
+        if not self._diverged and self._sparsity.due(course.tokens, MOST):
+            log.warning(
+                "The run ended after %d tokens, before the network was pruned to sparsity.level: "
+                "train.tokens lies short of sparsity.end.",
+                course.tokens,
+            )
+        engine.measure()
+        summary = Summary(
+            status=DIVERGED if self._diverged else FINISHED,
+            tokens=course.tokens,
+            updates=engine.updates,
+            seconds=time.perf_counter() - self._started,
+            metrics=course.last,
+            declared=self._task.declared,
+            cost=_cost(engine, self._options.lanes, 1e3 * course.in_engine / course.tokens),
+            extras={
+                **_told(self._diverged),
+                "resumed": course.resumed,
+                "segments": self._segments.to_list(),
+                "parameters": _sizes(engine.network),
+                **self._task.facts(),
+                **self._extras,
+            },
+        )
+        self._writer.finish(summary)
+        return summary
+
+    def _warn_of_no_update(self) -> None:
+        log.warning(
+            "No update was made: train.update_every=%s is longer than the run of %d steps, "
+            "or no step had a target.",
+            self._options.update_every,
+            self._course.tokens // self._options.lanes,
+        )
+
+    def _save(self) -> None:
+        self._course.seconds = time.perf_counter() - self._started
+        contents = self.state_dict()
+        with self._writer.checkpoint() as file:
+            checkpoint.write(file, contents)
+        self._due.begin(self._course.tokens)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the run depends on from here, and where its metrics stand."""
+        return {
+            "run": self._writer.folder.name,
+            "facts": self._task.facts(),
+            "metrics": asdict(self._writer.mark()),
+            "course": self._course.state_dict(),
+            "engine": self._engine.state_dict(),
+            "task": self._task.state_dict(),
+            "data": self._data.get_state(),
+            "watch": asdict(self._watch),
+            "segments": self._segments.to_list(),
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on from a `state_dict`; ValueError where it is one of another run, or damaged."""
+        require_entries("checkpoint", saved, (*PARTS, *(name for name in LATER if name in saved)))
+        require_equal("run", saved["run"], self._writer.folder.name)
+        require_equal("data", saved["facts"], self._task.facts())
+        self.mark = outline.mark(saved)
+        lanes, network = self._options.lanes, self._engine.network
+        course = Course.from_state_dict(saved["course"], network, lanes)
+        drawn = course.tokens // lanes + (len(course.begun.batch.mask) if course.begun else 0)
+        if course.logged and not self.mark.size:
+            raise ValueError(f"metrics mismatch: {course.logged} tokens were logged.")
+        self._load_engine(saved["engine"], course)
+        self._task.load_state_dict(saved["task"], drawn)
+        set_noise(self._data, saved["data"], "data")
+        self._course = course
+        self._course.resumed += 1
+        self._watch = Watch.from_state_dict(saved.get("watch"), course.tokens, self._engine.updates)
+        begun = course.begun.steps * lanes if course.begun else 0
+        self.changed = self._segments.resume(saved.get("segments"), course.tokens + begun)
+        self._due.begin(self._course.tokens)
+
+    def _load_engine(self, saved: Any, course: Course) -> None:
+        own = self._engine.network.state_dict()
+        network: Any = saved.get("network") if isinstance(saved, dict) else None
+        require_entries("state.network", network, own)
+        live, own_live = network["live"], own["live"].cpu()
+        require_like("state.network.live", live, own_live)
+        if not self._sparsity.due(0, MOST) and not live.equal(own_live):
+            raise ValueError("state.network.live mismatch: this run keeps the mask it begins with.")
+        prune(self._engine, live)
+        self._engine.load_state_dict(saved)
+        begun = course.begun.steps if course.begun else 0
+        done = course.tokens // self._options.lanes + begun
+        for name in ("updates", "longest_window", "steps"):
+            require_count(f"state.{name}", saved[name], most=done)
+        if self._options.update_every == "sequence":
+            require_equal("state.steps", saved["steps"], begun)
+
+
+def _next_multiple(every: int, tokens: int) -> int:
+    return (tokens // every + 1) * every
+
+
+def _told(diverged: Diverged | None) -> dict[str, Any]:
+    """What the summary says of it."""
+    if diverged is None:
+        return {}
+    return {
+        "diverged_at_token": diverged.token,
+        "diverged_by": diverged.by,
+        "diverged_because": diverged.words,
+    }
+
+
+def _sizes(network: Network) -> dict[str, int]:
+    """How many parameters live at the end."""
+    readout = sum(p.numel() for p in network.readout.parameters)
+    return {"recurrent": network.core.layout.size, "readout": readout}
+
+
+def _cost(engine: Engine, lanes: int, ms_per_token: float) -> dict[str, float]:
+    """Measured and analytic cost of core and rule; the readout, the same for all, is apart."""
+    counted = engine.rule.cost(engine.network.core, engine.longest_window)
+    return {
+        "ms_per_token": ms_per_token,
+        "macs_per_token": counted.macs,
+        "readout_macs_per_token": engine.network.readout.macs,
+        "state_bytes": engine.rule_bytes,
+        "state_bytes_analytic": counted.state * lanes * engine.network.dtype.itemsize,
+        "peak_bytes": hardware.peak_bytes(),  # of the process
+    }

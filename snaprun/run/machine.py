@@ -1,0 +1,131 @@
+"""Where a computation runs, in which precision, and on which engine."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+import torch
+from torch import Generator
+
+from snaprun import checks, hardware
+from snaprun.engine.base import Engine
+from snaprun.engine.native import NativeEngine, supports
+from snaprun.engine.optim import Optimiser
+from snaprun.engine.torch import TorchEngine
+from snaprun.influence import choose, native
+from snaprun.model.network import Network
+from snaprun.rules import LearningRule
+
+log = logging.getLogger(__name__)
+
+Device = Literal["cpu", "cuda", "auto"]
+Precision = Literal["float32", "float64"]
+EngineName = Literal["auto", "native", "torch"]
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in get_args(Precision)}
+
+
+class Machine:
+    """Where a computation runs and in which precision; the keys that every command shares."""
+
+    def __init__(
+        self,
+        seed: int = 0,
+        device: Device = "cpu",
+        dtype: Precision = "float32",
+        threads: int = 1,
+        influence: str = "auto",
+        engine: EngineName = "auto",
+    ):
+        self.seed = checks.at_least("seed", seed, 0, most=2**63 - 1)
+        checks.one_of("device", device, get_args(Device))
+        if device == "cuda" and not torch.cuda.is_available():
+            checks.refuse("device", device, "cpu or auto on a machine without a CUDA device")
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = device
+        self.dtype = DTYPES[checks.one_of("dtype", dtype, list(DTYPES))]
+        self.threads = checks.at_least("threads", threads, 1, most=1024)
+        native.require_isa()
+        self.influence = influence
+        self.backend = choose(influence, device)
+        self.engine = checks.one_of("engine", engine, get_args(EngineName))
+
+    def start(self) -> None:
+        """Set the threads of this process."""
+        use_threads(self.threads)
+
+
+def use_threads(threads: int) -> None:
+    """Set the threads of PyTorch, by which the C++ core goes: no more than there are cores.
+
+    Where the system does not start as many, OpenMP would end the process: it gets fewer.
+    """
+    torch.set_num_threads(native.startable_threads(min(threads, hardware.cores())))
+
+
+@contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """PyTorch takes numbers too small for full precision as zero, as the C++ core does by itself.
+
+    The traces of rare inputs decay into them, and a CPU takes a hundred times as long for each.
+    The mode is the thread's, and is as before afterwards.
+    """
+    # PyTorch tells no other way.
+    before = not (torch.tensor(torch.finfo(torch.float64).tiny, dtype=torch.float64) * 0.5).item()
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+
+
+def takes_native(machine: Machine, lacks: str | None) -> bool:
+    """Whether the C++ engine trains a run; `lacks` says in words why it cannot, None if it can."""
+    return machine.engine != "torch" and machine.influence not in ("naive", "torch") and not lacks
+
+
+def build_engine(
+    machine: Machine,
+    network: Network,
+    rule: LearningRule,
+    optimiser: Optimiser,
+    *,
+    lanes: int,
+    update_every: int | str,
+    noise: Generator,
+    average: float | None = None,
+) -> Engine:
+    """The engine that `machine.engine` asks for; UserError where native is asked for in vain.
+
+    `auto` takes the native one where it supports the run, else says once why it does not. An
+    influence backend that is named is one of the torch engine's.
+    """
+    reason = supports(network, rule, optimiser)
+    if machine.influence in ("naive", "torch"):
+        reason = f"influence={machine.influence} is a backend of the torch engine"
+    elif reason and machine.engine == "auto":
+        log.warning("engine=auto takes the torch engine: %s.", reason)
+    if machine.engine == "native" and reason:
+        checks.refuse("engine", "native", f"auto or torch: {reason}")
+    if not takes_native(machine, reason):
+        return TorchEngine(
+            network,
+            rule,
+            optimiser,
+            lanes=lanes,
+            update_every=update_every,
+            noise=noise,
+            backend=machine.backend,
+            average=average,
+        )
+    return NativeEngine(
+        network,
+        rule,
+        optimiser,
+        lanes=lanes,
+        update_every=update_every,
+        noise=noise,
+        threads=machine.threads,
+        average=average,
+    )

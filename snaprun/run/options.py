@@ -1,0 +1,75 @@
+"""The keys under `train` and under `readout` in the configuration."""
+
+import re
+from typing import Literal, get_args
+
+from snaprun import checks
+
+
+class TrainOptions:
+    """How long to train, on how many lanes, how often to update, to log and to validate.
+
+    `tokens` is data-time, time steps × lanes; the run ends with the first batch that reaches it.
+    `update_every` counts time steps, or is "sequence". `log_every` and `eval_every` are in
+    tokens, as is `eval_tokens`, the size of the held-out part that is used (None: all of it).
+    `average` is the decay a of an exponential average of the weights (None: none is kept).
+    `checkpoint_every` is in tokens, or in seconds as in "60s" (None: only at the end). `strict`
+    refuses to go on in another setting (snaprun.run.setting) than that of the checkpoint.
+    """
+
+    def __init__(
+        self,
+        tokens: int = 300_000,
+        lanes: int = 16,
+        update_every: int | Literal["sequence"] = 1,
+        log_every: int = 1_000,
+        eval_every: int = 50_000,
+        eval_tokens: int | None = 100_000,
+        checkpoint_every: int | str | None = "60s",
+        average: float | None = None,
+        strict: bool = False,
+    ):
+        self.tokens = checks.at_least("train.tokens", tokens, 1)
+        self.lanes = checks.at_least("train.lanes", lanes, 1)
+        wrong = isinstance(update_every, str) or not 1 <= update_every < 2**31
+        if update_every != "sequence" and wrong:
+            checks.refuse(
+                "train.update_every", update_every, "an integer from 1 to 2^31 − 1, or sequence"
+            )
+        self.update_every = update_every
+        self.log_every = checks.at_least("train.log_every", log_every, 1)
+        self.eval_every = checks.at_least("train.eval_every", eval_every, 1)
+        self.eval_tokens = (
+            None if eval_tokens is None else checks.at_least("train.eval_tokens", eval_tokens, 1)
+        )
+        self.checkpoint_every = _interval(checkpoint_every)
+        self.strict = strict
+        self.average = (
+            None
+            if average is None
+            else checks.within("train.average", average, 0.0, 1.0, open_low=True, open_high=True)
+        )
+
+
+def _interval(every: int | str | None) -> int | float | None:
+    """Tokens as an int, seconds as a float."""
+    if isinstance(every, str):
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)s", every)
+        if not found or not float(found[1]):
+            accepted = "a number of tokens, seconds such as 60s, or null"
+            checks.refuse("train.checkpoint_every", every, accepted)
+        return float(found[1])
+    return None if every is None else checks.at_least("train.checkpoint_every", every, 1)
+
+
+ReadoutName = Literal["linear", "mlp"]
+
+
+class ReadoutOptions:
+    """The width of the readout's hidden layer; 0 makes it linear."""
+
+    def __init__(self, name: ReadoutName = "mlp", hidden: int = 256):
+        checks.one_of("readout.name", name, get_args(ReadoutName))
+        self.hidden = checks.at_least("readout.hidden", hidden, 0)
+        if name == "linear" and hidden:
+            checks.refuse("readout.hidden", hidden, "0 for readout=linear", "Use readout=mlp.")

@@ -1,0 +1,35 @@
+"""Text from a trained character model."""
+
+import torch
+
+from snaprun.checks import UserError
+from snaprun.model.network import Network
+from snaprun.seeding import stream
+
+
+def sample(network: Network, prompt: bytes, length: int, temperature: float, seed: int) -> bytes:
+    """`length` bytes that follow `prompt`, each drawn from softmax(logits/temperature).
+
+    The prompt has at least one byte; the state starts at zero. Temperature 0 takes the
+    likeliest byte.
+    """
+    generator = stream(seed, "sample")
+    weights_MKJ, core = network.weights(), network.core
+    state_BCK = core.initial_state(1, network.dtype)
+    pending, drawn = list(prompt), bytearray()
+    while len(drawn) < length:
+        for byte in pending:
+            x = torch.tensor([byte], device=core.device)
+            state_BCK, _ = core.step(weights_MKJ, state_BCK, x)
+        logits_O = network.readout.logits(state_BCK[:, 0])[0].double().cpu()
+        if not logits_O.isfinite().all():
+            raise UserError("The run diverged: its network has no finite output to sample from.")
+        if temperature == 0:
+            byte = int(logits_O.argmax())
+        else:
+            # Less the largest first, so that no temperature is too small.
+            p_O = torch.softmax((logits_O - logits_O.max()) / temperature, 0)
+            byte = int(torch.multinomial(p_O, 1, generator=generator))
+        drawn.append(byte)
+        pending = [byte]
+    return bytes(drawn)

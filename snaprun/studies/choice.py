@@ -1,0 +1,45 @@
+"""Choosing each arm's learning rate from its selection runs."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from snaprun.metrics import Metric
+from snaprun.store import DIVERGED, Run
+from snaprun.studies.metric import final, overall
+from snaprun.studies.panel import Panel
+from snaprun.studies.plan import Job
+
+
+def choose(panel: Panel, runs: Mapping[Job, Run]) -> dict[str, float]:
+    """Per arm the rate with the best final metric, of equals the best mean over the whole run.
+
+    Where both are equal it is the smaller rate, the safer one in longer runs. Means are over the
+    selection seeds; a rate that diverged on one of them is left out, and an arm without another.
+    """
+    found: dict[str, dict[float, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    for job, run in runs.items():
+        found[job.arm][job.lr].append(run)
+    rates: dict[str, float] = {}
+    for arm, grid in panel.rates.items():
+        if len(grid) == 1:
+            rates[arm] = grid[0]
+            continue
+        finished = {
+            lr: of_rate
+            for lr, of_rate in found[arm].items()
+            if all(run.status != DIVERGED for run in of_rate)
+        }
+        if finished:
+            rates[arm] = max(finished, key=lambda lr: (*_score(finished[lr], panel.metric), -lr))
+    return rates
+
+
+def _score(runs: Sequence[Run], metric: Metric) -> tuple[float, ...]:
+    """The larger the better; without any value it is the worst."""
+    # fmean rounds once: the order of the seeds must not tell equals apart.
+    scores = [
+        metric.better * fmean(measure(run, metric) for run in runs) for measure in (final, overall)
+    ]
+    return tuple(score if math.isfinite(score) else -math.inf for score in scores)

@@ -1,0 +1,60 @@
+"""What is left of a panel, and how long it will take."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from snaprun.store import read_summary
+from snaprun.store.panel import read_speeds
+from snaprun.studies import tables
+from snaprun.studies.choice import choose
+from snaprun.studies.plan import Job, Planner
+
+
+@dataclass(frozen=True)
+class Left:
+    """The jobs that can start now, all that are not done, and what is known of their time."""
+
+    now: list[Job]
+    all: list[Job]
+    hours: float  # of one core, of those jobs whose arm has run before
+    unknown: list[str]  # the other arms
+
+    def __str__(self) -> str:
+        if not self.all:
+            return "nothing is left"
+        known = f"about {self.hours:.3g} hours of one core" if self.hours else "of unknown length"
+        but = f", without {', '.join(self.unknown)}" if self.hours and self.unknown else ""
+        return f"{len(self.all)} runs are left, {known}{but}"
+
+
+def left(planner: Planner, results: Path) -> Left:
+    """What `reproduce` would do; times a token are those of the runs that chose the rates.
+
+    Before there are any, they are those of the panel's small budget.
+    """
+    planner.check()
+    selection = planner.selection()
+    now = [job for job in selection if not job.done]
+    if now:  # the learning rates, which do not matter for how long a run takes, are not chosen yet
+        rates = {arm: grid[0] for arm, grid in planner.panel.rates.items()}
+        every = now + [job for job in planner.final(rates) if not job.done]
+    else:
+        runs = {job: tables.read(job, planner.panel.metric) for job in selection}
+        rates = choose(planner.panel, runs)
+        now = every = [job for job in planner.final(rates) if not job.done]
+    speeds = read_speeds(results / planner.panel.name) | _speeds(selection)
+    seconds = [job.tokens * speeds[job.arm] for job in every if job.arm in speeds]
+    unknown = [arm for arm in planner.panel.arms if arm not in speeds]
+    return Left(now, every, sum(seconds) / 3600, unknown)
+
+
+def _speeds(jobs: Sequence[Job]) -> dict[str, float]:
+    """Seconds a token by arm, medians over those jobs that are done."""
+    found: dict[str, list[float]] = {}
+    for job in jobs:
+        summary = read_summary(job.folder)
+        if summary is not None:
+            found.setdefault(job.arm, []).append(summary.seconds / summary.tokens)
+    return {arm: median(values) for arm, values in found.items()}

@@ -1,0 +1,105 @@
+"""What the runs of a panel reached and cost, as tables."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from snaprun.checks import refuse
+from snaprun.metrics import Metric
+from snaprun.store import DIVERGED, FAILED, Run, Summary, declared, read_run
+from snaprun.store.panel import COSTS, FINAL, thinned
+from snaprun.studies.metric import due, final, overall
+from snaprun.studies.plan import Job
+
+_COUNTS = (
+    "tokens",
+    "updates",
+    "peak_bytes",
+    "macs_per_token",
+    "state_bytes",
+    "state_bytes_analytic",
+)
+
+
+def read(job: Job, metric: Metric) -> Run:
+    """The run of a job that is done, up to the job's data-time; raises UserError."""
+    run = read_run(job.folder)
+    if run.status != DIVERGED and metric.key not in run.columns:
+        found = ", ".join(run.columns)
+        refuse("panel.metric", metric.key, f"one that the runs write; {job.folder} has {found}")
+    # It may have gone further since. Several rows can share the data-time at which it got there.
+    tokens_N = run.columns["tokens"]
+    end = tokens_N[tokens_N >= job.tokens].min(initial=np.iinfo(np.int64).max)
+    kept_N = tokens_N <= end
+    return replace(run, columns={name: values[kept_N] for name, values in run.columns.items()})
+
+
+def summary(jobs: Sequence[Job], runs: Mapping[Job, Run], metric: Metric) -> pd.DataFrame:
+    """A row a job: `final` and `mean` are of the metric, late and over the whole run.
+
+    `final_…` are of the metrics that are compared beside it, where the runs have them.
+    """
+    table = pd.DataFrame([_row(job, runs.get(job), metric) for job in jobs])
+    for name in _COUNTS:
+        if name in table:
+            table[name] = table[name].astype("Int64")
+    return table
+
+
+def _row(job: Job, run: Run | None, metric: Metric) -> dict[str, object]:
+    row: dict[str, object] = {
+        "arm": job.arm,
+        "phase": job.phase,
+        "config": job.folder.name.rpartition("-")[2],
+        "seed": job.seed,
+        "lr": job.lr,
+        "status": FAILED,
+    }
+    if run is None or run.summary is None or run.metrics.empty:
+        return row
+    last, known = run.metrics.iloc[-1], run.summary
+    diverged, beside = run.status == DIVERGED, declared([run])
+    return {
+        **row,
+        "status": run.status,
+        "tokens": int(last["tokens"]),
+        "updates": int(last["updates"]),
+        "final": np.nan if diverged else final(run, metric),
+        "mean": np.nan if diverged else overall(run, metric),
+        **{
+            f"final_{key}": np.nan if diverged else final(run, beside[key])
+            for key in metric.beside
+            if key in run.metrics and key in beside
+        },
+        "seconds": last["seconds"],
+        **{key: known.cost.get(key) for key in COSTS},
+        "engine": known.extras.get("engine"),
+        "isa": _settings(known, "isa"),
+        "cpu": _settings(known, "cpu"),
+        "device": known.extras.get("device"),
+        **known.extras.get("versions", {}),
+        "text_sha256": known.extras.get("text_sha256"),
+        "valid_text_sha256": known.extras.get("valid_text_sha256"),
+    }
+
+
+def _settings(known: Summary, key: str) -> str | None:
+    """What a run went through, in the order in which it did; None if a part of it is unknown."""
+    values = dict.fromkeys(part[key] for part in known.extras.get("segments", [{key: None}]))
+    return None if None in values else ", ".join(values)
+
+
+def curves(runs: Mapping[Job, Run], metric: Metric) -> pd.DataFrame:
+    """The thinned metrics of the compared runs, a row an arm, seed and point of data-time."""
+    known = declared(runs.values())
+    kept = [known[key] for key in metric.columns if key in known]
+    parts = [
+        thinned(run.metrics, kept, due(run)).assign(arm=job.arm, seed=job.seed)
+        for job, run in runs.items()
+        if job.phase == FINAL
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    first = ["arm", "seed"]
+    return table.loc[:, [*first, *(name for name in table if name not in first)]]

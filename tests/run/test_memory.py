@@ -1,0 +1,195 @@
+"""Runs that do not fit into memory: refused in one line, before they take any."""
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from snaprun import config, hardware
+from snaprun.checks import UserError
+from snaprun.run import launch as run
+from snaprun.run import memory
+from tests.test_config import composed
+
+GB = 10**9
+
+
+@pytest.fixture
+def left(monkeypatch):
+    """Sets the memory that is said to be available."""
+
+    def to(count):
+        monkeypatch.setattr(hardware, "available_bytes", lambda: (count, "in this test"))
+
+    return to
+
+
+def limited(words, address_space):
+    """A run of the command line within RLIMIT_AS: exit code, stderr, CPU seconds, peak bytes."""
+    code = (
+        "import resource, sys\n"
+        f"resource.setrlimit(resource.RLIMIT_AS, ({address_space}, {address_space}))\n"
+        "from snaprun import cli, hardware\n"
+        "code = cli._main(sys.argv[1:])\n"
+        "print(hardware.peak_bytes())\n"
+        "sys.exit(code)\n"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS")
+def test_two_terabytes_are_refused_at_once_and_without_touching_memory(here):
+    words = ["train", "rule=rtrl", "cell.units=2048", "sparsity=dense"]
+    done, seconds = limited(words, 12 * GB)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    for word in ("rule=rtrl", "cell.units=2048", "TB", "RLIMIT_AS", "rule=snap1"):
+        assert word in done.stderr
+    assert int(done.stdout) < 1 * GB  # torch alone takes a third of it
+    assert seconds < 60
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS")
+def test_a_sequence_that_is_too_long_does_not_blame_the_units(here):
+    done, _ = limited(["train", "task.fixed_length=1e8"], 12 * GB)
+    assert done.returncode == 2
+    assert "task.fixed_length=100000000" in done.stderr
+    assert "a smaller task.fixed_length" in done.stderr
+    assert "cell.units" not in done.stderr
+    assert int(done.stdout) < 1 * GB
+    assert list(here.iterdir()) == []
+
+
+def parts_of(*words):
+    return config.parts(composed("cell.units=24", "readout.hidden=5", *words))
+
+
+@pytest.mark.parametrize("words", [["rule=snap2"], ["rule=snap2", "engine=torch"], ["rule=bptt"]])
+def test_the_drawn_mask_decides_where_the_expected_one_leaves_it_open(words, left, monkeypatch):
+    parts = parts_of(*words)
+    left(10**12)
+    engine = run.build(parts)
+    needed = memory.demand(parts, memory.sizes(parts, engine.network.core)).total
+
+    left(needed)
+    run.build(parts)
+    monkeypatch.setattr(run, "build_engine", lambda *a, **k: pytest.fail("it was built"))
+    left(needed - 1)
+    with pytest.raises(UserError, match="is left in this test"):
+        run.build(parts)
+    monkeypatch.setattr(type(parts.architecture), "build", lambda *a: pytest.fail("it was drawn"))
+    left(needed // 4)
+    with pytest.raises(UserError, match="is left in this test"):
+        run.build(parts)
+
+
+def test_a_mask_that_may_reach_little_is_drawn_before_anything_is_refused(left):
+    parts = parts_of("rule=rtrl", "cell=vanilla", "cell.units=64", "sparsity.level=0.98")
+    expected = memory.demand(parts, memory.sizes(parts))
+    left(2 * expected.setup)
+    assert not memory.check(parts)
+    left(expected.setup // 3)
+    with pytest.raises(UserError, match=r"fewer cell\.units"):
+        memory.check(parts)
+
+
+@pytest.mark.parametrize(
+    ("words", "causes", "remedies"),
+    [
+        (["rule=snap2"], "rule=snap2", "a smaller rule.n"),
+        (["rule=rtrl"], "rule=rtrl, cell.units=24", "rule=snap1 or rule=snap2, fewer cell.units"),
+        (["train.lanes=4000"], "train.lanes=4000", "fewer train.lanes"),
+        (["rule=bptt", "train.update_every=9000"], "train.update_every=9000", "train.update_every"),
+        (
+            ["rule=bptt", "train.update_every=sequence", "task.fixed_length=9000"],
+            "task.fixed_length=9000",
+            "a smaller task.fixed_length",
+        ),
+        (
+            ["rule=bptt", "train.update_every=sequence", "task=charlm", "task.crop=9000"],
+            "task.crop=9000",
+            "a smaller task.crop",
+        ),
+        (["cell.units=3000"], "cell.units=3000", "a larger sparsity.level"),
+        (["sparsity=magnitude", "rule=rtrl"], "sparsity=magnitude", "a larger sparsity.initial"),
+        (["sparsity=dense", "rule=rtrl"], "sparsity=dense", "sparsity=uniform"),
+        (["readout.hidden=90000"], "readout.hidden=90000", "a smaller readout.hidden"),
+    ],
+)
+def test_the_words_are_of_the_largest_part(words, causes, remedies, left):
+    left(1)
+    with pytest.raises(UserError) as refusal:
+        memory.check(parts_of(*words))
+    said = str(refusal.value)
+    assert causes in said.partition(": this needs")[0]
+    assert remedies in said.partition(" Take ")[2]
+    assert "\n" not in said
+
+
+def test_what_runs_out_of_memory_all_the_same_is_told_with_the_prediction(left, here, monkeypatch):
+    def without_memory(*a, **k):
+        raise MemoryError
+
+    parts = parts_of("rule=snap2")
+    monkeypatch.setattr(run, "build_engine", without_memory)
+    with pytest.raises(UserError, match=r"this needs about .*B of memory, .* and memory ran out"):
+        run.run(parts, here / "x", {}, tensorboard=False, bar=False)
+    assert list(here.iterdir()) == []
+
+
+def test_the_window_is_no_longer_than_the_run(left):
+    parts = parts_of("rule=bptt", "train.update_every=1000000", "train.tokens=160")
+    assert memory.sizes(parts).window == 160 // 16 + parts.task.steps()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="control groups")
+@pytest.mark.parametrize(
+    ("line", "folder", "files"),
+    [
+        (
+            "0::/a/b",
+            "sys/fs/cgroup",
+            ("memory.max", "memory.current", "inactive_file 30\nother 7\n"),
+        ),
+        (
+            "4:cpu,memory:/a/b",
+            "sys/fs/cgroup/memory",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file 30\n"),
+        ),
+    ],
+)
+def test_the_limits_of_control_groups_above_count_and_cache_does_not(line, folder, files, tmp_path):
+    limit, used, stat = files
+    membership = tmp_path / "cgroup"
+    membership.write_text(f"9:pids:/elsewhere\n{line}\n")
+    for group, most, taken in (("a/b", "max", 50), ("a", "1000", 80), ("", "5000", 90)):
+        here = tmp_path / folder / group
+        here.mkdir(parents=True, exist_ok=True)
+        (here / limit).write_text(f"{most}\n")
+        (here / used).write_text(f"{taken}\n")
+        (here / "memory.stat").write_text(stat)
+    found = hardware._groups(membership, str(tmp_path))
+    assert sorted(count for count, _ in found) == [1000 - 50, 5000 - 60]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS")
+def test_an_own_limit_bounds_what_is_available():
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    free, _ = hardware.available_bytes()
+    import psutil
+
+    used = psutil.Process().memory_info().vms
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (used + 10**8, hard))
+        count, bound = hardware.available_bytes()
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert count <= 10**8 < free
+    assert bound == "within RLIMIT_AS"

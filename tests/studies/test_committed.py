@@ -1,0 +1,95 @@
+"""The committed panels: their runs keep their names, and tables give what is derived from them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import initialize_config_dir
+
+from snaprun import config, studies
+from snaprun.metrics import BUILT_IN
+from snaprun.paths import conf_dir
+from snaprun.store import DIVERGED
+from snaprun.store.panel import read_arms, read_rates, read_summaries, write_derived
+from snaprun.studies import paired, report
+from snaprun.studies.metric import final
+from snaprun.studies.plan import SELECTION
+
+SIX_DIGITS = 1e-5  # of the committed tables
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+PANELS = sorted(file.parent.name for file in RESULTS.glob("*/panel.yaml"))
+
+
+def named(name: str, phase: str) -> dict[tuple[str, int, float], str]:
+    """The hashes at the ends of the names of a panel's runs, by arm, seed and learning rate."""
+    table: Any = read_summaries(RESULTS / name)
+    rows = table[table["phase"] == phase].itertuples()
+    return {(row.arm, row.seed, row.lr): row.config for row in rows}
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_the_committed_configurations_have_the_committed_names(name):
+    runs = named(name, "final")
+    assert runs
+    for arm, of_seeds in read_arms(RESULTS / name).items():
+        for seed, run in of_seeds.items():
+            lr = run.config["optim"]["lr"]
+            assert config.run_id(run.config).rpartition("-")[2] == runs[arm, seed, lr]
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_the_panels_of_today_find_the_committed_runs(name):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        keys = config.composed("reproduce", [f"panel={name}"])["panel"]
+        planner = studies.Planner(
+            config.panel(keys, "small"),
+            "small",
+            (),
+            compose=lambda overrides: config.composed("train", overrides),
+            place=config.run_folder,
+        )
+        jobs = planner.final(read_rates(RESULTS / name))
+    assert {(job.arm, job.seed, job.lr): job.folder.name[-8:] for job in jobs} == named(
+        name, "final"
+    )
+
+
+@pytest.mark.parametrize("name", sorted({*PANELS} - {"copy_gru256"}))  # whose trials log otherwise
+def test_runs_of_before_there_was_an_average_keep_their_names(name):
+    arms, trials = read_arms(RESULTS / name), named(name, SELECTION)
+    for arm, seed, lr in trials:
+        plain = next(iter(arms[arm].values())).config
+        plain = {**plain, "seed": seed, "optim": {**plain["optim"], "lr": lr}}
+        plain["train"] = {**plain["train"], "average": None}
+        assert config.run_id(plain).rpartition("-")[2] == trials[arm, seed, lr]
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_tests_and_readme_follow_from_the_committed_tables(name, tmp_path):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        keys = config.composed("reproduce", [f"panel={name}"])["panel"]
+    panel, folder = config.panel(keys, "small"), RESULTS / name
+    arms = read_arms(folder)
+    readme = report.readme(panel, "small", read_rates(folder), read_summaries(folder), arms)
+    for file in write_derived(tmp_path, paired.table(arms, panel.metric, panel.planned), readme):
+        assert file.read_text(encoding="utf-8") == (folder / file.name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_final_values_follow_from_the_committed_curves(name):
+    summaries: Any = read_summaries(RESULTS / name)
+    runs = summaries[summaries["phase"] == "final"].set_index(["arm", "seed"])
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        metric = BUILT_IN[config.composed("reproduce", [f"panel={name}"])["panel"]["metric"]]
+    found = 0
+    for arm, of_seeds in read_arms(RESULTS / name).items():
+        for seed, run in of_seeds.items():
+            if run.status == DIVERGED:
+                continue
+            for key in (metric.key, *metric.beside):
+                column = "final" if key == metric.key else f"final_{key}"
+                if key in run.metrics and column in runs:
+                    expected = runs.loc[(arm, seed), column]
+                    assert final(run, BUILT_IN[key]) == pytest.approx(expected, rel=SIX_DIGITS)
+                    found += 1
+    assert found
