@@ -8,11 +8,11 @@ from committed import table
 from snaprun import costs
 from snaprun.bench.problem import TASKS
 from snaprun.cells import CELLS
-from snaprun.figures.words import SNAP1_OVER_BPTT
+from snaprun.figures import words
 from snaprun.rules import BPTT, RFLO, UORO, SnAp
 from snaprun.train.seeding import stream
 
-NAMES = {"gru": "GRU", "vanilla": "vanilla", "lstm": "LSTM"}  # of cells, in the order of the tables
+NAMES = {cell: words.CELLS[cell] for cell in ("gru", "vanilla", "lstm")}  # as tables order them
 INPUTS = {task: kind.inputs for task, (kind, _) in TASKS.items()}
 
 
@@ -27,7 +27,7 @@ def benched(name: str, cell: str, lanes: int, **where: object) -> pd.Series:
 
 def over_bptt(cell: str, lanes: int, task: str, engine: str = "native") -> pd.Series:
     """Time of SnAp-1 over that of BPTT, both with one update in 128 steps, and its band."""
-    return benched("ratios", cell, lanes, task=task, engine=engine, what=SNAP1_OVER_BPTT)
+    return benched("ratios", cell, lanes, task=task, engine=engine, what=words.SNAP1_OVER_BPTT)
 
 
 def ratio(

@@ -23,18 +23,10 @@ from snaprun.outcome import USER_MISTAKE
 from snaprun.paths import conf_dir
 from snaprun.terminal import complain, hush, note
 
+_LISTED = "\n".join(f"  snaprun {name:<9}  {said}" for name, said in commands.COMMANDS.items())
 USAGE = f"""snaprun {__version__}: online training of recurrent networks
 
-  snaprun train      train one run, or a sweep with -m
-  snaprun align      rules' gradients beside the exact one along a training run
-  snaprun status     how the runs under a folder stand, also while they run
-  snaprun fsck       whether the files of the runs under a folder are as they were written
-  snaprun plot       figures from the metrics of runs
-  snaprun cost       what each rule costs: multiply-adds and bytes, counted
-  snaprun verify     check gradients against independent computations
-  snaprun bench      how fast this machine takes a step, by backend, engine and rule
-  snaprun sample     text from a trained character model
-  snaprun reproduce  the experiments behind the claims, from nothing to tables and figures
+{_LISTED}
 
 snaprun COMMAND --help lists a command's keys, --cfg job shows its configuration.
 eval "$(snaprun -sc install=bash)" completes commands and keys (also zsh, fish).

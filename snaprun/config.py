@@ -1,4 +1,4 @@
-"""From a composed configuration to plain objects: keys, types, ranges, and the name of a run.
+"""From a composed configuration to plain objects: keys, types, ranges, and the folder of a run.
 
 The keys of a group are the keyword arguments of the class that it configures, so a new cell,
 rule or task brings its schema with it. Hydra refuses keys that stand in no YAML file;
@@ -7,9 +7,7 @@ torch is imported only where objects are built.
 """
 
 import contextlib
-import hashlib
 import inspect
-import json
 import re
 import types
 import unicodedata
@@ -24,7 +22,8 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from snaprun import checks
+from snaprun import checks, registry, rule_names
+from snaprun.identity import WHEREABOUTS, canonical, run_id
 from snaprun.paths import conf_dir
 
 if TYPE_CHECKING:
@@ -39,17 +38,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _WRONG = (HydraException, OmegaConfBaseException)  # what a wrong configuration raises
-# Keys that say where, how and whether a run is written, not what it computes.
-WHEREABOUTS = {"name": str, "results": str, "tensorboard": bool, "restart": bool, "dry": bool}
-# Keys of `train` that may change while a run stays the same one: how far and when it goes on.
-EXTENT = ("tokens", "checkpoint_every", "strict")
-# Keys of `train` that came later, with the value that computes what was computed before.
-LATER = (("average", None),)
+PLUGINS = "plugins"  # the key of the modules from outside
 GROUPS = ("task", "cell", "sparsity", "rule", "readout", "optim", "train")
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain nested dicts with every interpolation resolved."""
+    """The configuration as plain nested dicts with every interpolation resolved.
+
+    The plug-ins that it names are imported. Where it names none the key is left out.
+    """
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
@@ -59,7 +56,11 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         ) from error
     except OmegaConfBaseException as error:
         raise checks.UserError(" ".join(str(error).split())) from error
-    return _canonical(plain)
+    plain = canonical(plain)
+    if plugins := plain.pop(PLUGINS, None):
+        registry.load(plugins)
+        plain[PLUGINS] = plugins
+    return plain
 
 
 def composed(command: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -147,17 +148,6 @@ def quoted(text: str) -> str:
     return f"'{escaped}'"
 
 
-def _canonical(value: Any) -> Any:
-    """`value` with integral numbers as integers, so that 1e6 and 1000000 are the same choice."""
-    if isinstance(value, dict):
-        return {str(key): _canonical(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_canonical(item) for item in value]
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    return value
-
-
 def parts(plain: Mapping[str, Any]) -> "Parts":
     """The plain objects of a training run from a resolved configuration; raises UserError."""
     from snaprun.rules import RULES
@@ -183,11 +173,12 @@ def options(plain: Mapping[str, Any]) -> "TrainOptions":
 
 
 def machine(plain: Mapping[str, Any], apart: Collection[str] = ()) -> "Machine":
-    """The keys at the top that are neither groups nor in `apart`."""
+    """The keys at the top that are neither groups nor plug-ins nor in `apart`."""
     from snaprun.train.machine import Machine
 
-    here = {key: value for key, value in plain.items() if key not in (*apart, *GROUPS)}
-    return Machine(**arguments("", Machine, here, beside=(*GROUPS, *apart)))
+    others = (*GROUPS, *apart, PLUGINS)
+    here = {key: value for key, value in plain.items() if key not in others}
+    return Machine(**arguments("", Machine, here, beside=others))
 
 
 def architecture(plain: Mapping[str, Any]) -> "Architecture":
@@ -210,13 +201,18 @@ def cell(plain: Mapping[str, Any]) -> "tuple[Cell, int]":
     return construct("cell", CELLS, {"cell": group}), checks.at_least("cell.units", units, 1)
 
 
-def rule(word: str) -> "LearningRule":
-    """The rule called `word`: a name of the registry, or snapN for SnAp-N."""
+def rule(chosen: Mapping[str, Any]) -> "LearningRule":
+    """The rule that a word of snaprun.rule_names has chosen, in dotted keys."""
     from snaprun.rules import RULES
 
-    found = re.fullmatch(r"snap(\d+)", word)
-    group = {"name": "snap", "n": int(found[1])} if found else {"name": word}
-    return construct("rule", RULES, {"rule": group})
+    keys = {key.removeprefix("rule."): chosen[key] for key in chosen if key.startswith("rule.")}
+    return construct("rule", RULES, {"rule": keys})
+
+
+def counted(word: str) -> "LearningRule":
+    """The rule called `word`: a name of the registry, or snapN for SnAp-N."""
+    chosen = rule_names.choices(word)
+    return rule(chosen if chosen.keys() <= {"rule.name", "rule.n"} else {"rule.name": word})
 
 
 def panel(keys: Any, budget: str) -> "Panel":
@@ -335,25 +331,3 @@ def require_named(folder: Path, plain: Mapping[str, Any]) -> None:
     if name != folder.name:
         remedy = "Give the folder its own name back, or start the run afresh with restart=true."
         checks.refuse("configuration in", str(folder), f"that of this run, not of {name}", remedy)
-
-
-def run_id(plain: Mapping[str, Any]) -> str:
-    """The name of a run: its choices and seed in words, and a hash of all that it computes."""
-    # 1.0 and 1, wherever they come from, are one number and so one run.
-    plain = _canonical(plain)
-    computed = {key: value for key, value in plain.items() if key not in WHEREABOUTS}
-    train = plain["train"].items()
-    computed["train"] = {k: v for k, v in train if k not in EXTENT and (k, v) not in LATER}
-    canonical = json.dumps(computed, sort_keys=True)
-    digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
-    rule, sparsity = plain["rule"], plain["sparsity"]
-    words = [
-        f"{plain['task']['name']}",
-        f"{plain['cell']['name']}{plain['cell'].get('units')}",
-        f"{sparsity['name']}{sparsity.get('level', '')}",
-        f"{rule['name']}{rule.get('n', '')}",
-        f"every{plain['train'].get('update_every')}",
-        f"seed{plain.get('seed')}",
-    ]
-    # Nothing has been checked yet: whatever the words are, they stay one short, visible file name.
-    return re.sub(r"[^A-Za-z0-9.-]", "", "-".join(words)).lstrip(".-")[:120] + f"-{digest}"

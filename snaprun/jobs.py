@@ -69,7 +69,7 @@ class Command:
         """Run it; a single run raises what nobody expected, a job of a sweep nothing."""
         try:
             with interruptible():
-                return commands.COMMANDS[self.name](resolve(config), self.sweep)
+                return commands.run(self.name, resolve(config), self.sweep)
         except (Stopped, KeyboardInterrupt) as error:
             return stopped(error)
         except BrokenPipeError:  # the reader of our output has gone, as `head` does

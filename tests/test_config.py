@@ -1,5 +1,7 @@
 """From configuration to objects: types, keys, and the name of a run."""
 
+from functools import reduce
+from operator import getitem
 from typing import Literal
 
 import pytest
@@ -8,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from snaprun import config
+from snaprun import config, identity
 from snaprun.checks import UserError
 from snaprun.paths import conf_dir
 from snaprun.rules import RULES
@@ -89,6 +91,25 @@ def test_the_run_id_tells_the_choices_and_depends_on_all_that_is_computed():
     ]
     names = {config.run_id(composed("rule=snap2", "cell=lstm", "cell.units=32", o)) for o in others}
     assert len(names | {name}) == len(others) + 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("layers", 1),
+        ("cell.peephole", False),
+        ("train.warmup", None),
+        ("loss", {"name": "softmax", "smoothing": 0}),
+    ],
+)
+def test_a_later_key_at_its_old_value_leaves_the_run_its_name(key, value, monkeypatch):
+    plain, other, same = composed(), composed(f"++{key}=x"), composed(f"++{key}=x")
+    *groups, name = key.split(".")
+    reduce(getitem, groups, same)[name] = value
+    before = [config.run_id(made) for made in (plain, other, same)]
+    assert len(set(before)) == 3
+    monkeypatch.setitem(identity.LATER, key, value)
+    assert [config.run_id(made) for made in (plain, other, same)] == [*before[:2], before[0]]
 
 
 def test_the_run_folder_stays_inside_the_results():

@@ -6,13 +6,14 @@ import sys
 import threading
 import time
 from functools import partial
+from subprocess import Popen
 
 import pytest
 
 from snaprun.checks import Stopped, UserError
 from snaprun.outcome import Outcome, Status
 from snaprun.train.stopping import StopSignals
-from snaprun.workers import Here, Joblib, Slurm, Workers, needed, spread
+from snaprun.workers import Here, Joblib, Processes, Slurm, Workers, needed, spread
 
 
 def done(report: str = "") -> Outcome:
@@ -42,7 +43,8 @@ def endless(mark: str) -> Outcome:
 
 def deaf(mark: str, asked: str) -> Outcome:
     """Takes no signal but one that kills; the file `asked` says that one has come."""
-    signal.signal(signal.SIGTERM, lambda *_: open(asked, "w").close())
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: open(asked, "w").close())
     with open(mark, "w") as file:
         file.write(str(os.getpid()))
     while True:
@@ -103,17 +105,23 @@ def test_a_signal_stops_what_runs_and_nothing_else_starts(workers, signum, tmp_p
     assert [outcomes[n].status for n in range(2, others)] == [Status.NOT_STARTED] * (others - 2)
 
 
-def test_a_second_interrupt_ends_at_once(tmp_path):
-    mark = tmp_path / "begun"
+def command(code: str) -> Popen:
+    return Popen([sys.executable, "-c", code])
+
+
+@pytest.mark.parametrize("kind", ["joblib", "processes"])
+def test_a_second_interrupt_ends_at_once(kind, tmp_path):
+    mark, asked = tmp_path / "begun", tmp_path / "asked"
     signal_when(mark, signal.SIGINT)
-    signal_when(tmp_path / "asked", signal.SIGINT)
+    signal_when(asked, signal.SIGINT)
     outcomes: dict[int, Outcome] = {}
+    if kind == "joblib":
+        workers, job = Joblib(1), lambda: partial(deaf, str(mark), str(asked))
+    else:
+        code = f"from tests.test_workers import deaf; deaf({str(mark)!r}, {str(asked)!r})"
+        workers, job = Processes(1), partial(command, code)
     with pytest.raises(KeyboardInterrupt):
-        spread(
-            Joblib(1),
-            [lambda: partial(deaf, str(mark), str(tmp_path / "asked")), lambda: done],
-            outcomes.__setitem__,
-        )
+        spread(workers, [job, job], outcomes.__setitem__)
     assert [outcomes[n].status for n in (0, 1)] == [Status.STOPPED, Status.NOT_STARTED]
     with pytest.raises(ProcessLookupError):
         os.kill(int(mark.read_text()), 0)
@@ -130,6 +138,29 @@ def test_a_job_that_cannot_tell_its_end_has_failed_and_the_others_go_on(kind, tm
     assert all(line and "\n" not in line for line in said)
     if kind == "joblib":
         assert said == ["its process died: SIGKILL(-9)", "ValueError: no reason"]
+
+
+def test_the_exit_code_of_a_process_tells_how_it_ended():
+    outcomes: dict[int, Outcome] = {}
+    jobs = [partial(command, f"raise SystemExit({code})") for code in (0, 1, 2)]
+    spread(Processes(2), jobs, outcomes.__setitem__)
+    ends = [outcomes[n].status for n in range(3)]
+    assert ends == [Status.DONE, Status.FAILED, Status.REFUSED]
+
+
+def test_a_mistake_told_by_one_process_stops_the_others():
+    outcomes: dict[int, Outcome] = {}
+    jobs = [partial(command, code) for code in ("", "import time; time.sleep(600)", "")]
+
+    def record(number: int, outcome: Outcome) -> None:
+        outcomes[number] = outcome
+        if outcome.status is Status.DONE:
+            raise UserError("no other will do better")
+
+    with pytest.raises(UserError, match="no other"):
+        spread(Processes(2), jobs, record)
+    ends = [outcomes[n].status for n in range(3)]
+    assert ends == [Status.DONE, Status.STOPPED, Status.NOT_STARTED]
 
 
 @pytest.mark.parametrize("count", [0, -1000])

@@ -1,13 +1,10 @@
 """The rules that are compared, by their names in `align.rules`."""
 
-import re
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from snaprun import checks
-from snaprun.rules import BPTT, RFLO, Frozen, LearningRule, SnAp
-
-RANDOM_FEEDBACK = "rflo_random"
+from snaprun import checks, rule_names
+from snaprun.rules import BPTT, Frozen, LearningRule
 
 
 class Candidate(NamedTuple):
@@ -18,25 +15,20 @@ class Candidate(NamedTuple):
 
 
 def candidates(
-    words: Sequence[str], rule_of: Callable[[str], LearningRule]
+    words: Sequence[str], rule_of: Callable[[Mapping[str, Any]], LearningRule]
 ) -> dict[str, Candidate]:
-    """The candidates called `words`.
+    """The candidates called `words`, as of snaprun.rule_names; `rule_of` builds what is chosen.
 
-    tbpttT is BPTT cut every T steps, rflo_random RFLO with random feedback, any other `rule_of`'s.
     Raises UserError.
     """
     found: dict[str, Candidate] = {}
     for word in words:
-        cut = re.fullmatch(r"tbptt([1-9]\d*)", word)
-        if cut:
-            found[word] = Candidate(BPTT(), int(cut[1]))
-        else:
-            try:
-                rule = RFLO("random") if word == RANDOM_FEEDBACK else rule_of(word)
-            except checks.UserError as error:
-                accepted = f"snapN, tbpttT, {RANDOM_FEEDBACK} or the name of a rule"
-                checks.refuse("align.rules", word, accepted, str(error))
-            found[word] = Candidate(rule)
+        chosen = rule_names.choices(word)
+        try:
+            found[word] = Candidate(rule_of(chosen), chosen.get("train.update_every"))
+        except checks.UserError as error:
+            accepted = f"snapN, tbpttT, {rule_names.RANDOM_FEEDBACK} or the name of a rule"
+            checks.refuse("align.rules", word, accepted, str(error))
     return found
 
 
@@ -44,9 +36,7 @@ def own(name: str, rule: LearningRule, update_every: int | str) -> dict[str, Can
     """The rule that trains, `name` in YAML, as a candidate by its word; none for a frozen core."""
     if isinstance(rule, Frozen):
         return {}
-    if isinstance(rule, BPTT) and isinstance(update_every, int):
-        return {f"tbptt{update_every}": Candidate(rule, update_every)}
-    if isinstance(rule, RFLO) and rule.feedback == "random":
-        return {RANDOM_FEEDBACK: Candidate(rule)}
-    number = rule.n if isinstance(rule, SnAp) and rule.n else ""
-    return {f"{name}{number}": Candidate(rule)}
+    chosen = {f"rule.{key}": value for key, value in vars(rule).items()}
+    chosen |= {"rule.name": name, "train.update_every": update_every}
+    every = update_every if isinstance(rule, BPTT) and isinstance(update_every, int) else None
+    return {rule_names.word(chosen): Candidate(rule, every)}

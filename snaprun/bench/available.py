@@ -1,7 +1,6 @@
 """The backends and engines that can be timed here, and the one place that knows how they differ."""
 
 import importlib
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -80,8 +79,8 @@ def influence(
     backend: ModuleType, core: RecurrentCore, pattern: Pattern, lanes: int, dtype: torch.dtype
 ) -> tuple[Any, Any]:
     """The backend's plan and J_0 for the threads of PyTorch."""
-    plan = _with_threads(backend.plan)(core, pattern)
-    return plan, _with_threads(backend.init)(plan, lanes, dtype)
+    plan = backend.plan(core, pattern)
+    return plan, backend.init(plan, lanes, dtype)
 
 
 def stored(backend: ModuleType, J: Any) -> int:
@@ -105,18 +104,6 @@ def missing() -> list[str]:
     if _native_engine() is None:
         lines.append("engine=native is not installed: left out of the step and its growth.")
     return lines
-
-
-def use_threads(threads: int) -> None:
-    """Set the threads of PyTorch, by which the extension goes, for what runs from now on."""
-    torch.set_num_threads(native.startable_threads(threads))
-
-
-def _with_threads(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` told the threads, where it asks for them; others go by PyTorch's."""
-    if "threads" in inspect.signature(function).parameters:
-        return partial(function, threads=torch.get_num_threads())
-    return function
 
 
 def _native_engine() -> ModuleType | None:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from snaprun.bench.available import LR, Engine
 from snaprun.bench.interleave import Contender
-from snaprun.bench.problem import RULES, Feed, Net, batches
+from snaprun.bench.problem import Feed, Net, batches, rule_of
 from snaprun.tasks import Batch
 from snaprun.train.engine import SEQUENCE
 
@@ -45,7 +45,7 @@ class Setting:
         data = batches(net.task, lanes, seed)
         for engine in reversed(engines):
             started = engine.start(
-                net.build(seed), RULES["snap1"](), lanes, 1, seed, lr=TRAINING_LR
+                net.build(seed), rule_of("snap1"), lanes, 1, seed, lr=TRAINING_LR
             )
             if started is not None:
                 for piece in Feed(data).pieces(updates):
@@ -57,12 +57,12 @@ class Setting:
 def ours(engine: Engine, setting: Setting, rule: str) -> tuple[Contender, Any] | None:
     """The contender `rule engine` and its engine; None where the engine refuses.
 
-    `rule` is a key of RULES with the steps between updates behind a slash, 1 by default.
+    `rule` is a rule's word with the steps between updates behind a slash, 1 by default.
     """
     name, _, every = rule.partition("/")
     update_every = SEQUENCE if every not in ("", "1") else 1
     network = setting.net.build(setting.seed)
-    started = engine.start(network, RULES[name](), setting.lanes, update_every, setting.seed)
+    started = engine.start(network, rule_of(name), setting.lanes, update_every, setting.seed)
     if started is None:
         return None
     shared = {key: setting.trained[key] for key in ("network", "optimiser", "updates")}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from snaprun.bench.available import backends, influence, stored, use_threads
+from snaprun.bench.available import backends, influence, stored
 from snaprun.bench.interleave import Budget, Contender, Times, interleave, ratio
 from snaprun.bench.problem import immediate_macs, record
 from snaprun.bench.ratios import Ratio
@@ -15,6 +15,7 @@ from snaprun.bench.roofline import FLOAT, Work, Yardsticks, told
 from snaprun.bench.sizes import Kernel
 from snaprun.core import Record
 from snaprun.sparsity import Pattern
+from snaprun.train.machine import use_threads
 from snaprun.train.network import Network
 
 

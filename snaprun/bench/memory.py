@@ -7,7 +7,7 @@ import pandas as pd
 
 from snaprun.bench.available import Engine
 from snaprun.bench.contenders import Setting, ours
-from snaprun.bench.problem import RULES, STEPS
+from snaprun.bench.problem import STEPS, rule_of
 from snaprun.bench.sizes import Sizes
 
 FEW_STEPS = 2  # of rules whose state does not grow with time
@@ -49,5 +49,5 @@ def measure(
 def state_bytes(engine: Any, rule: str, lanes: int) -> tuple[int, int]:
     """Bytes that the engine has kept for `rule` at most, and those that its cost counts."""
     network = engine.network
-    counted = RULES[rule.partition("/")[0]]().cost(network.core, STEPS)
+    counted = rule_of(rule.partition("/")[0]).cost(network.core, STEPS)
     return engine.rule_bytes, counted.state * lanes * network.dtype.itemsize

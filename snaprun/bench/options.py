@@ -1,10 +1,10 @@
 """The keys under `bench` in the configuration."""
 
+import inspect
 from pathlib import Path
 
 from snaprun import checks
 
-KEYS = ("parts", "quick", "seconds", "json")
 PARTS = ("kernel", "step", "growth", "memory", "peers")
 
 
@@ -35,3 +35,6 @@ class BenchOptions:
         self.json = None if json is None else Path(json)
         if self.json is not None and (self.json.is_dir() or not self.json.parent.is_dir()):
             checks.refuse("bench.json", json, "a file in a folder that exists")
+
+
+KEYS = tuple(inspect.signature(BenchOptions).parameters)

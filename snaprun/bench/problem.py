@@ -1,16 +1,16 @@
 """The networks, rules and data that are timed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from snaprun import rule_names
 from snaprun.cells import CELLS
 from snaprun.core import Record
-from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, LearningRule, SnAp
+from snaprun.rules import RULES, LearningRule
 from snaprun.sparsity import Pattern, Uniform
 from snaprun.tasks import Batch, Task
 from snaprun.tasks.charlm import CharLM
@@ -18,16 +18,6 @@ from snaprun.tasks.copy import Copy
 from snaprun.train.network import Architecture, Network
 from snaprun.train.seeding import stream
 
-RULES: dict[str, Callable[[], LearningRule]] = {
-    "frozen": Frozen,
-    "bptt": BPTT,
-    "rflo": RFLO,
-    "uoro": UORO,
-    "snap1": partial(SnAp, 1),
-    "snap2": partial(SnAp, 2),
-    "snap3": partial(SnAp, 3),
-    "rtrl": RTRL,
-}
 STEPS = 128  # T: of a batch, and of a sequence that is unrolled
 COPY, CHARACTERS = "copy", "characters"
 TASKS: dict[str, tuple[type[Task], dict[str, Any]]] = {
@@ -107,6 +97,13 @@ def _cut(batch: Batch, steps: int) -> Batch:
     return Batch(
         batch.inputs[:steps], batch.targets[:steps], batch.mask[:steps], batch.resets[:steps]
     )
+
+
+def rule_of(word: str) -> LearningRule:
+    """The rule of a word of snaprun.rule_names that tells its name and n, as `bptt` or `snap2`."""
+    chosen = rule_names.choices(word)
+    kind = RULES[chosen.pop("rule.name")]
+    return kind(**{key.removeprefix("rule."): value for key, value in chosen.items()})
 
 
 def record(network: Network, lanes: int, seed: int) -> Record:

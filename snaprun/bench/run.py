@@ -7,7 +7,7 @@ import pandas as pd
 
 from snaprun import checks
 from snaprun.bench import growth, kernel, memory, peers, step, text
-from snaprun.bench.available import engines, missing, native_isa, use_threads
+from snaprun.bench.available import engines, missing, native_isa
 from snaprun.bench.machine import facts, line
 from snaprun.bench.options import BenchOptions
 from snaprun.bench.ratios import Ratio
@@ -16,7 +16,7 @@ from snaprun.bench.results import Results
 from snaprun.bench.roofline import Yardsticks
 from snaprun.bench.sizes import FULL, QUICK, Sizes
 from snaprun.hardware import cores
-from snaprun.train.machine import denormals_flushed
+from snaprun.train.machine import denormals_flushed, use_threads
 
 
 @denormals_flushed()

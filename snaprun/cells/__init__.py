@@ -4,7 +4,8 @@ from snaprun.cells.base import Cell, Slot
 from snaprun.cells.gru import GRU
 from snaprun.cells.lstm import LSTM
 from snaprun.cells.vanilla import Vanilla
+from snaprun.registry import Registry
 
-CELLS: dict[str, type[Cell]] = {"vanilla": Vanilla, "gru": GRU, "lstm": LSTM}
+CELLS = Registry("cells", Cell, {"vanilla": Vanilla, "gru": GRU, "lstm": LSTM})
 
 __all__ = ["CELLS", "GRU", "LSTM", "Cell", "Slot", "Vanilla"]

@@ -1,10 +1,10 @@
 """Configurations in words: rules, networks, and the settings that tell two series apart."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from snaprun import rule_names
 from snaprun.figures.style import LOOKS
 
 CELLS = {"vanilla": "vanilla", "gru": "GRU", "lstm": "LSTM"}
@@ -60,15 +60,8 @@ def rule(choices: Mapping[str, Any]) -> Rule:
 
 
 def called(word: str) -> Rule:
-    """The rule of a word such as `snap2`, `tbptt8`, `rflo_random` or `rtrl`."""
-    if word == "rflo_random":
-        return rule({"rule.name": "rflo", "rule.feedback": "random"})
-    found = re.fullmatch(r"(snap|tbptt)(\d+)", word)
-    if found is None:
-        return rule({"rule.name": word})
-    if found[1] == "snap":
-        return rule({"rule.name": "snap", "rule.n": int(found[2])})
-    return rule({"rule.name": "bptt", "train.update_every": int(found[2])})
+    """The rule of a word of snaprun.rule_names, such as `snap2` or `rtrl`."""
+    return rule(rule_names.choices(word))
 
 
 def network(choices: Mapping[str, Any]) -> Network:

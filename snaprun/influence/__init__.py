@@ -11,9 +11,8 @@ from types import ModuleType
 from snaprun import checks
 from snaprun.influence import naive, native, torch
 
-BACKENDS: dict[str, ModuleType] = {"naive": naive, "torch": torch}
-if native.available():
-    BACKENDS["native"] = native
+_KNOWN: dict[str, ModuleType] = {"naive": naive, "torch": torch, "native": native}
+BACKENDS = {name: _KNOWN[name] for name in _KNOWN if name != "native" or native.available()}
 
 
 def choose(name: str, device: str = "cpu") -> ModuleType:
@@ -21,10 +20,12 @@ def choose(name: str, device: str = "cpu") -> ModuleType:
     on_cpu = str(device) == "cpu"
     if name == "auto":
         return BACKENDS["native"] if on_cpu and "native" in BACKENDS else torch
-    checks.one_of("influence", name, ["auto", "naive", "torch", "native"])
+    checks.one_of("influence", name, ["auto", *_KNOWN])
+    *others, last = (other for other in ("auto", *_KNOWN) if other != "native")
+    without = f"{', '.join(others)} or {last}"
     if name == "native" and name not in BACKENDS:
         remedy = "The C++ core was not built: install snaprun where there is a C++ compiler."
-        checks.refuse("influence", name, "auto, naive or torch", remedy)
+        checks.refuse("influence", name, without, remedy)
     if name == "native" and not on_cpu:
-        checks.refuse("influence", name, f"auto, naive or torch on device={device}")
+        checks.refuse("influence", name, f"{without} on device={device}")
     return BACKENDS[name]

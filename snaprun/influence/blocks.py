@@ -7,14 +7,13 @@ S = c·k states, E live entries of D, P live parameters. Padding points one past
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from snaprun.core import RecurrentCore
 from snaprun.core.jacobians import DynamicsEntries
-from snaprun.sparsity import Pattern
+from snaprun.sparsity import Pattern, Place
 
 # Entries of the gathered D[R, R] that a chunk may hold for one lane. Small enough for its
 # temporaries to stay in the allocator's pool: above 32 MiB every step pays for fresh pages.
@@ -33,8 +32,7 @@ class Chunk:
     own_row_N: Tensor  # the N rows of the flattened (G·R) that I_t feeds,
     own_slope_NC: Tensor  # for every column of them ∂s'_pu/∂a_mu in the flattened (c·m·k),
     own_source_NC: Tensor  # and src_j; k + a + 1 where padded
-    # Of every block the first of its entries in `Pattern.entries`, and its rows and columns.
-    places: list[tuple[int, int, int]]
+    places: list[Place]  # of every block in the list of all entries
 
 
 @dataclass(frozen=True)
@@ -51,24 +49,21 @@ class Blocks:
 def pack(core: RecurrentCore, pattern: Pattern) -> Blocks:
     """The chunks of a pattern: blocks sorted by their number of rows and columns."""
     layout = core.layout.to("cpu")
-    reach_GS = pattern.reach_SG.T.contiguous()
-    sizes = list(zip(reach_GS.sum(1).tolist(), pattern.columns_G.tolist(), strict=True))
-    members = together(sizes)
+    places = pattern.places
+    members = together([(place.rows, place.columns) for place in places])
 
-    # Only entries of P_D that lie inside some block are ever computed.
-    inside_SS = (reach_GS.T.float() @ reach_GS.float() > 0) & pattern.dynamics_SS
-    rows_E, columns_E = inside_SS.nonzero(as_tuple=True)
-    entry_SS = torch.full_like(inside_SS, len(rows_E), dtype=torch.int64)
+    rows_E, columns_E = pattern.dynamics
+    entry_SS = torch.full_like(pattern.dynamics_SS, len(rows_E), dtype=torch.int64)
     entry_SS[rows_E, columns_E] = torch.arange(len(rows_E))
     # One row and column more, all zero, for padded rows.
     entry_SS = torch.nn.functional.pad(entry_SS, (0, 1, 0, 1), value=len(rows_E))
 
     slots, units, sources = layout.live_MKJ.shape
-    columns_of = torch.argsort(pattern.block_P, stable=True).split(pattern.columns_G.tolist())
-    first_of = [0, *accumulate(rows * columns for rows, columns in sizes)]
+    rows_of = pattern.rows[1].split([place.rows for place in places])
+    columns_of = pattern.columns_P.split([place.columns for place in places])
     chunks = []
     for group in members:
-        rows_GR = _padded([reach_GS[g].nonzero().squeeze(1) for g in group], core.states)
+        rows_GR = _padded([rows_of[g] for g in group], core.states)
         columns_GC = _padded([columns_of[g] for g in group], layout.size)
         own_GR = torch.nn.functional.pad(pattern.own_SG.T[group], (0, 1)).gather(1, rows_GR)
         own_block, own_row = own_GR.nonzero(as_tuple=True)
@@ -86,8 +81,8 @@ def pack(core: RecurrentCore, pattern: Pattern) -> Blocks:
             "own_slope_NC": (component_N1 * slots + slot_NC) * units + unit_N1,
             "own_source_NC": source_NC,
         }
-        places = [(first_of[g], *sizes[g]) for g in group]
-        chunks.append(Chunk(**{k: v.to(core.device) for k, v in arrays.items()}, places=places))
+        on_device = {k: v.to(core.device) for k, v in arrays.items()}
+        chunks.append(Chunk(**on_device, places=[places[g] for g in group]))
     entries = DynamicsEntries.of(
         rows_E.to(core.device), columns_E.to(core.device), units, core.cell.components
     )

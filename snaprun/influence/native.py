@@ -197,20 +197,18 @@ def layout_fields(core: RecurrentCore) -> dict[str, Any]:
 
 def block_fields(pattern: Pattern) -> dict[str, Any]:
     """The blocks of an influence pattern as the extension takes them."""
-    reach_GS = pattern.reach_SG.T.contiguous()
-    block_E, rows_E = reach_GS.nonzero(as_tuple=True)
-    inside_SS = (reach_GS.T.float() @ reach_GS.float() > 0) & pattern.dynamics_SS
-    entry_row, entry_column = inside_SS.nonzero(as_tuple=True)
+    block_E, rows_E = pattern.rows
+    entry_row, entry_column = pattern.dynamics
 
     def begins(counts: Tensor) -> list[int]:
         return [0, *counts.cumsum(0).tolist()]
 
     return {
-        "row_begin": begins(reach_GS.sum(1)),
+        "row_begin": begins(pattern.rows_G),
         "rows": rows_E.tolist(),
         "own": pattern.own_SG[rows_E, block_E].long().tolist(),
         "column_begin": begins(pattern.columns_G),
-        "columns": torch.argsort(pattern.block_P, stable=True).tolist(),
+        "columns": pattern.columns_P.tolist(),
         "entry_row": entry_row.tolist(),
         "entry_column": entry_column.tolist(),
     }

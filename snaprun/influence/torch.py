@@ -155,9 +155,8 @@ def _chunks(reach: Reach) -> list[tuple[int, int, int]]:
 def _blocks(plan: Plan, J: Influence, J_BL: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Every block without its padding in storage, and its part of the listed entries."""
     for chunk, J_BGRC in zip(plan.chunks, J.chunks, strict=True):
-        for g, (first, rows, columns) in enumerate(chunk.places):
-            listed_BX = J_BL[:, first : first + rows * columns]
-            yield J_BGRC[:, g, :rows, :columns], listed_BX.unflatten(1, (rows, columns))
+        for g, place in enumerate(chunk.places):
+            yield J_BGRC[:, g, : place.rows, : place.columns], place.of(J_BL)
 
 
 def _contract(credit_BGR: Tensor, J_BGRC: Tensor) -> Tensor:

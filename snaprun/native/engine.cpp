@@ -18,7 +18,7 @@ class Engine final : public EngineBase<T> {
 public:
     explicit Engine(const EngineConfig& config)
         : c_(config), p_(c_.pattern), stride_((c_.lanes + 7) / 8 * 8), rows_(p_, stride_),
-          readout_(p_.units, c_.hidden, c_.outputs, c_.lanes, stride_),
+          readout_(c_, stride_),
           optimiser_(c_, sizes(p_, readout_)), state_(p_.components * unit_size()),
           pre_(p_.slots * unit_size()), ones_(stride_),
           gradient_(p_.parameters), gathered_(c_.lanes == 1 ? p_.parameters : 0),
@@ -136,12 +136,13 @@ private:
         const int64_t targets = c_.lanes - std::count(mask, mask + c_.lanes, 0);
         now_.targets += targets;
         ++now_.steps;
-        T* const nats = s.nats + t * c_.lanes;
-        std::fill(nats, nats + c_.lanes, T(0));
+        T* const losses = s.losses + t * c_.lanes;
+        std::fill(losses, losses + c_.lanes, T(0));
         const bool stepped = last && targets && c_.clip < 0;
         if (targets) {
             if (stepped) optimiser_.begin();
-            readout_.learn({s.parameters, state_.data(), s.targets + t * c_.lanes, mask, nats,
+            readout_.learn({s.parameters, state_.data(), s.classes ? s.classes + t * c_.lanes : nullptr,
+                            s.values ? s.values + t * c_.lanes * c_.outputs : nullptr, mask, losses,
                             at.credit, stepped ? &optimiser_ : nullptr, T(1) / T(now_.targets)});
         }
         const int8_t* noise =
@@ -230,6 +231,7 @@ Capabilities capabilities() {
     for (const auto& cell : cells<float>()) all.cells.push_back(cell);
     for (const auto& rule : rules<float>()) all.rules.push_back(rule);
     for (const auto& optimiser : optimisers<float>()) all.optimisers.push_back(optimiser);
+    for (const auto& loss : losses<float>()) all.losses.push_back(loss);
     return all;
 }
 

@@ -15,7 +15,7 @@
 
 namespace snaprun {
 
-// What there is, by name: the first column of the tables in cell.hpp, rules.hpp and optim.hpp.
+// What there is, by name: the tables in cell.hpp, rules.hpp, optim.hpp and loss.hpp.
 struct CellInfo {
     std::string name;
     std::vector<std::string> reach;  // a word a component, '1' for every slot that reaches it
@@ -31,14 +31,32 @@ struct OptimiserInfo {
     std::string name;
     std::vector<std::string> constants;
 };
+struct LossInfo {
+    std::string name;
+    bool classes;  // whether targets are classes (T, B), or numbers (T, B, O)
+};
 struct Capabilities {
     std::vector<CellInfo> cells;
     std::vector<RuleInfo> rules;
     std::vector<OptimiserInfo> optimisers;
+    std::vector<LossInfo> losses;
+};
+
+// A line of a table: what a class is called, and how one is made.
+template <class Info, class Base, class Setup>
+struct Entry : Info {
+    std::unique_ptr<Base> (*make)(const Setup&);
+
+    template <class Made>
+    static Entry of() {
+        return {Made::info(), [](const Setup& setup) -> std::unique_ptr<Base> {
+                    return std::make_unique<Made>(setup);
+                }};
+    }
 };
 
 struct EngineConfig {
-    std::string cell, rule, optimiser;
+    std::string cell, rule, optimiser, loss;
     std::vector<double> cell_constants, optimiser_constants;  // as the tables list them
     Pattern pattern;  // the layout of θ always; its blocks for a rule that needs them
     int inputs = 0, outputs = 0, hidden = 0, lanes = 0, threads = 1;
@@ -60,11 +78,12 @@ struct Sequence {
     T* parameters[kMostParameters] = {};
     const int64_t* indices = nullptr;  // (T, B), or
     const T* dense = nullptr;          // (T, B, a)
-    const int64_t* targets = nullptr;  // (T, B)
+    const int64_t* classes = nullptr;  // (T, B): the targets, or
+    const T* values = nullptr;         // (T, B, O)
     const uint8_t* mask = nullptr;     // (T, B)
     const uint8_t* resets = nullptr;   // (T, B)
     const int8_t* noise = nullptr;     // (T, B, c, k) for UORO
-    T* nats = nullptr;                 // (T, B)
+    T* losses = nullptr;               // (T, B)
 };
 
 // Counters from which training goes on.

@@ -42,21 +42,23 @@ class PyEngine {
 public:
     explicit PyEngine(nb::dict config)
         : config_(read_config(config)), draws_(find(known().rules, config_.rule)->noise),
+          classes_(find(known().losses, config_.loss)->classes),
           engine_(make<T>(config_)) {}
 
     void run(Array<T> theta, std::vector<Array<T>> readout, std::optional<Array<const int64_t>> index,
-             std::optional<Array<const T>> dense, Array<const int64_t> targets,
-             Array<const bool> mask, Array<const bool> resets,
-             std::optional<Array<const int8_t>> noise, Array<T> nats, bool ends) {
+             std::optional<Array<const T>> dense, std::optional<Array<const int64_t>> classes,
+             std::optional<Array<const T>> values, Array<const bool> mask,
+             Array<const bool> resets, std::optional<Array<const int8_t>> noise, Array<T> losses,
+             bool ends) {
         const Pattern& p = config_.pattern;
         Sequence<T> s;
         const Busy busy(busy_);
         point(theta, readout, s.parameters);
         require(mask.ndim() == 2, "mask must have the shape (T, B)");
         const int64_t steps = int64_t(mask.shape(0)), lanes = config_.lanes;
-        require(has_shape(mask, {steps, lanes}) && has_shape(targets, {steps, lanes}) &&
-                    has_shape(resets, {steps, lanes}) && has_shape(nats, {steps, lanes}),
-                "targets, mask, resets and nats must have the shape (T, lanes)");
+        require(has_shape(mask, {steps, lanes}) && has_shape(resets, {steps, lanes}) &&
+                    has_shape(losses, {steps, lanes}),
+                "mask, resets and losses must have the shape (T, lanes)");
         require(index.has_value() != dense.has_value(), "inputs are either indices or dense");
         if (index) {
             require(has_shape(*index, {steps, lanes}), "indices must have the shape (T, lanes)");
@@ -68,8 +70,18 @@ public:
                     "inputs must have the shape (T, lanes, a)");
             s.dense = dense->data();
         }
-        copy(targets, targets_);
-        within(targets_, config_.outputs, "target");
+        require(classes.has_value() == classes_ && values.has_value() != classes_,
+                "targets are either classes or numbers, as the loss wants them");
+        if (classes) {
+            require(has_shape(*classes, {steps, lanes}), "classes must have the shape (T, lanes)");
+            copy(*classes, targets_);
+            within(targets_, config_.outputs, "target");
+            s.classes = targets_.data();
+        } else {
+            require(has_shape(*values, {steps, lanes, config_.outputs}),
+                    "target values must have the shape (T, lanes, outputs)");
+            s.values = values->data();
+        }
         if (draws_) {
             require(noise.has_value() && has_shape(*noise, {steps, lanes, p.components, p.units}),
                     "noise must have the shape (T, lanes, c, k)");
@@ -77,13 +89,13 @@ public:
         }
         s.steps = steps;
         s.ends = ends;
-        s.targets = targets_.data();
         s.mask = reinterpret_cast<const uint8_t*>(mask.data());
         s.resets = reinterpret_cast<const uint8_t*>(resets.data());
-        s.nats = nats.data();
+        s.losses = losses.data();
         Apart arrays = written(theta, readout);
-        arrays.writes(nats, "nats");
+        arrays.writes(losses, "losses");
         if (dense) arrays.reads(*dense, "dense");
+        if (values) arrays.reads(*values, "values");
         if (noise) arrays.reads(*noise, "noise");
         arrays.reads(mask, "mask");
         arrays.reads(resets, "resets");
@@ -230,7 +242,8 @@ private:
     };
 
     EngineConfig config_;
-    bool draws_;  // the rule needs noise
+    bool draws_;    // the rule needs noise
+    bool classes_;  // the loss has classes as targets
     std::unique_ptr<EngineBase<T>> engine_;
     std::vector<int64_t> inputs_, targets_;  // of the sequence that runs
     mutable std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
@@ -242,9 +255,10 @@ void bind(nb::module_& m, const char* name) {
     nb::class_<E>(m, name)
         .def(nb::init<nb::dict>(), "config"_a)
         .def("run", &E::run, "theta"_a.noconvert(), "readout"_a.noconvert(),
-             "index"_a.noconvert().none(), "dense"_a.noconvert().none(), "targets"_a.noconvert(),
-             "mask"_a.noconvert(), "resets"_a.noconvert(), "noise"_a.noconvert().none(),
-             "nats"_a.noconvert(), "ends"_a = true)
+             "index"_a.noconvert().none(), "dense"_a.noconvert().none(),
+             "classes"_a.noconvert().none(), "values"_a.noconvert().none(), "mask"_a.noconvert(),
+             "resets"_a.noconvert(), "noise"_a.noconvert().none(), "losses"_a.noconvert(),
+             "ends"_a = true)
         .def("measure", &E::measure)
         .def("update", &E::update, "theta"_a.noconvert(), "readout"_a.noconvert())
         .def("resume", &E::resume, "steps"_a, "targets"_a, "updates"_a, "longest_window"_a,
@@ -264,9 +278,10 @@ void bind(nb::module_& m, const char* name) {
 }
 
 // By name: a cell's components, slots, constants and, a word a component, '1' for every slot that
-// reaches it; whether a rule needs blocks or noise; an optimiser's constants.
+// reaches it; whether a rule needs blocks or noise; an optimiser's constants; whether a loss has
+// classes as targets.
 nb::dict described() {
-    nb::dict all, cells, rules, optimisers;
+    nb::dict all, cells, rules, optimisers, losses;
     for (const CellInfo& cell : known().cells) {
         nb::dict entry;
         entry["components"] = cell.components();
@@ -286,9 +301,15 @@ nb::dict described() {
         entry["constants"] = optimiser.constants;
         optimisers[optimiser.name.c_str()] = entry;
     }
+    for (const LossInfo& loss : known().losses) {
+        nb::dict entry;
+        entry["classes"] = loss.classes;
+        losses[loss.name.c_str()] = entry;
+    }
     all["cells"] = cells;
     all["rules"] = rules;
     all["optimisers"] = optimisers;
+    all["losses"] = losses;
     return all;
 }
 
@@ -302,7 +323,7 @@ const Capabilities& known() {
 void bind_engine(nb::module_& m) {
     bind<float>(m, "Engine32");
     bind<double>(m, "Engine64");
-    m.def("capabilities", &described, "The cells, rules and optimisers that the engine knows.");
+    m.def("capabilities", &described, "The cells, rules, optimisers and losses that the engine knows.");
     m.def("isa", &isa_name, "The instruction set in use.");
     m.def("isas", &isas, "The words for SNAPRUN_ISA that this CPU can follow, the least first.");
 }

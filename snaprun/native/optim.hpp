@@ -100,22 +100,11 @@ private:
     T momentum_, rate_ = 0;
 };
 
-template <class T>
-struct OptimiserEntry : OptimiserInfo {
-    std::unique_ptr<Update<T>> (*make)(const std::vector<double>& constants);
-};
-
-template <class T, template <class> class U>
-OptimiserEntry<T> update() {
-    return {U<T>::info(), [](const std::vector<double>& constants) -> std::unique_ptr<Update<T>> {
-                return std::make_unique<U<T>>(constants);
-            }};
-}
-
 // All optimisers: a new one is a class above and a line here.
 template <class T>
-const std::vector<OptimiserEntry<T>>& optimisers() {
-    static const std::vector<OptimiserEntry<T>> all{update<T, Adam>(), update<T, SGD>()};
+const auto& optimisers() {
+    using E = Entry<OptimiserInfo, Update<T>, std::vector<double>>;
+    static const std::vector<E> all{E::template of<Adam<T>>(), E::template of<SGD<T>>()};
     return all;
 }
 

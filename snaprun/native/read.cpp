@@ -132,6 +132,7 @@ EngineConfig read_config(nb::dict d) {
     const CellInfo& cell = named(d, "cell", all.cells, c.cell);
     const RuleInfo& rule = named(d, "rule", all.rules, c.rule);
     const OptimiserInfo& optimiser = named(d, "optimiser", all.optimisers, c.optimiser);
+    named(d, "loss", all.losses, c.loss);
     c.cell_constants = constants(d, cell.constants);
     c.optimiser_constants = constants(d, optimiser.constants);
     auto number = [&](const char* key, double& to) {

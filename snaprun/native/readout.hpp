@@ -1,10 +1,8 @@
 // From h to the loss and back: snaprun.train.readout with lanes innermost.
 #pragma once
 
-#include <cmath>
-
 #include "dense.hpp"
-#include "math.hpp"
+#include "loss.hpp"
 #include "optim.hpp"
 
 namespace snaprun {
@@ -15,9 +13,10 @@ template <class T>
 struct ReadoutStep {
     T* const* parameters;
     const T* h;              // (k, stride)
-    const int64_t* targets;  // (B)
+    const int64_t* classes;  // (B), or
+    const T* values;         // (B, O): the targets
     const uint8_t* mask;     // (B)
-    T* nats;                 // (B)
+    T* losses;               // (B)
     T* credit;               // (k, stride): δ
     // Where this step ends a window that is not clipped: the optimiser steps layer by layer, on
     // the gradient times `scale`, as soon as the gradient of a few rows is there.
@@ -28,15 +27,15 @@ struct ReadoutStep {
 template <class T>
 class Readout {
 public:
-    Readout(int units, int hidden, int outputs, int lanes, int stride)
-        : layers_(hidden ? 2 : 1), lanes_(lanes), stride_(stride),
-          greatest_(stride), total_(stride),
-          rows_(size_t(kOuterRows) * std::max(units, hidden)) {
-        const int widths[3] = {units, hidden ? hidden : outputs, outputs};
+    Readout(const EngineConfig& c, int stride)
+        : layers_(c.hidden ? 2 : 1), lanes_(c.lanes), stride_(stride),
+          loss_(find(losses<T>(), c.loss)->make({c.outputs, c.lanes, stride})),
+          rows_(size_t(kOuterRows) * std::max(c.pattern.units, c.hidden)) {
+        const int widths[3] = {c.pattern.units, c.hidden ? c.hidden : c.outputs, c.outputs};
         for (int l = 0; l < layers_; ++l) {
             in_[l] = widths[l];
             out_[l] = widths[l + 1];
-            across_[l].resize(size_t(lanes) * pad(in_[l]));
+            across_[l].resize(size_t(lanes_) * pad(in_[l]));
             value_[l].resize(size_t(out_[l]) * stride);
             credit_[l].resize(size_t(out_[l]) * stride);
             weight_gradient_[l].resize(size_t(in_[l]) * out_[l]);
@@ -74,8 +73,10 @@ public:
                            stride_);
             }
         }
-        loss(s);
-        for (int l = layers_ - 1; l >= 0; --l) {
+        const int top = layers_ - 1;
+        loss_->value_and_error({value_[top].data(), s.classes, s.values, s.mask, s.losses,
+                                credit_[top].data()});
+        for (int l = top; l >= 0; --l) {
             T* below = l ? credit_[l - 1].data() : s.credit;
             const T* W = s.parameters[1 + 2 * l];
             if (lanes_ == 1) {
@@ -107,42 +108,6 @@ private:
         for (size_t i = 0; i < values.size(); i += kWidth<T>) {
             const Vec<T> v = load(values.data() + i), c = load(credit + i);
             store(credit + i, c * (v > T(0) ? splat(T(1)) : Vec<T>{}));
-        }
-    }
-
-    void loss(const ReadoutStep<T>& s) {
-        const int outputs = out_[layers_ - 1];
-        T* const logits = value_[layers_ - 1].data();
-        T* const error = credit_[layers_ - 1].data();
-        for (int b = 0; b < stride_; b += kWidth<T>) {
-            Vec<T> greatest = load(logits + b), total = {};
-            for (int o = 1; o < outputs; ++o) {
-                const Vec<T> v = load(logits + o * stride_ + b);
-                greatest = v > greatest ? v : greatest;
-            }
-            for (int o = 0; o < outputs; ++o) {
-                const Vec<T> e = exp<T>(load(logits + o * stride_ + b) - greatest);
-                store(error + o * stride_ + b, e);
-                total += e;
-            }
-            for (int o = 0; o < outputs; ++o) {
-                T* const p = error + o * stride_ + b;
-                store(p, load(p) / total);
-            }
-            store(greatest_.data() + b, greatest);
-            store(total_.data() + b, total);
-        }
-        for (int b = 0; b < stride_; ++b) {
-            const T kept = b < lanes_ && s.mask[b] ? T(1) : T(0);
-            if (b < lanes_) {
-                const int64_t y = s.targets[b];
-                const T log_p = logits[y * stride_ + b] - greatest_[b] - std::log(total_[b]);
-                s.nats[b] = -log_p * kept;
-                error[y * stride_ + b] -= 1;
-            }
-            if (kept == 0) {
-                for (int o = 0; o < outputs; ++o) error[o * stride_ + b] *= kept;
-            }
         }
     }
 
@@ -179,7 +144,8 @@ private:
     int layers_, lanes_, stride_;
     int in_[2] = {}, out_[2] = {};
     bool fresh_ = true;
-    Buffer<T> greatest_, total_, rows_;
+    std::unique_ptr<Loss<T>> loss_;
+    Buffer<T> rows_;
     Buffer<T> across_[2];  // the input of each layer as (lanes, width)
     Buffer<T> value_[2], credit_[2], weight_gradient_[2], bias_gradient_[2];
 };

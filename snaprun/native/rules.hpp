@@ -10,22 +10,11 @@ namespace snaprun {
 namespace SNAPRUN_NS {
 
 template <class T>
-struct RuleEntry : RuleInfo {
-    std::unique_ptr<Rule<T>> (*make)(const RuleSetup&);
-};
-
-template <class T, template <class> class R>
-RuleEntry<T> entry() {
-    return {R<T>::info(), [](const RuleSetup& setup) -> std::unique_ptr<Rule<T>> {
-                return std::make_unique<R<T>>(setup);
-            }};
-}
-
-template <class T>
-const std::vector<RuleEntry<T>>& rules() {
-    static const std::vector<RuleEntry<T>> all{
-        entry<T, InfluenceRule>(), entry<T, SnAp1>(), entry<T, BPTT>(),
-        entry<T, RFLO>(),          entry<T, UORO>(),  entry<T, Frozen>(),
+const auto& rules() {
+    using E = Entry<RuleInfo, Rule<T>, RuleSetup>;
+    static const std::vector<E> all{
+        E::template of<InfluenceRule<T>>(), E::template of<SnAp1<T>>(), E::template of<BPTT<T>>(),
+        E::template of<RFLO<T>>(),          E::template of<UORO<T>>(),  E::template of<Frozen<T>>(),
     };
     return all;
 }

@@ -1,5 +1,6 @@
 """Learning rules by the name that YAML uses."""
 
+from snaprun.registry import Registry
 from snaprun.rules.base import Cost, LearningRule, Setup
 from snaprun.rules.bptt import BPTT
 from snaprun.rules.frozen import Frozen
@@ -8,14 +9,11 @@ from snaprun.rules.rtrl import RTRL
 from snaprun.rules.snap import SnAp
 from snaprun.rules.uoro import UORO
 
-RULES: dict[str, type[LearningRule]] = {
-    "bptt": BPTT,
-    "rtrl": RTRL,
-    "snap": SnAp,
-    "uoro": UORO,
-    "rflo": RFLO,
-    "frozen": Frozen,
-}
+RULES = Registry(
+    "rules",
+    LearningRule,
+    {"bptt": BPTT, "rtrl": RTRL, "snap": SnAp, "uoro": UORO, "rflo": RFLO, "frozen": Frozen},
+)
 
 __all__ = [
     "BPTT",

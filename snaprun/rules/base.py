@@ -6,9 +6,10 @@ S = c·k states, P live recurrent parameters, O outputs.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from types import ModuleType
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, get_type_hints
 
 import torch
 from torch import Generator, Tensor
@@ -46,14 +47,36 @@ class Cost:
     influence_sparsity: float | None = None  # of the S × P influence matrix, where there is one
 
 
+@dataclass(frozen=True)
+class Saved:
+    """Declares a field of a rule's state, a tensor or None, as one that checkpoints hold.
+
+    As in `theta_BP: Annotated[Tensor, Saved("theta", parameters=True)]`.
+    """
+
+    name: str  # in a checkpoint
+    parameters: bool = False  # the last axis is that of θ
+    kept: bool = True  # it counts as the rule's memory
+
+    @staticmethod
+    @cache
+    def fields(state_type: type[Any]) -> dict[str, "Saved"]:
+        """What a state declares, by field, in the order that is saved."""
+        hints = get_type_hints(state_type, include_extras=True)
+        found = ((key, x) for key, hint in hints.items() for x in get_args(hint))
+        return {key: x for key, x in found if isinstance(x, Saved)}
+
+
 class LearningRule(ABC, Generic[State]):
     """Turns the stream of records into gradients of the recurrent parameters.
 
     A constructor's keyword arguments are the keys of the rule's YAML file. `claim` says what
     the gradient is: the exact one, SnAp-n's masked one, an unbiased estimate, or a biased one.
+    `state_type` is the frozen dataclass of the state, whose fields say which are `Saved`.
     """
 
     claim: ClassVar[Literal["exact", "masked", "unbiased", "biased"]]
+    state_type: ClassVar[type[Any]]
 
     @property
     def lighter(self) -> str:
@@ -79,11 +102,10 @@ class LearningRule(ABC, Generic[State]):
         It is the sum of dL/dθ, as the rule sees it, over lanes and steps since the last call.
         """
 
-    @abstractmethod
     def kept(self, state: State) -> Iterable[Tensor]:
         """The tensors that the rule keeps from step to step; their bytes are its memory."""
+        return [getattr(state, key) for key, x in Saved.fields(self.state_type).items() if x.kept]
 
-    @abstractmethod
     def state_dict(self, state: State) -> dict[str, Any]:
         """A copy of what goes on from step to step, to be saved: tensors and dicts of them.
 
@@ -91,20 +113,31 @@ class LearningRule(ABC, Generic[State]):
         (B, L) in the order of `Pattern.entries`, and the tensors of a `tape` have T steps first.
         To be taken after a step, before the reset of the next.
         """
+        declared = Saved.fields(self.state_type)
+        own = {x.name: getattr(state, key) for key, x in declared.items()}
+        return {name: x.clone() for name, x in own.items() if x is not None}
 
-    @abstractmethod
     def load_state_dict(self, state: State, saved: dict[str, Any], weights_MKJ: Tensor) -> State:
         """The state that goes on as the `saved` one; `state` is one of the same setup.
 
         `weights_MKJ` are those of every step since the last update.
         """
+        del weights_MKJ
+        own: Any = state
+        loaded = {
+            key: saved[x.name].to(getattr(own, key), copy=True)
+            for key, x in Saved.fields(self.state_type).items()
+            if x.name in saved
+        }
+        return replace(own, **loaded)
 
-    @abstractmethod
     def labels(self, core: RecurrentCore) -> dict[str, Tensor]:
         """For each saved tensor whose last axis depends on the mask, what stands there, as int64.
 
         A label, such as `Layout.flat_P` for a parameter, means the same under every mask.
         """
+        declared = Saved.fields(self.state_type).values()
+        return {x.name: core.layout.flat_P for x in declared if x.parameters}
 
     @abstractmethod
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:

@@ -32,6 +32,7 @@ class BPTT(LearningRule[BPTTState]):
     """
 
     claim = "exact"
+    state_type = BPTTState
 
     def init(self, setup: Setup) -> BPTTState:
         """An empty tape."""
@@ -120,11 +121,6 @@ class BPTT(LearningRule[BPTTState]):
         begins = tape["begins"].to(src.device, copy=True)
         begun = {t: begins[t] for t in begins.any(1).nonzero().flatten().tolist()}
         return BPTTState(state.layout, state.empty, records, begun)
-
-    def labels(self, core: RecurrentCore) -> dict[str, Tensor]:
-        """None: the tape holds units and sources."""
-        del core
-        return {}
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Forward, λ through slots, λ I and, but at the first step, λ D: the mean over a window.

@@ -1,9 +1,7 @@
 """The baseline that leaves the recurrent parameters as they were drawn."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
 
 from torch import Tensor
 
@@ -22,6 +20,7 @@ class Frozen(LearningRule[FrozenState]):
     """g = 0: only the readout learns, as in an echo state network (Jaeger 2001)."""
 
     claim = "biased"
+    state_type = FrozenState
 
     def init(self, setup: Setup) -> FrozenState:
         """A zero gradient (P,)."""
@@ -41,28 +40,6 @@ class Frozen(LearningRule[FrozenState]):
     def gradient(self, state: FrozenState) -> tuple[Tensor, FrozenState]:
         """Zero, shape (P,)."""
         return state.zero_P.clone(), state
-
-    def kept(self, state: FrozenState) -> Iterable[Tensor]:
-        """Nothing."""
-        del state
-        return ()
-
-    def state_dict(self, state: FrozenState) -> dict[str, Any]:
-        """Nothing."""
-        del state
-        return {}
-
-    def load_state_dict(
-        self, state: FrozenState, saved: dict[str, Any], weights_MKJ: Tensor
-    ) -> FrozenState:
-        """The same state."""
-        del saved, weights_MKJ
-        return state
-
-    def labels(self, core: RecurrentCore) -> dict[str, Tensor]:
-        """None."""
-        del core
-        return {}
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """The forward step alone."""

@@ -1,17 +1,18 @@
 """Random-feedback local online learning."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import Any, Literal
+from typing import Annotated, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from snaprun import checks
 from snaprun.core import Record, RecurrentCore, Sizes, Storage
-from snaprun.rules.base import Cost, Counts, LearningRule, Setup, native_traces
+from snaprun.rules.base import Cost, Counts, LearningRule, Saved, Setup, native_traces
 from snaprun.sparsity import Layout
+
+Feedback = Literal["readout", "random"]
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,10 @@ class RFLOState:
     """Eligibility traces of every lane, and the gradient since the last update."""
 
     layout: Layout
-    feedback_OK: Tensor | None  # fixed random feedback; None: the readout's own
-    trace_BCP: Tensor
-    gradient_P: Tensor
+    trace_BCP: Annotated[Tensor, Saved("trace", parameters=True)]
+    gradient_P: Annotated[Tensor, Saved("gradient", parameters=True, kept=False)]
+    # Fixed random feedback; None: the readout's own.
+    feedback_OK: Annotated[Tensor | None, Saved("feedback", kept=False)]
 
 
 class RFLO(LearningRule[RFLOState]):
@@ -33,9 +35,10 @@ class RFLO(LearningRule[RFLOState]):
     """
 
     claim = "biased"
+    state_type = RFLOState
 
-    def __init__(self, feedback: Literal["readout", "random"] = "readout"):
-        self.feedback = checks.one_of("rule.feedback", feedback, ("readout", "random"))
+    def __init__(self, feedback: Feedback = "readout"):
+        self.feedback = checks.one_of("rule.feedback", feedback, get_args(Feedback))
 
     def init(self, setup: Setup) -> RFLOState:
         """e = 0, and B drawn from the rule's noise where it is asked for."""
@@ -52,7 +55,7 @@ class RFLO(LearningRule[RFLOState]):
             dtype=setup.dtype,
             device=core.device,
         )
-        return RFLOState(core.layout, feedback_OK, trace_BCP, torch.zeros_like(trace_BCP[0, 0]))
+        return RFLOState(core.layout, trace_BCP, torch.zeros_like(trace_BCP[0, 0]), feedback_OK)
 
     def reset(self, state: RFLOState, lanes_B: Tensor) -> RFLOState:
         """e ← 0 in `lanes_B`."""
@@ -75,35 +78,6 @@ class RFLO(LearningRule[RFLOState]):
     def gradient(self, state: RFLOState) -> tuple[Tensor, RFLOState]:
         """Σ_t q_t e_t, shape (P,); the traces go on."""
         return state.gradient_P, replace(state, gradient_P=torch.zeros_like(state.gradient_P))
-
-    def kept(self, state: RFLOState) -> Iterable[Tensor]:
-        """The traces."""
-        return (state.trace_BCP,)
-
-    def state_dict(self, state: RFLOState) -> dict[str, Any]:
-        """Traces, the gradient since the last update, and B where it was drawn."""
-        saved = {"trace": state.trace_BCP.clone(), "gradient": state.gradient_P.clone()}
-        if state.feedback_OK is not None:
-            saved["feedback"] = state.feedback_OK.clone()
-        return saved
-
-    def load_state_dict(
-        self, state: RFLOState, saved: dict[str, Any], weights_MKJ: Tensor
-    ) -> RFLOState:
-        """The same on this state's device."""
-        del weights_MKJ
-        own = state.trace_BCP
-        feedback_OK = saved["feedback"].to(own, copy=True) if "feedback" in saved else None
-        return replace(
-            state,
-            feedback_OK=feedback_OK,
-            trace_BCP=saved["trace"].to(own, copy=True),
-            gradient_P=saved["gradient"].to(own, copy=True),
-        )
-
-    def labels(self, core: RecurrentCore) -> dict[str, Tensor]:
-        """The parameters."""
-        return {"trace": core.layout.flat_P, "gradient": core.layout.flat_P}
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Forward, the unit's block on the trace, the immediate term, and q e."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from snaprun import checks
 from snaprun.core import Record, RecurrentCore, Sizes, Storage
 from snaprun.influence import native
-from snaprun.rules.base import Cost, Counts, LearningRule, Setup, native_traces
+from snaprun.rules.base import Cost, Counts, LearningRule, Saved, Setup, native_traces
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class SnApState:
     backend: ModuleType
     plan: Any
     J: Any
-    gradient_P: Tensor
+    gradient_P: Annotated[Tensor, Saved("gradient", parameters=True, kept=False)]
 
 
 class SnAp(LearningRule[SnApState]):
@@ -32,6 +32,7 @@ class SnAp(LearningRule[SnApState]):
     """
 
     claim = "masked"
+    state_type = SnApState
 
     def __init__(self, n: int = 1):
         self.n: int | None = checks.at_least("rule.n", n, 1)
@@ -71,23 +72,21 @@ class SnAp(LearningRule[SnApState]):
 
     def state_dict(self, state: SnApState) -> dict[str, Any]:
         """J's live entries (B, L), and the gradient since the last update."""
-        J_BL = state.backend.entries(state.plan, state.J)
-        return {"J": J_BL, "gradient": state.gradient_P.clone()}
+        return {"J": state.backend.entries(state.plan, state.J), **super().state_dict(state)}
 
     def load_state_dict(
         self, state: SnApState, saved: dict[str, Any], weights_MKJ: Tensor
     ) -> SnApState:
         """The same of another backend."""
-        del weights_MKJ
         state.backend.assign(state.plan, state.J, saved["J"])
-        return replace(state, gradient_P=saved["gradient"].to(state.gradient_P, copy=True))
+        return super().load_state_dict(state, saved, weights_MKJ)
 
     def labels(self, core: RecurrentCore) -> dict[str, Tensor]:
         """Entry (row, parameter) of J, counted as in a J with a column for every dense weight."""
         layout = core.layout.to("cpu")
         row_L, column_L = core.pattern(self.n).entries
         dense_L = row_L * layout.live_MKJ.numel() + layout.flat_P[column_L]
-        return {"J": dense_L, "gradient": layout.flat_P}
+        return {"J": dense_L, **super().labels(core)}
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Forward, the entries of D, D J, I and δ J, all over live entries alone."""

@@ -1,16 +1,15 @@
 """Unbiased online recurrent optimisation."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import Any
+from typing import Annotated
 
 import torch
 from torch import Generator, Tensor
 
 from snaprun.core import Record, RecurrentCore, Sizes, Storage
 from snaprun.core.jacobians import dynamics_jvp, immediate_vjp
-from snaprun.rules.base import Cost, Counts, LearningRule, Setup
+from snaprun.rules.base import Cost, Counts, LearningRule, Saved, Setup
 from snaprun.sparsity import Layout
 
 EPSILON = 1e-7  # keeps the norms' ratios finite, as in the paper
@@ -22,9 +21,9 @@ class UOROState:
 
     layout: Layout
     noise: Generator
-    s_BCK: Tensor  # s̃
-    theta_BP: Tensor  # θ̃
-    gradient_P: Tensor
+    s_BCK: Annotated[Tensor, Saved("s")]  # s̃
+    theta_BP: Annotated[Tensor, Saved("theta", parameters=True)]  # θ̃
+    gradient_P: Annotated[Tensor, Saved("gradient", parameters=True, kept=False)]
 
 
 class UORO(LearningRule[UOROState]):
@@ -36,6 +35,7 @@ class UORO(LearningRule[UOROState]):
     """
 
     claim = "unbiased"
+    state_type = UOROState
 
     def init(self, setup: Setup) -> UOROState:
         """s̃ = θ̃ = 0."""
@@ -69,35 +69,6 @@ class UORO(LearningRule[UOROState]):
     def gradient(self, state: UOROState) -> tuple[Tensor, UOROState]:
         """Σ_t (δ_t·s̃_t) θ̃_t, shape (P,); the estimate goes on."""
         return state.gradient_P, replace(state, gradient_P=torch.zeros_like(state.gradient_P))
-
-    def kept(self, state: UOROState) -> Iterable[Tensor]:
-        """s̃ and θ̃."""
-        return (state.s_BCK, state.theta_BP)
-
-    def state_dict(self, state: UOROState) -> dict[str, Any]:
-        """s̃, θ̃ and the gradient since the last update; the noise is its owner's to save."""
-        return {
-            "s": state.s_BCK.clone(),
-            "theta": state.theta_BP.clone(),
-            "gradient": state.gradient_P.clone(),
-        }
-
-    def load_state_dict(
-        self, state: UOROState, saved: dict[str, Any], weights_MKJ: Tensor
-    ) -> UOROState:
-        """The same on this state's device."""
-        del weights_MKJ
-        own = state.theta_BP
-        return replace(
-            state,
-            s_BCK=saved["s"].to(own, copy=True),
-            theta_BP=saved["theta"].to(own, copy=True),
-            gradient_P=saved["gradient"].to(own, copy=True),
-        )
-
-    def labels(self, core: RecurrentCore) -> dict[str, Tensor]:
-        """The parameters."""
-        return {"theta": core.layout.flat_P, "gradient": core.layout.flat_P}
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Forward, D s̃, νᵀI, the three norms that vary, both updates, and (δ·s̃) θ̃."""

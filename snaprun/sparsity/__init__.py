@@ -1,17 +1,17 @@
 """Which weights are live, their packed order, and what they reach."""
 
+from snaprun.registry import Registry
 from snaprun.sparsity.layout import Layout
 from snaprun.sparsity.magnitude import Magnitude
 from snaprun.sparsity.masks import Dense, Diagonal, Sparsity, Uniform
-from snaprun.sparsity.pattern import Pattern, reachable
+from snaprun.sparsity.pattern import Pattern, Place, reachable
 from snaprun.sparsity.reach import Reach
 
-SPARSITIES: dict[str, type[Sparsity]] = {
-    "uniform": Uniform,
-    "dense": Dense,
-    "diagonal": Diagonal,
-    "magnitude": Magnitude,
-}
+SPARSITIES = Registry(
+    "sparsities",
+    Sparsity,
+    {"uniform": Uniform, "dense": Dense, "diagonal": Diagonal, "magnitude": Magnitude},
+)
 
 __all__ = [
     "SPARSITIES",
@@ -20,6 +20,7 @@ __all__ = [
     "Layout",
     "Magnitude",
     "Pattern",
+    "Place",
     "Reach",
     "Sparsity",
     "Uniform",

@@ -5,11 +5,26 @@ Shape suffixes: S = c·k states (component-major: row p·k + u), G blocks, P liv
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from snaprun.sparsity.layout import Layout
+
+
+class Place(NamedTuple):
+    """Where a block lies in the list of all entries: in it row after row."""
+
+    first: int
+    rows: int
+    columns: int
+
+    def of(self, J_BL: Tensor) -> Tensor:
+        """The block (B, R, C) as a view of listed entries."""
+        J_BX = J_BL[:, self.first : self.first + self.rows * self.columns]
+        return J_BX.unflatten(1, (self.rows, self.columns))
 
 
 @dataclass(frozen=True)
@@ -31,9 +46,32 @@ class Pattern:
         return self.reach_SG[:, self.block_P]
 
     @property
+    def rows_G(self) -> Tensor:
+        """|R_g|, the number of rows of each block."""
+        return self.reach_SG.sum(0)
+
+    @property
     def columns_G(self) -> Tensor:
         """|P_g|, the number of parameters of each block."""
         return self.block_P.bincount(minlength=self.reach_SG.shape[1])
+
+    @property
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """Block and row (E,) of every row that a block keeps: block after block, ascending."""
+        block_E, row_E = self.reach_SG.T.nonzero(as_tuple=True)
+        return block_E, row_E
+
+    @property
+    def columns_P(self) -> Tensor:
+        """The parameters, block after block, ascending."""
+        return torch.argsort(self.block_P, stable=True)
+
+    @property
+    def places(self) -> list[Place]:
+        """The place of every block in the list of `entries`."""
+        sizes = list(zip(self.rows_G.tolist(), self.columns_G.tolist(), strict=True))
+        first = accumulate((rows * columns for rows, columns in sizes), initial=0)
+        return [Place(i, *size) for i, size in zip(first, sizes, strict=False)]
 
     @property
     def entries(self) -> tuple[Tensor, Tensor]:
@@ -41,19 +79,22 @@ class Pattern:
 
         Block after block; in a block row after row, in a row column after column, ascending.
         """
-        block_E, row_E = self.reach_SG.T.nonzero(as_tuple=True)
-        width_E = self.columns_G[block_E]
-        sorted_P = torch.argsort(self.block_P, stable=True)  # the columns, block after block
-        first_E = (self.columns_G.cumsum(0) - self.columns_G)[block_E]
-        # Entry i of a row of the list is column first + i - (entries before that row).
-        shift_E = first_E - (width_E.cumsum(0) - width_E)
-        at_L = torch.arange(self.live) + shift_E.repeat_interleave(width_E)
-        return row_E.repeat_interleave(width_E), sorted_P[at_L]
+        block_E, row_E = self.rows
+        columns = self.columns_P.split(self.columns_G.tolist())
+        repeated = [x.repeat(rows) for x, rows in zip(columns, self.rows_G.tolist(), strict=True)]
+        return row_E.repeat_interleave(self.columns_G[block_E]), torch.cat(repeated)
+
+    @property
+    def dynamics(self) -> tuple[Tensor, Tensor]:
+        """Row and column (E,) of every entry of P_D inside some block: no other is ever needed."""
+        reach_SG = self.reach_SG.float()
+        row_E, column_E = ((reach_SG @ reach_SG.T > 0) & self.dynamics_SS).nonzero(as_tuple=True)
+        return row_E, column_E
 
     @property
     def live(self) -> int:
         """The number of entries that M_n keeps."""
-        return int((self.reach_SG.sum(0) * self.columns_G).sum())
+        return int((self.rows_G * self.columns_G).sum())
 
     @property
     def sparsity(self) -> float:

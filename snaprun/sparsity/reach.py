@@ -32,7 +32,7 @@ class Reach:
         """The counts of a pattern that is there."""
         reach_SG = pattern.reach_SG.float()
         inside_SG = pattern.dynamics_SS.float() @ reach_SG
-        rows_G = pattern.reach_SG.sum(0)
+        rows_G = pattern.rows_G
         alike = Counter(zip(rows_G.tolist(), pattern.columns_G.tolist(), strict=True))
         links = int((inside_SG.mul_(reach_SG)).sum(0).double().sum())
         return cls(

@@ -1,7 +1,7 @@
 """What a panel leaves, small enough to be committed.
 
-- `panel.yaml`: how it was made, each arm's learning rate and configuration, and what is to be known
-  of metrics that are not built in.
+- `panel.yaml`: how it was made, each arm's learning rate and configuration, and those metrics that
+  are not built in.
 - `summary.csv`: a row a run. `curves.csv`: what each compared run learned.
 
 All else is derived from these three: `tests.csv`, arms against each other on equal seeds,

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
 from snaprun import checks, hardware
 from snaprun.influence import choose, native
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+Device = Literal["cpu", "cuda", "auto"]
+Precision = Literal["float32", "float64"]
+EngineName = Literal["auto", "native", "torch"]
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in get_args(Precision)}
 
 
 class Machine:
@@ -18,14 +21,14 @@ class Machine:
     def __init__(
         self,
         seed: int = 0,
-        device: Literal["cpu", "cuda", "auto"] = "cpu",
-        dtype: Literal["float32", "float64"] = "float32",
+        device: Device = "cpu",
+        dtype: Precision = "float32",
         threads: int = 1,
         influence: str = "auto",
-        engine: Literal["auto", "native", "torch"] = "auto",
+        engine: EngineName = "auto",
     ):
         self.seed = checks.at_least("seed", seed, 0, most=2**63 - 1)
-        checks.one_of("device", device, ("cpu", "cuda", "auto"))
+        checks.one_of("device", device, get_args(Device))
         if device == "cuda" and not torch.cuda.is_available():
             checks.refuse("device", device, "cpu or auto on a machine without a CUDA device")
         if device == "auto":
@@ -36,14 +39,19 @@ class Machine:
         native.require_isa()
         self.influence = influence
         self.backend = choose(influence, device)
-        self.engine = checks.one_of("engine", engine, ("auto", "native", "torch"))
+        self.engine = checks.one_of("engine", engine, get_args(EngineName))
 
     def start(self) -> None:
-        """Set the threads of PyTorch for this process: no more than there are cores.
+        """Set the threads of this process."""
+        use_threads(self.threads)
 
-        Where the system does not start as many, OpenMP would end the process: it gets fewer.
-        """
-        torch.set_num_threads(native.startable_threads(min(self.threads, hardware.cores())))
+
+def use_threads(threads: int) -> None:
+    """Set the threads of PyTorch, by which the C++ core goes: no more than there are cores.
+
+    Where the system does not start as many, OpenMP would end the process: it gets fewer.
+    """
+    torch.set_num_threads(native.startable_threads(min(threads, hardware.cores())))
 
 
 @contextmanager

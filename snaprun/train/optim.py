@@ -8,6 +8,7 @@ import torch
 from torch.nn import Parameter
 
 from snaprun import checks
+from snaprun.registry import Registry
 
 
 class Optimiser(ABC):
@@ -129,4 +130,4 @@ def newest(decay: float, updates: int) -> float:
     return -(1 - decay) / math.expm1(updates * math.log(decay))
 
 
-OPTIMISERS: dict[str, type[Optimiser]] = {"adam": Adam, "sgd": SGD, "rmsprop": RMSprop}
+OPTIMISERS = Registry("optimisers", Optimiser, {"adam": Adam, "sgd": SGD, "rmsprop": RMSprop})

@@ -1,7 +1,7 @@
 """The keys under `train` and under `readout` in the configuration."""
 
 import re
-from typing import Literal
+from typing import Literal, get_args
 
 from snaprun import checks
 
@@ -62,11 +62,14 @@ def _interval(every: int | str | None) -> int | float | None:
     return None if every is None else checks.at_least("train.checkpoint_every", every, 1)
 
 
+ReadoutName = Literal["linear", "mlp"]
+
+
 class ReadoutOptions:
     """The width of the readout's hidden layer; 0 makes it linear."""
 
-    def __init__(self, name: Literal["linear", "mlp"] = "mlp", hidden: int = 256):
-        checks.one_of("readout.name", name, ("linear", "mlp"))
+    def __init__(self, name: ReadoutName = "mlp", hidden: int = 256):
+        checks.one_of("readout.name", name, get_args(ReadoutName))
         self.hidden = checks.at_least("readout.hidden", hidden, 0)
         if name == "linear" and hidden:
             checks.refuse("readout.hidden", hidden, "0 for readout=linear", "Use readout=mlp.")

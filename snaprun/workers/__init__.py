@@ -2,7 +2,8 @@
 
 from snaprun.workers.base import Here, Job, Workers, needed, spread
 from snaprun.workers.joblib import Joblib
+from snaprun.workers.processes import Processes
 from snaprun.workers.ray import Ray
 from snaprun.workers.slurm import Slurm
 
-__all__ = ["Here", "Job", "Joblib", "Ray", "Slurm", "Workers", "needed", "spread"]
+__all__ = ["Here", "Job", "Joblib", "Processes", "Ray", "Slurm", "Workers", "needed", "spread"]

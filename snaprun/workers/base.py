@@ -1,70 +1,68 @@
 """What workers do, the loop that keeps them busy, and the simplest of them: this process."""
 
 import importlib
+import math
+import signal
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
+from typing import Generic, TypeVar
 
 from snaprun.checks import Stopped, UserError
 from snaprun.outcome import Outcome, Status
 from snaprun.train.stopping import StopSignals
 
 Job = Callable[[], Outcome]  # can be pickled
+J = TypeVar("J")
 PATIENCE = 0.2  # seconds between two looks at whether a signal has come
 
 
-class Workers(ABC):
+class Workers(ABC, Generic[J]):
     """Runs jobs, some of them at once; they go by a number."""
 
-    @abstractmethod
-    def free(self) -> bool:
-        """Whether another job may be submitted now."""
+    most: float = math.inf  # jobs that it takes on before one of them has ended
+    stopping = 0  # the signal that stops the jobs, once one does
 
     @abstractmethod
-    def submit(self, number: int, job: Job) -> None:
+    def submit(self, number: int, job: J) -> None:
         """Take on `job`."""
 
     @abstractmethod
     def ended(self) -> Iterable[tuple[int, Outcome]]:
         """The jobs that have ended since the last call; waits a moment for one."""
 
-    def stop(self) -> None:  # noqa: B027
+    def stop(self) -> None:
         """Ask the jobs that run to save a checkpoint and end; those that wait never run."""
 
-    def close(self) -> None:  # noqa: B027
+    def close(self) -> None:
         """End at once every process that was started for the jobs."""
 
 
-class Here(Workers):
+class Here(Workers[Job]):
     """One job after the other in this process."""
 
-    def __init__(self) -> None:
-        self._ended: list[tuple[int, Outcome]] = []
-
-    def free(self) -> bool:
-        """Once the last job has been collected."""
-        return not self._ended
+    most = 1
 
     def submit(self, number: int, job: Job) -> None:
-        """Run `job`."""
-        self._ended.append((number, job()))
+        """Keep `job` for its turn, which is now."""
+        self._next = number, job
 
     def ended(self) -> Iterator[tuple[int, Outcome]]:
-        """The last job; Stopped where it took the signal that was meant for all of them."""
-        number, outcome = self._ended.pop()
-        yield number, outcome
+        """That job, run; Stopped where it took the signal that was meant for all of them."""
+        number, job = self._next
+        yield number, (outcome := job())
         if outcome.status is Status.STOPPED:
             raise Stopped(outcome.signum)
 
 
 def spread(
-    workers: Workers, jobs: Iterable[Callable[[], Job]], record: Callable[[int, Outcome], None]
+    workers: Workers[J], jobs: Iterable[Callable[[], J]], record: Callable[[int, Outcome], None]
 ) -> None:
     """Run `jobs`, each made when its turn has come, and `record` how each ended.
 
-    After SIGINT or SIGTERM no other job starts, and Stopped is raised when those that run have
-    ended; a second SIGINT raises KeyboardInterrupt at once.
+    After SIGINT or SIGTERM, which raise Stopped, or a UserError no other job starts, and it is
+    raised when those that run have ended; a second SIGINT raises KeyboardInterrupt at once.
     """
     waiting, running = deque(enumerate(jobs)), set[int]()
 
@@ -78,7 +76,7 @@ def spread(
             try:
                 while waiting or running:
                     stop.check()
-                    if waiting and workers.free():
+                    if waiting and len(running) < workers.most:
                         number, make = waiting[0]
                         job = make()
                         waiting.popleft()
@@ -86,7 +84,8 @@ def spread(
                         workers.submit(number, job)
                     else:
                         collect()
-            except Stopped:
+            except (Stopped, UserError) as error:
+                workers.stopping = getattr(error, "signum", signal.SIGTERM)
                 workers.stop()
                 while running:
                     collect()

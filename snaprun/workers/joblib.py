@@ -18,7 +18,7 @@ from snaprun.outcome import Outcome, Status, unexpected
 from snaprun.workers.base import PATIENCE, Job, Workers, needed
 
 
-class Joblib(Workers):
+class Joblib(Workers[Job]):
     """Runs `n_jobs` jobs at once in processes that stay; -1: as many as there are cores.
 
     Each process has an executor of its own, so that the death of one ends one job: a pool of
@@ -30,14 +30,9 @@ class Joblib(Workers):
         if n_jobs == 0 or n_jobs < -joblib.cpu_count():
             checks.refuse("hydra.launcher.n_jobs", n_jobs, "an integer ≥ 1, or -1 for all cores")
         self._executor = needed("joblib.externals.loky").ProcessPoolExecutor
-        self._most: int = joblib.effective_n_jobs(n_jobs)
+        self.most = joblib.effective_n_jobs(n_jobs)
         self._idle: list[Any] = []  # executors
         self._running: dict[Future[Outcome], tuple[int, Any, Future[int]]] = {}
-        self._stopping = False
-
-    def free(self) -> bool:
-        """Whether fewer jobs run than may."""
-        return len(self._running) < self._most
 
     def submit(self, number: int, job: Job) -> None:
         """Run `job` in an idle process, or in a new one."""
@@ -55,11 +50,10 @@ class Joblib(Workers):
                 self._idle.append(executor)
                 yield number, future.result()
             else:
-                yield number, Outcome(Status.STOPPED) if self._stopping else _died(error)
+                yield number, Outcome(Status.STOPPED) if self.stopping else _died(error)
 
     def stop(self) -> None:
         """SIGTERM to each process that runs a job."""
-        self._stopping = True
         for _, _, process in self._running.values():
             with suppress(Exception):  # it is dead, and `ended` will say so
                 os.kill(process.result(), signal.SIGTERM)

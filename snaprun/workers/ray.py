@@ -40,7 +40,7 @@ class _Sessions(AbstractContextManager):
 SESSIONS = _Sessions()
 
 
-class Ray(Workers):
+class Ray(Workers[Job]):
     """Hands all jobs to Ray at once; `init` goes to `ray.init`, `remote` to `ray.remote`.
 
     A Ray of our own ends with the sweep; a cluster that was there before stays as it is.
@@ -61,10 +61,6 @@ class Ray(Workers):
         finally:
             signal.signal(signal.SIGTERM, ours)  # Ray's handler exits
         self._running: dict[Any, int] = {}
-
-    def free(self) -> bool:
-        """Always: Ray keeps jobs until there is room."""
-        return True
 
     def submit(self, number: int, job: Job) -> None:
         """Hand `job` to Ray."""

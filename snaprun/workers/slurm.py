@@ -10,7 +10,7 @@ from snaprun.outcome import Outcome, Status
 from snaprun.workers.base import PATIENCE, Job, Workers, needed
 
 
-class Slurm(Workers):
+class Slurm(Workers[Job]):
     """Submits all jobs as one array; what submitit writes goes to `folder`, which nodes share.
 
     `parameters` are those of `submitit.AutoExecutor.update_parameters`.
@@ -26,11 +26,6 @@ class Slurm(Workers):
             raise UserError(f"hydra.launcher.cluster={cluster}: {said}") from error
         self._kept: list[tuple[int, Job]] = []
         self._running: dict[int, Any] = {}
-        self._stopping = False
-
-    def free(self) -> bool:
-        """Always: SLURM keeps jobs until there is room."""
-        return True
 
     def submit(self, number: int, job: Job) -> None:
         """Keep `job` for the array."""
@@ -38,7 +33,7 @@ class Slurm(Workers):
 
     def ended(self) -> Iterator[tuple[int, Outcome]]:
         """The jobs whose outcome is there, or that SLURM has ended; the others are submitted."""
-        if self._stopping:
+        if self.stopping:
             yield from ((number, Outcome(Status.NOT_STARTED)) for number, _ in self._kept)
         elif self._kept:
             numbers, jobs = zip(*self._kept, strict=True)
@@ -52,7 +47,6 @@ class Slurm(Workers):
 
     def stop(self) -> None:
         """Cancel all jobs: SLURM sends SIGTERM to those that run."""
-        self._stopping = True
         for job in self._running.values():
             job.cancel()
 
@@ -60,7 +54,7 @@ class Slurm(Workers):
         try:
             return job.result()
         except Exception:
-            if self._stopping:
+            if self.stopping:
                 return Outcome(Status.STOPPED)
             said = f"job {job.job_id} ended without an outcome; its log is {job.paths.stderr}"
             return Outcome(Status.FAILED, problem=said)

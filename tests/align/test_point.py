@@ -8,7 +8,8 @@ import torch
 from snaprun.align import frozen
 from snaprun.align.candidates import Candidate, candidates, own
 from snaprun.align.point import beside_exact, slots
-from snaprun.cells import GRU, LSTM, Vanilla
+from snaprun.cells import CELLS as CELL_TYPES
+from snaprun.cells import Vanilla
 from snaprun.checks import UserError
 from snaprun.config import rule as rule_of
 from snaprun.influence import choose
@@ -20,7 +21,7 @@ from snaprun.train.seeding import stream
 from tests.align.problems import SEED, B, batch, by_autograd, network, replay
 from tests.cases import close, rng
 
-CELLS = [GRU(), LSTM(), Vanilla()]
+CELLS = [kind() for kind in CELL_TYPES.values()]
 
 
 def measured(words, cell=None, draws=16, level=0.6):

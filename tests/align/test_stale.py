@@ -6,14 +6,15 @@ import torch
 from snaprun.align import stale
 from snaprun.align.point import staleness
 from snaprun.influence import choose
-from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, SnAp
+from snaprun.rules import BPTT, RFLO, RTRL, Frozen, SnAp
 from snaprun.train.engine import TorchEngine
 from snaprun.train.optim import SGD
 from snaprun.train.seeding import stream
+from tests import cases
 from tests.align.problems import SEED, B, batch, network, replay
 from tests.cases import close
 
-RULES = [RTRL(), SnAp(1), SnAp(2), UORO(), RFLO(), RFLO(feedback="random")]
+RULES = [rule for rule in cases.RULES.values() if not isinstance(rule, BPTT | Frozen)]
 
 
 def engine(rule, rate=0.5, update_every=1, built=None):

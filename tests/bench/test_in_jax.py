@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from snaprun.bench import peers
-from snaprun.bench.problem import CHARACTERS, COPY, RULES, Net, batches
+from snaprun.bench.problem import CHARACTERS, COPY, Net, batches, rule_of
 from snaprun.cells import CELLS
 from snaprun.influence import BACKENDS
 from snaprun.sparsity import Uniform
@@ -41,7 +41,7 @@ def test_a_peer_is_the_rule_on_a_dense_network(cell, rule, task, hidden):
         found = {name: jax.tree.map(np.asarray, x) for name, x in trained.parameters.items()}
     engine = TorchEngine(
         network,
-        RULES[rule](),
+        rule_of(rule),
         Adam(lr=0.01),
         lanes=3,
         update_every=SEQUENCE,

@@ -248,14 +248,3 @@ def test_the_sizes_hold_what_the_claim_of_cost_asks_for():
         for task in (COPY, CHARACTERS)
         for lanes in (16, 1)
     }
-
-
-def test_threads_go_to_those_who_ask_for_them():
-    def asks(core, pattern, threads=7):
-        return threads
-
-    torch.set_num_threads(1)
-    assert available._with_threads(asks)(None, None) == 1
-    assert available._with_threads(lambda core, pattern: 3)(None, None) == 3
-    available.use_threads(2)
-    assert torch.get_num_threads() == 2

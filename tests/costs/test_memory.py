@@ -9,10 +9,11 @@ from snaprun.influence import BACKENDS
 from snaprun.rules import BPTT, RTRL, UORO
 from snaprun.train.readout import Readout
 from tests.cases import RULES, rng
-from tests.train.engines import CELLS, ENGINES, batches, build
+from tests.train.engines import CELLS, batches, build, crossed
 
-WAYS = [("native", None)] if "native" in ENGINES else []
-WAYS += [("torch", backend) for backend in BACKENDS]
+NAMES, CASES = crossed(rule=RULES, cell=CELLS)
+# On the torch engine with every backend.
+WAYS = [(*c, b) for c in CASES for b in ([None] if c[0] == "native" else BACKENDS)]
 COMMON = {"moments": 2, "copies": 0, "batch_steps": 1, "held_out_lanes": 0, "prunes": False}
 
 
@@ -29,9 +30,7 @@ def sizes(engine, lanes, window):
     )
 
 
-@pytest.mark.parametrize(("engine", "backend"), WAYS)
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize((*NAMES, "backend"), WAYS)
 @pytest.mark.parametrize(("lanes", "dtype"), [(1, torch.float64), (9, torch.float32)])
 def test_no_engine_keeps_more_than_is_predicted(engine, backend, rule, cell, lanes, dtype):
     every = 7

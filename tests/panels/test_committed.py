@@ -1,4 +1,4 @@
-"""The committed panels: what is derived is what the committed tables of runs give."""
+"""The committed panels: their runs keep their names, and tables give what is derived from them."""
 
 from pathlib import Path
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from hydra import initialize_config_dir
 
-from snaprun import config
+from snaprun import config, panels
 from snaprun.metrics import BUILT_IN
 from snaprun.panels import paired, report
 from snaprun.panels.metric import final
+from snaprun.panels.plan import SELECTION
 from snaprun.paths import conf_dir
 from snaprun.store import DIVERGED
 from snaprun.store.panel import read_arms, read_rates, read_summaries, write_derived
@@ -17,6 +18,50 @@ from snaprun.store.panel import read_arms, read_rates, read_summaries, write_der
 SIX_DIGITS = 1e-5  # of the committed tables
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 PANELS = sorted(file.parent.name for file in RESULTS.glob("*/panel.yaml"))
+
+
+def named(name: str, phase: str) -> dict[tuple[str, int, float], str]:
+    """The hashes at the ends of the names of a panel's runs, by arm, seed and learning rate."""
+    table: Any = read_summaries(RESULTS / name)
+    rows = table[table["phase"] == phase].itertuples()
+    return {(row.arm, row.seed, row.lr): row.config for row in rows}
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_the_committed_configurations_have_the_committed_names(name):
+    runs = named(name, "final")
+    assert runs
+    for arm, of_seeds in read_arms(RESULTS / name).items():
+        for seed, run in of_seeds.items():
+            lr = run.config["optim"]["lr"]
+            assert config.run_id(run.config).rpartition("-")[2] == runs[arm, seed, lr]
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_the_panels_of_today_find_the_committed_runs(name):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        keys = config.composed("reproduce", [f"panel={name}"])["panel"]
+        planner = panels.Planner(
+            config.panel(keys, "small"),
+            "small",
+            (),
+            compose=lambda overrides: config.composed("train", overrides),
+            place=config.run_folder,
+        )
+        jobs = planner.final(read_rates(RESULTS / name))
+    assert {(job.arm, job.seed, job.lr): job.folder.name[-8:] for job in jobs} == named(
+        name, "final"
+    )
+
+
+@pytest.mark.parametrize("name", sorted({*PANELS} - {"copy_gru256"}))  # whose trials log otherwise
+def test_runs_of_before_there_was_an_average_keep_their_names(name):
+    arms, trials = read_arms(RESULTS / name), named(name, SELECTION)
+    for arm, seed, lr in trials:
+        plain = next(iter(arms[arm].values())).config
+        plain = {**plain, "seed": seed, "optim": {**plain["optim"], "lr": lr}}
+        plain["train"] = {**plain["train"], "average": None}
+        assert config.run_id(plain).rpartition("-")[2] == trials[arm, seed, lr]
 
 
 @pytest.mark.parametrize("name", PANELS)

@@ -118,10 +118,21 @@ def check_saved(rule: LearningRule, problem: Problem) -> None:
         torch.testing.assert_close(saved, kept, rtol=0, atol=0)
 
 
+def check_labels(rule: LearningRule, problem: Problem) -> None:
+    """What is saved of every parameter says so, or a change of the mask would not find it."""
+    saved, labels = rule.state_dict(start(rule, problem)[0]), rule.labels(problem.core)
+    of_each = {k for k in saved.keys() - {"tape"} if saved[k].shape[-1:] == problem.theta_P.shape}
+    assert of_each <= labels.keys() <= saved.keys()
+    for name, label in labels.items():
+        assert label.dtype == torch.int64
+        assert len(label) == len(label.unique()) == saved[name].shape[-1]
+
+
 def check(rule: LearningRule, problem: Problem) -> None:
     """All of the contract."""
     check_gradient(rule, problem)
     check_saved(rule, problem)
+    check_labels(rule, problem)
     check_reset(rule, problem)
     check_memory(rule, problem)
     if rule.claim != "unbiased":

@@ -121,7 +121,7 @@ def test_parameters_are_looked_at_after_every_minibatch(engine, tmp_path, monkey
         assert "parameter" in summary.extras["diverged_because"]
 
 
-WILD = {"optimiser": "wild", "rule": "snap1", "tokens": 400}
+WILD = {"optimiser": "wild", "rule": "snap 1", "tokens": 400}
 
 
 @pytest.mark.parametrize("engine", EITHER)

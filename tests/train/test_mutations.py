@@ -12,10 +12,11 @@ import torch
 
 from snaprun.checks import UserError
 from snaprun.store import read_run
-from tests.train.engines import EITHER
+from tests.train import test_resume
+from tests.train.engines import crossed
 from tests.train.test_resume import launch, stopped
 
-RULES = ("bptt", "snap1", "snap2", "rflo", "uoro", "frozen")
+RULES = [name for name in test_resume.RULES if name not in ("rtrl", "rflo random")]
 TREES, BYTES = 28, 12  # mutations a case, of what is pickled and of its bytes
 
 
@@ -143,14 +144,13 @@ def mutations(saved, draw):
 
 @pytest.mark.filterwarnings("ignore")  # of quantised tensors and of warnings about them
 @pytest.mark.parametrize("task", ["copy", "stream"])
-@pytest.mark.parametrize("engine", EITHER)
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(*crossed(rule=RULES))
 def test_a_mutation_that_is_sealed_again_is_refused_or_goes_on(
     rule, engine, task, tmp_path, monkeypatch
 ):
     text = tmp_path / "text"
     text.write_text("the quick brown fox jumps over the lazy dog. " * 9)
-    every = {"bptt": "sequence", "snap2": 1}.get(rule, 7)
+    every = {"bptt": "sequence", "snap 2": 1}.get(rule, 7)
     choices = {"rule": rule, "engine": engine, "task": task, "text": text, "every": every}
     choices |= {"tokens": 150}
     original, folder = tmp_path / "original" / "run", tmp_path / "run"

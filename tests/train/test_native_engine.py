@@ -8,34 +8,31 @@ from functools import partial
 import pytest
 import torch
 
+from snaprun.cells import CELLS as CELL_TYPES
 from snaprun.cells import GRU, LSTM, Vanilla
 from snaprun.checks import UserError
 from snaprun.influence import choose
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, SnAp
 from snaprun.sparsity import Dense, Uniform
 from snaprun.tasks import Batch
+from snaprun.train.adapters import adapter
 from snaprun.train.engine import TorchEngine
 from snaprun.train.native import NativeEngine, supports
 from snaprun.train.network import Architecture
+from snaprun.train.optim import OPTIMISERS as OPTIMISER_TYPES
 from snaprun.train.optim import SGD, Adam, RMSprop
+from tests import cases
 from tests.cases import LeakyReLU, close, rng
 
 native = pytest.importorskip("snaprun._native")
+KNOWN = native.capabilities()
 
 A, O = 5, 4
 BOUND = 1e-9
-CELLS = {"vanilla": Vanilla(), "leaky": Vanilla(alpha=0.6), "gru": GRU(), "lstm": LSTM()}
-RULES = {
-    "snap 1": SnAp(1),
-    "snap 2": SnAp(2),
-    "rtrl": RTRL(),
-    "bptt": BPTT(),
-    "rflo": RFLO(),
-    "rflo random": RFLO("random"),
-    "uoro": UORO(),
-    "frozen": Frozen(),
-}
+CELLS = {name: CELL_TYPES[name]() for name in KNOWN["cells"]} | {"leaky": Vanilla(alpha=0.6)}
+RULES = {name: rule for name, rule in cases.RULES.items() if adapter(rule) and name != "snap 3"}
 OPTIMISERS = {"adam": Adam(lr=0.01), "sgd": SGD(lr=0.05, momentum=0.9)}
+OPTIMISERS |= {n: OPTIMISER_TYPES[n]() for n in KNOWN["optimisers"] if n not in OPTIMISERS}
 EVERY = (1, 3, "sequence")
 
 
@@ -235,9 +232,9 @@ def test_arrays_that_share_memory_are_refused():
     theta, readout = ours._parameters()
     shared = torch.zeros(theta.numel() + 40, dtype=torch.float64)
     shared[: theta.numel()] = theta
-    rest = (batch.inputs, None, batch.targets, batch.mask, batch.resets, None)
+    rest = (batch.inputs, None, batch.targets, None, batch.mask, batch.resets, None)
     nats = shared[theta.numel() - 1 :][: batch.mask.numel()].view_as(batch.mask)
-    with pytest.raises(ValueError, match="theta and nats share memory"):
+    with pytest.raises(ValueError, match="theta and losses share memory"):
         ours._engine.run(shared[: theta.numel()], readout, *rest, nats, True)
     bias = readout[1]
     with pytest.raises(ValueError, match="a readout parameter and a readout parameter share"):
@@ -343,7 +340,7 @@ def test_refuses_bad_batches():
     for bad, error in zip(wrong, (ValueError, TypeError, TypeError, TypeError), strict=True):
         readout = [p.detach() for p in ours.network.readout.parameters]
         noise = torch.ones(11, 3, 1, 7, dtype=torch.int8)
-        rest = (good.inputs, None, good.targets, good.mask, good.resets, noise)
+        rest = (good.inputs, None, good.targets, None, good.mask, good.resets, noise)
         with pytest.raises(error):
             ours._engine.run(bad, readout, *rest, torch.zeros(11, 3).double(), True)
 
@@ -371,6 +368,7 @@ def test_refuses_bad_patterns(name, value):
         "pattern": pattern,
         "cell": "gru",
         "rule": "influence",
+        "loss": "softmax",
         "outputs": O,
         "hidden": 0,
         "lanes": 3,

@@ -11,7 +11,6 @@ import torch
 from snaprun.cells import GRU, LSTM
 from snaprun.checks import Stopped, UserError
 from snaprun.cli import _main
-from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, SnAp
 from snaprun.sparsity import Magnitude, Uniform
 from snaprun.store import atomic, read_run
 from snaprun.tasks import CharLM, Copy
@@ -19,25 +18,18 @@ from snaprun.train import checkpoint, loop
 from snaprun.train import run as running
 from snaprun.train.machine import Machine
 from snaprun.train.network import Architecture
-from snaprun.train.optim import SGD, Adam, RMSprop
+from snaprun.train.optim import OPTIMISERS as OPTIMISER_TYPES
+from snaprun.train.optim import SGD, Adam
 from snaprun.train.options import TrainOptions
-from tests.train.engines import EITHER
+from tests import cases
+from tests.train.engines import crossed
 
-RULES = {
-    "snap1": lambda: SnAp(1),
-    "snap2": lambda: SnAp(2),
-    "rtrl": RTRL,
-    "bptt": BPTT,
-    "uoro": UORO,
-    "rflo": RFLO,
-    "rflo random": lambda: RFLO("random"),
-    "frozen": Frozen,
-}
+RULES = [name for name in cases.RULES if name != "snap 3"]  # which is kept as SnAp-2 is
 PRUNED = Magnitude(level=0.8, begin=0, end=200, every=40)
 OPTIMISERS = {
+    **OPTIMISER_TYPES,
     "adam": lambda: Adam(1e-2, clip=0.5, half_life=20),
     "sgd": lambda: SGD(1e-1, momentum=0.9),
-    "rmsprop": RMSprop,
     "wild": lambda: SGD(1e10),
     "infinite": lambda: SGD(1e300),  # an infinite step of float32
 }
@@ -56,7 +48,7 @@ def few_held_out_sequences(monkeypatch):
     monkeypatch.setattr("snaprun.tasks.copy.HELD_OUT", (1, 2))
 
 
-def parts(task="copy", rule="snap2", engine="torch", every=1, text=None, **more):
+def parts(task="copy", rule="snap 2", engine="torch", every=1, text=None, **more):
     tasks = {
         "copy": lambda: Copy(threshold=2.0, spread=2),  # every batch raises the level
         "crops": lambda: CharLM(str(text), crop=11),
@@ -70,7 +62,7 @@ def parts(task="copy", rule="snap2", engine="torch", every=1, text=None, **more)
         architecture=Architecture(
             options.pop("cell", GRU()), 5, options.pop("sparsity", Uniform(0.4)), 4
         ),
-        rule=RULES[rule](),
+        rule=cases.RULES[rule],
         optimiser=optimiser,
         options=TrainOptions(update_every=every, checkpoint_every=None, **options),
         machine=Machine(seed=3, dtype=dtype, engine=engine),
@@ -152,8 +144,7 @@ def same(one, two):
 
 @pytest.mark.parametrize("every", [1, 7, "sequence"])
 @pytest.mark.parametrize("task", ["copy", "crops", "stream"])
-@pytest.mark.parametrize("engine", EITHER)
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(*crossed(rule=RULES))
 def test_a_broken_run_equals_the_whole_one(rule, engine, task, every, text, tmp_path, monkeypatch):
     choices = {"rule": rule, "engine": engine, "task": task, "every": every, "text": text}
     launch(tmp_path / "whole" / "run", **choices)
@@ -164,8 +155,7 @@ def test_a_broken_run_equals_the_whole_one(rule, engine, task, every, text, tmp_
 
 
 @pytest.mark.parametrize("every", [1, 7, "sequence"])
-@pytest.mark.parametrize("engine", EITHER)
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(*crossed(rule=RULES))
 def test_with_a_mask_that_changes(rule, engine, every, tmp_path, monkeypatch):
     choices = {"rule": rule, "engine": engine, "every": every, "sparsity": PRUNED}
     whole = launch(tmp_path / "whole" / "run", **choices)
@@ -177,12 +167,9 @@ def test_with_a_mask_that_changes(rule, engine, every, tmp_path, monkeypatch):
     assert sizes[0] < 0.6 * sizes[1]
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "sgd", "rmsprop"])
-@pytest.mark.parametrize("engine", EITHER)
+@pytest.mark.parametrize(*crossed(optimiser=OPTIMISER_TYPES))
 def test_with_every_optimiser(optimiser, engine, tmp_path, monkeypatch):
-    if (optimiser, engine) == ("rmsprop", "native"):
-        pytest.skip("the native engine has no RMSprop")
-    choices = {"optimiser": optimiser, "engine": engine, "cell": LSTM(), "rule": "snap1"}
+    choices = {"optimiser": optimiser, "engine": engine, "cell": LSTM(), "rule": "snap 1"}
     launch(tmp_path / "whole" / "run", **choices)
     broken(tmp_path / "broken" / "run", monkeypatch, 9, **choices)
     assert_equal(tmp_path / "whole" / "run", tmp_path / "broken" / "run")

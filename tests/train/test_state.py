@@ -8,7 +8,7 @@ import torch
 
 from snaprun.influence import BACKENDS
 from tests.cases import RULES, close
-from tests.train.engines import CELLS, ENGINES, GRID, GRID_NAMES, batches, build
+from tests.train.engines import CELLS, GRID, GRID_NAMES, batches, build, crossed
 
 
 def through_a_file(state, path):
@@ -74,8 +74,7 @@ def test_goes_on_bit_by_bit(engine, rule, every, task, cell, optimiser, lanes, d
     assert_equal(states, kept)
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(*crossed(rule=RULES))
 def test_saving_changes_nothing(engine, rule, tmp_path):
     parts = (engine, rule, 7, "lstm", "adam", 3, torch.float32, "copy")
     alone, saves = build(*parts), build(*parts)
@@ -102,18 +101,16 @@ def assert_close(got, want, where="state"):
         assert_equal(got, want)
 
 
-@pytest.mark.skipif("native" not in ENGINES, reason="the C++ core was not built")
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(*crossed(["native"], rule=RULES, cell=CELLS))
 @pytest.mark.parametrize("every", [1, 7, "sequence"])
-@pytest.mark.parametrize("rule", RULES)
-def test_one_engine_goes_on_where_another_stopped(rule, every, cell, tmp_path):
+def test_one_engine_goes_on_where_another_stopped(engine, rule, every, cell, tmp_path):
     before, after = cut(batches("copy", 3, 3, tmp_path), [26])
 
-    def engine(kind, fresh):
+    def built(kind, fresh):
         return build(kind, rule, every, cell, "adam", 3, torch.float64, "copy", fresh=fresh)
 
-    for kind, other in (("native", "torch"), ("torch", "native")):
-        through, goes_on = engine(kind, True), engine(other, False)
+    for kind, other in ((engine, "torch"), ("torch", engine)):
+        through, goes_on = built(kind, True), built(other, False)
         for piece in before:
             through.run(piece)
         state = through.state_dict()
@@ -156,8 +153,7 @@ def damaged(value):
     return [*wrong, value[:1]] if value.dim() and len(value) > 1 else wrong
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(*crossed(rule=RULES))
 def test_damage_is_refused_in_one_line(engine, rule, tmp_path):
     parts = (engine, rule, 7, "lstm", "adam", 3, torch.float32, "copy")
     stopped, goes_on = build(*parts), build(*parts)

@@ -1,0 +1,33 @@
+"""The commands, a file each: `Keys`, a frozen dataclass of its keys, and `run(keys)`.
+
+A command's file is imported when the command is called, so that --help and completion stay quick
+and no other command waits for torch.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from snaprun.outcome import Outcome
+
+COMMANDS = {
+    "train": "train one run, or a sweep with -m",
+    "align": "rules' gradients beside the exact one along a training run",
+    "status": "how the runs under a folder stand, also while they run",
+    "fsck": "whether the files of the runs under a folder are as they were written",
+    "plot": "figures from the metrics of runs",
+    "cost": "what each rule costs: multiply-adds and bytes, counted",
+    "verify": "check gradients against independent computations",
+    "bench": "how fast this machine takes a step, by backend, engine and rule",
+    "sample": "text from a trained character model",
+    "reproduce": "the experiments behind the claims, from nothing to tables and figures",
+}
+
+
+def run(name: str, plain: Mapping[str, Any], sweep: bool) -> Outcome:
+    """Run the command called `name` on its resolved configuration; `sweep`: as one of many jobs.
+
+    Raises UserError for keys that are wrong.
+    """
+    command = import_module(f"{__name__}.{name}")
+    return command.run(command.Keys.of(plain, sweep))

@@ -1,0 +1,60 @@
+"""The name of a run: its choices in words, and a hash of all that it computes.
+
+What is hashed is the resolved configuration without the keys of three tables: where and how a run
+is written, how far it goes, and what came later while it stands at its old value.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# Keys that say where, how and whether a run is written, not what it computes.
+WHEREABOUTS = {"name": str, "results": str, "tensorboard": bool, "restart": bool, "dry": bool}
+# Keys that may change while a run stays the same one: how far and when it goes on.
+EXTENT = ("train.tokens", "train.checkpoint_every", "train.strict")
+# Dotted keys, or whole groups, that entered the YAML files after runs had been made, each with the
+# value that computes what was computed before. Every key that is added to conf/ from now on has to
+# stand here: then a run that does not use the key keeps the name that it had without the key.
+LATER: dict[str, Any] = {"train.average": None}
+
+
+def run_id(plain: Mapping[str, Any]) -> str:
+    """The name of the run of a resolved configuration, one short file name without `=`."""
+    # 1.0 and 1, wherever they come from, are one number and so one run.
+    plain = canonical(plain)
+    hashed = json.dumps(_hashed(plain), sort_keys=True)
+    digest = hashlib.sha256(hashed.encode()).hexdigest()[:8]
+    rule, sparsity = plain["rule"], plain["sparsity"]
+    words = [
+        f"{plain['task']['name']}",
+        f"{plain['cell']['name']}{plain['cell'].get('units')}",
+        f"{sparsity['name']}{sparsity.get('level', '')}",
+        f"{rule['name']}{rule.get('n', '')}",
+        f"every{plain['train'].get('update_every')}",
+        f"seed{plain.get('seed')}",
+    ]
+    # Nothing has been checked yet: whatever the words are, they stay one short, visible file name.
+    return re.sub(r"[^A-Za-z0-9.-]", "", "-".join(words)).lstrip(".-")[:120] + f"-{digest}"
+
+
+def _hashed(values: Mapping[str, Any], group: str = "") -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, value in values.items():
+        key = group + name
+        unused = key in LATER and value == LATER[key]
+        if not unused and key not in WHEREABOUTS and key not in EXTENT:
+            kept[name] = _hashed(value, f"{key}.") if isinstance(value, dict) else value
+    return kept
+
+
+def canonical(value: Any) -> Any:
+    """`value` with integral numbers as integers, so that 1e6 and 1000000 are the same choice."""
+    if isinstance(value, dict):
+        return {str(key): canonical(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value

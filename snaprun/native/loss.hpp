@@ -1,0 +1,91 @@
+// The losses: the twins of snaprun.losses, with lanes innermost.
+#pragma once
+
+#include <cmath>
+
+#include "buffer.hpp"
+#include "engine.hpp"
+#include "math.hpp"
+
+namespace snaprun {
+namespace SNAPRUN_NS {
+
+struct LossSetup {
+    int outputs, lanes, stride;
+};
+
+// One step of all lanes. Where a lane has no target its loss and error are zero.
+template <class T>
+struct LossStep {
+    const T* outputs;        // (O, stride), of the readout
+    const int64_t* classes;  // (B), or
+    const T* values;         // (B, O): the targets
+    const uint8_t* mask;     // (B)
+    T* losses;               // (B)
+    T* error;                // (O, stride): ∂loss/∂outputs
+};
+
+template <class T>
+class Loss {
+public:
+    virtual ~Loss() = default;
+    virtual void value_and_error(const LossStep<T>& s) = 0;
+};
+
+// −log softmax(outputs)_target, in nats.
+template <class T>
+class SoftmaxCrossEntropy final : public Loss<T> {
+public:
+    static LossInfo info() { return {"softmax", true}; }
+    explicit SoftmaxCrossEntropy(const LossSetup& s)
+        : outputs_(s.outputs), lanes_(s.lanes), stride_(s.stride), greatest_(s.stride),
+          total_(s.stride) {}
+
+    void value_and_error(const LossStep<T>& s) override {
+        for (int b = 0; b < stride_; b += kWidth<T>) {
+            Vec<T> greatest = load(s.outputs + b), total = {};
+            for (int o = 1; o < outputs_; ++o) {
+                const Vec<T> v = load(s.outputs + o * stride_ + b);
+                greatest = v > greatest ? v : greatest;
+            }
+            for (int o = 0; o < outputs_; ++o) {
+                const Vec<T> e = exp<T>(load(s.outputs + o * stride_ + b) - greatest);
+                store(s.error + o * stride_ + b, e);
+                total += e;
+            }
+            for (int o = 0; o < outputs_; ++o) {
+                T* const p = s.error + o * stride_ + b;
+                store(p, load(p) / total);
+            }
+            store(greatest_.data() + b, greatest);
+            store(total_.data() + b, total);
+        }
+        for (int b = 0; b < stride_; ++b) {
+            const T kept = b < lanes_ && s.mask[b] ? T(1) : T(0);
+            if (b < lanes_) {
+                const int64_t y = s.classes[b];
+                const T log_p = s.outputs[y * stride_ + b] - greatest_[b] - std::log(total_[b]);
+                s.losses[b] = -log_p * kept;
+                s.error[y * stride_ + b] -= 1;
+            }
+            if (kept == 0) {
+                for (int o = 0; o < outputs_; ++o) s.error[o * stride_ + b] *= kept;
+            }
+        }
+    }
+
+private:
+    int outputs_, lanes_, stride_;
+    Buffer<T> greatest_, total_;
+};
+
+// All losses: a new one is a class above and a line here.
+template <class T>
+const auto& losses() {
+    using E = Entry<LossInfo, Loss<T>, LossSetup>;
+    static const std::vector<E> all{E::template of<SoftmaxCrossEntropy<T>>()};
+    return all;
+}
+
+}  // namespace SNAPRUN_NS
+}  // namespace snaprun
