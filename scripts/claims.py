@@ -58,7 +58,7 @@ TEN_SEEDS = 2**-9  # the smallest p that they can give
 
 def decimals(panel: str) -> int:
     """Of what a panel's runs are judged by: levels or bpc."""
-    return 1 if BUILT_IN[judge(panel)].whole else 2
+    return 1 if panel.startswith("copy") else 2
 
 
 def number(value: float, panel: str, signed: bool = False) -> str:

@@ -5,7 +5,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
+from io import StringIO
 
 import pandas as pd
 import pytest
@@ -86,14 +88,13 @@ def panel(launch, tmp_path_factory):
     """The folder of the panel, whose runs were made in this process, where the task is known."""
     results = tmp_path_factory.mktemp("results")
     words = ("reproduce", "panel=odd", f"results={results}")
-    with pytest.MonkeyPatch.context() as patch:
-        said = []
-        patch.setattr("snaprun.commands.say", said.append)
+    with redirect_stdout(StringIO()) as said:
         assert launch(*words, "dry=true") == 0
-        assert len(said) == 4
-        for line in said[:]:
-            assert _main(shlex.split(line)[1:]) == 0
-        assert launch(*words) == 0
+    lines = said.getvalue().splitlines()
+    assert len(lines) == 4
+    for line in lines:
+        assert _main(shlex.split(line)[1:]) == 0
+    assert launch(*words) == 0
     return results / "odd"
 
 
