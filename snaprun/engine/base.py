@@ -42,7 +42,7 @@ class Engine(Protocol):
         ...
 
     def run(self, batch: Batch) -> Tensor:
-        """Train on a batch or a piece of one; the losses in nats, shape (T, B)."""
+        """Train on a batch or a piece of one; the losses, shape (T, B)."""
         ...
 
     def measure(self) -> None:

@@ -1,12 +1,10 @@
-"""Validation: bits per character on held-out data with frozen weights."""
+"""Validation: the mean loss on held-out data with frozen weights."""
 
-import math
 from collections.abc import Iterable
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
-from snaprun import losses
 from snaprun.engine import native
 from snaprun.engine.optim import SGD
 from snaprun.model.network import Network
@@ -16,22 +14,22 @@ from snaprun.tasks import Batch
 _NEVER = 2**40  # steps between updates
 
 
-def bits_per_character(network: Network, batches: Iterable[Batch], in_core: bool = False) -> float:
-    """The mean of -log₂ p(target) over every target of `batches`, in bits; nothing is updated.
+def mean_loss(network: Network, batches: Iterable[Batch], in_core: bool = False) -> float:
+    """The mean loss over every target of `batches`, as reported; nothing is updated.
 
     With `in_core` the C++ core computes it, where it can; it skips the dead weights.
     """
     in_core = in_core and native.supports(network, Frozen(), SGD()) is None
-    nats, targets = 0.0, 0
+    total, targets = 0.0, 0
     losses, lanes = None, 0
     for batch in batches:
         batch = batch.to(network.core.device)
         if losses is None or lanes != batch.mask.shape[1]:
             lanes = batch.mask.shape[1]
             losses = (_Core if in_core else _Torch)(network, lanes)
-        nats += losses.of(batch)
+        total += losses.of(batch)
         targets += int(batch.mask.sum())
-    return nats / targets / math.log(2)
+    return network.readout.loss.reported(total / targets)
 
 
 class _Torch:
@@ -42,14 +40,16 @@ class _Torch:
         self._state_BCK = network.core.initial_state(lanes, network.dtype)
 
     def of(self, batch: Batch) -> float:
-        """Their sum, in nats."""
-        network, nats = self._network, 0.0
+        """Their sum."""
+        network, total = self._network, 0.0
+        readout = network.readout
         for t in range(len(batch.mask)):
             state_BCK = self._state_BCK.masked_fill(batch.resets[t][:, None, None], 0)
             self._state_BCK, _ = network.core.step(self._weights_MKJ, state_BCK, batch.inputs[t])
-            logits_BO: Tensor = network.readout.logits(self._state_BCK[:, 0])
-            nats += float(losses.value(logits_BO.double(), batch.targets[t], batch.mask[t]).sum())
-        return nats
+            outputs_BO = readout.outputs(self._state_BCK[:, 0]).double()
+            loss_B = readout.loss.value(outputs_BO, batch.targets[t], batch.mask[t])
+            total += float(loss_B.sum())
+        return total
 
 
 class _Core:
@@ -61,5 +61,5 @@ class _Core:
         )
 
     def of(self, batch: Batch) -> float:
-        """Their sum, in nats."""
+        """Their sum."""
         return float(self._engine.run(batch).sum(dtype=torch.float64))

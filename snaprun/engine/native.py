@@ -13,6 +13,7 @@ from snaprun.engine.optim import OPTIMISERS, Optimiser
 from snaprun.engine.saved import copied, require_fit, set_noise
 from snaprun.engine.torch import SEQUENCE
 from snaprun.influence.native import _native, isa, layout_fields
+from snaprun.losses import LOSSES, Loss
 from snaprun.model.network import Network
 from snaprun.rules import LearningRule
 from snaprun.tasks import Batch
@@ -20,18 +21,25 @@ from snaprun.tasks import Batch
 COUNTERS = ("steps", "targets", "updates", "longest_window", "rule_bytes")
 # What the C++ core was built with, by the names of the registries: snaprun/native/README.md.
 _KNOWN: dict[str, Any] = (
-    _native.capabilities() if _native else {"cells": {}, "rules": {}, "optimisers": {}}
+    _native.capabilities()
+    if _native
+    else {"cells": {}, "rules": {}, "optimisers": {}, "losses": {}}
 )
 
 
 def supports(network: Network, rule: LearningRule, optimiser: Optimiser) -> str | None:
     """None, or in words why the native engine cannot train this."""
-    core = network.core
-    return lacks(core.cell, core.device.type, network.dtype, rule, optimiser)
+    core, loss = network.core, network.readout.loss
+    return lacks(core.cell, core.device.type, network.dtype, rule, optimiser, loss)
 
 
 def lacks(
-    cell: Cell, device: str, dtype: torch.dtype, rule: LearningRule, optimiser: Optimiser
+    cell: Cell,
+    device: str,
+    dtype: torch.dtype,
+    rule: LearningRule,
+    optimiser: Optimiser,
+    loss: Loss,
 ) -> str | None:
     """The same before there is a network."""
     if _native is None:
@@ -47,6 +55,8 @@ def lacks(
         return f"it does not know the rule {type(rule).__name__}"
     if checks.registered(OPTIMISERS, optimiser) not in _KNOWN["optimisers"]:
         return f"it does not know the optimiser {type(optimiser).__name__}"
+    if checks.registered(LOSSES, loss) not in _KNOWN["losses"]:
+        return f"it does not know the loss {type(loss).__name__}"
     return None
 
 
@@ -103,7 +113,7 @@ class NativeEngine:
             "optimiser": named,
             **_constants("optimisers", named, optimiser),
             "lr": optimiser.lr,
-            "loss": "softmax",
+            "loss": checks.registered(LOSSES, network.readout.loss),
             "outputs": outputs,
             "hidden": readout[0].shape[0] if len(readout) > 2 else 0,
             "lanes": self._lanes,
@@ -222,24 +232,25 @@ class NativeEngine:
     def run(self, batch: Batch) -> Tensor:
         """Train on a batch or a piece of one, which may be cut anywhere without a change.
 
-        Returns the loss of every step before its update, in nats, shape (T, B).
+        Returns the loss of every step before its update, shape (T, B).
         """
-        nats_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype)
-        one_hot = batch.inputs.dim() == 2
+        loss_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype)
+        one_hot, classes = batch.inputs.dim() == 2, self.network.readout.loss.classes
+        targets = batch.targets.contiguous()
         dense = None if one_hot else batch.inputs.to(self.network.dtype).contiguous()
         self._engine.run(
             *self._parameters(),
             batch.inputs.contiguous() if one_hot else None,
             dense,
-            batch.targets.contiguous(),
-            None,
+            targets if classes else None,
+            None if classes else targets.to(self.network.dtype),
             batch.mask.contiguous(),
             batch.resets.contiguous(),
             self._adapter.draw(len(batch.mask)),
-            nats_TB,
+            loss_TB,
             batch.ends,
         )
-        return nats_TB
+        return loss_TB
 
     def _parameters(self) -> tuple[Tensor, list[Tensor]]:
         """θ, and the readout's."""

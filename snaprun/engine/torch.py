@@ -84,34 +84,34 @@ class TorchEngine:
     def run(self, batch: Batch) -> Tensor:
         """Train on a batch or a piece of one, which may be cut anywhere without a change.
 
-        Returns the loss of every step before its update, in nats, shape (T, B).
+        Returns the loss of every step before its update, shape (T, B).
         """
         steps = len(batch.mask)
-        nats_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype, device=batch.mask.device)
+        loss_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype, device=batch.mask.device)
         begins = batch.resets.any(1).tolist()
         targets = batch.mask.sum(1).tolist()
         for t in range(steps):
             if begins[t]:
                 self._begin(batch.resets[t])
-            self._step(batch, t, targets[t], nats_TB[t])
+            self._step(batch, t, targets[t], loss_TB[t])
             if self._steps == self.update_every:
                 self.update()
         if self.update_every == SEQUENCE and batch.ends:
             self.update()
-        return nats_TB
+        return loss_TB
 
     def _begin(self, lanes_B: Tensor) -> None:
         self.state_BCK = self.state_BCK.masked_fill(lanes_B[:, None, None], 0)
         self.rule_state = self.rule.reset(self.rule_state, lanes_B)
 
-    def _step(self, batch: Batch, t: int, targets: int, nats_B: Tensor) -> None:
+    def _step(self, batch: Batch, t: int, targets: int, loss_B: Tensor) -> None:
         core, readout = self.network.core, self.network.readout
         self.state_BCK, linearise = core.step(self.weights_MKJ, self.state_BCK, batch.inputs[t])
         record = linearise()
         if targets:
             learned = readout.learn(self.state_BCK[:, 0], batch.targets[t], batch.mask[t])
             record = record.with_credit(learned.credit_BK, learned.error_BO)
-            nats_B.copy_(learned.nats_B)
+            loss_B.copy_(learned.loss_B)
         self.rule_state = self.rule.step(self.rule_state, record)
         self._steps += 1
         self._targets += targets

@@ -10,6 +10,7 @@ from torch.nn import Parameter
 
 from snaprun.cells import Cell
 from snaprun.core import RecurrentCore
+from snaprun.losses import Loss
 from snaprun.model.readout import Readout
 from snaprun.require import require_entries, require_like
 from snaprun.seeding import stream
@@ -32,14 +33,15 @@ class Architecture:
         seed: int,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        loss: Loss | None = None,
     ) -> "Network":
-        """A network drawn from the streams `mask` and `init` of `seed`."""
+        """A network drawn from the streams `mask` and `init` of `seed`; by default of classes."""
         core = RecurrentCore.build(
             self.cell, self.sparsity, self.units, inputs, stream(seed, "mask")
         ).to(device)
         init = stream(seed, "init")
         theta = Parameter(core.initial_parameters(init, dtype), False)
-        readout = Readout(self.units, outputs, self.hidden, init, dtype).to(device)
+        readout = Readout(self.units, outputs, self.hidden, init, dtype, loss).to(device)
         return Network(core, theta, readout)
 
 

@@ -11,27 +11,34 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import Parameter
 
-from snaprun import losses
+from snaprun.losses import Loss, SoftmaxCrossEntropy
 
 
 class Credit(NamedTuple):
     """The loss of one step and its derivatives."""
 
-    nats_B: Tensor  # cross-entropy of each lane; 0 without a target
+    loss_B: Tensor  # of each lane; 0 without a target
     credit_BK: Tensor  # δ = ∂L/∂h, L the sum over lanes
-    error_BO: Tensor  # ∂L/∂logits = softmax - target
+    error_BO: Tensor  # ∂L/∂outputs
 
 
 class Readout:
-    """Softmax cross-entropy on logits = W h + b, or W₂ relu(W₁ h + b₁) + b₂ with `hidden` units.
+    """A loss on outputs = W h + b, or W₂ relu(W₁ h + b₁) + b₂ with `hidden` units.
 
     Weights and biases start uniform in ±1/√fan-in, as `torch.nn.Linear` does. `learn` adds to
     the parameters' `.grad`.
     """
 
     def __init__(
-        self, units: int, outputs: int, hidden: int, generator: Generator, dtype: torch.dtype
+        self,
+        units: int,
+        outputs: int,
+        hidden: int,
+        generator: Generator,
+        dtype: torch.dtype,
+        loss: Loss | None = None,
     ):
+        self.loss = loss or SoftmaxCrossEntropy()
         widths = [units, *([hidden] if hidden else []), outputs]
         self.parameters: list[Parameter] = []
         for fan_in, fan_out in pairwise(widths):
@@ -55,14 +62,14 @@ class Readout:
         """Multiply-adds a lane and step of the forward pass."""
         return sum(p.numel() for p in self.parameters[::2])
 
-    def logits(self, h_BK: Tensor) -> Tensor:
+    def outputs(self, h_BK: Tensor) -> Tensor:
         """Shape (B, O)."""
         return self._layers(h_BK)[-1]
 
-    def learn(self, h_BK: Tensor, targets_B: Tensor, mask_B: Tensor) -> Credit:
+    def learn(self, h_BK: Tensor, targets: Tensor, mask_B: Tensor) -> Credit:
         """The loss of the lanes in `mask_B` (boolean) and its credit; gradients go to `.grad`."""
-        *below, logits_BO = self._layers(h_BK)
-        nats_B, error_BO = losses.value_and_error(logits_BO, targets_B, mask_B)
+        *below, outputs_BO = self._layers(h_BK)
+        loss_B, error_BO = self.loss.value_and_error(outputs_BO, targets, mask_B)
 
         credit = error_BO
         for layer in range(len(below) - 1, -1, -1):
@@ -72,7 +79,7 @@ class Readout:
             credit = credit @ self.parameters[2 * layer]
             if layer:
                 credit = credit * (source > 0)
-        return Credit(nats_B, credit, error_BO)
+        return Credit(loss_B, credit, error_BO)
 
     def _layers(self, h_BK: Tensor) -> list[Tensor]:
         """The input of every layer, and the logits."""

@@ -91,7 +91,12 @@ def _begun(saved: Any, network: Network, lanes: int) -> Begun:
     layout, outputs = network.core.layout, network.readout.parameters[-1].numel()
     for name in ("mask", "resets"):
         require_tensor(f"{where}.batch.{name}", batch[name], torch.bool, shape)
-    require_tensor(f"{where}.batch.targets", batch["targets"], torch.int64, shape, below=outputs)
+    targets = batch["targets"]
+    if network.readout.loss.classes:
+        require_tensor(f"{where}.batch.targets", targets, torch.int64, shape, below=outputs)
+    else:
+        dtype = targets.dtype if isinstance(targets, Tensor) else network.dtype
+        require_tensor(f"{where}.batch.targets", targets, dtype, (*shape, outputs))
     inputs = batch["inputs"]
     if isinstance(inputs, Tensor) and inputs.is_floating_point():
         require_tensor(f"{where}.batch.inputs", inputs, inputs.dtype, (*shape, layout.inputs))

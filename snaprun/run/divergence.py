@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snaprun.metrics import BPC
+from snaprun.losses import Loss
 from snaprun.require import require_count, require_entries, require_number
 from snaprun.store import BLOW_UP, NON_FINITE
 
@@ -72,15 +72,14 @@ class Watch:
             self.calm_at, self.calm_updates = tokens, updates
         self.begun_at, self.begun_updates, self.bits, self.targets = tokens, updates, 0.0, 0
 
-    def verdict(self, updates: int, chance: float) -> Diverged | None:
+    def verdict(self, updates: int, chance: float, loss: Loss) -> Diverged | None:
         """Whether a run that ends after so many updates has blown up, and since when."""
         above = self.begun_updates - self.calm_updates
         if not self.begun_updates and self.bits >= FACTOR * chance * max(self.targets, 1):
             above = updates  # of a run too short for a window
         if above and above >= min(STRETCH, SHARE * updates):
-            words = (
-                f"{BPC.key} stayed above {FACTOR * chance:g} bits, {FACTOR:g} times chance, from"
-            )
+            words = f"{loss.training.key} stayed above {FACTOR * chance:g} {loss.unit}, "
+            words += f"{FACTOR:g} times chance, from"
             return Diverged(self.calm_at, BLOW_UP, words)
         return None
 
@@ -88,7 +87,7 @@ class Watch:
 def non_finite(nats_TB: Tensor, bits: float, finite: bool, tokens: int) -> Diverged | None:
     """What is no number after a minibatch that began at `tokens`: a loss, or a parameter.
 
-    `bits` is the sum of the losses, `finite` says that all parameters are numbers.
+    `bits` is the sum of the losses as reported, `finite` says that all parameters are numbers.
     """
     if not math.isfinite(bits):
         total = nats_TB.flatten().cumsum(0, dtype=torch.float64)

@@ -11,7 +11,7 @@ from snaprun import checks
 from snaprun.core import Sizes
 from snaprun.costs.memory import TAPE, in_units
 from snaprun.engine.base import Engine
-from snaprun.engine.evaluate import bits_per_character
+from snaprun.engine.evaluate import mean_loss
 from snaprun.run import memory
 from snaprun.run.launch import build
 from snaprun.run.loop import EVAL_STEPS, Probe
@@ -74,10 +74,10 @@ def _timed(parts: Parts, engine: Engine) -> tuple[float, int]:
     while seconds < SECONDS and done < max(1, parts.options.tokens // lanes):
         if first >= len(batch.mask):
             batch, first = drawn(), 0
-        nats_TB = engine.run(batch.piece(first, piece))
-        _wait(nats_TB)
+        loss_TB = engine.run(batch.piece(first, piece))
+        _wait(loss_TB)
         seconds = time.perf_counter() - start
-        first, done = first + len(nats_TB), done + len(nats_TB)
+        first, done = first + len(loss_TB), done + len(loss_TB)
         piece = max(1, int(SECONDS / 4 * done / seconds))
     return seconds / done, done
 
@@ -91,7 +91,7 @@ def _validation_seconds(parts: Parts, engine: Engine) -> tuple[float, str]:
     options, each, bound = parts.options, 0.0, ""
     end = time.perf_counter() + SECONDS
 
-    def bpc(batches: Iterable[Batch]) -> float:
+    def loss(batches: Iterable[Batch]) -> float:
         nonlocal each
         per_step = None
         for batch in batches:
@@ -99,7 +99,7 @@ def _validation_seconds(parts: Parts, engine: Engine) -> tuple[float, str]:
                 # The last steps: those before may have no target.
                 piece = batch.piece(max(0, len(batch.mask) - EVAL_STEPS), EVAL_STEPS)
                 start = time.perf_counter()
-                bits_per_character(engine.network, [piece], engine.in_core)
+                mean_loss(engine.network, [piece], engine.in_core)
                 per_step = (time.perf_counter() - start) / len(piece.mask)
             each += per_step * len(batch.mask)
             if time.perf_counter() > end:
@@ -107,15 +107,15 @@ def _validation_seconds(parts: Parts, engine: Engine) -> tuple[float, str]:
         return math.inf
 
     try:
-        parts.task.held_out(bpc, options.eval_tokens)
+        parts.task.held_out(loss, options.eval_tokens)
     except _Enough:
         bound = "at least "
     times = -(-options.tokens // options.eval_every) * (2 if options.average else 1)
     return each * times, bound
 
 
-def _wait(nats_TB: torch.Tensor) -> None:
-    if nats_TB.is_cuda:
+def _wait(loss_TB: torch.Tensor) -> None:
+    if loss_TB.is_cuda:
         torch.cuda.synchronize()
 
 

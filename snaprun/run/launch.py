@@ -46,7 +46,12 @@ def build(parts: Parts, probe: Probe | None = None) -> Engine:
     parts.task.prepare(options.lanes)
     fits = memory.check(parts, probe)
     network = parts.architecture.build(
-        parts.task.inputs, parts.task.outputs, machine.seed, machine.dtype, machine.device
+        parts.task.inputs,
+        parts.task.outputs,
+        machine.seed,
+        machine.dtype,
+        machine.device,
+        parts.task.loss,
     )
     if not fits:
         memory.check_drawn(parts, network.core, probe)

@@ -13,10 +13,10 @@ from snaprun import hardware
 from snaprun.checks import Stopped
 from snaprun.core import Sizes
 from snaprun.engine.base import Engine
-from snaprun.engine.evaluate import bits_per_character
+from snaprun.engine.evaluate import mean_loss
 from snaprun.engine.prune import prune
 from snaprun.engine.saved import set_noise
-from snaprun.metrics import AVERAGE, BPC
+from snaprun.metrics import AVERAGE
 from snaprun.model.network import Network
 from snaprun.require import MOST, require_count, require_entries, require_equal, require_like
 from snaprun.run import checkpoint
@@ -31,7 +31,6 @@ from snaprun.sparsity import Sparsity
 from snaprun.store import DIVERGED, FINISHED, NON_FINITE, Mark, RunWriter, Summary, outline
 from snaprun.tasks import Batch, Task
 
-LN2 = math.log(2)
 PIECE_SECONDS = 0.5  # of a batch, between two looks at the signals and at the clock
 PARTS = ("run", "facts", "metrics", "course", "engine", "task", "data")  # of a checkpoint
 LATER = ("watch", "segments")  # and those which snaprun 0.1.0 did not keep
@@ -142,7 +141,7 @@ class Training:
 
     def _count(self, done: Begun) -> None:
         course, engine = self._course, self._engine
-        bits = float(done.nats_TB.sum(dtype=torch.float64)) / LN2
+        bits = self._task.loss.reported(float(done.nats_TB.sum(dtype=torch.float64)))
         self._diverged = non_finite(done.nats_TB, bits, engine.finite, course.tokens)
         course.begun = None
         before, course.tokens = course.tokens, course.tokens + done.nats_TB.numel()
@@ -183,7 +182,8 @@ class Training:
 
     def _log(self) -> None:
         course = self._course
-        self._row(**{BPC.key: course.bits / course.targets if course.targets else None})
+        mean = course.bits / course.targets if course.targets else None
+        self._row(**{self._task.loss.training.key: mean})
         course.bits, course.targets = 0.0, 0
         course.logged = course.tokens
 
@@ -202,10 +202,10 @@ class Training:
     def _held_out(self, network: Network) -> dict[str, float]:
         """The task's metrics of `network` on held-out data."""
 
-        def bpc(batches: Iterable[Batch]) -> float:
-            return bits_per_character(network, self._watched(batches), self._engine.in_core)
+        def loss(batches: Iterable[Batch]) -> float:
+            return mean_loss(network, self._watched(batches), self._engine.in_core)
 
-        return self._task.held_out(bpc, self._options.eval_tokens)
+        return self._task.held_out(loss, self._options.eval_tokens)
 
     def _look(self) -> None:
         course = self._course
@@ -229,7 +229,7 @@ class Training:
 
     def _row(self, **values: float | None) -> None:
         course = self._course
-        if BPC.key in values:
+        if self._task.loss.training.key in values:
             values |= self._task.metrics() | self._sparsity.metrics(course.tokens)
         course.last |= {name: value for name, value in values.items() if value is not None}
         self._write(values)
@@ -251,10 +251,10 @@ class Training:
             if course.validated < course.tokens:
                 self._validate()
             self._diverged = self._diverged or self._watch.verdict(
-                engine.updates, self._task.chance
+                engine.updates, self._task.chance, self._task.loss
             )
         elif course.logged < course.tokens:
-            self._row(**{BPC.key: None})
+            self._row(**{self._task.loss.training.key: None})
         if not engine.updates:
             self._warn_of_no_update()
         if not self._diverged and self._sparsity.due(course.tokens, MOST):

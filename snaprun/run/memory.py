@@ -59,7 +59,7 @@ def demand(parts: "Parts", counts: Sizes, probe: "Probe | None" = None) -> Deman
     """What the run takes on the engine that will train it, and what the probe takes that looks."""
     machine = parts.machine
     cell, device, optimiser = parts.architecture.cell, machine.device, parts.optimiser
-    lacks = native.lacks(cell, device, machine.dtype, parts.rule, optimiser)
+    lacks = native.lacks(cell, device, machine.dtype, parts.rule, optimiser, parts.task.loss)
     return predict(
         counts,
         parts.rule,

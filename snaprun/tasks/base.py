@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snaprun.metrics import VALIDATION, Metric
+from snaprun.losses import Loss, SoftmaxCrossEntropy
+from snaprun.metrics import Metric
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Batch:
     """A minibatch of sequences: T time steps × B lanes, one token per step and lane."""
 
     inputs: Tensor  # (T, B) int64 indices of one-hot inputs, or (T, B, a) float
-    targets: Tensor  # (T, B) int64 classes, 0 where mask is False
+    targets: Tensor  # (T, B) int64 classes, or (T, B, O) numbers; 0 where mask is False
     mask: Tensor  # (T, B) bool: the step has a target
     resets: Tensor  # (T, B) bool: a sequence begins here; state and influence are zeroed before it
     ends: bool = True  # with its last step; False for a piece with more of the batch to come
@@ -51,7 +52,8 @@ class Task(ABC):
     """A stream of sequences to learn online; the constructor's arguments are its config keys."""
 
     inputs: int  # a, the width of the (one-hot) input
-    outputs: int  # the classes of the softmax
+    outputs: int  # of the readout; for a loss of classes, how many there are
+    loss: Loss = SoftmaxCrossEntropy()
     held_out_lanes: int = 0  # of a held-out batch, at most
     declared: tuple[Metric, ...] = ()  # its metrics, as figures and panels take them
     length_key: str = ""  # the argument that says how long a batch is, where there is one
@@ -66,16 +68,16 @@ class Task(ABC):
 
     @property
     def chance(self) -> float:
-        """Bits of a guess that gives all classes the same probability."""
+        """The loss, as reported, of a guess that gives all classes the same probability."""
         return math.log2(self.outputs)
 
     def prepare(self, lanes: int) -> None:
         """Take notice, before anything is written, that batches will have `lanes` lanes."""
         del lanes
 
-    def observe(self, bpc: float) -> None:
-        """Take the mean bits per character of the last minibatch; a curriculum moves by it."""
-        del bpc
+    def observe(self, loss: float) -> None:
+        """Take the mean loss, as reported, of the last minibatch; a curriculum moves by it."""
+        del loss
 
     def metrics(self) -> dict[str, float]:
         """Return the task's own columns of a metric row."""
@@ -90,15 +92,15 @@ class Task(ABC):
         return None
 
     def held_out(
-        self, bpc: Callable[[Iterator[Batch]], float], tokens: int | None
+        self, loss: Callable[[Iterator[Batch]], float], tokens: int | None
     ) -> dict[str, float]:
         """Return the metrics of frozen weights on held-out data, the same at every call.
 
-        `bpc` gives the mean bits per character of the network on batches; `tokens` is as of
+        `loss` gives the mean loss, as reported, of the network on batches; `tokens` is as of
         `validation`.
         """
         batches = self.validation(tokens)
-        return {} if batches is None else {VALIDATION.key: bpc(batches)}
+        return {} if batches is None else {self.loss.held_out.key: loss(batches)}
 
     def facts(self) -> dict[str, object]:
         """Return what identifies the data, for summary.json."""

@@ -84,9 +84,9 @@ class Copy(Task):
         """Return 2 L + 1, with L the level so far."""
         return 2 * self.level + 1
 
-    def observe(self, bpc: float) -> None:
-        """Raise the level by one when `bpc` is under the threshold."""
-        if self.fixed_length is None and bpc < self.threshold:
+    def observe(self, loss: float) -> None:
+        """Raise the level by one when `loss`, the bpc, is under the threshold."""
+        if self.fixed_length is None and loss < self.threshold:
             self.level += 1
 
     def metrics(self) -> dict[str, float]:
@@ -94,7 +94,7 @@ class Copy(Task):
         return {LEVEL.key: self.level}
 
     def held_out(
-        self, bpc: Callable[[Iterator[Batch]], float], tokens: int | None
+        self, loss: Callable[[Iterator[Batch]], float], tokens: int | None
     ) -> dict[str, float]:
         """Return `mastered`: the largest L whose held-out bpc is under the threshold, else 0.
 
@@ -108,7 +108,7 @@ class Copy(Task):
         def masters(length: int) -> bool:
             total = 0.0
             for batch in self._held_out_batches(length):
-                total += bpc(iter([batch])) / HELD_OUT[0]
+                total += loss(iter([batch])) / HELD_OUT[0]
                 if not total < self.threshold:  # whatever the others add
                     return False
             return True

@@ -10,9 +10,9 @@ from types import ModuleType
 import torch
 from torch import Generator, Tensor
 
-from snaprun import losses
 from snaprun.cells import Cell
 from snaprun.core import Record, RecurrentCore
+from snaprun.losses import SoftmaxCrossEntropy
 from snaprun.rules import Setup
 from snaprun.rules.replay import Step
 from snaprun.sparsity import Sparsity
@@ -115,5 +115,7 @@ class Problem:
         if not masked_B.any():
             return record
         logits_BO = state_BCK[:, 0] @ self.readout_OK.T
-        _, error_BO = losses.value_and_error(logits_BO, targets_B.where(masked_B, 0), masked_B)
+        _, error_BO = SoftmaxCrossEntropy().value_and_error(
+            logits_BO, targets_B.where(masked_B, 0), masked_B
+        )
         return record.with_credit(error_BO @ self.readout_OK, error_BO)

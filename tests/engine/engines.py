@@ -14,6 +14,7 @@ from snaprun.engine.optim import OPTIMISERS as OPTIMISER_TYPES
 from snaprun.engine.optim import SGD, Adam, RMSprop
 from snaprun.engine.torch import TorchEngine
 from snaprun.influence import choose
+from snaprun.losses import SoftmaxCrossEntropy
 from snaprun.model.network import Architecture
 from snaprun.sparsity import Uniform
 from snaprun.tasks import Batch, CharLM, Copy
@@ -35,7 +36,7 @@ TASKS = ("copy", "charlm")
 
 def trains(engine, rule="frozen", cell="vanilla", optimiser="adam"):
     """Whether an engine trains this: PyTorch's trains all, the C++ one what the core knows."""
-    parts = (RULES[rule], OPTIMISERS[optimiser])
+    parts = (RULES[rule], OPTIMISERS[optimiser], SoftmaxCrossEntropy())
     return engine == "torch" or native.lacks(CELLS[cell], "cpu", torch.float64, *parts) is None
 
 

@@ -93,7 +93,7 @@ def test_rtrl_is_exact_over_a_change_within_a_sequence(engine, cell):
         source_BJ = torch.cat((state_BCK[:, 0], x_BA, torch.ones(B, 1).double()), 1)
         pre_BMK = torch.einsum("muj,bj->bmu", theta_MKJ * live_MKJ + dead_MKJ, source_BJ)
         state_BCK = trained.network.core.cell.transition(pre_BMK, state_BCK)
-        logits_BO = trained.network.readout.logits(state_BCK[:, 0])
+        logits_BO = trained.network.readout.outputs(state_BCK[:, 0])
         nats_B = F.cross_entropy(logits_BO, batch.targets[t], reduction="none") * batch.mask[t]
         total = total + nats_B.sum() * (t >= cut)
     want_MKJ = torch.autograd.grad(total, theta_MKJ)[0]

@@ -42,7 +42,7 @@ def data(seed):
 def test_logits(case):
     readout, modules = case
     h_BK, _ = data(0)
-    close(readout.logits(h_BK), modules(h_BK).detach())
+    close(readout.outputs(h_BK), modules(h_BK).detach())
 
 
 @pytest.mark.parametrize("mask", [[1, 1, 1, 1, 1], [0, 1, 1, 0, 1], [0, 0, 1, 0, 0]])
@@ -56,7 +56,7 @@ def test_loss_credit_and_gradients(case, mask):
     logits_BO = modules(h_BK)
     nats_B = F.cross_entropy(logits_BO, targets_B, reduction="none") * mask_B
     wanted = torch.autograd.grad(nats_B.sum(), (h_BK, logits_BO, *modules.parameters()))
-    close(learned.nats_B, nats_B.detach())
+    close(learned.loss_B, nats_B.detach())
     close(learned.credit_BK, wanted[0])
     close(learned.error_BO, wanted[1])
     for parameter, want in zip(readout.parameters, wanted[2:], strict=True):
@@ -77,7 +77,7 @@ def test_confident_logits_stay_finite(case):
     readout, _ = case
     h_BK, targets_B = data(0)
     learned = readout.learn(1e6 * h_BK, targets_B, torch.ones(B, dtype=torch.bool))
-    assert learned.nats_B.isfinite().all()
+    assert learned.loss_B.isfinite().all()
     assert learned.credit_BK.isfinite().all()
 
 

@@ -9,6 +9,7 @@ import torch
 
 from snaprun.checks import UserError
 from snaprun.cli import _main
+from snaprun.losses import SoftmaxCrossEntropy
 from snaprun.run import checkpoint
 from snaprun.run.divergence import FACTOR, SHARE, STRETCH, WINDOW, Watch, non_finite
 from snaprun.store import BLOW_UP, NON_FINITE
@@ -29,7 +30,7 @@ def watched(bits, watch=None, start=0):
 
 def since(bits):
     """The token from which so many updates have blown up, or None."""
-    found = watched(bits).verdict(len(bits), CHANCE)
+    found = watched(bits).verdict(len(bits), CHANCE, SoftmaxCrossEntropy())
     return found and found.token
 
 
@@ -55,10 +56,10 @@ def test_a_run_that_recovers_has_not_however_late_and_however_far_it_was_off():
 def test_runs_too_short_for_a_window_are_judged_by_their_mean():
     assert since([LIMIT] * 3) == 0
     assert since([LIMIT, 0.0, LIMIT]) is None
-    assert Watch().verdict(0, CHANCE) is None
+    assert Watch().verdict(0, CHANCE, SoftmaxCrossEntropy()) is None
     nothing = Watch()
     nothing.count(0.0, 0, chance=CHANCE, tokens=9, updates=0)
-    assert nothing.verdict(0, CHANCE) is None
+    assert nothing.verdict(0, CHANCE, SoftmaxCrossEntropy()) is None
 
 
 def test_a_watch_goes_on_from_a_checkpoint():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from snaprun.cells import GRU, LSTM, Vanilla
-from snaprun.engine.evaluate import bits_per_character
+from snaprun.engine.evaluate import mean_loss
 from snaprun.engine.optim import SGD, Adam
 from snaprun.engine.torch import TorchEngine
 from snaprun.influence import choose
@@ -79,8 +79,8 @@ class Losses(Task):
         resets[0] = True
         return Batch(ones, ones, (ones * self.targets).bool(), resets)
 
-    def observe(self, bpc):
-        self.told.append(bpc)
+    def observe(self, loss):
+        self.told.append(loss)
 
 
 def test_rows_average_the_batches_since_the_last_one(tmp_path):
@@ -98,7 +98,7 @@ def test_the_first_bpc_is_that_of_the_untrained_network(tmp_path):
     """Losses are taken before the update, here one a sequence."""
     task, net = Losses(), network()
     batch = task.batch(2, stream(0, "data"))
-    expected = bits_per_character(net, [batch])
+    expected = mean_loss(net, [batch])
     launch(tmp_path, task, BPTT(), TrainOptions(10, 2, "sequence"), net=net)
     assert task.told[0] == pytest.approx(expected, rel=1e-12)
 
@@ -170,7 +170,7 @@ def test_mastery_of_the_copy_task_is_looked_at_while_training_and_at_the_end(tmp
         good = [
             length
             for length in range(1, 2 * task.level + 2)
-            if bits_per_character(net, task._held_out_batches(length)) < 2.05
+            if mean_loss(net, task._held_out_batches(length)) < 2.05
         ]
         assert summary.metrics["mastered"] == max(good, default=0) > 0
     assert found[0] == found[1] == found[2]
@@ -183,12 +183,12 @@ def test_bits_per_character_of_a_uniform_model_is_the_logarithm(tmp_path):
     for parameter in net.readout.parameters:
         parameter.zero_()
     batches = CharLM(str(text), crop=16, valid_fraction=0.5).validation(None)
-    assert bits_per_character(net, batches) == pytest.approx(8.0, rel=1e-12)
+    assert mean_loss(net, batches) == pytest.approx(8.0, rel=1e-12)
 
 
 @pytest.mark.parametrize("readout", [0, 7])
 @pytest.mark.parametrize("cell", [GRU(), LSTM(), Vanilla(alpha=0.4)])
-def test_the_core_computes_the_same_bits_per_character(tmp_path, cell, readout):
+def test_the_core_computes_the_same_mean_loss(tmp_path, cell, readout):
     pytest.importorskip("snaprun._native")
     text = tmp_path / "text"
     text.write_bytes(bytes(range(256)) * 20)
@@ -197,8 +197,8 @@ def test_the_core_computes_the_same_bits_per_character(tmp_path, cell, readout):
     for mode in ("crops", "stream"):
         batches = list(CharLM(str(text), mode=mode, crop=13).validation(900))
         pieces = [batch.piece(t, 5) for batch in batches for t in (0, 5, 10)]
-        expected = bits_per_character(net, batches)
-        assert bits_per_character(net, pieces, in_core=True) == pytest.approx(expected, rel=1e-12)
+        expected = mean_loss(net, batches)
+        assert mean_loss(net, pieces, in_core=True) == pytest.approx(expected, rel=1e-12)
     assert all(map(torch.equal, before, net.parameters))
 
 

@@ -1,0 +1,9 @@
+"""Losses by the name that the C++ core uses, too; a task says which one is its own."""
+
+from snaprun.losses.base import Loss
+from snaprun.losses.softmax import SoftmaxCrossEntropy
+from snaprun.registry import Registry
+
+LOSSES = Registry("losses", Loss, {"softmax": SoftmaxCrossEntropy})
+
+__all__ = ["LOSSES", "Loss", "SoftmaxCrossEntropy"]
