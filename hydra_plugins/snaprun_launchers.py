@@ -69,7 +69,7 @@ class _Sweep(Launcher):
             session.record(initial_job_idx + number, names[number], replace(outcome, folder=known))
 
         jobs = [partial(make, number) for number in range(len(names))]
-        workers.spread(hands, jobs, record)
+        workers.dispatch(hands, jobs, record)
         # How a job ended, the session knows; Hydra would stop at the first that failed.
         return [JobReturn(status=JobStatus.COMPLETED) for _ in names]
 

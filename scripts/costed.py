@@ -97,7 +97,7 @@ def megabytes(rule: str, task: str = "copy") -> str:
 @cache
 def counted(cells: tuple[str, ...], sizes: tuple[costs.Size, ...], inputs: int) -> pd.DataFrame:
     """What `snaprun cost` counts for a lane in float32, T = 128."""
-    return costs.table(
+    return costs.count(
         {cell: CELLS[cell]() for cell in cells},
         sizes,
         {"snap1": SnAp(1), "rflo": RFLO(), "uoro": UORO(), "bptt": BPTT()},

@@ -18,7 +18,7 @@ from snaprun import checks, commands
 from snaprun.checks import Stopped, UserError
 from snaprun.config import resolve, run_folder
 from snaprun.files import Folder
-from snaprun.outcome import USER_MISTAKE, Outcome, Status, table, unexpected
+from snaprun.outcome import USER_MISTAKE, Outcome, Status, as_lines, unexpected
 from snaprun.terminal import complain, hush, note, say
 
 
@@ -131,7 +131,7 @@ class Session:
         if self.sweep and not self.outcomes:
             complain("The sweep has no job: one of the lists or ranges is empty.")
         elif self.sweep:
-            say(table([self.outcomes[number] for number in sorted(self.outcomes)]))
+            say(as_lines([self.outcomes[number] for number in sorted(self.outcomes)]))
         else:
             for _, outcome in self.outcomes.values():
                 tell(outcome)

@@ -53,7 +53,7 @@ def unexpected(error: BaseException, trace: str = "") -> Outcome:
     return Outcome(Status.FAILED, problem=f"{type(error).__name__}: {said}"[:300], trace=trace)
 
 
-def table(outcomes: Sequence[tuple[str, Outcome]]) -> str:
+def as_lines(outcomes: Sequence[tuple[str, Outcome]]) -> str:
     """A line for each job, by its name, that did not end well, and how many ended in which way."""
     bad = [(job, o) for job, o in outcomes if o.code or o.status is Status.STOPPED]
     lines = [(o.status, job, (f"{o.folder}: " if o.folder else "") + o.problem) for job, o in bad]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from snaprun.cli import _main
-from snaprun.outcome import Outcome, Status, table
+from snaprun.outcome import Outcome, Status, as_lines
 
 SMALL = ["cell.units=6", "readout.hidden=5", "train.tokens=400", "train.lanes=3"]
 
@@ -43,7 +43,7 @@ def test_the_table_counts_every_end_and_names_the_bad_ones():
         "seed=10": Outcome(Status.STOPPED, problem="stopped by SIGTERM", signum=15),
         "seed=11": Outcome(Status.NOT_STARTED),
     }
-    assert table(list(ends.items())).splitlines() == [
+    assert as_lines(list(ends.items())).splitlines() == [
         "diverged  seed=2   results/copy/x: at token 3",
         "failed    seed=3   ValueError: no",
         "refused   seed=4   seed=4 is not accepted",

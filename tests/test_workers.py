@@ -13,7 +13,7 @@ import pytest
 from snaprun.checks import Stopped, UserError
 from snaprun.outcome import Outcome, Status
 from snaprun.run.signals import StopSignals
-from snaprun.workers import Here, Joblib, Processes, Slurm, Workers, needed, spread
+from snaprun.workers import Here, Joblib, Processes, Slurm, Workers, dispatch, needed
 
 
 def done(report: str = "") -> Outcome:
@@ -60,7 +60,7 @@ def swept(workers: Workers, jobs: list) -> dict[int, Outcome]:
         outcomes[number] = outcome
 
     try:
-        spread(workers, [lambda job=job: job for job in jobs], record)
+        dispatch(workers, [lambda job=job: job for job in jobs], record)
     except Stopped as stopped:
         outcomes[-1] = Outcome(Status.STOPPED, signum=stopped.signum)
     return outcomes
@@ -121,7 +121,7 @@ def test_a_second_interrupt_ends_at_once(kind, tmp_path):
         code = f"from tests.test_workers import deaf; deaf({str(mark)!r}, {str(asked)!r})"
         workers, job = Processes(1), partial(command, code)
     with pytest.raises(KeyboardInterrupt):
-        spread(workers, [job, job], outcomes.__setitem__)
+        dispatch(workers, [job, job], outcomes.__setitem__)
     assert [outcomes[n].status for n in (0, 1)] == [Status.STOPPED, Status.NOT_STARTED]
     with pytest.raises(ProcessLookupError):
         os.kill(int(mark.read_text()), 0)
@@ -143,7 +143,7 @@ def test_a_job_that_cannot_tell_its_end_has_failed_and_the_others_go_on(kind, tm
 def test_the_exit_code_of_a_process_tells_how_it_ended():
     outcomes: dict[int, Outcome] = {}
     jobs = [partial(command, f"raise SystemExit({code})") for code in (0, 1, 2)]
-    spread(Processes(2), jobs, outcomes.__setitem__)
+    dispatch(Processes(2), jobs, outcomes.__setitem__)
     ends = [outcomes[n].status for n in range(3)]
     assert ends == [Status.DONE, Status.FAILED, Status.REFUSED]
 
@@ -158,7 +158,7 @@ def test_a_mistake_told_by_one_process_stops_the_others():
             raise UserError("no other will do better")
 
     with pytest.raises(UserError, match="no other"):
-        spread(Processes(2), jobs, record)
+        dispatch(Processes(2), jobs, record)
     ends = [outcomes[n].status for n in range(3)]
     assert ends == [Status.DONE, Status.STOPPED, Status.NOT_STARTED]
 

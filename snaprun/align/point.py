@@ -10,7 +10,7 @@ from statistics import fmean
 import torch
 from torch import Generator, Tensor
 
-from snaprun.align import frozen
+from snaprun.align import still
 from snaprun.align.candidates import Candidate
 from snaprun.align.estimate import compare
 from snaprun.align.replay import Replay, seed
@@ -44,8 +44,8 @@ def beside_exact(
 
     Stochastic rules are drawn `draws` times. The readout's `.grad` of `network` is added to.
     """
-    credit = frozen.through(network.readout, batch)
-    steps = frozen.steps(network.core, network.weights(), batch, len(batch.mask), credit)
+    credit = still.through(network.readout, batch)
+    steps = still.steps(network.core, network.weights(), batch, len(batch.mask), credit)
     exact_P = replay.whole(BPTT(), steps)
     values: Values = {}
     for name, (rule, every) in candidates.items():

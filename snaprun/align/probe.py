@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import replace
 
-from snaprun.align import frozen, point, stale
+from snaprun.align import point, stale, still
 from snaprun.align.candidates import Candidate, own
 from snaprun.align.options import AlignOptions
 from snaprun.align.replay import Replay, seed
@@ -64,7 +64,7 @@ class Probe:
         machine, lanes = self._parts.machine, self._parts.options.lanes
         generator = stream(machine.seed, "align")
         core, network = engine.network.core, copy.deepcopy(engine.network)
-        batch = frozen.draw(task, lanes, generator).to(core.device)
+        batch = still.draw(task, lanes, generator).to(core.device)
         outputs = network.readout.parameters[-1].numel()
         replay = Replay(
             core, lanes, network.dtype, outputs, machine.backend, machine.seed, stop.check

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from snaprun.core import RecurrentCore
 from snaprun.rules import LearningRule, Setup
 from snaprun.rules.base import State
-from snaprun.rules.replay import Step, advance
+from snaprun.rules.over_steps import Step, advance
 from snaprun.seeding import stream
 
 

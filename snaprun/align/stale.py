@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from snaprun.align import frozen
+from snaprun.align import still
 from snaprun.align.replay import Replay
 from snaprun.core import Record
 from snaprun.engine.base import Engine
 from snaprun.rules import BPTT, Frozen, LearningRule
-from snaprun.rules.replay import advance
+from snaprun.rules.over_steps import advance
 from snaprun.tasks import Batch
 
 
@@ -54,7 +54,7 @@ def at_updates(
     """
     credits, made = online(replay, rule, engine, batch, noise)
     found: list[Gradients] = []
-    for chosen in spread(len(made), updates):
+    for chosen in evenly(len(made), updates):
         end, theta_P, stale_P = made[chosen]
         begin = made[chosen - 1].end if chosen else 0
 
@@ -63,7 +63,7 @@ def at_updates(
             return replace(record, **credits[t]) if t >= begin else record
 
         weights_MKJ = replay.core.layout.scatter(theta_P)
-        steps = frozen.steps(replay.core, weights_MKJ, batch, end, again)
+        steps = still.steps(replay.core, weights_MKJ, batch, end, again)
         fresh_P = replay.whole(rule, steps, noise)
         found.append(Gradients(stale_P, fresh_P, replay.whole(BPTT(), steps)))
     return found
@@ -80,7 +80,7 @@ def online(
         replay.pause()
         piece, updates, theta_P = batch.piece(t, 1), engine.updates, network.theta.clone()
         # The engine may keep a running sum in its own readout's `.grad`.
-        with_credit = frozen.through(copy.deepcopy(network.readout), piece)
+        with_credit = still.through(copy.deepcopy(network.readout), piece)
         state_BCK = state_BCK.masked_fill(batch.resets[t][:, None, None], 0)
         state_BCK, linearise = core.step(network.weights(), state_BCK, batch.inputs[t])
         record = with_credit(0, linearise(), state_BCK)
@@ -93,7 +93,7 @@ def online(
     return credits, made
 
 
-def spread(count: int, chosen: int) -> list[int]:
+def evenly(count: int, chosen: int) -> list[int]:
     """`chosen` of `count` indices at even distances up to the last, all where there are fewer."""
     chosen = min(count, chosen)
     return [(count * (i + 1)) // chosen - 1 for i in range(chosen)]

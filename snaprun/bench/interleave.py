@@ -48,7 +48,7 @@ class Times:
     @property
     def median(self) -> float:
         """Seconds a step in the median round."""
-        return spread(self.seconds).median
+        return quartiles(self.seconds).median
 
     @property
     def best(self) -> float:
@@ -57,17 +57,17 @@ class Times:
 
     def columns(self, name: str, scale: float) -> dict[str, float]:
         """Median, quartiles and best, times `scale`, as columns that begin with `name`."""
-        median, low, high = spread(self.seconds)
+        median, low, high = quartiles(self.seconds)
         values = {"": median, "_low": low, "_high": high, "_best": self.best}
         return {name + end: scale * value for end, value in values.items()}
 
 
 def ratio(above: Times, below: Times) -> Spread:
     """above/below round by round: what slows a whole round falls out."""
-    return spread([a / b for a, b in zip(above.seconds, below.seconds, strict=True)])
+    return quartiles([a / b for a, b in zip(above.seconds, below.seconds, strict=True)])
 
 
-def spread(values: Sequence[float]) -> Spread:
+def quartiles(values: Sequence[float]) -> Spread:
     """Median and quartiles of `values`."""
     low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
     return Spread(float(median), float(low), float(high))

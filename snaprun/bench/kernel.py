@@ -64,7 +64,7 @@ def measure(
     return timed
 
 
-def table(timed: Sequence[Timed], yardsticks: Yardsticks, threads: int) -> pd.DataFrame:
+def kernel_table(timed: Sequence[Timed], yardsticks: Yardsticks, threads: int) -> pd.DataFrame:
     """A row a problem and backend, beside the ceilings of its working set."""
     return pd.DataFrame([_row(one, yardsticks, threads) for one in timed])
 

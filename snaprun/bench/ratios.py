@@ -25,7 +25,7 @@ class Ratio:
     spread: Spread
 
 
-def table(ratios: Sequence[Ratio]) -> pd.DataFrame:
+def ratio_table(ratios: Sequence[Ratio]) -> pd.DataFrame:
     """A row a ratio."""
     rows = [
         (one.what, one.net.name, one.net.task, one.net.inputs, one.lanes, one.engine, *one.spread)

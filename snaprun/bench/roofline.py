@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 import torch
 
-from snaprun.bench.interleave import Clock, spread
+from snaprun.bench.interleave import Clock, quartiles
 from snaprun.figures.words import CEILING_NOT_REACHED
 from snaprun.hardware import Cache, caches
 
@@ -124,7 +124,7 @@ class Yardsticks:
         names = [cache.name for cache in self._caches if working_set <= cache.bytes]
         return (names or ["memory"])[0] if self._caches else ""
 
-    def table(self) -> pd.DataFrame:
+    def as_rows(self) -> pd.DataFrame:
         """A row a yardstick: G bytes or multiply-adds a second of the best try and the median."""
         return pd.DataFrame(
             {
@@ -133,7 +133,7 @@ class Yardsticks:
                 "level": self.level(one.working_set),
                 "unit": "GMAC/s" if one.what == PRODUCT else "GB/s",
                 "best": one.best / 1e9,
-                "median": one.amount / spread(one.seconds).median / 1e9,
+                "median": one.amount / quartiles(one.seconds).median / 1e9,
                 "tries": len(one.seconds),
             }
             for one in self.all

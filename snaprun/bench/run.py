@@ -10,8 +10,7 @@ from snaprun.bench import growth, kernel, memory, peers, step, text
 from snaprun.bench.available import engines, missing, native_isa
 from snaprun.bench.machine import facts, line
 from snaprun.bench.options import BenchOptions
-from snaprun.bench.ratios import Ratio
-from snaprun.bench.ratios import table as ratio_table
+from snaprun.bench.ratios import Ratio, ratio_table
 from snaprun.bench.results import Results
 from snaprun.bench.roofline import Yardsticks
 from snaprun.bench.sizes import FULL, QUICK, Sizes
@@ -77,8 +76,8 @@ def run(
     if yardsticks is not None:
         say("ceilings")
         yardsticks.finish()
-        tables["kernel"] = kernel.table(timed, yardsticks, threads)
-        tables["ceilings"] = yardsticks.table()
+        tables["kernel"] = kernel.kernel_table(timed, yardsticks, threads)
+        tables["ceilings"] = yardsticks.as_rows()
         tell(text.kernel(tables["kernel"], tables["ceilings"]))
     for engine in there:
         for what, why in engine.refused.items():

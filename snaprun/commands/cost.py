@@ -36,7 +36,7 @@ def run(keys: Keys) -> Outcome:
     cells = {name: CELLS[checks.one_of("cells", name, list(CELLS))]() for name in keys.cells}
     dtype = DTYPES[checks.one_of("dtype", keys.dtype, list(DTYPES))]
     with checks.telling_exhaustion(lambda: checks.too_large({"sizes": keys.sizes})):
-        counted = costs.table(
+        counted = costs.count(
             cells,
             [costs.Size.read(text) for text in keys.sizes],
             {name: config.counted(name) for name in map(str, keys.rules)},

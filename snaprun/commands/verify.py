@@ -60,7 +60,7 @@ def run(keys: Keys) -> Outcome:
             **keys.counts,
         )
     say(keys.title)
-    say(verify.table(found), end="\n\n")
+    say(verify.as_text(found), end="\n\n")
     if all(check.passed for check in found):
         return Outcome()
     return Outcome(Status.FAILED, problem="a gradient differs from its independent computation.")

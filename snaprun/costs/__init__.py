@@ -1,5 +1,5 @@
 """What learning rules cost, counted from the masks alone."""
 
-from snaprun.costs.table import Size, as_text, table
+from snaprun.costs.table import Size, as_text, count
 
-__all__ = ["Size", "as_text", "table"]
+__all__ = ["Size", "as_text", "count"]

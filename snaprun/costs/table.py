@@ -32,7 +32,7 @@ class Size(NamedTuple):
         return cls(units, checks.within("sizes (sparsity)", float(found[2]), 0, 1, open_high=True))
 
 
-def table(
+def count(
     cells: Mapping[str, Cell],
     sizes: Sequence[Size],
     rules: Mapping[str, LearningRule],

@@ -57,7 +57,7 @@ class Engine(Protocol):
         """End the window of updates here: the optimiser steps if there was a target."""
         ...
 
-    def start(self) -> None:
+    def reset(self) -> None:
         """Be as before the first step, on the network as it is now."""
         ...
 

@@ -92,9 +92,9 @@ class NativeEngine:
         self._update_every = update_every
         self._optimiser = optimiser
         self._threads, self._decay = threads, average
-        self.start()
+        self.reset()
 
-    def start(self) -> None:
+    def reset(self) -> None:
         """Be as before the first step, on the network as it is now."""
         assert _native is not None
         network, rule, optimiser = self.network, self.rule, self._optimiser

@@ -24,7 +24,7 @@ def prune(engine: Engine, live_MKJ: Tensor) -> None:
     engine.update()
     saved = engine.state_dict()
     network.prune(live_MKJ)
-    engine.start()
+    engine.reset()
     engine.measure()
     # A tape, empty now, does not depend on the mask.
     saved["rule_bytes"] = engine.rule_bytes or saved["rule_bytes"]

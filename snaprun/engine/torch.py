@@ -48,7 +48,7 @@ class TorchEngine:
         self.moments = optimiser.moments
         self._build_optimiser, self._rate = optimiser.build, optimiser.rate
         self._lanes, self._backend, self._decay = lanes, backend, average
-        self.start()
+        self.reset()
 
     @property
     def isa(self) -> str:
@@ -65,7 +65,7 @@ class TorchEngine:
             for p in self.network.parameters
         )
 
-    def start(self) -> None:
+    def reset(self) -> None:
         """Be as before the first step, on the network as it is now."""
         network, core = self.network, self.network.core
         self.optimiser = self._build_optimiser(network.parameters)

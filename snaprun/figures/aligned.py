@@ -66,7 +66,7 @@ def lines(runs: Sequence[Run]) -> Lines:
     return found
 
 
-def table(drawn: Lines) -> pd.DataFrame:
+def as_rows(drawn: Lines) -> pd.DataFrame:
     """A row for every point, rule, slot and quantity."""
     parts = [
         pd.DataFrame(

@@ -13,11 +13,11 @@ from matplotlib.lines import Line2D
 
 from snaprun.figures import aligned, curves, layout, learning, words
 from snaprun.figures.aligned import Line, Lines
-from snaprun.figures.select import Panel, Sheet
+from snaprun.figures.select import Facet, Sheet
 from snaprun.figures.style import Look, look, varied
 from snaprun.store.schema import ALIGNMENT, WHOLE
 
-# Title and axis of a panel; g is the gradient of a rule, g* the exact one.
+# Title and axis of a facet; g is the gradient of a rule, g* the exact one.
 QUANTITIES = {
     "cosine": ("direction", "cosine of g and g*"),
     "norm_ratio": ("length", "‖g‖ / ‖g*‖"),
@@ -30,7 +30,7 @@ STALE = {
     "fresh_exact": "recomputed, exact",
     "stale_exact": "trained, exact",
 }
-_WIDE, _NARROW = 3, 4  # panels a row
+_WIDE, _NARROW = 3, 4  # facets a row
 _ROW = 1.75  # inches
 _ROUNDING = 1e-9  # of a cosine: a smaller distance from 1 is none
 
@@ -41,19 +41,19 @@ Looks = Mapping[str, Look]  # of each rule, in the order of the legend
 def draw(sheet: Sheet, stem: Path) -> list[Path]:
     """A figure, with its files, for each series along which gradients were compared."""
     found = [
-        (replace(panel, series=(series,)), drawn)
-        for panel in sheet.panels
-        for series in panel.series
+        (replace(facet, series=(series,)), drawn)
+        for facet in sheet.facets
+        for series in facet.series
         if (drawn := aligned.lines(series.runs))
     ]
     files: list[Path] = []
-    for number, (panel, drawn) in enumerate(found, start=1):
+    for number, (facet, drawn) in enumerate(found, start=1):
         numbered = f"{stem}-{number}" if len(found) > 1 else str(stem)
-        files += _figure(sheet, panel, drawn, Path(numbered))
+        files += _figure(sheet, facet, drawn, Path(numbered))
     return files
 
 
-def _figure(sheet: Sheet, panel: Panel, drawn: Lines, stem: Path) -> list[Path]:
+def _figure(sheet: Sheet, facet: Facet, drawn: Lines, stem: Path) -> list[Path]:
     looks = _looks({rule for rule, _, _ in drawn})
     slots = dict.fromkeys(slot for _, slot, _ in drawn if slot != WHOLE)
     stale = [rule for rule in looks if _known(drawn, rule, "stale_fresh")]
@@ -65,7 +65,7 @@ def _figure(sheet: Sheet, panel: Panel, drawn: Lines, stem: Path) -> list[Path]:
     figure, first, others = _axes(1 + len(wide), len(narrow))
     metrics = curves.shown(sheet)
     often = [metric for metric in metrics if metric.every == "log_every"]
-    learned = learning.alone(first, panel, [*often, *metrics][0])
+    learned = learning.alone(first, facet, [*often, *metrics][0])
     first.set_title("learning", loc="left")
     for ax, shown in zip(others, [*wide, *narrow], strict=True):
         shown(ax)
@@ -73,15 +73,15 @@ def _figure(sheet: Sheet, panel: Panel, drawn: Lines, stem: Path) -> list[Path]:
         layout.linear(ax.xaxis)
     for ax in (first, *others):
         ax.set_xlabel("data-time (tokens)")
-    layout.frame(figure, _legend(looks), _caption(panel, noisy, bool(stale)))
+    layout.frame(figure, _legend(looks), _caption(facet, noisy, bool(stale)))
     learned = learned.rename(columns={"median": "value", "at": "tokens"})
     columns = ["tokens", "rule", "slot", "quantity", "value", "low", "high"]
-    table = pd.concat([learned, aligned.table(drawn)], ignore_index=True)
+    table = pd.concat([learned, aligned.as_rows(drawn)], ignore_index=True)
     return layout.save(figure, table.reindex(columns=columns), stem)
 
 
 def _axes(wide: int, narrow: int) -> tuple[Figure, Axes, list[Axes]]:
-    """A figure with so many panels in rows of three and, under them, of four; the first apart."""
+    """A figure with so many facets in rows of three and, under them, of four; the first apart."""
     rows = [-(-wide // _WIDE), -(-narrow // _NARROW)]
     figure = layout.blank(layout.PAGE, _ROW * sum(rows))
     parts = figure.add_gridspec(sum(rows))
@@ -172,13 +172,13 @@ def _legend(looks: Looks) -> list[Line2D]:
     ]
 
 
-def _caption(panel: Panel, noisy: bool, stale: bool) -> str:
+def _caption(facet: Facet, noisy: bool, stale: bool) -> str:
     """What was trained, and how the gradients were taken."""
-    (series,) = panel.series
+    (series,) = facet.series
     keys = series.runs[0].config[ALIGNMENT]
     interval = "with its 95 % interval" if len(series.runs) == 1 else "of every seed"
     shown = [
-        f"{panel.title}, trained with {series.label}.",
+        f"{facet.title}, trained with {series.label}.",
         "g: a rule's gradient of a fresh batch, weights held fixed; g*: the exact one, by BPTT.",
         layout.seeds_caption([series], "the line", "the band"),
     ]

@@ -10,13 +10,13 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
 from snaprun.figures import layout
-from snaprun.figures.select import Panel, Series, Sheet
+from snaprun.figures.select import Facet, Series, Sheet
 from snaprun.figures.stats import Spread, band_name, over_seeds
 from snaprun.figures.style import INK, compact
 
 
 @dataclass(frozen=True)
-class Cost:
+class CostColumn:
     """A key of the summary's cost, and that of the analytic value beside it, if there is one."""
 
     key: str
@@ -24,20 +24,20 @@ class Cost:
     analytic: str = ""
 
 
-TIME = Cost("ms_per_token", "ms per token")
-MACS = Cost("macs_per_token", "MACs per token")
-COSTS = (TIME, MACS, Cost("state_bytes", "rule state (bytes)", "state_bytes_analytic"))
+TIME = CostColumn("ms_per_token", "ms per token")
+MACS = CostColumn("macs_per_token", "MACs per token")
+COSTS = (TIME, MACS, CostColumn("state_bytes", "rule state (bytes)", "state_bytes_analytic"))
 
 
-def spread(series: Series, key: str) -> Spread:
+def cost_of(series: Series, key: str) -> Spread:
     """One cost of a series, over those of its runs whose summary has it."""
     found = [run.summary.cost.get(key) for run in series.runs if run.summary]
     return over_seeds([value for value in found if value is not None])
 
 
 def draw(sheet: Sheet, stem: Path) -> list[Path]:
-    """Draw the costs of a task's runs, a row a panel, and write the three files."""
-    counts = [len(panel.series) for panel in sheet.panels]
+    """Draw the costs of a task's runs, a row a facet, and write the three files."""
+    counts = [len(facet.series) for facet in sheet.facets]
     heights = [0.42 + 0.19 * count for count in counts]
     figure = layout.blank(layout.PAGE, 0.3 + sum(heights))
     grid = figure.subplots(
@@ -45,9 +45,9 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
     )
     for column, cost in enumerate(COSTS):
         points = [
-            (axes, place, series, spread(series, cost.key), spread(series, cost.analytic).median)
-            for axes, panel in zip(grid[:, column], sheet.panels, strict=True)
-            for place, series in enumerate(panel.series)
+            (axes, place, series, cost_of(series, cost.key), cost_of(series, cost.analytic).median)
+            for axes, facet in zip(grid[:, column], sheet.facets, strict=True)
+            for place, series in enumerate(facet.series)
         ]
         values = [value for *_, s, analytic in points for value in (s.median, s.high, analytic)]
         log = layout.cost_axis(grid[0, column], values)
@@ -55,29 +55,29 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
         for axes, place, series, measured, analytic in points:
             _dot(axes, place, series, measured, analytic, log)
         grid[-1, column].set_xlabel(cost.label)
-    for row, panel in zip(grid, sheet.panels, strict=True):
-        row[0].set_yticks(range(len(panel.series)), [layout.named([s]) for s in panel.series])
-        row[0].set_ylim(len(panel.series) - 0.4, -0.6)
-        row[0].set_title(panel.title, loc="left")
+    for row, facet in zip(grid, sheet.facets, strict=True):
+        row[0].set_yticks(range(len(facet.series)), [layout.named([s]) for s in facet.series])
+        row[0].set_ylim(len(facet.series) - 0.4, -0.6)
+        row[0].set_title(facet.title, loc="left")
         for axes in row:
             axes.tick_params(axis="y", length=0)
     layout.frame(figure, _legend(), _caption(sheet))
-    return layout.save(figure, pd.concat(map(table, sheet.panels), ignore_index=True), stem)
+    return layout.save(figure, pd.concat(map(as_rows, sheet.facets), ignore_index=True), stem)
 
 
-def table(panel: Panel) -> pd.DataFrame:
+def as_rows(facet: Facet) -> pd.DataFrame:
     """A row a series: each cost with its band over seeds, and its analytic value."""
-    return pd.DataFrame([_row(panel, series) for series in panel.series])
+    return pd.DataFrame([_row(facet, series) for series in facet.series])
 
 
-def _row(panel: Panel, series: Series) -> dict[str, object]:
-    row: dict[str, object] = {"panel": panel.title, "series": series.label}
+def _row(facet: Facet, series: Series) -> dict[str, object]:
+    row: dict[str, object] = {"panel": facet.title, "series": series.label}
     for cost in COSTS:
-        measured = spread(series, cost.key)
+        measured = cost_of(series, cost.key)
         row[cost.key] = measured.median
         row[f"{cost.key}_low"], row[f"{cost.key}_high"] = measured.low, measured.high
         if cost.analytic:
-            row[cost.analytic] = spread(series, cost.analytic).median
+            row[cost.analytic] = cost_of(series, cost.analytic).median
     done = len(series.runs) - series.incomplete
     return row | {
         "band": band_name(done),
@@ -152,7 +152,7 @@ def _legend() -> list[Line2D]:
 
 
 def _caption(sheet: Sheet) -> str:
-    series = [series for panel in sheet.panels for series in panel.series]
+    series = [series for facet in sheet.facets for series in facet.series]
     return (
         f"{layout.seeds_caption(series, 'the dot', 'the bar')} MACs skip zeros; "
         "bytes are those of all lanes. Times are those of the runs, whatever else ran beside them."

@@ -16,13 +16,13 @@ COLUMNS = {
 
 
 def draw(costs: pd.DataFrame, stem: Path) -> list[Path]:
-    """A row of panels a cell: multiply-adds and bytes of state against size, a line a rule."""
+    """A row of facets a cell: multiply-adds and bytes of state against size, a line a rule."""
     cells = list(costs["cell"].unique())
     figure = blank(PAGE, 1.9 * len(cells))
     axes = figure.subplots(len(cells), len(COLUMNS), squeeze=False)
     for row, cell in zip(axes, cells, strict=True):
         for ax, column in zip(row, COLUMNS, strict=True):
-            _panel(ax, costs.loc[costs["cell"] == cell], column)
+            _facet(ax, costs.loc[costs["cell"] == cell], column)
         row[0].set_ylabel(words.CELLS.get(cell, cell))
     for top, bottom, label in zip(axes[0], axes[-1], COLUMNS.values(), strict=True):
         top.set_title(label)
@@ -32,7 +32,7 @@ def draw(costs: pd.DataFrame, stem: Path) -> list[Path]:
     return save(figure, costs, stem)
 
 
-def _panel(ax: Axes, costs: pd.DataFrame, column: str) -> None:
+def _facet(ax: Axes, costs: pd.DataFrame, column: str) -> None:
     for name, of_rule in costs.groupby("rule", sort=False):
         rule = words.called(str(name))
         shown = look(rule.family, rule.degree)

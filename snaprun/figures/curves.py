@@ -54,7 +54,7 @@ UPDATES = Counter("updates", "updates of the parameters")
 
 
 def rows(sheet: Sheet) -> list[tuple[Metric, Counter]]:
-    """The rows of panels: each metric against tokens, the last of them against updates, too.
+    """The rows of facets: each metric against tokens, the last of them against updates, too.
 
     The latter only where rules differ in how many updates they make of the same tokens.
     """

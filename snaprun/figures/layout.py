@@ -39,7 +39,7 @@ def blank(width: float, height: float) -> Figure:
 
 
 def frame(figure: Figure, handles: Sequence[Artist], caption: str) -> None:
-    """Put the shared legend and the caption under the panels; the figure grows by their height."""
+    """Put the shared legend and the caption under the facets; the figure grows by their height."""
     width, height = figure.get_size_inches()
     lines = wrapped(caption, width - 2 * _EDGE, 6).split("\n")
     renderer = FigureCanvasAgg(figure).get_renderer()
@@ -154,10 +154,10 @@ def named(same: Sequence[Series]) -> str:
 
 
 def legend(sheet: Sheet, lines: bool = True) -> list[Line2D]:
-    """One handle a label, in the order of rank; what did not finish is counted over all panels."""
+    """One handle a label, in the order of rank; what did not finish is counted over all facets."""
     same: dict[int, list[Series]] = defaultdict(list)
-    for panel in sheet.panels:
-        for series in panel.series:
+    for facet in sheet.facets:
+        for series in facet.series:
             same[series.rank].append(series)
     handles = []
     for _, alike in sorted(same.items()):

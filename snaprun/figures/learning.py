@@ -14,44 +14,44 @@ from matplotlib.axes import Axes
 
 from snaprun.figures import layout
 from snaprun.figures.curves import TOKENS, UPDATES, Counter, Curve, curve, rows
-from snaprun.figures.select import Panel, Series, Sheet
+from snaprun.figures.select import Facet, Series, Sheet
 from snaprun.figures.stats import band_name
 from snaprun.metrics import Metric
 
-_MARKERS = 0.2  # of the diagonal of a panel between two markers of a line
-_DESCENT = 0.1  # of the data-time of a panel, in which a curve may lie above its axis
+_MARKERS = 0.2  # of the diagonal of a facet between two markers of a line
+_DESCENT = 0.1  # of the data-time of a facet, in which a curve may lie above its axis
 
 
 def draw(sheet: Sheet, stem: Path) -> list[Path]:
     """Draw the learning curves of a task and write the three files."""
     shown = rows(sheet)
-    columns = min(3, len(sheet.panels))
-    blocks = math.ceil(len(sheet.panels) / columns)
-    labels = {series.label for panel in sheet.panels for series in panel.series}
-    # One panel fits a column of the paper, unless its legend would be longer than the figure.
+    columns = min(3, len(sheet.facets))
+    blocks = math.ceil(len(sheet.facets) / columns)
+    labels = {series.label for facet in sheet.facets for series in facet.series}
+    # One facet fits a column of the paper, unless its legend would be longer than the figure.
     single = layout.COLUMN if len(labels) <= 12 and max(map(len, labels)) <= 24 else 5.6
     width = {1: single, 2: 5.6, 3: layout.PAGE}[columns]
     figure = layout.blank(width, blocks * len(shown) * (1.75 if columns > 1 else 1.9))
     grid = figure.subplots(blocks * len(shown), columns, squeeze=False)
     tables, used = [], defaultdict[Metric, list[Axes]](list)
     for number, (metric, counter) in enumerate(shown):
-        for p, panel in enumerate(sheet.panels):
+        for p, facet in enumerate(sheet.facets):
             axes = grid[(p // columns) * len(shown) + number, p % columns]
             used[metric].append(axes)
-            tables.append(_panel(axes, panel, metric, counter))
+            tables.append(_facet(axes, facet, metric, counter))
             if number == 0:
-                axes.set_title(layout.wrapped(panel.title, width / columns - 0.3, 7.5))
+                axes.set_title(layout.wrapped(facet.title, width / columns - 0.3, 7.5))
             if p % columns == 0:
                 axes.set_ylabel(metric.axis)
             else:
                 axes.tick_params(labelleft=False)
             last = number + 1 == len(shown) or shown[number + 1][1] is not counter
-            if last and (p + columns >= len(sheet.panels) or counter is UPDATES):
+            if last and (p + columns >= len(sheet.facets) or counter is UPDATES):
                 axes.set_xlabel(counter.label)
     table = pd.concat([pd.DataFrame(), *tables], ignore_index=True)
     for metric, axes in used.items():
         _heights(axes, metric, table)
-    for p in range(len(sheet.panels), blocks * columns):
+    for p in range(len(sheet.facets), blocks * columns):
         for number in range(len(shown)):
             grid[(p // columns) * len(shown) + number, p % columns].remove()
     figure.align_ylabels()
@@ -59,17 +59,17 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
     return layout.save(figure, table.drop(columns="end", errors="ignore"), stem)
 
 
-def alone(axes: Axes, panel: Panel, metric: Metric) -> pd.DataFrame:
-    """Draw one panel against data-time in another figure; returns the plotted numbers."""
-    table = _panel(axes, panel, metric, TOKENS)
+def alone(axes: Axes, facet: Facet, metric: Metric) -> pd.DataFrame:
+    """Draw one facet against data-time in another figure; returns the plotted numbers."""
+    table = _facet(axes, facet, metric, TOKENS)
     _heights([axes], metric, table)
     axes.set_ylabel(metric.axis)
     return table
 
 
-def _panel(axes: Axes, panel: Panel, metric: Metric, counter: Counter) -> pd.DataFrame:
-    ends = [run.columns[counter.key][-1] for series in panel.series for run in series.runs]
-    found = [(series, curve(series, metric, counter)) for series in panel.series]
+def _facet(axes: Axes, facet: Facet, metric: Metric, counter: Counter) -> pd.DataFrame:
+    ends = [run.columns[counter.key][-1] for series in facet.series for run in series.runs]
+    found = [(series, curve(series, metric, counter)) for series in facet.series]
     drawn = [(series, points) for series, points in found if points is not None]
     for number, (series, points) in enumerate(drawn):
         _line(axes, series, points, metric.holds, number / len(drawn))
@@ -80,7 +80,7 @@ def _panel(axes: Axes, panel: Panel, metric: Metric, counter: Counter) -> pd.Dat
     else:
         axes.set_xlim(-0.03 * max(ends), 1.03 * max(ends))
     layout.counts(axes.xaxis)
-    tables = [_table(panel, *one, metric, counter, max(ends)) for one in drawn]
+    tables = [_table(facet, *one, metric, counter, max(ends)) for one in drawn]
     return pd.concat([pd.DataFrame(), *tables], ignore_index=True)
 
 
@@ -121,11 +121,11 @@ def _line(axes: Axes, series: Series, points: Curve, step: bool, phase: float) -
 
 
 def _table(
-    panel: Panel, series: Series, points: Curve, metric: Metric, counter: Counter, end: int
+    facet: Facet, series: Series, points: Curve, metric: Metric, counter: Counter, end: int
 ) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "panel": panel.title,
+            "panel": facet.title,
             "series": series.label,
             "quantity": metric.key,
             "counter": counter.key,
@@ -144,7 +144,7 @@ def _table(
 
 
 def _heights(used: Sequence[Axes], metric: Metric, table: pd.DataFrame) -> None:
-    """Give the panels of one metric one y axis, so that they can be compared."""
+    """Give the facets of one metric one y axis, so that they can be compared."""
     low = min(axes.get_ylim()[0] for axes in used)
     high = max(axes.get_ylim()[1] for axes in used)
     if not metric.holds and len(table):
@@ -161,7 +161,7 @@ def _heights(used: Sequence[Axes], metric: Metric, table: pd.DataFrame) -> None:
 
 
 def _caption(sheet: Sheet, shown: Sequence[tuple[Metric, Counter]]) -> str:
-    series = [series for panel in sheet.panels for series in panel.series]
+    series = [series for facet in sheet.facets for series in facet.series]
     parts = [layout.seeds_caption(series, "the line", "the band")]
     if sheet.chosen:
         parts.append("Each rule at the learning rate that was best for it on other seeds.")

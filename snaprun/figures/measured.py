@@ -31,7 +31,7 @@ TIME, STATE = "µs per step", "bytes of rule state"
 
 
 @dataclass(frozen=True)
-class Panel:
+class Chart:
     """A title, the plotted numbers and the function that draws them."""
 
     title: str
@@ -52,35 +52,35 @@ COUNTED: dict[str, Any] = {
 
 
 def draw(tables: Mapping[str, pd.DataFrame], stem: Path) -> list[Path]:
-    """A panel for each thing measured, two in a row, and the three files; [] without any."""
-    panels = _panels(tables)
-    if not panels:
+    """A chart for each thing measured, two in a row, and the three files; [] without any."""
+    charts = _charts(tables)
+    if not charts:
         return []
-    rows = -(-len(panels) // 2)
+    rows = -(-len(charts) // 2)
     figure = blank(PAGE, 2.0 * rows)
     grid = figure.subplots(rows, 2, squeeze=False).flatten()
-    for axes, panel in zip(grid, panels, strict=False):
-        panel.draw(axes, panel.points)
-        axes.set_title(panel.title, loc="left")
-        (axes.set_ylabel if panel.draw is _lines else axes.set_xlabel)(panel.label)
-    for axes in grid[len(panels) :]:
+    for axes, chart in zip(grid, charts, strict=False):
+        chart.draw(axes, chart.points)
+        axes.set_title(chart.title, loc="left")
+        (axes.set_ylabel if chart.draw is _lines else axes.set_xlabel)(chart.label)
+    for axes in grid[len(charts) :]:
         axes.remove()
-    frame(figure, _legend(panels), CAPTION)
-    plotted = [panel.points.assign(panel=panel.title) for panel in panels]
+    frame(figure, _legend(charts), CAPTION)
+    plotted = [chart.points.assign(panel=chart.title) for chart in charts]
     columns = ["panel", "what", "rule", "engine", "x", *_VALUES]
     table = pd.concat([points.reindex(columns=columns) for points in plotted], ignore_index=True)
     return save(figure, table, stem)
 
 
-def _panels(tables: Mapping[str, pd.DataFrame]) -> list[Panel]:
-    found: list[Panel] = []
+def _charts(tables: Mapping[str, pd.DataFrame]) -> list[Chart]:
+    found: list[Chart] = []
     if "kernel" in tables:
         found.append(_kernel(tables["kernel"]))
     if "memory" in tables:
         _, first = next(iter(tables["memory"].groupby(["network", "task"], sort=False)))
         points = _points(first, _rules(first), "state_bytes")
         title = f"rule state: {_network(first)}, {first['task'].iloc[0]}"
-        found.append(Panel(title, points, _dots, STATE))
+        found.append(Chart(title, points, _dots, STATE))
     if "step" in tables:
         found += _steps(tables["step"], "step")
     if "ratios" in tables:
@@ -97,14 +97,14 @@ def _panels(tables: Mapping[str, pd.DataFrame]) -> list[Panel]:
                     points = _points(grown, _rules(grown), column)
                     points["x"] = grown["units"].tolist()
                     title = f"{what}, equal live parameters"
-                    found.append(Panel(title, points, _lines, label))
+                    found.append(Chart(title, points, _lines, label))
                 else:
                     points = _points(grown, _rules(grown), column)
-                    found.append(Panel(f"{what}, by n: {_network(grown)}", points, _dots, label))
+                    found.append(Chart(f"{what}, by n: {_network(grown)}", points, _dots, label))
     return found
 
 
-def _kernel(table: pd.DataFrame) -> Panel:
+def _kernel(table: pd.DataFrame) -> Chart:
     what = [
         f"{_pretty(name)}, {_lanes(lanes)}"
         for name, lanes in zip(table["network"], table["lanes"], strict=True)
@@ -123,13 +123,13 @@ def _kernel(table: pd.DataFrame) -> Panel:
             "counted": math.nan,
         }
     )
-    return Panel("kernel: SnAp-2", points, _fractions, "fraction of the roofline")
+    return Chart("kernel: SnAp-2", points, _fractions, "fraction of the roofline")
 
 
-def _steps(table: pd.DataFrame, about: str) -> list[Panel]:
-    """The network with the most rules, a panel for each task and number of lanes."""
+def _steps(table: pd.DataFrame, about: str) -> list[Chart]:
+    """The network with the most rules, a chart for each task and number of lanes."""
     name = table.groupby("network", sort=False)["rule"].nunique().idxmax()
-    panels = []
+    charts = []
     for (task, lanes), rows in table.loc[table["network"] == name].groupby(
         ["task", "lanes"], sort=False
     ):
@@ -139,11 +139,11 @@ def _steps(table: pd.DataFrame, about: str) -> list[Panel]:
         ]
         points = _points(rows, what, "us")
         title = f"{about}: {_network(rows)}, {task}, {_lanes(lanes)}"
-        panels.append(Panel(title, points, _dots, f"{TIME}, an update every T steps"))
-    return panels
+        charts.append(Chart(title, points, _dots, f"{TIME}, an update every T steps"))
+    return charts
 
 
-def _of_bptt(table: pd.DataFrame) -> Panel:
+def _of_bptt(table: pd.DataFrame) -> Chart:
     """Time of SnAp-1 over that of BPTT, a row a cell, task and number of lanes."""
     what = [
         f"{_cell(network)}, {task}, {_lanes(lanes)}"
@@ -154,7 +154,7 @@ def _of_bptt(table: pd.DataFrame) -> Panel:
     points = _points(table.assign(rule="snap1"), what, "ratio")
     units, _, level = _network(table).partition("-")[2].partition(" ")
     title = f"SnAp-1 / BPTT: {units} units {level}"
-    return Panel(title, points, _beside_one, "time over that of BPTT, T=128")
+    return Chart(title, points, _beside_one, "time over that of BPTT, T=128")
 
 
 def _points(table: pd.DataFrame, what: Sequence[str], column: str) -> pd.DataFrame:
@@ -244,18 +244,18 @@ def _lines(axes: Axes, points: pd.DataFrame) -> None:
     axes.set_xlabel("units")
 
 
-def _legend(panels: Sequence[Panel]) -> list[Artist]:
+def _legend(charts: Sequence[Chart]) -> list[Artist]:
     engines = [
-        name for name in ENGINES if any(name in set(panel.points["engine"]) for panel in panels)
+        name for name in ENGINES if any(name in set(chart.points["engine"]) for chart in charts)
     ]
     rules = dict.fromkeys(
-        rule for panel in panels if panel.draw is _lines for rule in panel.points["rule"]
+        rule for chart in charts if chart.draw is _lines for rule in chart.points["rule"]
     )
     dots = [
         Line2D([], [], **({"color": INK, "linestyle": "none"} | ENGINES[name]), label=name)
         for name in engines
     ]
-    if any(panel.points["counted"].notna().any() for panel in panels if panel.draw is _dots):
+    if any(chart.points["counted"].notna().any() for chart in charts if chart.draw is _dots):
         dots.append(Line2D([], [], **COUNTED, label="counted from the masks"))
     lines = [
         Line2D([], [], color=_look(rule).colour, linestyle=_look(rule).line, label=_rule(rule))

@@ -1,6 +1,6 @@
-"""Which runs a figure shows, and in which panel and series.
+"""Which runs a figure shows, and in which facet and series.
 
-A *series* is everything equal but the seed; a *panel* is one task, cell and sparsity with all
+A *series* is everything equal but the seed; a *facet* is one task, cell and sparsity with all
 their settings; a *sheet* is one task, the content of one figure.
 """
 
@@ -26,7 +26,7 @@ _NO_CHOICE = {
     *("seed", "name", "results", "tensorboard", "restart"),
     *(f"train.{key}_every" for key in ("log", "eval", "checkpoint")),
 }
-_CHOSEN = "optim.lr"  # for each series of a panel
+_CHOSEN = "optim.lr"  # for each series of a facet
 _NEEDED = ("task.name", "cell.name", "cell.units", "sparsity.name", "rule.name", "seed")
 
 Choices = Mapping[str, Any]  # dotted key -> value
@@ -53,7 +53,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Panel:
+class Facet:
     """The series of one task, cell and sparsity."""
 
     title: str
@@ -62,16 +62,16 @@ class Panel:
 
 @dataclass(frozen=True)
 class Sheet:
-    """The panels of one task."""
+    """The facets of one task."""
 
     task: str
-    panels: tuple[Panel, ...]
+    facets: tuple[Facet, ...]
     chosen: bool = False  # each series has the learning rate that was best for it
 
     @property
     def runs(self) -> list[Run]:
         """All runs of the sheet."""
-        return [run for panel in self.panels for series in panel.series for run in series.runs]
+        return [run for facet in self.facets for series in facet.series for run in series.runs]
 
 
 def load(sources: Sequence[Path], incomplete: bool) -> list[Sheet]:
@@ -148,21 +148,21 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, An
 
 def _sheet(task: str, runs: list[Run], choices: Mapping[Run, Choices], chosen: bool) -> Sheet:
     grouped: dict[Any, dict[Any, list[Run]]] = defaultdict(lambda: defaultdict(list))
-    place: dict[Any, Choices] = {}  # the choices behind an identity, of a panel or a series
+    place: dict[Any, Choices] = {}  # the choices behind an identity, of a facet or a series
     for run in runs:
-        panel, series = {}, {}
+        facet, series = {}, {}
         for key, value in choices[run].items():
-            of_panel = key.startswith(("task.", "cell.", "sparsity."))
-            (panel if of_panel else series)[key] = value
-        panel_id, series_id = frozenset(panel.items()), frozenset(series.items())
-        place[panel_id], place[series_id] = panel, series
-        grouped[panel_id][series_id].append(run)
+            of_facet = key.startswith(("task.", "cell.", "sparsity."))
+            (facet if of_facet else series)[key] = value
+        facet_id, series_id = frozenset(facet.items()), frozenset(series.items())
+        place[facet_id], place[series_id] = facet, series
+        grouped[facet_id][series_id].append(run)
 
-    rule = {s: words.rule(place[s]) for of_panel in grouped.values() for s in of_panel}
-    rests = [[_without(place[s], rule[s].told) for s in of_panel] for of_panel in grouped.values()]
+    rule = {s: words.rule(place[s]) for of_facet in grouped.values() for s in of_facet}
+    rests = [[_without(place[s], rule[s].told) for s in of_facet] for of_facet in grouped.values()]
     shown = set().union(*map(_varying, rests))
-    # A choice that differs between panels only, such as an lr per cell, belongs to the title.
-    titled = _varying([rest for of_panel in rests for rest in of_panel]) - shown
+    # A choice that differs between facets only, such as an lr per cell, belongs to the title.
+    titled = _varying([rest for of_facet in rests for rest in of_facet]) - shown
 
     if chosen:
         shown, titled = shown - {_CHOSEN}, titled - {_CHOSEN}
@@ -177,9 +177,9 @@ def _sheet(task: str, runs: list[Run], choices: Mapping[Run, Choices], chosen: b
             variants[rule[s].text].append(labels[s])
 
     titles = _titles(grouped, place, rule, titled)
-    panels = []
-    for panel_id in sorted(grouped, key=lambda p: words.panel_order(place[p])):
-        of_panel = grouped[panel_id]
+    facets = []
+    for facet_id in sorted(grouped, key=lambda p: words.facet_order(place[p])):
+        of_facet = grouped[facet_id]
         series = tuple(
             Series(
                 labels[s],
@@ -188,40 +188,40 @@ def _sheet(task: str, runs: list[Run], choices: Mapping[Run, Choices], chosen: b
                     variants[rule[s].text].index(labels[s]),
                 ),
                 ranked.index(labels[s]),
-                tuple(sorted(of_panel[s], key=lambda run: words.sortable(run.config["seed"]))),
+                tuple(sorted(of_facet[s], key=lambda run: words.sortable(run.config["seed"]))),
             )
             for s in order
-            if s in of_panel
+            if s in of_facet
         )
-        panels.append(Panel(titles[panel_id], series))
-    if len(panels) > 1 and len(ranked) == 1:
-        panels = [_networks(panels)]
-    return Sheet(task, tuple(panels), chosen)
+        facets.append(Facet(titles[facet_id], series))
+    if len(facets) > 1 and len(ranked) == 1:
+        facets = [_networks(facets)]
+    return Sheet(task, tuple(facets), chosen)
 
 
-def _networks(panels: Sequence[Panel]) -> Panel:
+def _networks(facets: Sequence[Facet]) -> Facet:
     """One rule on several networks, which so are the series."""
-    series = [panel.series[0] for panel in panels]
-    return Panel(
+    series = [facet.series[0] for facet in facets]
+    return Facet(
         series[0].label,
         tuple(
-            Series(panel.title, varied(one.look, number), number, one.runs)
-            for number, (panel, one) in enumerate(zip(panels, series, strict=True))
+            Series(facet.title, varied(one.look, number), number, one.runs)
+            for number, (facet, one) in enumerate(zip(facets, series, strict=True))
         ),
     )
 
 
 def _labels(
-    panels: Iterable[Mapping[Any, Any]],
+    facets: Iterable[Mapping[Any, Any]],
     place: Mapping[Any, Choices],
-    rule: Mapping[Any, words.Rule],
+    rule: Mapping[Any, words.RuleWords],
     shown: set[str],
 ) -> dict[Any, str]:
-    """Each series in words, with the choices that tell it from the others of its panel."""
+    """Each series in words, with the choices that tell it from the others of its facet."""
     keys = {s: set(shown) for s in rule}
-    for of_panel in panels:
+    for of_facet in facets:
         same: dict[str, list[Any]] = defaultdict(list)
-        for s in of_panel:
+        for s in of_facet:
             same[_label(rule[s], place[s], keys[s])].append(s)
         for alike in same.values():
             # Alike in every key that is shown: what only some have tells them apart, or what is
@@ -234,7 +234,7 @@ def _labels(
     return {s: _label(rule[s], place[s], keys[s]) for s in rule}
 
 
-def _label(rule: words.Rule, choices: Choices, shown: set[str]) -> str:
+def _label(rule: words.RuleWords, choices: Choices, shown: set[str]) -> str:
     rest = _without(choices, rule.told)
     return ", ".join([rule.text, *words.settings({k: v for k, v in rest.items() if k in shown})])
 
@@ -242,24 +242,24 @@ def _label(rule: words.Rule, choices: Choices, shown: set[str]) -> str:
 def _titles(
     grouped: Mapping[Any, Mapping[Any, Any]],
     place: Mapping[Any, Choices],
-    rule: Mapping[Any, words.Rule],
+    rule: Mapping[Any, words.RuleWords],
     titled: set[str],
 ) -> dict[Any, str]:
-    """Each panel in words, with the choices that tell it from the other panels."""
+    """Each facet in words, with the choices that tell it from the other facets."""
     network = {p: words.network(place[p]) for p in grouped}
     rest = {p: _without(place[p], network[p].told) for p in grouped}
     told = _varying(rest.values())
     titles = {}
-    for p, of_panel in grouped.items():
+    for p, of_facet in grouped.items():
         settings = {key: value for key, value in rest[p].items() if key in told}
-        for s in of_panel:
+        for s in of_facet:
             own = _without(place[s], rule[s].told)
             settings |= {key: own[key] for key in own if key in titled}
         titles[p] = ", ".join([network[p].text, *words.settings(settings)])
     return titles
 
 
-def _series_order(rule: words.Rule, choices: Choices, keys: Sequence[str]) -> tuple[Any, ...]:
+def _series_order(rule: words.RuleWords, choices: Choices, keys: Sequence[str]) -> tuple[Any, ...]:
     """A sort key: what a series does not have comes before any value of it."""
     rest = _without(choices, rule.told)
     return (rule.order, [(key in rest, words.sortable(rest.get(key))) for key in keys])

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from snaprun.figures import labels, layout
-from snaprun.figures.cost import MACS, TIME, Cost, spread
+from snaprun.figures.cost import MACS, TIME, CostColumn, cost_of
 from snaprun.figures.curves import shown
-from snaprun.figures.select import Panel, Series, Sheet
+from snaprun.figures.select import Facet, Series, Sheet
 from snaprun.figures.stats import Spread, band_name, over_seeds
 from snaprun.metrics import Metric
 from snaprun.store.reader import Run
@@ -20,30 +20,30 @@ _COSTS = (TIME, MACS)
 
 
 def draw(sheet: Sheet, stem: Path) -> list[Path]:
-    """Draw what was reached against the costs, a row a panel, and write the three files."""
+    """Draw what was reached against the costs, a row a facet, and write the three files."""
     metric = shown(sheet)[-1]
-    rows = len(sheet.panels)
+    rows = len(sheet.facets)
     figure = layout.blank(layout.PAGE, 0.2 + (1.9 if rows < 4 else 1.5) * rows)
     grid = figure.subplots(rows, len(_COSTS), squeeze=False, sharey="row")
     placed = []
-    for row, panel in zip(grid, sheet.panels, strict=True):
-        row[0].set_title(panel.title, loc="left")
+    for row, facet in zip(grid, sheet.facets, strict=True):
+        row[0].set_title(facet.title, loc="left")
         row[0].set_ylabel(f"final {metric.axis}" if metric.smoothing else metric.axis)
         for axes, cost in zip(row, _COSTS, strict=True):
-            placed.append((axes, _points(axes, panel, cost, metric)))
+            placed.append((axes, _points(axes, facet, cost, metric)))
         layout.linear(row[0].yaxis, integer=metric.jumps)
     for axes, cost in zip(grid[-1], _COSTS, strict=True):
         axes.set_xlabel(cost.label)
     # Beside the points where there is room for it, else in a legend.
     direct = all(
-        len(panel.series) <= 8 and all(len(series.label) <= 28 for series in panel.series)
-        for panel in sheet.panels
+        len(facet.series) <= 8 and all(len(series.label) <= 28 for series in facet.series)
+        for facet in sheet.facets
     )
     handles = [] if direct else layout.legend(sheet, lines=False)
     layout.frame(figure, handles, _caption(sheet, metric))
     if direct:
         _label(figure, placed)
-    tables = [_table(panel, metric) for panel in sheet.panels]
+    tables = [_table(facet, metric) for facet in sheet.facets]
     return layout.save(figure, pd.concat(tables, ignore_index=True), stem)
 
 
@@ -72,12 +72,12 @@ def _final(run: Run, key: str) -> float | None:
     return float(values[-1]) if len(values) else None
 
 
-def _points(axes: Axes, panel: Panel, cost: Cost, metric: Metric) -> list[labels.Point]:
+def _points(axes: Axes, facet: Facet, cost: CostColumn, metric: Metric) -> list[labels.Point]:
     """Draw the series that have both numbers."""
     found = [
         (series, x, y)
-        for series in panel.series
-        if (x := spread(series, cost.key)).seeds and (y := reached(series, metric)).seeds
+        for series in facet.series
+        if (x := cost_of(series, cost.key)).seeds and (y := reached(series, metric)).seeds
     ]
     layout.cost_axis(axes, [x.median for _, x, _ in found])
     for series, x, y in found:
@@ -99,12 +99,12 @@ def _points(axes: Axes, panel: Panel, cost: Cost, metric: Metric) -> list[labels
     return [labels.Point(layout.named([series]), series.look.ink, x, y) for series, x, y in found]
 
 
-def _table(panel: Panel, metric: Metric) -> pd.DataFrame:
+def _table(facet: Facet, metric: Metric) -> pd.DataFrame:
     rows = []
-    for series in panel.series:
+    for series in facet.series:
         y = reached(series, metric)
         row: dict[str, object] = {
-            "panel": panel.title,
+            "panel": facet.title,
             "series": series.label,
             "quantity": metric.key,
             "reached": y.median,
@@ -112,7 +112,7 @@ def _table(panel: Panel, metric: Metric) -> pd.DataFrame:
             "reached_high": y.high,
         }
         for cost in _COSTS:
-            x = spread(series, cost.key)
+            x = cost_of(series, cost.key)
             row[cost.key] = x.median
             row[f"{cost.key}_low"], row[f"{cost.key}_high"] = x.low, x.high
         rows.append(
@@ -128,7 +128,7 @@ def _table(panel: Panel, metric: Metric) -> pd.DataFrame:
 
 
 def _caption(sheet: Sheet, metric: Metric) -> str:
-    series: Sequence[Series] = [one for panel in sheet.panels for one in panel.series]
+    series: Sequence[Series] = [one for facet in sheet.facets for one in facet.series]
     better = "Up" if metric.better > 0 else "Down"
     seeds = layout.seeds_caption(series, "the point", "the bars")
     text = layout.text_caption(series)

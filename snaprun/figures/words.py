@@ -14,7 +14,7 @@ LEVELS = {"uniform": "{:.4g} % sparse", "magnitude": "pruned to {:.4g} %"}
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkWords:
     """A network in words, and the keys that the words tell."""
 
     text: str
@@ -22,7 +22,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Rule:
+class RuleWords:
     """A learning rule in words, the keys that the words tell, its look and its rank."""
 
     text: str
@@ -32,7 +32,7 @@ class Rule:
     order: tuple[Any, ...]
 
 
-def rule(choices: Mapping[str, Any]) -> Rule:
+def rule(choices: Mapping[str, Any]) -> RuleWords:
     """The rule of a configuration in dotted keys: `SnAp-1`, `TBPTT(8)`, `RTRL`, …"""
     name = choices["rule.name"]
     told, number = {"rule.name"}, 0
@@ -56,15 +56,15 @@ def rule(choices: Mapping[str, Any]) -> Rule:
         family = text if text in LOOKS else "other"
     degree = number if family in ("TBPTT", "SnAp-n") else 0
     order = (list(LOOKS).index(family), sortable(number), text)
-    return Rule(text, frozenset(told), family, degree, order)
+    return RuleWords(text, frozenset(told), family, degree, order)
 
 
-def called(word: str) -> Rule:
+def called(word: str) -> RuleWords:
     """The rule of a word of snaprun.rule_names, such as `snap2` or `rtrl`."""
     return rule(rule_names.choices(word))
 
 
-def network(choices: Mapping[str, Any]) -> Network:
+def network(choices: Mapping[str, Any]) -> NetworkWords:
     """The network of a configuration in dotted keys: `GRU-128, 75 % sparse`."""
     told = {"task.name", "cell.name", "cell.units", "sparsity.name", "sparsity.share_slots"}
     name = choices["cell.name"]
@@ -76,10 +76,10 @@ def network(choices: Mapping[str, Any]) -> Network:
         text += choices["sparsity.name"]
     if choices.get("sparsity.share_slots"):
         text += ", slots share one mask"
-    return Network(text, frozenset(told))
+    return NetworkWords(text, frozenset(told))
 
 
-def panel_order(choices: Mapping[str, Any]) -> tuple[Any, ...]:
+def facet_order(choices: Mapping[str, Any]) -> tuple[Any, ...]:
     """A sort key: by cell, then units, then sparsity, then everything else."""
     cells = list(CELLS)
     name = choices["cell.name"]

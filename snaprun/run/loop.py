@@ -103,12 +103,14 @@ class Training:
         self._started = time.perf_counter() - self._course.seconds
         self._progress.begin(self._course.tokens)
         while True:
-            self._record()
+            self._write_what_is_due()
             if self._diverged or self._course.tokens >= self._options.tokens:
                 return self._finish()
-            self._count(self._through(self._begun()))
+            batch = self._batch_in_progress()
+            self._train_on_what_is_left(batch)
+            self._account_for(batch)
 
-    def _begun(self) -> Begun:
+    def _batch_in_progress(self) -> Begun:
         """The batch in progress, or the next one."""
         if self._course.begun is None:
             batch = self._task.batch(self._options.lanes, self._data)
@@ -117,10 +119,10 @@ class Training:
             self._course.begun = Begun(batch, nats_TB)
         return self._course.begun
 
-    def _through(self, begun: Begun) -> Begun:
+    def _train_on_what_is_left(self, begun: Begun) -> None:
         """Train on what is left of the batch, in pieces, with checkpoints between them."""
         while begun.steps < len(begun.batch.mask):
-            self._pause()
+            self._checkpoint_if_due()
             steps = max(1, int(PIECE_SECONDS * self._steps_per_second))
             before, busy = time.perf_counter(), time.process_time()
             nats_TB = self._engine.run(begun.batch.piece(begun.steps, steps))
@@ -131,15 +133,15 @@ class Training:
             self._steps_per_second = len(nats_TB) / max(seconds, 1e-9)
             # Of the wall clock not what other processes took, as far as one thread can tell.
             self._course.in_engine += min(seconds, busy)
-        return begun
 
-    def _pause(self) -> None:
+    def _checkpoint_if_due(self) -> None:
         """Between two steps: write a checkpoint if one is due, or if the run has to stop."""
         if self._due.reached(self._course.tokens) or self._stop.requested:
             self._save()
         self._stop.check()
 
-    def _count(self, done: Begun) -> None:
+    def _account_for(self, done: Begun) -> None:
+        """Count a batch that is done, tell the task its loss, and prune where that is due."""
         course, engine = self._course, self._engine
         bits = self._task.loss.reported(float(done.nats_TB.sum(dtype=torch.float64)))
         self._diverged = non_finite(done.nats_TB, bits, engine.finite, course.tokens)
@@ -161,13 +163,13 @@ class Training:
         live_MKJ = network.core.layout.live_MKJ
         prune(self._engine, sparsity.pruned(self._course.tokens, live_MKJ, network.weights()))
 
-    def _record(self) -> None:
+    def _write_what_is_due(self) -> None:
         """The row and the validation that are due by now."""
         course, options = self._course, self._options
         if self._diverged:
             return
         if course.tokens >= course.log_at:
-            self._log()
+            self._write_training_row()
             course.log_at = _next_multiple(options.log_every, course.tokens)
         if course.tokens >= course.eval_at:
             try:
@@ -177,10 +179,10 @@ class Training:
                 raise
             course.eval_at = _next_multiple(options.eval_every, course.tokens)
         if not self._diverged and course.tokens >= course.probed:
-            self._look()
+            self._run_probe()
         self._progress.update(course.tokens, course.last)
 
-    def _log(self) -> None:
+    def _write_training_row(self) -> None:
         course = self._course
         mean = course.bits / course.targets if course.targets else None
         self._row(**{self._task.loss.training.key: mean})
@@ -203,11 +205,11 @@ class Training:
         """The task's metrics of `network` on held-out data."""
 
         def loss(batches: Iterable[Batch]) -> float:
-            return mean_loss(network, self._watched(batches), self._engine.in_core)
+            return mean_loss(network, self._interruptible(batches), self._engine.in_core)
 
         return self._task.held_out(loss, self._options.eval_tokens)
 
-    def _look(self) -> None:
+    def _run_probe(self) -> None:
         course = self._course
         if self._probe is not None:
             try:
@@ -221,7 +223,7 @@ class Training:
                 self._write(seen)
         course.probed = course.tokens + 1
 
-    def _watched(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+    def _interruptible(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         for batch in batches:
             for first in range(0, len(batch.mask), EVAL_STEPS):
                 self._stop.check()
@@ -247,7 +249,7 @@ class Training:
         if not self._diverged:
             self._save()  # before the rows of the end, which a run that goes further does not have
             if course.logged < course.tokens:
-                self._log()
+                self._write_training_row()
             if course.validated < course.tokens:
                 self._validate()
             self._diverged = self._diverged or self._watch.verdict(

@@ -8,16 +8,16 @@ from statistics import median
 from snaprun.store import read_summary
 from snaprun.store.panel import read_speeds
 from snaprun.studies import tables
-from snaprun.studies.choice import choose
-from snaprun.studies.plan import Job, Planner
+from snaprun.studies.plan import PlannedRun, Planner
+from snaprun.studies.rates import choose_rates
 
 
 @dataclass(frozen=True)
 class Left:
     """The jobs that can start now, all that are not done, and what is known of their time."""
 
-    now: list[Job]
-    all: list[Job]
+    now: list[PlannedRun]
+    all: list[PlannedRun]
     hours: float  # of one core, of those jobs whose arm has run before
     unknown: list[str]  # the other arms
 
@@ -42,7 +42,7 @@ def left(planner: Planner, results: Path) -> Left:
         every = now + [job for job in planner.final(rates) if not job.done]
     else:
         runs = {job: tables.read(job, planner.panel.metric) for job in selection}
-        rates = choose(planner.panel, runs)
+        rates = choose_rates(planner.panel, runs)
         now = every = [job for job in planner.final(rates) if not job.done]
     speeds = read_speeds(results / planner.panel.name) | _speeds(selection)
     seconds = [job.tokens * speeds[job.arm] for job in every if job.arm in speeds]
@@ -50,7 +50,7 @@ def left(planner: Planner, results: Path) -> Left:
     return Left(now, every, sum(seconds) / 3600, unknown)
 
 
-def _speeds(jobs: Sequence[Job]) -> dict[str, float]:
+def _speeds(jobs: Sequence[PlannedRun]) -> dict[str, float]:
     """Seconds a token by arm, medians over those jobs that are done."""
     found: dict[str, list[float]] = {}
     for job in jobs:

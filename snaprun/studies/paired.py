@@ -20,7 +20,7 @@ _COLUMNS = (
 )
 
 
-def table(
+def compare(
     arms: Mapping[str, Mapping[int, Run]],
     metric: Metric,
     planned: Sequence[tuple[str, str]] = (),

@@ -15,7 +15,7 @@ SMALL = "small"  # the budget whose results are committed
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class PlannedRun:
     """One run of an arm: the overrides of `snaprun train` and the configuration they compose."""
 
     arm: str
@@ -74,7 +74,7 @@ class Planner:
                 remedy = "How far they go is no difference."
                 refuse("panel.arms", f"{other} and {job.arm}", "arms that differ", remedy)
 
-    def selection(self) -> list[Job]:
+    def selection(self) -> list[PlannedRun]:
         """The runs that choose the learning rates, of those arms that have a choice."""
         panel = self.panel
         return [
@@ -84,7 +84,7 @@ class Planner:
             for job in self._jobs(arm, SELECTION, rates, panel.trials[arm], panel.trial_overrides)
         ]
 
-    def final(self, rates: Mapping[str, float]) -> list[Job]:
+    def final(self, rates: Mapping[str, float]) -> list[PlannedRun]:
         """The fresh seeds of every arm that has a learning rate."""
         return [
             job
@@ -100,7 +100,7 @@ class Planner:
         rates: Sequence[float],
         seeds: Sequence[int],
         overrides: Sequence[str],
-    ) -> Iterator[Job]:
+    ) -> Iterator[PlannedRun]:
         panel = self.panel
         experiment = [f"experiment={panel.experiment}"] if panel.experiment else []
         words = (*experiment, *self.common, *panel.overrides, *panel.arms[arm], *overrides)
@@ -115,4 +115,4 @@ class Planner:
                 own = {**config, "name": name, "seed": seed, "optim": optim}
                 # hydra.mode: an experiment that sweeps by itself is one run here.
                 last = (f"name={name}", f"optim.lr={lr!r}", f"seed={seed}", "hydra.mode=RUN")
-                yield Job(arm, phase, seed, lr, (*words, *last), own, self.place(own))
+                yield PlannedRun(arm, phase, seed, lr, (*words, *last), own, self.place(own))

@@ -10,19 +10,19 @@ from tqdm import tqdm
 from snaprun.checks import UserError, refuse
 from snaprun.files import Folder
 from snaprun.outcome import Outcome, Status
-from snaprun.studies.plan import Job
+from snaprun.studies.plan import PlannedRun
 from snaprun.terminal import visible
-from snaprun.workers import Processes, spread
+from snaprun.workers import Processes, dispatch
 
 
-def run(jobs: Sequence[Job], at_once: int, label: str) -> list[Job]:
+def run(jobs: Sequence[PlannedRun], at_once: int, label: str) -> list[PlannedRun]:
     """Run those jobs that are not done, `at_once` side by side; the jobs that failed.
 
     What a failed job said is kept in `job.log`, its last line told. A mistake of the user's in the
     first run that ends raises UserError, since the others will share it.
     """
     left = [job for job in jobs if not job.done]
-    ended, failed = set(jobs) - set(left), list[Job]()
+    ended, failed = set(jobs) - set(left), list[PlannedRun]()
     for job in ended:  # a log may have outlived a reproduction that was killed
         job.log.unlink(missing_ok=True)
     # disable=None: silent where stderr is not a terminal.
@@ -43,11 +43,11 @@ def run(jobs: Sequence[Job], at_once: int, label: str) -> list[Job]:
         bar.update()
 
     with bar:
-        spread(Processes(at_once), [partial(_start, job) for job in left], record)
+        dispatch(Processes(at_once), [partial(_start, job) for job in left], record)
     return failed
 
 
-def _start(job: Job) -> Popen:
+def _start(job: PlannedRun) -> Popen:
     command = [sys.executable, "-m", "snaprun", "train", *job.words]
     try:
         with Folder.make(job.log.parent) as folder:
@@ -60,7 +60,7 @@ def _start(job: Job) -> Popen:
         refuse("results", str(job.folder.parent), f"a folder that can be written ({error})")
 
 
-def _last_words(job: Job) -> str:
+def _last_words(job: PlannedRun) -> str:
     lines = job.log.read_text(errors="replace").splitlines()
     said = lines[-1].removeprefix("snaprun: ") if lines else "it said nothing"
     return f"{said} ({job.log})"

@@ -18,16 +18,17 @@ from snaprun.store.panel import (
     write_derived,
     write_runs,
 )
-from snaprun.studies import choice, paired, report, tables
+from snaprun.studies import paired, report, tables
 from snaprun.studies.panel import Panel
-from snaprun.studies.plan import SELECTION, Job, Planner
+from snaprun.studies.plan import SELECTION, PlannedRun, Planner
 from snaprun.studies.pool import run
+from snaprun.studies.rates import choose_rates
 from snaprun.terminal import note
 
 
 def reproduce(
     planner: Planner, results: Path, at_once: int, choose: bool = True
-) -> tuple[list[Path], list[Job]]:
+) -> tuple[list[Path], list[PlannedRun]]:
     """Run what is not done of a panel, and write its folder under `results`.
 
     `at_once` runs go side by side. Where not `choose` the learning rates, and the rows of the runs
@@ -40,7 +41,7 @@ def reproduce(
     selection = planner.selection() if rates is None else []
     failed = run(selection, at_once, f"{planner.name}: learning rates")
     runs = {job: tables.read(job, panel.metric) for job in selection if job not in failed}
-    compared = planner.final(choice.choose(panel, runs) if rates is None else rates)
+    compared = planner.final(choose_rates(panel, runs) if rates is None else rates)
     failed += run(compared, at_once, f"{planner.name}: fresh seeds")
     runs |= {job: tables.read(job, panel.metric) for job in compared if job not in failed}
     for job in runs:
@@ -76,7 +77,7 @@ def derive(planner: Planner, results: Path) -> list[Path]:
     panel, folder = planner.panel, _folder(planner, results / planner.name)
     arms, summary, rates = read_arms(folder), read_summaries(folder), read_rates(folder)
     readme = report.readme(panel, planner.budget, rates, summary, arms)
-    written = write_derived(folder, paired.table(arms, panel.metric, panel.planned), readme)
+    written = write_derived(folder, paired.compare(arms, panel.metric, panel.planned), readme)
     drawn = figures.plot([folder], folder / "figures", figures.KINDS, incomplete=False)
     return [*written, *drawn]
 
@@ -97,7 +98,7 @@ def _folder(planner: Planner, folder: Path) -> Path:
     return folder
 
 
-def _arms(panel: Panel, compared: Sequence[Job]) -> dict[str, dict[str, Any]]:
+def _arms(panel: Panel, compared: Sequence[PlannedRun]) -> dict[str, dict[str, Any]]:
     """Each arm's overrides, learning rate and configuration, without what differs by seed."""
     apart = ("seed", "name", "results", "tensorboard", "restart")
     return {

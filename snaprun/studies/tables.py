@@ -11,7 +11,7 @@ from snaprun.metrics import Metric
 from snaprun.store import DIVERGED, FAILED, Run, Summary, declared, read_run
 from snaprun.store.panel import COSTS, FINAL, thinned
 from snaprun.studies.metric import due, final, overall
-from snaprun.studies.plan import Job
+from snaprun.studies.plan import PlannedRun
 
 _COUNTS = (
     "tokens",
@@ -23,7 +23,7 @@ _COUNTS = (
 )
 
 
-def read(job: Job, metric: Metric) -> Run:
+def read(job: PlannedRun, metric: Metric) -> Run:
     """The run of a job that is done, up to the job's data-time; raises UserError."""
     run = read_run(job.folder)
     if run.status != DIVERGED and metric.key not in run.columns:
@@ -36,7 +36,9 @@ def read(job: Job, metric: Metric) -> Run:
     return replace(run, columns={name: values[kept_N] for name, values in run.columns.items()})
 
 
-def summary(jobs: Sequence[Job], runs: Mapping[Job, Run], metric: Metric) -> pd.DataFrame:
+def summary(
+    jobs: Sequence[PlannedRun], runs: Mapping[PlannedRun, Run], metric: Metric
+) -> pd.DataFrame:
     """A row a job: `final` and `mean` are of the metric, late and over the whole run.
 
     `final_…` are of the metrics that are compared beside it, where the runs have them.
@@ -48,7 +50,7 @@ def summary(jobs: Sequence[Job], runs: Mapping[Job, Run], metric: Metric) -> pd.
     return table
 
 
-def _row(job: Job, run: Run | None, metric: Metric) -> dict[str, object]:
+def _row(job: PlannedRun, run: Run | None, metric: Metric) -> dict[str, object]:
     row: dict[str, object] = {
         "arm": job.arm,
         "phase": job.phase,
@@ -91,7 +93,7 @@ def _settings(known: Summary, key: str) -> str | None:
     return None if None in values else ", ".join(values)
 
 
-def curves(runs: Mapping[Job, Run], metric: Metric) -> pd.DataFrame:
+def curves(runs: Mapping[PlannedRun, Run], metric: Metric) -> pd.DataFrame:
     """The thinned metrics of the compared runs, a row an arm, seed and point of data-time."""
     known = declared(runs.values())
     kept = [known[key] for key in metric.columns if key in known]

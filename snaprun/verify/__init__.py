@@ -1,6 +1,6 @@
 """Independent oracles for every cell, rule and backend: `snaprun verify`."""
 
-from snaprun.verify.check import Check, table
+from snaprun.verify.check import Check, as_text
 from snaprun.verify.suite import verify
 
-__all__ = ["Check", "table", "verify"]
+__all__ = ["Check", "as_text", "verify"]

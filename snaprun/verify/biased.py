@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from snaprun.checks import refuse
 from snaprun.influence import choose
 from snaprun.rules import RFLO, Frozen, LearningRule
-from snaprun.rules.replay import advance
+from snaprun.rules.over_steps import advance
 from snaprun.verify import unrolled
 from snaprun.verify.check import Check, equal
 from snaprun.verify.problem import NO_TARGET, Problem

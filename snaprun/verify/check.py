@@ -32,7 +32,7 @@ def equal(what: str, got: Tensor, want: Tensor, bound: float = 1e-10) -> Check:
     return Check(what, float((got - want).abs().max()) / (scale or 1.0), bound)
 
 
-def table(checks: Sequence[Check]) -> str:
+def as_text(checks: Sequence[Check]) -> str:
     """A header and one aligned row for every check: what, error, bound, ok or MISMATCH, detail."""
     rows = [("compared", "error", "bound", "", "")]
     for check in checks:

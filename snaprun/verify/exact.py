@@ -5,7 +5,7 @@ from torch import Generator
 
 from snaprun.influence import choose
 from snaprun.rules import LearningRule, SnAp
-from snaprun.rules.replay import gradients
+from snaprun.rules.over_steps import gradients
 from snaprun.verify import unrolled
 from snaprun.verify.check import Check, equal
 from snaprun.verify.problem import Problem

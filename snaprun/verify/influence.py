@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from snaprun.influence import BACKENDS, naive
 from snaprun.rules import SnAp
-from snaprun.rules.replay import advance
+from snaprun.rules.over_steps import advance
 from snaprun.verify import onestep
 from snaprun.verify.check import Check, equal
 from snaprun.verify.problem import Problem

@@ -14,7 +14,7 @@ from snaprun.cells import Cell
 from snaprun.core import Record, RecurrentCore
 from snaprun.losses import SoftmaxCrossEntropy
 from snaprun.rules import Setup
-from snaprun.rules.replay import Step
+from snaprun.rules.over_steps import Step
 from snaprun.sparsity import Sparsity
 
 NO_TARGET = -100  # the `ignore_index` of torch's cross_entropy

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from snaprun.checks import at_least
 from snaprun.influence import choose
 from snaprun.rules import LearningRule
-from snaprun.rules.replay import gradients
+from snaprun.rules.over_steps import gradients
 from snaprun.verify import unrolled
 from snaprun.verify.check import Check
 from snaprun.verify.problem import Problem

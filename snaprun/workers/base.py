@@ -56,7 +56,7 @@ class Here(Workers[Job]):
             raise Stopped(outcome.signum)
 
 
-def spread(
+def dispatch(
     workers: Workers[J], jobs: Iterable[Callable[[], J]], record: Callable[[int, Outcome], None]
 ) -> None:
     """Run `jobs`, each made when its turn has come, and `record` how each ended.

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from snaprun.align import frozen
+from snaprun.align import still
 from snaprun.align.candidates import Candidate, candidates, own
 from snaprun.align.point import beside_exact, slots
 from snaprun.cells import CELLS as CELL_TYPES
@@ -31,8 +31,8 @@ def measured(words, cell=None, draws=16, level=0.6):
 
 
 def frozen_steps(built, data):
-    credit = frozen.through(built.readout, data)
-    return frozen.steps(built.core, built.weights(), data, len(data.mask), credit)
+    credit = still.through(built.readout, data)
+    return still.steps(built.core, built.weights(), data, len(data.mask), credit)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda c: type(c).__name__)
@@ -136,7 +136,7 @@ def test_drawing_leaves_a_text_as_it_was(tmp_path, mode):
     task, other = (CharLM(str(text), mode=mode, crop=11) for _ in range(2))
     generators = [rng(), rng()]
     for _ in range(3):
-        drawn = frozen.draw(task, B, rng(9))
+        drawn = still.draw(task, B, rng(9))
         assert drawn.resets[0].all()
         assert len(drawn.mask) == 11
         one, two = (t.batch(B, g) for t, g in zip((task, other), generators, strict=True))
@@ -149,7 +149,7 @@ def test_drawing_leaves_a_text_as_it_was(tmp_path, mode):
 def test_drawing_is_at_the_curriculums_level():
     task = Copy(spread=0)
     task.level = 6
-    assert len(frozen.draw(task, B, rng()).mask) == 13
+    assert len(still.draw(task, B, rng()).mask) == 13
 
 
 def test_words_of_rules():

@@ -109,11 +109,11 @@ def test_faster_learning_is_staler():
 
 
 def test_the_last_update_is_always_among_those_chosen():
-    assert stale.spread(8, 4) == [1, 3, 5, 7]
-    assert stale.spread(7, 3) == [1, 3, 6]
-    assert stale.spread(5, 9) == [0, 1, 2, 3, 4]
-    assert stale.spread(5, 1) == [4]
-    assert stale.spread(0, 3) == []
+    assert stale.evenly(8, 4) == [1, 3, 5, 7]
+    assert stale.evenly(7, 3) == [1, 3, 6]
+    assert stale.evenly(5, 9) == [0, 1, 2, 3, 4]
+    assert stale.evenly(5, 1) == [4]
+    assert stale.evenly(0, 3) == []
 
 
 def test_what_outlives_an_update():

@@ -128,7 +128,7 @@ def test_all_operations_do_what_they_say():
     found.turn()
     assert all(len(one.seconds) == 2 for one in found.all)
     found.finish()
-    table = found.table()
+    table = found.as_rows()
     assert (table["tries"] == TRIES).all()
     assert set(table["what"]) == {COPY, IN_PLACE, PRODUCT}
     assert (table["best"] >= table["median"]).all()
@@ -157,7 +157,7 @@ def kernel_row(seconds, best):
     (problem,) = kernel.problems([Kernel(Net("gru", 4, 0.5), 2)], seed=0)
     yardsticks = made_up([problem.working_set], lambda one: [float(one.amount)])
     times = Times((seconds, seconds, best))
-    table = kernel.table([kernel.Timed(problem, "native", 1.0, times, times)], yardsticks, 1)
+    table = kernel.kernel_table([kernel.Timed(problem, "native", 1.0, times, times)], yardsticks, 1)
     return problem, table.iloc[0]
 
 

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from snaprun.cells import GRU, LSTM, Vanilla
 from snaprun.rules import BPTT
-from snaprun.rules.replay import gradients
+from snaprun.rules.over_steps import gradients
 from snaprun.sparsity import Dense, Uniform
 from snaprun.verify.problem import NO_TARGET
 from tests.cases import close, problem, rng, without_resets

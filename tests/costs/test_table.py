@@ -10,7 +10,7 @@ from snaprun import hardware
 from snaprun.cells import GRU, LSTM, Vanilla
 from snaprun.checks import UserError
 from snaprun.core import RecurrentCore
-from snaprun.costs import Size, as_text, table
+from snaprun.costs import Size, as_text, count
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, SnAp
 from snaprun.sparsity import Dense, Uniform
 
@@ -66,7 +66,7 @@ def test_costs_do_not_depend_on_the_horizon_but_for_bptt():
 
 
 def test_the_table_has_a_row_for_each_and_ratios_to_bptt():
-    costs = table(
+    costs = count(
         {"gru": GRU(), "lstm": LSTM()},
         [Size(7, 0.5), Size(14, 0.9)],
         {"bptt": BPTT(), "snap1": SnAp(1), "rtrl": RTRL()},
@@ -109,4 +109,4 @@ def test_masks_that_do_not_fit_are_refused_before_they_are_drawn(monkeypatch):
     monkeypatch.setattr(RecurrentCore, "build", lambda *_: pytest.fail("drawn"))
     counts = {"inputs": 4, "horizon": 1, "lanes": 1, "moments": 2, "bytes_per_number": 4}
     with pytest.raises(UserError, match=r"sizes=20000@0: .* GB of memory, and 1 GB is left in"):
-        table({"gru": GRU()}, [Size(20_000, 0)], {"bptt": BPTT()}, generator=Generator(), **counts)
+        count({"gru": GRU()}, [Size(20_000, 0)], {"bptt": BPTT()}, generator=Generator(), **counts)

@@ -217,7 +217,7 @@ def test_the_memory_of_a_rule_is_that_of_the_new_mask(engine, rule):
     trained.run(batches()[0])
     fresh = build(engine, RULES[rule], HELD, 3)
     fresh.network.prune(smaller(fresh, 30))
-    fresh.start()
+    fresh.reset()
     fresh.run(batches()[0])
     assert at_once == trained.rule_bytes == fresh.rule_bytes
     depends = RULES[rule].labels(fresh.network.core).keys() - {"gradient"}

@@ -160,7 +160,7 @@ def test_several_seeds_become_a_median_and_its_range(tmp_path):
     for seed in range(3):
         run(tmp_path, seed)
     (sheet,) = load([tmp_path], incomplete=False)
-    found = lines(sheet.panels[0].series[0].runs)
+    found = lines(sheet.facets[0].series[0].runs)
     line = found["snap1", "whole", "cosine"]
     assert line.tokens.tolist() == list(TOKENS)
     assert line.value == pytest.approx([0.87, 0.77, 0.67])
@@ -174,7 +174,7 @@ def test_a_point_that_a_seed_did_not_reach(tmp_path):
     run(tmp_path, 0)
     run(tmp_path, 1, points=TOKENS[:2])
     (sheet,) = load([tmp_path], incomplete=False)
-    line = lines(sheet.panels[0].series[0].runs)["rtrl", "z", "cosine"]
+    line = lines(sheet.facets[0].series[0].runs)["rtrl", "z", "cosine"]
     assert line.value == pytest.approx([0.99, 0.99, 1.0])
     assert np.isnan(line.low).tolist() == [False, False, True]
 
@@ -188,7 +188,7 @@ def test_the_aligned_twin_of_a_run_is_the_one_that_is_shown(tmp_path):
     write(tmp_path / "a", config(), levels((0, 1), (1000, 6)))
     run(tmp_path, name="b")
     (sheet,) = load([tmp_path], incomplete=False)
-    (series,) = sheet.panels[0].series
+    (series,) = sheet.facets[0].series
     assert series.label == "SnAp-1"
     assert [one.folder.name for one in series.runs] == ["b0"]
 

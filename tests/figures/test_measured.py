@@ -27,12 +27,12 @@ def kernel(*fractions):
 
 @pytest.mark.parametrize("fractions", [(0.25, None), (None, None), (0.25, 0.25)])
 def test_a_row_without_a_ceiling_has_words_and_neither_marker_nor_bar(fractions):
-    panel = _kernel(kernel(*fractions))
+    chart = _kernel(kernel(*fractions))
     for column in ("value", "low", "high"):
-        assert panel.points[column].notna().tolist() == [x is not None for x in fractions]
+        assert chart.points[column].notna().tolist() == [x is not None for x in fractions]
     axes = Figure().subplots()
     with paper():
-        _fractions(axes, panel.points)
+        _fractions(axes, chart.points)
     texts = [text.get_text() for text in axes.texts]
     assert texts == [words.CEILING_NOT_REACHED] * fractions.count(None)
     assert axes.get_xlim() == (0, 1.05)

@@ -292,7 +292,7 @@ def test_an_out_that_cannot_be_made_is_refused(seeds, tmp_path):
 
 def test_a_diverged_seed_is_marked_where_it_stopped(seeds):
     (sheet,) = load([seeds], incomplete=False)
-    (series,) = sheet.panels[0].series
+    (series,) = sheet.facets[0].series
     curve = curves.curve(series, LEVEL)
     assert curve is not None
     assert curve.stops == [(30, 6)]

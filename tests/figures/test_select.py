@@ -19,15 +19,15 @@ def sheet(source, configs):
     return only
 
 
-def labels(panel):
-    return [series.label for series in panel.series]
+def labels(facet):
+    return [series.label for series in facet.series]
 
 
 def test_seven_rules_on_three_cells_are_three_panels(tmp_path):
     made = [config(rule, cell__name=cell) for cell in ("lstm", "vanilla", "gru") for rule in RULES]
     only = sheet(tmp_path, made)
     names = ["BPTT", "RTRL", "SnAp-1", "SnAp-2", "UORO", "RFLO", "frozen"]
-    assert [(panel.title, labels(panel)) for panel in only.panels] == [
+    assert [(facet.title, labels(facet)) for facet in only.facets] == [
         ("vanilla-24, 75 % sparse", names),
         ("GRU-24, 75 % sparse", names),
         ("LSTM-24, 75 % sparse", names),
@@ -40,7 +40,7 @@ def test_seeds_and_keys_that_change_nothing_share_a_series(tmp_path):
         config(seed=0, name="elsewhere", results="/else", tensorboard=True),
         config(seed=1, train__log_every=99),
     ]
-    (series,) = sheet(tmp_path, made).panels[0].series
+    (series,) = sheet(tmp_path, made).facets[0].series
     assert [run.config["seed"] for run in series.runs] == [0, 1, 2]
     assert series.label == "SnAp-1"
 
@@ -59,14 +59,14 @@ def test_seeds_and_keys_that_change_nothing_share_a_series(tmp_path):
     ],
 )
 def test_a_rule_alone_is_named_by_its_words(tmp_path, rule, changes, label):
-    assert labels(sheet(tmp_path, [config(rule, **changes)]).panels[0]) == [label]
+    assert labels(sheet(tmp_path, [config(rule, **changes)]).facets[0]) == [label]
 
 
 def test_only_choices_that_vary_in_a_panel_are_in_its_labels(tmp_path):
     made = [config("snap1", optim__lr=lr) for lr in (0.01, 0.001)]
     made += [config("snap1", optim__lr=0.001, train__update_every=8)]
     made += [config("bptt", optim__lr=0.001, train__update_every=8)]
-    assert labels(sheet(tmp_path, made).panels[0]) == [
+    assert labels(sheet(tmp_path, made).facets[0]) == [
         "TBPTT(8), lr=0.001",
         "SnAp-1, lr=0.001, update_every=1",
         "SnAp-1, lr=0.001, update_every=8",
@@ -77,7 +77,7 @@ def test_only_choices_that_vary_in_a_panel_are_in_its_labels(tmp_path):
 def test_a_choice_that_only_some_have_tells_series_apart(tmp_path):
     plain, other = config(), config()
     other["optim"]["momentum"] = 0.9
-    assert sorted(labels(sheet(tmp_path, [plain, other]).panels[0])) == [
+    assert sorted(labels(sheet(tmp_path, [plain, other]).facets[0])) == [
         "SnAp-1",
         "SnAp-1, momentum=0.9",
     ]
@@ -90,10 +90,10 @@ def test_the_plain_variant_of_a_rule_has_its_look_beside_one_with_a_key_more(tmp
         config("bptt", optim__name="sgd", optim__lr=1),
     ]
     only = sheet(tmp_path, made)
-    assert [text.partition(", ")[0] for text in labels(only.panels[0])] == ["BPTT"] * 3
-    assert "half_life=30" in labels(only.panels[0])[1]
-    assert "sgd" in labels(only.panels[0])[2]
-    assert only.panels[0].series[0].look == style.look("BPTT")
+    assert [text.partition(", ")[0] for text in labels(only.facets[0])] == ["BPTT"] * 3
+    assert "half_life=30" in labels(only.facets[0])[1]
+    assert "sgd" in labels(only.facets[0])[2]
+    assert only.facets[0].series[0].look == style.look("BPTT")
 
 
 def test_what_differs_between_panels_is_in_their_titles(tmp_path):
@@ -101,22 +101,22 @@ def test_what_differs_between_panels_is_in_their_titles(tmp_path):
     made += [config("bptt", cell__units=128, optim__lr=0.2)]
     made += [config(sparsity__name="dense", sparsity__share_slots=True, optim__lr=0.2)]
     only = sheet(tmp_path, made)
-    assert sorted(panel.title for panel in only.panels) == [
+    assert sorted(facet.title for facet in only.facets) == [
         "GRU-128, 75 % sparse, lr=0.2",
         "GRU-24, 75 % sparse, lr=0.1",
         "GRU-24, dense, slots share one mask, lr=0.2",
     ]
-    assert {label for panel in only.panels for label in labels(panel)} == {"BPTT", "SnAp-1"}
+    assert {label for facet in only.facets for label in labels(facet)} == {"BPTT", "SnAp-1"}
 
 
 def test_one_rule_on_several_networks_is_one_panel_with_the_networks_as_series(tmp_path):
     made = [config(cell__units=units, seed=seed) for units in (24, 128) for seed in (0, 1)]
-    (panel,) = sheet(tmp_path, made).panels
-    assert panel.title == "SnAp-1"
-    assert labels(panel) == ["GRU-24, 75 % sparse", "GRU-128, 75 % sparse"]
-    assert [len(series.runs) for series in panel.series] == [2, 2]
-    assert [series.rank for series in panel.series] == [0, 1]
-    assert panel.series[0].look != panel.series[1].look
+    (facet,) = sheet(tmp_path, made).facets
+    assert facet.title == "SnAp-1"
+    assert labels(facet) == ["GRU-24, 75 % sparse", "GRU-128, 75 % sparse"]
+    assert [len(series.runs) for series in facet.series] == [2, 2]
+    assert [series.rank for series in facet.series] == [0, 1]
+    assert facet.series[0].look != facet.series[1].look
 
 
 def test_several_sources_are_drawn_together(tmp_path):
@@ -125,17 +125,17 @@ def test_several_sources_are_drawn_together(tmp_path):
         write_panel(tmp_path / f"panel{units}", arms)
     write(tmp_path / "raw", config(cell__units=7), ROWS)
     sources = [tmp_path / name for name in ("panel24", "panel128", "raw")]
-    (panels,), (both,) = load(sources[:2], False), load(sources, False)
-    assert [len(panel.series) for panel in panels.panels] == [len(RULES)] * 2
-    assert [len(panel.series) for panel in both.panels] == [1, len(RULES), len(RULES)]
-    assert (panels.chosen, both.chosen) == (True, False)
+    (facets,), (both,) = load(sources[:2], False), load(sources, False)
+    assert [len(facet.series) for facet in facets.facets] == [len(RULES)] * 2
+    assert [len(facet.series) for facet in both.facets] == [1, len(RULES), len(RULES)]
+    assert (facets.chosen, both.chosen) == (True, False)
 
 
 def test_a_pruned_network_is_called_so(tmp_path):
     pruned = {"name": "magnitude", "level": 0.75, "begin": 5}
     made = [config(), config(sparsity=pruned), config(sparsity={**pruned, "begin": 6})]
-    (panel,) = sheet(tmp_path, made).panels
-    assert sorted(labels(panel)) == [
+    (facet,) = sheet(tmp_path, made).facets
+    assert sorted(labels(facet)) == [
         "GRU-24, 75 % sparse",
         "GRU-24, pruned to 75 %, begin=5",
         "GRU-24, pruned to 75 %, begin=6",
@@ -151,7 +151,7 @@ def test_incomplete_runs_are_named_and_left_out_or_kept(tmp_path, caplog):
     caplog.clear()
     (only,) = load([tmp_path], incomplete=True)
     assert [run.folder.name for run in only.runs] == ["done", "broken"]
-    assert only.panels[0].series[0].incomplete == 1
+    assert only.facets[0].series[0].incomplete == 1
     assert caplog.messages == []
 
 
@@ -230,8 +230,8 @@ def test_degrees_of_a_family_differ_in_colour_and_in_grey(family, degrees):
 
 def test_a_rule_looks_the_same_whatever_is_drawn_beside_it(tmp_path):
     every = {f"{t}": config("bptt", train__update_every=t) for t in (1, 4, 16)}
-    alone = sheet(tmp_path / "alone", [every["16"]]).panels[0].series[0]
-    beside = sheet(tmp_path / "beside", [config(), *every.values()]).panels[0].series
+    alone = sheet(tmp_path / "alone", [every["16"]]).facets[0].series[0]
+    beside = sheet(tmp_path / "beside", [config(), *every.values()]).facets[0].series
     (same,) = [series for series in beside if series.label == "TBPTT(16)"]
     assert same.look == alone.look
     assert len({series.look for series in beside}) == 4
@@ -252,7 +252,7 @@ def test_the_arms_of_a_panel_are_told_apart_without_their_chosen_rates(tmp_path)
     write_panel(tmp_path, arms)
     (only,) = load([tmp_path], incomplete=False)
     assert only.chosen
-    assert [(panel.title, labels(panel)) for panel in only.panels] == [
+    assert [(facet.title, labels(facet)) for facet in only.facets] == [
         ("GRU-24, 75 % sparse", ["BPTT, optim=adam", "SnAp-1, optim=adam", "SnAp-1, optim=sgd"]),
         ("GRU-99, 75 % sparse", ["SnAp-1, optim=adam"]),
     ]
@@ -264,7 +264,7 @@ def test_arms_that_differ_in_their_rate_alone_are_told_apart_by_it(tmp_path):
     arms = {name: {"lr": lr, "config": made} for name, lr in (("a", 0.1), ("b", 0.2))}
     write_panel(tmp_path, {**arms, "c": {"lr": 0.2, "config": config("bptt")}})
     (only,) = load([tmp_path], incomplete=False)
-    assert labels(only.panels[0]) == ["BPTT", "SnAp-1, lr=0.1", "SnAp-1, lr=0.2"]
+    assert labels(only.facets[0]) == ["BPTT", "SnAp-1, lr=0.1", "SnAp-1, lr=0.2"]
 
 
 @pytest.mark.parametrize(

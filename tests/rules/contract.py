@@ -6,7 +6,7 @@ import torch
 
 from snaprun.influence import choose
 from snaprun.rules import LearningRule
-from snaprun.rules.replay import advance
+from snaprun.rules.over_steps import advance
 from snaprun.verify.problem import Problem
 from tests.cases import close, lane, rng, without_resets
 

@@ -9,7 +9,7 @@ from snaprun.cells import GRU
 from snaprun.core import RecurrentCore
 from snaprun.influence import naive
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, SnAp, bptt
-from snaprun.rules.replay import advance
+from snaprun.rules.over_steps import advance
 from snaprun.sparsity import Uniform
 from snaprun.verify.problem import NO_TARGET
 from tests.cases import CELLS, problem, rng, without_resets

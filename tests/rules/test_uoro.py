@@ -5,7 +5,7 @@ import torch
 
 from snaprun.core.jacobians import dynamics, immediate
 from snaprun.rules import UORO
-from snaprun.rules.replay import advance
+from snaprun.rules.over_steps import advance
 from snaprun.sparsity import Uniform
 from snaprun.verify import unbiased
 from tests.cases import CELLS, close, problem, rng

@@ -7,7 +7,7 @@ import pandas as pd
 
 from snaprun.store import Run, Summary
 from snaprun.store.parse import as_columns
-from snaprun.studies.plan import Job
+from snaprun.studies.plan import PlannedRun
 
 
 def run(*rows: tuple[int, int, float | None], status: str = "finished", key: str = "level") -> Run:
@@ -24,11 +24,13 @@ def flat(value: float, status: str = "finished") -> Run:
 
 def job(
     arm: str, lr: float = 0.1, seed: int = 100, phase: str = "selection", tokens: int = 100
-) -> Job:
+) -> PlannedRun:
     """A job whose run lies nowhere."""
-    return Job(arm, phase, seed, lr, (), {"train": {"tokens": tokens}}, Path(f"{arm}-{lr}-{seed}"))
+    return PlannedRun(
+        arm, phase, seed, lr, (), {"train": {"tokens": tokens}}, Path(f"{arm}-{lr}-{seed}")
+    )
 
 
-def jobs(arm: str, rates: Sequence[float]) -> list[Job]:
+def jobs(arm: str, rates: Sequence[float]) -> list[PlannedRun]:
     """A selection job a rate."""
     return [job(arm, lr) for lr in rates]

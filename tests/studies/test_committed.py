@@ -71,7 +71,7 @@ def test_tests_and_readme_follow_from_the_committed_tables(name, tmp_path):
     panel, folder = config.panel(keys, "small"), RESULTS / name
     arms = read_arms(folder)
     readme = report.readme(panel, "small", read_rates(folder), read_summaries(folder), arms)
-    for file in write_derived(tmp_path, paired.table(arms, panel.metric, panel.planned), readme):
+    for file in write_derived(tmp_path, paired.compare(arms, panel.metric, panel.planned), readme):
         assert file.read_text(encoding="utf-8") == (folder / file.name).read_text(encoding="utf-8")
 
 

@@ -13,7 +13,7 @@ from snaprun.metrics import BUILT_IN
 from snaprun.store.panel import thinned
 from snaprun.store.parse import as_columns
 from snaprun.studies.metric import due
-from snaprun.studies.paired import holm, sign_flip, table
+from snaprun.studies.paired import compare, holm, sign_flip
 from tests.studies.runs import flat, run
 
 LEVEL = BUILT_IN["level"]
@@ -48,7 +48,7 @@ def test_arms_are_compared_on_the_seeds_that_both_have():
         "a": {seed: flat(value) for seed, value in enumerate((5, 7, 9, 20))},
         "b": {seed: flat(value) for seed, value in enumerate((4, 5, 9))},
     }
-    row = table(arms, LEVEL).iloc[0]
+    row = compare(arms, LEVEL).iloc[0]
     assert (row["arm"], row["other"], row["equal"], row["seeds"]) == ("a", "b", "tokens", 3)
     assert (row["difference"], row["low"], row["high"], row["band"]) == (1, 0, 2, "range")
     assert row["p"] == 4 / 8  # of ±1±2±0 half are ≥ 3 or ≤ -3
@@ -58,7 +58,7 @@ def test_arms_are_compared_on_the_seeds_that_both_have():
 def test_at_equal_updates_the_run_with_more_is_cut():
     many = run(*((t, 10 * t, t / 10) for t in range(10, 110, 10)))  # 1000 updates, level 10
     few = run(*((t, t, t / 20) for t in range(10, 110, 10)))  # 100 updates, level 5
-    frame = table({"a": {0: many}, "b": {0: few}}, LEVEL).set_index("equal")
+    frame = compare({"a": {0: many}, "b": {0: few}}, LEVEL).set_index("equal")
     assert frame.loc["tokens", "difference"] == 10 - 5
     assert frame.loc["tokens/10", "difference"] == 1 - 0.5
     assert frame.loc["updates", "difference"] == 1 - 5
@@ -66,15 +66,15 @@ def test_at_equal_updates_the_run_with_more_is_cut():
 
 def test_a_diverged_run_is_the_worst_of_its_pair():
     arms = {"a": {0: flat(3)}, "b": {0: flat(30, "diverged")}}
-    assert table(arms, LEVEL)["difference"].tolist() == [3, 3, 3]
+    assert compare(arms, LEVEL)["difference"].tolist() == [3, 3, 3]
 
 
 def test_where_a_run_diverged_the_other_is_not_cut():
     broken = run((10, 10, 1), (20, 20, 1), status="diverged")
     whole = run(*((t, t, t / 10) for t in range(10, 110, 10)))
-    frame = table({"a": {0: whole}, "b": {0: broken}}, LEVEL)
+    frame = compare({"a": {0: whole}, "b": {0: broken}}, LEVEL)
     assert frame["difference"].tolist() == [10, 1, 10]
-    assert table({"a": {0: broken}, "b": {0: broken}}, LEVEL)["difference"].tolist() == [0, 0, 0]
+    assert compare({"a": {0: broken}, "b": {0: broken}}, LEVEL)["difference"].tolist() == [0, 0, 0]
 
 
 EVERY = 5000
@@ -96,8 +96,8 @@ def test_rows_of_the_same_windows_are_compared_wherever_batches_end(config):
         arm: {seed: replace(one, config=config) for seed, one in runs.items()}
         for arm, runs in arms.items()
     }
-    assert table(arms, LEVEL)["difference"].tolist() == [0, 0, 0]
-    assert table(arms, LEVEL)["p"].tolist() == [1, 1, 1]
+    assert compare(arms, LEVEL)["difference"].tolist() == [0, 0, 0]
+    assert compare(arms, LEVEL)["p"].tolist() == [1, 1, 1]
 
 
 @given(
@@ -124,7 +124,7 @@ def test_equal_curves_do_not_differ_under_any_jitter_of_batch_ends(
         if thin:
             one = replace(one, columns=as_columns(thinned(one.metrics, [LEVEL], due(one))))
         arms[arm] = {0: one}
-    found = table(arms, LEVEL).set_index("equal")["difference"]
+    found = compare(arms, LEVEL).set_index("equal")["difference"]
     assert found["tokens"] == found["tokens/10"] == 0
 
 
@@ -143,14 +143,14 @@ def test_equal_curves_of_the_copy_task_do_not_differ(growth, lanes):
                 due = (at // 2000 + 1) * 2000
         config = {"train": {"log_every": 2000, "tokens": tokens}}
         arms[arm] = {0: replace(run(*rows), config=config)}
-    assert table(arms, LEVEL)["difference"].tolist() == [0, 0, 0]
+    assert compare(arms, LEVEL)["difference"].tolist() == [0, 0, 0]
 
 
 def test_what_is_compared_beside_the_metric_stands_below_it():
     one, two = flat(7), flat(4)
     for made, mastered in ((one, 3), (two, 1)):
         made.metrics["mastered"] = float(mastered)
-    frame = table({"a": {0: one}, "b": {0: two}}, LEVEL).set_index(["metric", "equal"])
+    frame = compare({"a": {0: one}, "b": {0: two}}, LEVEL).set_index(["metric", "equal"])
     assert frame["difference"].to_dict() == {
         **{("level", equal): 3 for equal in ("tokens", "tokens/10", "updates")},
         **{("mastered", equal): 2 for equal in ("tokens", "tokens/10", "updates")},
@@ -196,7 +196,7 @@ def three():
 
 
 def test_each_metric_and_kind_of_equality_is_adjusted_for_itself(three):
-    frame = table(three, LEVEL)
+    frame = compare(three, LEVEL)
     for _, rows in frame.groupby("equal"):
         np.testing.assert_allclose(rows["p_holm"], holm(rows["p"].to_numpy()))
     tokens = frame[frame["equal"] == "tokens"]
@@ -205,7 +205,7 @@ def test_each_metric_and_kind_of_equality_is_adjusted_for_itself(three):
 
 
 def test_p_is_adjusted_for_the_planned_pairs_alone(three):
-    frame = table(three, LEVEL, planned=[("c", "a"), ("b", "c")]).set_index(["arm", "other"])
+    frame = compare(three, LEVEL, planned=[("c", "a"), ("b", "c")]).set_index(["arm", "other"])
     tokens = frame[frame["equal"] == "tokens"]["p_holm"]
     assert tokens["a", "c"] == 4 / 64
     assert tokens["b", "c"] == 1

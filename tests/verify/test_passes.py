@@ -5,8 +5,8 @@ import torch
 
 from snaprun.cells import LSTM
 from snaprun.sparsity import Dense, Uniform
-from snaprun.verify import Check, table, verify
-from snaprun.verify.check import equal
+from snaprun.verify import Check, verify
+from snaprun.verify.check import as_text, equal
 from tests.cases import CELLS, RULES, SPARSITIES, LeakyReLU
 
 SIZES = {"inputs": 3, "outputs": 4, "lanes": 3, "steps": 7, "draws": 1024, "seed": 0}
@@ -77,7 +77,7 @@ def test_equal_measures_against_the_largest_entry_wanted():
 
 def test_table_has_a_row_for_every_check():
     checks = [Check("gradient", 2e-16, 1e-10), Check("J of every step", 0.25, 1e-10, "of 3")]
-    assert table(checks).splitlines() == [
+    assert as_text(checks).splitlines() == [
         "compared           error    bound",
         "gradient         2.0e-16  1.0e-10  ok",
         "J of every step  2.5e-01  1.0e-10  MISMATCH  of 3",

@@ -9,10 +9,10 @@ from snaprun.metrics import Metric
 from snaprun.store import DIVERGED, Run
 from snaprun.studies.metric import final, overall
 from snaprun.studies.panel import Panel
-from snaprun.studies.plan import Job
+from snaprun.studies.plan import PlannedRun
 
 
-def choose(panel: Panel, runs: Mapping[Job, Run]) -> dict[str, float]:
+def choose_rates(panel: Panel, runs: Mapping[PlannedRun, Run]) -> dict[str, float]:
     """Per arm the rate with the best final metric, of equals the best mean over the whole run.
 
     Where both are equal it is the smaller rate, the safer one in longer runs. Means are over the

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from snaprun.studies import Panel, Selection
-from snaprun.studies.choice import choose
+from snaprun.studies.rates import choose_rates
 from snaprun.studies.report import readme
 from tests.studies.runs import flat, job, run
 
@@ -17,7 +17,7 @@ def panel(rates, metric="level", arms=("a",), **changes):
 
 
 def chosen(rates, runs, metric="level"):
-    return choose(panel(rates, metric), runs)["a"]
+    return choose_rates(panel(rates, metric), runs)["a"]
 
 
 def test_the_best_final_metric_wins_whichever_way_is_better():
@@ -67,7 +67,7 @@ def test_an_arm_without_a_finished_run_has_no_rate_and_rates_at_the_edge_are_nam
     runs |= {job("b", lr): flat(5, "diverged") for lr in (0.1, 0.01, 0.001)}
     runs |= {job("c", lr): flat(value) for lr, value in ((0.1, 1), (0.01, 2), (0.001, 1))}
     compared = panel({"d": [0.3], "others": [0.1, 0.01, 0.001]}, arms=("a", "b", "c", "d"))
-    rates = choose(compared, runs)
+    rates = choose_rates(compared, runs)
     assert rates == {"a": 0.1, "c": 0.01, "d": 0.3}
     arms = {arm: {0: flat(5)} for arm in rates}
     row = {"phase": "final", "arm": "d", "tokens": 100, "seconds": 1.5, "status": "finished"}

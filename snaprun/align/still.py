@@ -6,7 +6,7 @@ from torch import Generator, Tensor
 
 from snaprun.core import Record, RecurrentCore
 from snaprun.model.readout import Readout
-from snaprun.rules.replay import Step
+from snaprun.rules.over_steps import Step
 from snaprun.tasks import Batch, Task
 
 # The record of step t with its credit, from the record without and the state s(t) (B, c, k).
