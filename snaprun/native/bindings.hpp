@@ -30,13 +30,15 @@ inline void index(bool holds, const char* what) {
 }
 
 template <class A>
-bool has_shape(const A& a, std::initializer_list<int64_t> shape) {
-    if (a.ndim() != shape.size()) return false;
+void require_shape(const A& a, const char* name, std::initializer_list<int64_t> shape) {
+    bool same = a.ndim() == shape.size();
+    std::string wanted;
     size_t i = 0;
     for (int64_t n : shape) {
-        if (int64_t(a.shape(i++)) != n) return false;
+        same = same && int64_t(a.shape(i++)) == n;
+        wanted += (wanted.empty() ? "" : ", ") + std::to_string(n);
     }
-    return true;
+    if (!same) refuse(std::string(name) + " must have the shape (" + wanted + ")");
 }
 
 template <class A>

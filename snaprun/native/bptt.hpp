@@ -85,7 +85,7 @@ private:
                 for (size_t i = 0; i < unit_size_; ++i) lambda_[i] += p.credit[i];
             }
             T* slot_credit = slot_credit_.data() + filled * slots_ * unit_size_;
-            slot_vjp(p, slot_credit);
+            slot_vjp(rows_, components_, p.slopes, lambda_.data(), slot_credit);
             sources[filled++] = p.src;
             if (filled == kChunk || t == 0) {
                 add_gradient(sources, filled, gradient);
@@ -94,23 +94,6 @@ private:
             if (t) back(p, slot_credit);
             zero_lanes(lambda_.data(), size_t(components_) * units_, stride_,
                        begins_.data() + t * stride_);
-        }
-    }
-
-    // (k, m, stride): λ ∂s'/∂a.
-    void slot_vjp(const Place<T>& p, T* out) const {
-        for (int u = 0; u < units_; ++u) {
-            for (int m = 0; m < slots_; ++m, out += stride_) {
-                for (int b = 0; b < stride_; b += kWidth<T>) {
-                    Vec<T> total = {};
-                    for (int c = 0; c < components_; ++c) {
-                        const size_t i = size_t(u) * stride_ + b;
-                        total += load(lambda_.data() + c * unit_size_ + i) *
-                                 load(p.slopes + (c * slots_ + m) * unit_size_ + i);
-                    }
-                    store(out + b, total);
-                }
-            }
         }
     }
 

@@ -125,7 +125,8 @@ private:
             gather(rows_, at.src, gathered_.data());
             single_forward(rows_, theta, gathered_.data(), pre_.data());
         } else {
-            forward(rows_, theta, at.src, pre_.data(), !by_index);
+            forward(rows_, theta, at.src, pre_.data(),
+                    by_index ? Entries::without_inputs : Entries::all);
         }
         if (by_index) {
             add_inputs(rows_, theta, s.indices + t * c_.lanes, c_.lanes, pre_.data());

@@ -56,35 +56,33 @@ public:
         point(theta, readout, s.parameters);
         require(mask.ndim() == 2, "mask must have the shape (T, B)");
         const int64_t steps = int64_t(mask.shape(0)), lanes = config_.lanes;
-        require(has_shape(mask, {steps, lanes}) && has_shape(resets, {steps, lanes}) &&
-                    has_shape(losses, {steps, lanes}),
-                "mask, resets and losses must have the shape (T, lanes)");
+        require_shape(mask, "mask", {steps, lanes});
+        require_shape(resets, "resets", {steps, lanes});
+        require_shape(losses, "losses", {steps, lanes});
         require(index.has_value() != dense.has_value(), "inputs are either indices or dense");
         if (index) {
-            require(has_shape(*index, {steps, lanes}), "indices must have the shape (T, lanes)");
+            require_shape(*index, "indices", {steps, lanes});
             copy(*index, inputs_);
             within(inputs_, config_.inputs, "input index");
             s.indices = inputs_.data();
         } else {
-            require(has_shape(*dense, {steps, lanes, config_.inputs}),
-                    "inputs must have the shape (T, lanes, a)");
+            require_shape(*dense, "inputs", {steps, lanes, config_.inputs});
             s.dense = dense->data();
         }
         require(classes.has_value() == classes_ && values.has_value() != classes_,
                 "targets are either classes or numbers, as the loss wants them");
         if (classes) {
-            require(has_shape(*classes, {steps, lanes}), "classes must have the shape (T, lanes)");
+            require_shape(*classes, "classes", {steps, lanes});
             copy(*classes, targets_);
             within(targets_, config_.outputs, "target");
             s.classes = targets_.data();
         } else {
-            require(has_shape(*values, {steps, lanes, config_.outputs}),
-                    "target values must have the shape (T, lanes, outputs)");
+            require_shape(*values, "values", {steps, lanes, config_.outputs});
             s.values = values->data();
         }
         if (draws_) {
-            require(noise.has_value() && has_shape(*noise, {steps, lanes, p.components, p.units}),
-                    "noise must have the shape (T, lanes, c, k)");
+            require(noise.has_value(), "this rule needs noise");
+            require_shape(*noise, "noise", {steps, lanes, p.components, p.units});
             s.noise = noise->data();
         }
         s.steps = steps;
@@ -218,16 +216,15 @@ private:
 
     void point(Array<T>& theta, std::vector<Array<T>>& readout, T** parameters) const {
         const Pattern& p = config_.pattern;
-        require(has_shape(theta, {p.parameters}), "theta must have the shape (P,)");
+        require_shape(theta, "theta", {p.parameters});
         parameters[0] = theta.data();
         const int widths[3] = {p.units, config_.hidden ? config_.hidden : config_.outputs,
                                config_.outputs};
         const size_t layers = config_.hidden ? 2 : 1;
         require(readout.size() == 2 * layers, "the readout has another number of layers");
         for (size_t l = 0; l < layers; ++l) {
-            require(has_shape(readout[2 * l], {widths[l + 1], widths[l]}) &&
-                        has_shape(readout[2 * l + 1], {widths[l + 1]}),
-                    "a readout parameter has another shape");
+            require_shape(readout[2 * l], "a readout weight", {widths[l + 1], widths[l]});
+            require_shape(readout[2 * l + 1], "a readout bias", {widths[l + 1]});
             parameters[1 + 2 * l] = readout[2 * l].data();
             parameters[2 + 2 * l] = readout[2 * l + 1].data();
         }
@@ -280,36 +277,35 @@ void bind(nb::module_& m, const char* name) {
 // By name: a cell's components, slots, constants and, a word a component, '1' for every slot that
 // reaches it; whether a rule needs blocks or noise; an optimiser's constants; whether a loss has
 // classes as targets.
-nb::dict described() {
-    nb::dict all, cells, rules, optimisers, losses;
-    for (const CellInfo& cell : known().cells) {
+template <class Info, class Describe>
+nb::dict by_name(const std::vector<Info>& table, Describe describe) {
+    nb::dict all;
+    for (const Info& info : table) {
         nb::dict entry;
+        describe(entry, info);
+        all[info.name.c_str()] = entry;
+    }
+    return all;
+}
+
+nb::dict described() {
+    nb::dict all;
+    all["cells"] = by_name(known().cells, [](nb::dict& entry, const CellInfo& cell) {
         entry["components"] = cell.components();
         entry["slots"] = cell.slots();
         entry["reach"] = cell.reach;
         entry["constants"] = cell.constants;
-        cells[cell.name.c_str()] = entry;
-    }
-    for (const RuleInfo& rule : known().rules) {
-        nb::dict entry;
+    });
+    all["rules"] = by_name(known().rules, [](nb::dict& entry, const RuleInfo& rule) {
         entry["blocks"] = rule.blocks;
         entry["noise"] = rule.noise;
-        rules[rule.name.c_str()] = entry;
-    }
-    for (const OptimiserInfo& optimiser : known().optimisers) {
-        nb::dict entry;
-        entry["constants"] = optimiser.constants;
-        optimisers[optimiser.name.c_str()] = entry;
-    }
-    for (const LossInfo& loss : known().losses) {
-        nb::dict entry;
+    });
+    all["optimisers"] = by_name(known().optimisers, [](nb::dict& entry, const OptimiserInfo& o) {
+        entry["constants"] = o.constants;
+    });
+    all["losses"] = by_name(known().losses, [](nb::dict& entry, const LossInfo& loss) {
         entry["classes"] = loss.classes;
-        losses[loss.name.c_str()] = entry;
-    }
-    all["cells"] = cells;
-    all["rules"] = rules;
-    all["optimisers"] = optimisers;
-    all["losses"] = losses;
+    });
     return all;
 }
 

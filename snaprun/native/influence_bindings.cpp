@@ -34,22 +34,19 @@ std::unique_ptr<InfluenceBase<T>> make(const Pattern& pattern, int lanes, int st
 }
 
 template <class T>
-using Array = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
-
-template <class T>
 class Kernel {
 public:
     Kernel(nb::dict fields, int lanes, int threads)
         : pattern_(read_pattern(fields)), lanes_(lanes) {
-        if (lanes < 1 || lanes > 1 << 24) throw nb::value_error("lanes must lie in [1, 2^24]");
-        if (threads < 1) throw nb::value_error("threads must be at least 1");
+        require(lanes >= 1 && lanes <= 1 << 24, "lanes must lie in [1, 2^24]");
+        require(threads >= 1, "threads must be at least 1");
         stride_ = (lanes + 7) / 8 * 8;
-        if (pattern_.rows.empty()) throw nb::value_error("the pattern has no rows");
+        require(!pattern_.rows.empty(), "the pattern has no rows");
         kernel_ = make<T>(pattern_, lanes_, stride_, threads);
     }
 
     void reset(Array<const bool> lanes) {
-        require(lanes, "lanes", {lanes_});
+        require_shape(lanes, "lanes", {lanes_});
         kernel_->reset(reinterpret_cast<const uint8_t*>(lanes.data()));
     }
 
@@ -57,15 +54,14 @@ public:
               Array<const T> src, std::optional<Array<const T>> credit,
               std::optional<Array<T>> gradient) {
         const Pattern& p = pattern_;
-        require(theta, "theta", {p.parameters});
-        require(slopes, "slopes", {p.components, p.slots, p.units, stride_});
-        require(blocks, "blocks", {p.components, p.components, p.units, stride_});
-        require(src, "src", {p.sources, stride_});
-        if (credit.has_value() != gradient.has_value())
-            throw nb::value_error("credit and gradient go together");
+        require_shape(theta, "theta", {p.parameters});
+        require_shape(slopes, "slopes", {p.components, p.slots, p.units, stride_});
+        require_shape(blocks, "blocks", {p.components, p.components, p.units, stride_});
+        require_shape(src, "src", {p.sources, stride_});
+        require(credit.has_value() == gradient.has_value(), "credit and gradient go together");
         if (credit) {
-            require(*credit, "credit", {p.components, p.units, stride_});
-            require(*gradient, "gradient", {p.parameters});
+            require_shape(*credit, "credit", {p.components, p.units, stride_});
+            require_shape(*gradient, "gradient", {p.parameters});
         }
         if (gradient) {
             Apart arrays;
@@ -82,12 +78,12 @@ public:
     }
 
     void read(Array<T> out) const {
-        require(out, "out", {lanes_, kernel_->entries()});
+        require_shape(out, "out", {lanes_, kernel_->entries()});
         kernel_->read(out.data());
     }
 
     void assign(Array<const T> in) {
-        require(in, "in", {lanes_, kernel_->entries()});
+        require_shape(in, "in", {lanes_, kernel_->entries()});
         kernel_->assign(in.data());
     }
 
@@ -96,20 +92,6 @@ public:
     int stride() const { return stride_; }
 
 private:
-    template <class A>
-    static void require(const A& array, const char* name, std::initializer_list<int64_t> shape) {
-        bool same = array.ndim() == shape.size();
-        size_t i = 0;
-        for (int64_t n : shape) {
-            same = same && static_cast<int64_t>(array.shape(i)) == n;
-            ++i;
-        }
-        if (same) return;
-        std::string want;
-        for (int64_t n : shape) want += (want.empty() ? "" : ", ") + std::to_string(n);
-        throw nb::value_error((std::string(name) + " must have the shape (" + want + ")").c_str());
-    }
-
     Pattern pattern_;
     int lanes_, stride_;
     std::unique_ptr<InfluenceBase<T>> kernel_;

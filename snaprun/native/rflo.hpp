@@ -7,18 +7,17 @@ namespace snaprun {
 namespace SNAPRUN_NS {
 
 template <class T>
-class RFLO final : public Rule<T> {
+class RFLO final : public TraceRule<T> {
+    using TraceRule<T>::stride_, TraceRule<T>::units_, TraceRule<T>::traces_;
+
 public:
     static RuleInfo info() { return {"rflo", false, false}; }
     explicit RFLO(const RuleSetup& s)
-        : Rule<T>(s), stride_(s.stride), units_(s.config.pattern.units),
-          outputs_(s.config.outputs), feedback_(s.config.feedback.size()),
-          random_(size_t(units_) * stride_), traces_(s) {
+        : TraceRule<T>(s), outputs_(s.config.outputs), feedback_(s.config.feedback.size()),
+          random_(size_t(units_) * stride_) {
         const std::vector<double>& from = s.config.feedback;
         for (size_t i = 0; i < from.size(); ++i) feedback_[i] = T(from[i]);
     }
-
-    void reset(const uint8_t* lanes) override { traces_.reset(lanes); }
 
     void step(const Step<T>& s, T* gradient) override {
         const T* credit = s.has_credit ? s.at.credit : nullptr;
@@ -26,15 +25,11 @@ public:
         traces_.step(s, s.at.blocks, credit, gradient);
     }
 
-    int64_t bytes() const override { return traces_.bytes(); }
     void list(std::vector<Named<T>>& buffers) override {
         if (feedback_.size()) {
             buffers.push_back({"feedback", feedback_.data(), {outputs_, units_}});
         }
     }
-    int64_t entries() const override { return traces_.entries(); }
-    void read(T* out) const override { traces_.read(out); }
-    void assign(const T* in) override { traces_.assign(in); }
 
 private:
     // (∂L/∂logits) B, shape (k, stride).
@@ -51,9 +46,8 @@ private:
         return random_.data();
     }
 
-    int stride_, units_, outputs_;
+    int outputs_;
     Buffer<T> feedback_, random_;
-    Traces<T> traces_;
 };
 
 }  // namespace SNAPRUN_NS

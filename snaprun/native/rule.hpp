@@ -101,6 +101,24 @@ private:
     Influence<T> J_;
 };
 
+// λ ∂s'/∂a, shape (k, m, stride), of a credit λ (c, k, stride) and slopes (c, m, k, stride).
+template <class T>
+inline void slot_vjp(const Rows& w, int components, const T* slopes, const T* credit, T* out) {
+    const size_t size = size_t(w.units) * w.stride;
+    for (int u = 0; u < w.units; ++u) {
+        for (int m = 0; m < w.slots; ++m, out += w.stride) {
+            for (int b = 0; b < w.stride; b += kWidth<T>) {
+                const size_t i = size_t(u) * w.stride + b;
+                Vec<T> total = {};
+                for (int p = 0; p < components; ++p) {
+                    total += load(credit + p * size + i) * load(slopes + (p * w.slots + m) * size + i);
+                }
+                store(out + b, total);
+            }
+        }
+    }
+}
+
 // 0 in the lanes of `lanes` for every one of `count` rows of `stride`.
 template <class T>
 inline void zero_lanes(T* values, size_t count, int stride, const uint8_t* lanes) {

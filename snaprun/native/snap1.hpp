@@ -7,22 +7,21 @@ namespace snaprun {
 namespace SNAPRUN_NS {
 
 template <class T>
-class SnAp1 final : public Rule<T> {
+class SnAp1 final : public TraceRule<T> {
+    using TraceRule<T>::stride_, TraceRule<T>::units_, TraceRule<T>::traces_;
+
 public:
     static RuleInfo info() { return {"snap1", false, false}; }
     explicit SnAp1(const RuleSetup& s)
-        : Rule<T>(s), stride_(s.stride), units_(s.config.pattern.units),
-          slots_(s.config.pattern.slots), components_(s.config.pattern.components),
+        : TraceRule<T>(s), slots_(s.config.pattern.slots), components_(s.config.pattern.components),
           self_(size_t(units_) * slots_),
-          D_(size_t(components_) * components_ * units_ * stride_), traces_(s) {
+          D_(size_t(components_) * components_ * units_ * stride_) {
         for (size_t i = 0; i < self_.size(); ++i) self_[i] = -1;
         const Pattern& p = s.config.pattern;
         for (int e = 0; e < p.parameters; ++e) {
             if (p.source_P[e] == p.unit_P[e]) self_[p.unit_P[e] * slots_ + p.slot_P[e]] = e;
         }
     }
-
-    void reset(const uint8_t* lanes) override { traces_.reset(lanes); }
 
     void step(const Step<T>& s, T* gradient) override {
         const size_t size = size_t(units_) * stride_;
@@ -43,16 +42,10 @@ public:
         traces_.step(s, D_.data(), s.has_credit ? s.at.credit : nullptr, gradient);
     }
 
-    int64_t bytes() const override { return traces_.bytes(); }
-    int64_t entries() const override { return traces_.entries(); }
-    void read(T* out) const override { traces_.read(out); }
-    void assign(const T* in) override { traces_.assign(in); }
-
 private:
-    int stride_, units_, slots_, components_;
+    int slots_, components_;
     Buffer<int32_t> self_;  // the parameter of h_u in slot m of unit u; -1: not live
     Buffer<T> D_;
-    Traces<T> traces_;
 };
 
 }  // namespace SNAPRUN_NS

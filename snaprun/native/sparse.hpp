@@ -81,17 +81,21 @@ inline void dot(const T* theta, const int32_t* offset, int e, int end, const T* 
     }
 }
 
-// pre (rows, stride) = θ src; without the inputs' entries where `inputs` is false.
+enum class Entries { all, without_inputs, recurrent };
+
+// pre (rows, stride) = θ src, over some of a row's entries.
 template <class T>
-inline void forward(const Rows& w, const T* theta, const T* src, T* pre, bool inputs) {
+inline void forward(const Rows& w, const T* theta, const T* src, T* pre, Entries entries) {
     lane_blocks<T>(w.stride, [&](auto vectors, int b) {
         constexpr int N = decltype(vectors)::value;
         for (int r = 0; r < w.rows; ++r) {
             Vec<T> total[N] = {};
             const int end = w.begin[r + 1];
-            dot<T, N>(theta, w.offset.data(), w.begin[r], inputs ? end : w.input[r], src + b,
-                      total);
-            if (!inputs) dot<T, N>(theta, w.offset.data(), w.bias[r], end, src + b, total);
+            dot<T, N>(theta, w.offset.data(), w.begin[r],
+                      entries == Entries::all ? end : w.input[r], src + b, total);
+            if (entries == Entries::without_inputs) {
+                dot<T, N>(theta, w.offset.data(), w.bias[r], end, src + b, total);
+            }
             for (int n = 0; n < N; ++n) store(pre + r * w.stride + b + n * kWidth<T>, total[n]);
         }
     });
@@ -128,19 +132,6 @@ inline void add_inputs(const Rows& w, const T* theta, const int64_t* indices, in
             pre[w.column_row[i] * w.stride + b] += theta[w.column_entry[i]];
         }
     }
-}
-
-// pre (rows, stride) = U v: the recurrent entries alone.
-template <class T>
-inline void recurrent(const Rows& w, const T* theta, const T* v, T* pre) {
-    lane_blocks<T>(w.stride, [&](auto vectors, int b) {
-        constexpr int N = decltype(vectors)::value;
-        for (int r = 0; r < w.rows; ++r) {
-            Vec<T> total[N] = {};
-            dot<T, N>(theta, w.offset.data(), w.begin[r], w.input[r], v + b, total);
-            for (int n = 0; n < N; ++n) store(pre + r * w.stride + b + n * kWidth<T>, total[n]);
-        }
-    });
 }
 
 // out (k, stride) += Uᵀ λ with λ (rows, stride) and θ by column (the order of column_entry).

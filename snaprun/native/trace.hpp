@@ -219,5 +219,22 @@ private:
     Buffer<T> trace_;
 };
 
+// A rule that keeps nothing but traces.
+template <class T>
+class TraceRule : public Rule<T> {
+public:
+    explicit TraceRule(const RuleSetup& s)
+        : Rule<T>(s), stride_(s.stride), units_(s.config.pattern.units), traces_(s) {}
+    void reset(const uint8_t* lanes) override { traces_.reset(lanes); }
+    int64_t bytes() const override { return traces_.bytes(); }
+    int64_t entries() const override { return traces_.entries(); }
+    void read(T* out) const override { traces_.read(out); }
+    void assign(const T* in) override { traces_.assign(in); }
+
+protected:
+    int stride_, units_;
+    Traces<T> traces_;
+};
+
 }  // namespace SNAPRUN_NS
 }  // namespace snaprun

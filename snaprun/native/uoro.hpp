@@ -29,8 +29,9 @@ public:
     void step(const Step<T>& s, T* gradient) override {
         if (!norm_known_) take_norm();
         draw(s.noise);
-        recurrent(rows_, s.theta, s_.data(), pre_.data());
+        forward(rows_, s.theta, s_.data(), pre_.data(), Entries::recurrent);
         through_units(s.at);
+        slot_vjp(rows_, components_, s.at.slopes, nu_.data(), slot_.data());
         for (int b = 0; b < stride_; b += kWidth<T>) ratios(s, b);
         lane_blocks<T>(stride_, [&](auto vectors, int b) {
             update<decltype(vectors)::value>(s, b, s.has_credit ? gradient : nullptr);
@@ -67,7 +68,7 @@ private:
         norm_known_ = true;
     }
 
-    // D s̃ and the slot credits of ν.
+    // D s̃.
     void through_units(const Place<T>& at) {
         for (int u = 0; u < units_; ++u) {
             for (int b = 0; b < stride_; b += kWidth<T>) {
@@ -83,14 +84,6 @@ private:
                                  load(s_.data() + q * size_ + i);
                     }
                     store(forward_.data() + p * size_ + i, total);
-                }
-                for (int m = 0; m < slots_; ++m) {
-                    Vec<T> total = {};
-                    for (int p = 0; p < components_; ++p) {
-                        total += load(at.slopes + (p * slots_ + m) * size_ + i) *
-                                 load(nu_.data() + p * size_ + i);
-                    }
-                    store(slot_.data() + (size_t(u) * slots_ + m) * stride_ + b, total);
                 }
             }
         }
