@@ -1,4 +1,4 @@
-"""The gated recurrent unit whose reset acts after the matrix product."""
+"""The gated recurrent unit with the reset after the matrix product."""
 
 import torch
 from torch import Tensor

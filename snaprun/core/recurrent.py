@@ -27,7 +27,7 @@ class Record:
     error_BO: Tensor | None = None  # ∂L_t/∂logits; None without a target
 
     def with_credit(self, credit_BK: Tensor, error_BO: Tensor) -> "Record":
-        """Returns the same step with its credit δ_t, nonzero on h only, and its logits' error."""
+        """Returns the step with its credit δ_t, nonzero on h only, and its error ∂L_t/∂logits."""
         credit_BCK = torch.zeros_like(self.dsda_BCMK[:, :, 0])
         credit_BCK[:, 0] = credit_BK
         return replace(self, credit_BCK=credit_BCK, error_BO=error_BO)
