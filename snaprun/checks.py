@@ -1,4 +1,4 @@
-"""One wording for every refusal (what, its value, what is accepted, the remedy), and for a stop."""
+"""The errors that end a command, and one wording for every refusal of a value."""
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -8,11 +8,11 @@ from typing import Any, NoReturn
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend: one line on stderr, exit code 2, no stack trace."""
+    """A mistake that the user can correct: one line on stderr, exit code 2, no stack trace."""
 
 
 class Stopped(Exception):
-    """A run that the signal `signum` ended early, its checkpoint saved: exit code 128 + signum."""
+    """The signal `signum` ended a run early, its checkpoint saved; exit code 128 + signum."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -20,7 +20,7 @@ class Stopped(Exception):
 
 
 def refuse(what: str, value: Any, accepted: str, remedy: str = "") -> NoReturn:
-    """Raise the UserError `what=value is not accepted: expected <accepted>. <remedy>`."""
+    """Raises the UserError `what=value is not accepted: expected <accepted>. <remedy>`."""
     shown = repr(value) if isinstance(value, str) else str(value)
     if len(shown) > 120:
         shown = shown[:117] + "..."
@@ -29,7 +29,10 @@ def refuse(what: str, value: Any, accepted: str, remedy: str = "") -> NoReturn:
 
 
 def at_least(what: str, value: int, minimum: int, most: int = 2**53) -> int:
-    """The integer `value`, which must be ≥ `minimum`, and ≤ `most`, far beyond any use."""
+    """Returns `value` as an integer; raises UserError unless it is in [`minimum`, `most`].
+
+    The default of `most` is far beyond any use.
+    """
     if isinstance(value, bool) or value != int(value) or value < minimum:
         refuse(what, value, f"an integer ≥ {minimum}")
     if value > most:
@@ -46,7 +49,7 @@ def within(
     open_low: bool = False,
     open_high: bool = False,
 ) -> float:
-    """The real `value`, which must lie in the interval from `low` to `high`."""
+    """Returns `value` as a float; raises UserError unless it lies between `low` and `high`."""
     above = value > low if open_low else value >= low
     below = value < high if open_high else value <= high
     if not (above and below):
@@ -56,7 +59,7 @@ def within(
 
 
 def one_of(what: str, value: Any, choices: Collection[Any]) -> Any:
-    """The `value`, which must be one of `choices`; a near miss is named."""
+    """Returns `value`; raises UserError, naming a near miss, unless it is one of `choices`."""
     if value not in choices:
         listed = list(map(str, choices))
         refuse(what, value, f"one of {', '.join(listed)}", near(str(value), listed))
@@ -64,30 +67,30 @@ def one_of(what: str, value: Any, choices: Collection[Any]) -> Any:
 
 
 def registered(registry: Mapping[str, type], made: object) -> str:
-    """The name of an object's own class in a registry, "" where it is in none."""
+    """Returns the name of an object's own class in a registry, or "" if it is not there."""
     return next((name for name, kind in registry.items() if kind is type(made)), "")
 
 
 def near(word: str, choices: Collection[str]) -> str:
-    """The question whether a near miss was meant; empty where there is none."""
+    """Returns the question whether a near miss was meant, or "" if no choice is near."""
     found = get_close_matches(word, choices, n=1, cutoff=0.7)
     return f"Did you mean {found[0]}?" if found else ""
 
 
 @contextmanager
 def telling_exhaustion(told: Callable[[], UserError]) -> Iterator[None]:
-    """What `told` returns is raised where memory runs out inside."""
+    """Raises the error that `told` returns if memory runs out in the body of the `with`."""
     try:
         yield
     except (MemoryError, OverflowError) as error:
         raise told() from error
-    except RuntimeError as error:  # how PyTorch says it
+    except RuntimeError as error:  # PyTorch's own words for it
         if re.search(r"allocate|out of memory|overflow|Storage size|numel", str(error)):
             raise told() from error
         raise
 
 
 def too_large(choices: Mapping[str, Any]) -> UserError:
-    """The error for choices that took more memory than was left."""
+    """Returns the error for choices that need more memory than is left."""
     words = ", ".join(f"{key}={value}" for key, value in choices.items())
     return UserError(f"{words}: this needs more memory than is left. Take smaller numbers.")

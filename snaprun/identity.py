@@ -1,7 +1,7 @@
-"""The name of a run: its choices in words, and a hash of all that it computes.
+"""The name of a run: its choices in words, and a hash of what the run computes.
 
-What is hashed is the resolved configuration without the keys of three tables: where and how a run
-is written, how far it goes, and what came later while it stands at its old value.
+The hash covers the resolved configuration without the keys of three tables: where and how the run
+is written, how far it goes, and later keys that still have their old value.
 """
 
 import hashlib
@@ -10,19 +10,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# Keys that say where, how and whether a run is written, not what it computes.
+# Keys that say where, how and whether a run is written; they do not change what it computes.
 WHEREABOUTS = {"name": str, "results": str, "tensorboard": bool, "restart": bool, "dry": bool}
-# Keys that may change while a run stays the same one: how far and when it goes on.
+# Keys that may change without making another run: how far it goes, and when it saves and resumes.
 EXTENT = ("train.tokens", "train.checkpoint_every", "train.strict")
-# Dotted keys, or whole groups, that entered the YAML files after runs had been made, each with the
-# value that computes what was computed before. Every key that is added to conf/ from now on has to
-# stand here: then a run that does not use the key keeps the name that it had without the key.
+# Dotted keys, or whole groups, that were added to conf/ after the first runs, each with the value
+# that computes what runs computed before the key. Add every new key of conf/ here: then a run that
+# does not use the key keeps the name that it had without the key.
 LATER: dict[str, Any] = {"train.average": None}
 
 
 def run_id(plain: Mapping[str, Any]) -> str:
-    """The name of the run of a resolved configuration, one short file name without `=`."""
-    # 1.0 and 1, wherever they come from, are one number and so one run.
+    """Returns the name of the run of a resolved configuration, a short file name without `=`."""
+    # 1.0 and 1 are one number, and so one run.
     plain = canonical(plain)
     hashed = json.dumps(_hashed(plain), sort_keys=True)
     digest = hashlib.sha256(hashed.encode()).hexdigest()[:8]
@@ -35,7 +35,7 @@ def run_id(plain: Mapping[str, Any]) -> str:
         f"every{plain['train'].get('update_every')}",
         f"seed{plain.get('seed')}",
     ]
-    # Nothing has been checked yet: whatever the words are, they stay one short, visible file name.
+    # Nothing is checked yet, so this turns arbitrary words into one short, visible file name.
     return re.sub(r"[^A-Za-z0-9.-]", "", "-".join(words)).lstrip(".-")[:120] + f"-{digest}"
 
 
@@ -50,7 +50,7 @@ def _hashed(values: Mapping[str, Any], group: str = "") -> dict[str, Any]:
 
 
 def canonical(value: Any) -> Any:
-    """`value` with integral numbers as integers, so that 1e6 and 1000000 are the same choice."""
+    """Returns `value` with integral floats as integers: 1e6 and 1000000 are the same choice."""
     if isinstance(value, dict):
         return {str(key): canonical(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The classes that a configuration chooses by name: the package's own, and those of plug-ins."""
+"""The classes that a configuration chooses by name, from this package and from plug-ins."""
 
 import importlib
 import os
@@ -14,13 +14,21 @@ T = TypeVar("T")
 
 
 class Registry(UserDict[str, type[T]]):
-    """The classes of one kind by the name that YAML uses; a name is given once.
+    """Maps the names that YAML uses to the classes of one kind; each name has one class.
 
-    A class from outside comes in when its module enters it, as in `CELLS["mine"] = Mine`, or when
-    an installed package announces it as the entry point `mine` of the group `snaprun.<kind>`, such
-    as `snaprun.cells`; that one is imported when its name is first asked for.
+    A plug-in module adds its own class as `CELLS["mine"] = Mine`. An installed package adds a
+    class as the entry point `mine` of the group `snaprun.<kind>`, such as `snaprun.cells`; the
+    registry imports that class when its name is first looked up.
 
-    Raises UserError where a class is not of this kind, or its name is taken.
+    Raises UserError if a class is not of this kind or its name is taken.
+
+    >>> from snaprun.cells import CELLS, Vanilla
+    >>> class Mine(Vanilla):
+    ...     "A cell of my own."
+    >>> CELLS["mine"] = Mine
+    >>> CELLS["mine"]().components
+    1
+    >>> del CELLS["mine"]
     """
 
     def __init__(self, kind: str, base: type[T], own: Mapping[str, type[T]]):
@@ -28,7 +36,7 @@ class Registry(UserDict[str, type[T]]):
         super().__init__(own)
         announced = entry_points(group=f"snaprun.{kind}")
         self._announced = {point.name: point for point in announced if point.name not in own}
-        self.data |= dict.fromkeys(self._announced, base)  # until it is asked for
+        self.data |= dict.fromkeys(self._announced, base)  # until it is looked up
 
     def __getitem__(self, name: str) -> type[T]:
         if point := self._announced.pop(name, None):
@@ -45,9 +53,9 @@ class Registry(UserDict[str, type[T]]):
 
 
 def load(plugins: object) -> None:
-    """Import the modules called `plugins`, found from this folder or on Python's path.
+    """Imports the modules named in `plugins`, from this folder or from Python's path.
 
-    Raises UserError where one cannot be imported.
+    Raises UserError if `plugins` is not a list of names or a module cannot be imported.
     """
     if not isinstance(plugins, list) or not all(isinstance(name, str) for name in plugins):
         refuse("plugins", plugins, "a list of modules, such as [my_module]")
@@ -65,7 +73,7 @@ def _imported(what: str, load: Callable[[], T]) -> T:
         return load()
     except UserError:
         raise
-    except Exception as error:  # whatever a file of the user's raises
+    except Exception as error:  # a user's file may raise anything
         said = " ".join(str(error).split())
         raise UserError(
             f"{what} cannot be imported: {type(error).__name__}: {said}. Expected a module of "

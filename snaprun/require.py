@@ -1,8 +1,8 @@
-"""What a saved tree of numbers, tensors, dicts and lists has to be, or ValueError says where not.
+"""Checks of a saved tree of numbers, tensors, dicts and lists; a mismatch raises ValueError.
 
-The schema of a checkpoint is what the run that is to go on would save itself, its keys, types and
-shapes, and on top of it the ranges of its values. Every error is one line that names the
-place, what was expected there, and what was found.
+A checkpoint has to have the keys, types and shapes that the resuming run would save itself, and
+values in their ranges. Every error is one line that names the place in the tree, what was expected
+there, and what was found.
 """
 
 import math
@@ -16,7 +16,7 @@ MOST = 2**53  # far beyond any count
 
 
 def require_like(where: str, saved: Any, own: Any) -> None:
-    """Raise unless `saved` has the entries, types, dtypes and shapes of `own`."""
+    """Raises ValueError unless `saved` has the entries, types, dtypes and shapes of `own`."""
     taped = ".tape." in where
     expected, got = _kind(own, taped), _kind(saved, taped)
     if got != expected:
@@ -27,7 +27,7 @@ def require_like(where: str, saved: Any, own: Any) -> None:
 
 
 def require_equal(where: str, saved: Any, own: Any) -> None:
-    """Raise unless `saved` is `own`, a tree without tensors, value by value."""
+    """Raises ValueError unless `saved` equals `own`, a tree without tensors, value by value."""
     if not isinstance(own, dict | list):
         if type(saved) is not type(own) or saved != own:
             mismatch(where, _word(own), _word(saved))
@@ -39,20 +39,20 @@ def require_equal(where: str, saved: Any, own: Any) -> None:
 
 
 def require_entries(where: str, saved: Any, names: Collection[str]) -> None:
-    """Raise unless `saved` is a dict with these keys and no others."""
+    """Raises ValueError unless `saved` is a dict with exactly the keys `names`."""
     expected = _kind(dict.fromkeys(names), False)
     if (got := _kind(saved, False)) != expected:
         mismatch(where, expected, got)
 
 
 def require_count(where: str, saved: Any, *, least: int = 0, most: int = MOST) -> None:
-    """Raise unless `saved` is an integer in [least, most]."""
+    """Raises ValueError unless `saved` is an integer in [least, most]."""
     if type(saved) is not int or not least <= saved <= most:
         mismatch(where, f"an integer in [{least}, {most}]", _word(saved))
 
 
 def require_number(where: str, saved: Any, *, least: float = -math.inf) -> None:
-    """Raise unless `saved` is a finite number ≥ `least`; an integer must be one of a float's."""
+    """Raises ValueError unless `saved` is a finite float, or an integer within ±2^53, ≥ `least`."""
     whole = type(saved) is int and abs(saved) <= MOST
     if not (whole or (type(saved) is float and math.isfinite(saved))) or saved < least:
         mismatch(where, f"a finite number ≥ {least}", _word(saved))
@@ -61,7 +61,7 @@ def require_number(where: str, saved: Any, *, least: float = -math.inf) -> None:
 def require_tensor(
     where: str, saved: Any, dtype: torch.dtype, shape: tuple[int, ...], below: int | None = None
 ) -> None:
-    """Raise unless `saved` is a tensor of this kind, its values in [0, below)."""
+    """Raises ValueError unless `saved` is a tensor of this kind with values in [0, below)."""
     require_like(where, saved, torch.empty(shape, dtype=dtype, device="meta"))
     if below is not None and saved.numel() and not 0 <= saved.min() <= saved.max() < below:
         mismatch(where, f"values in [0, {below})", f"[{saved.min()}, {saved.max()}]")
@@ -84,7 +84,7 @@ def _kind(value: Any, taped: bool) -> str:
 
 
 def _word(value: Any) -> str:
-    """A value of the file in a few letters, however large it is."""
+    """Describes a saved value of any size in a few letters."""
     if isinstance(value, str):
         return repr(value[:60])
     if type(value) is int and abs(value) > MOST:
@@ -93,5 +93,5 @@ def _word(value: Any) -> str:
 
 
 def mismatch(where: str, expected: str, got: str) -> NoReturn:
-    """Raise the ValueError of a value at `where` in the tree, all three in words."""
+    """Raises the ValueError of a wrong value at `where` in the tree; all arguments are words."""
     raise ValueError(f"{where} mismatch: expected {expected}, got {got}.")

@@ -8,10 +8,17 @@ RANDOM_FEEDBACK = "rflo_random"
 
 
 def choices(word: str) -> dict[str, Any]:
-    """The choices, in dotted keys, that a word stands for.
+    """Returns the choices, in dotted keys, that a word for a learning rule stands for.
 
-    snapN is SnAp-N, tbpttT is BPTT with an update every T steps, rflo_random is RFLO with random
-    feedback; any other word is taken for the name of a rule.
+    snapN is SnAp-N, tbpttT is BPTT with an update every T steps, and rflo_random is RFLO with
+    random feedback. Any other word is taken as the name of a rule.
+
+    >>> choices("snap2")
+    {'rule.name': 'snap', 'rule.n': 2}
+    >>> choices("tbptt8")
+    {'rule.name': 'bptt', 'train.update_every': 8}
+    >>> choices("uoro")
+    {'rule.name': 'uoro'}
     """
     if word == RANDOM_FEEDBACK:
         return {"rule.name": "rflo", "rule.feedback": "random"}
@@ -23,7 +30,11 @@ def choices(word: str) -> dict[str, Any]:
 
 
 def word(choices: Mapping[str, Any]) -> str:
-    """The word for a configuration's rule, whose choices it has in dotted keys."""
+    """Returns the word for the rule of a configuration with these choices, in dotted keys.
+
+    >>> word({"rule.name": "snap", "rule.n": 2})
+    'snap2'
+    """
     name, every = choices["rule.name"], choices.get("train.update_every")
     if name == "bptt" and isinstance(every, int):
         return f"tbptt{every}"

@@ -1,4 +1,4 @@
-"""Named streams of randomness: one seed gives every rule the same start and the same data."""
+"""Named streams of randomness: with one seed every rule has the same start and the same data."""
 
 import hashlib
 
@@ -8,7 +8,13 @@ STREAMS = ("init", "mask", "data", "noise", "sample", "align")
 
 
 def stream(seed: int, name: str) -> Generator:
-    """The CPU generator of the stream `name`, seeded by 8 bytes of sha256("seed/name")."""
+    """Returns the CPU generator of the stream `name`, seeded by 8 bytes of sha256("seed/name").
+
+    Raises ValueError if no stream has this name.
+
+    >>> stream(0, "mask").initial_seed() == stream(0, "data").initial_seed()
+    False
+    """
     if name not in STREAMS:
         raise ValueError(f"no stream of randomness is called {name!r}; there are {STREAMS}")
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()

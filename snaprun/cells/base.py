@@ -1,4 +1,4 @@
-"""Unit-local cells: slots, a transition, and the slopes from which every derivative follows.
+"""Unit-local cells: slots, a transition, and the slopes that determine every derivative.
 
 Shape suffixes: B lanes, C state components, M slots, K units.
 """
@@ -21,11 +21,11 @@ class Slot:
 
 
 class Cell(ABC):
-    """A recurrent cell whose unit u sees other units only through its slots a_mu, equation (1).
+    """A recurrent cell in which unit u sees other units only through its slots a_mu, equation (1).
 
     The transition is elementwise per unit, s_u(t) = φ(a_1u … a_mu, s_u(t-1)) with s_u ∈ R^c, and
-    component 0 of the state is the output h. A constructor's keyword arguments are the keys of
-    the cell's YAML file.
+    component 0 of the state is the output h. The constructor takes the keys of the cell's YAML
+    file as keyword arguments.
     """
 
     slots: ClassVar[tuple[Slot, ...]]
@@ -33,11 +33,14 @@ class Cell(ABC):
 
     @abstractmethod
     def transition(self, pre_BMK: Tensor, state_BCK: Tensor) -> Tensor:
-        """The next state s(t), shape (B, c, k), from the pre-activations and s(t-1)."""
+        """Returns the next state s(t), shape (B, c, k), from the pre-activations and s(t-1)."""
 
     @abstractmethod
     def slopes(self, pre_BMK: Tensor, state_BCK: Tensor) -> tuple[Tensor, Tensor]:
-        """Closed forms of ∂s'_u/∂a_mu, shape (B, c, m, k), and ∂s'_u/∂s_u, shape (B, c, c, k)."""
+        """Returns ∂s'_u/∂a_mu, shape (B, c, m, k), and ∂s'_u/∂s_u, shape (B, c, c, k).
+
+        Both are computed in closed form.
+        """
 
     @property
     def slope_pattern(self) -> tuple[tuple[bool, ...], ...]:

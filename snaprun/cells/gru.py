@@ -1,4 +1,4 @@
-"""The gated recurrent unit whose reset acts after the matrix product."""
+"""The gated recurrent unit with the reset after the matrix product."""
 
 import torch
 from torch import Tensor
@@ -7,22 +7,32 @@ from snaprun.cells.base import Cell, Slot
 
 
 class GRU(Cell):
-    """n = tanh(n_x + σ(r)·n_h), h' = (1-σ(z)) n + σ(z) h: the GRU of cuDNN and `torch.nn.GRU`.
+    """The gated recurrent unit of cuDNN and `torch.nn.GRU`.
 
-    The reset of Cho et al. (arXiv 1406.1078) acts before the product U h, so that a parameter
-    of r reaches every unit in one step; that cell is not unit-local and is not this one.
+        n = tanh(n_x + σ(r)·n_h),    h' = (1-σ(z)) n + σ(z) h
+
+    This is not the cell of Cho et al. (arXiv 1406.1078). There the reset acts before the product
+    U h, so a parameter of r reaches every unit in one step, and the cell is not unit-local.
+
+    >>> from snaprun.cells import CELLS
+    >>> cell = CELLS["gru"]()
+    >>> [(slot.name, slot.recurrent, slot.input) for slot in cell.slots]
+    [('z', True, True), ('r', True, True), ('n_x', False, True), ('n_h', True, False)]
+    >>> h_BCK = cell.transition(torch.zeros(5, 4, 8), torch.zeros(5, 1, 8))
+    >>> h_BCK.shape
+    torch.Size([5, 1, 8])
     """
 
     slots = (Slot("z"), Slot("r"), Slot("n_x", recurrent=False), Slot("n_h", input=False))
 
     def transition(self, pre_BMK: Tensor, state_BCK: Tensor) -> Tensor:
-        """The next state h', shape (B, 1, k)."""
+        """Returns the next state h', shape (B, 1, k)."""
         z, _, n = self._gates(pre_BMK)
         h = state_BCK[:, 0]
         return (n + z * (h - n)).unsqueeze(1)
 
     def slopes(self, pre_BMK: Tensor, state_BCK: Tensor) -> tuple[Tensor, Tensor]:
-        """∂h'/∂(z, r, n_x, n_h), shape (B, 1, 4, k), and ∂h'/∂h = σ(z), shape (B, 1, 1, k)."""
+        """Returns ∂h'/∂(z, r, n_x, n_h), (B, 1, 4, k), and ∂h'/∂h = σ(z), (B, 1, 1, k)."""
         z, r, n = self._gates(pre_BMK)
         h = state_BCK[:, 0]
         dh_dnx = (1 - z) * (1 - n * n)

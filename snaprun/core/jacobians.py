@@ -1,6 +1,7 @@
 """Products with the dynamics Jacobian D, equation (2), and the immediate Jacobian I, equation (3).
 
-All follow from a Record's slopes, sources and weights. Shape suffixes as in core/recurrent.py.
+Every product needs only the slopes, sources and weights of a Record. Shape suffixes as in
+core/recurrent.py.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ from snaprun.sparsity import Layout
 
 
 def dynamics(record: Record) -> Tensor:
-    """D_(p,u),(q,v) = ∂s'_pu/∂s_qu·[u=v] + [q=0] Σ_m ∂s'_pu/∂a_mu U_muv, dense, shape (B, S, S)."""
+    """Returns the dynamics Jacobian of equation (2) as a dense array, shape (B, S, S).
+
+    D_(p,u),(q,v) = ∂s'_pu/∂s_qu·[u=v] + [q=0] Σ_m ∂s'_pu/∂a_mu U_muv
+    """
     lanes, components, _, units = record.dsda_BCMK.shape
     D = record.src_BJ.new_zeros(lanes, components, units, components, units)
     D[:, :, :, 0] = torch.einsum("bpmu,muv->bpuv", record.dsda_BCMK, record.recurrent_MKK)
@@ -22,7 +26,10 @@ def dynamics(record: Record) -> Tensor:
 
 
 def immediate(record: Record, layout: Layout) -> Tensor:
-    """I_(p,u),(m,u,j) = ∂s'_pu/∂a_mu · src_j, dense, shape (B, S, P)."""
+    """Returns the immediate Jacobian of equation (3) as a dense array, shape (B, S, P).
+
+    I_(p,u),(m,u,j) = ∂s'_pu/∂a_mu · src_j
+    """
     lanes, components, _, units = record.dsda_BCMK.shape
     rows_BCP = (
         record.dsda_BCMK[:, :, layout.slot_P, layout.unit_P]
@@ -34,7 +41,7 @@ def immediate(record: Record, layout: Layout) -> Tensor:
 
 
 def dynamics_jvp(record: Record, v_BCK: Tensor) -> Tensor:
-    """D v, shape (B, c, k)."""
+    """Returns D v, shape (B, c, k), without forming D."""
     pre_BMK = (v_BCK[:, 0] @ record.recurrent_MKK.flatten(0, 1).T).unflatten(
         1, record.recurrent_MKK.shape[:2]
     )
@@ -43,12 +50,12 @@ def dynamics_jvp(record: Record, v_BCK: Tensor) -> Tensor:
 
 
 def slot_vjp(record: Record, credit_BCK: Tensor) -> Tensor:
-    """λ ∂s'/∂a, the credit of each pre-activation, shape (B, m, k)."""
+    """Returns the credit of each pre-activation, λ ∂s'/∂a, shape (B, m, k)."""
     return (credit_BCK.unsqueeze(2) * record.dsda_BCMK).sum(1)
 
 
 def dynamics_vjp(record: Record, credit_BCK: Tensor) -> Tensor:
-    """λ D, shape (B, c, k)."""
+    """Returns λ D, shape (B, c, k), without forming D."""
     to_state = (credit_BCK.unsqueeze(2) * record.dsds_BCCK).sum(1)
     through_slots = slot_vjp(record, credit_BCK).flatten(1) @ record.recurrent_MKK.flatten(0, 1)
     to_state[:, 0] += through_slots
@@ -56,16 +63,16 @@ def dynamics_vjp(record: Record, credit_BCK: Tensor) -> Tensor:
 
 
 def immediate_vjp(record: Record, layout: Layout, credit_BCK: Tensor) -> Tensor:
-    """λ I for every lane, shape (B, P)."""
+    """Returns λ I of every lane, shape (B, P), without forming I."""
     pre_BMK = slot_vjp(record, credit_BCK)
     return pre_BMK[:, layout.slot_P, layout.unit_P] * record.src_BJ[:, layout.source_P]
 
 
 @dataclass(frozen=True)
 class DynamicsEntries:
-    """Chosen entries of D, computed without forming the S × S matrix.
+    """A list of E entries ((p, u), (q, v)) of D, computed without forming the S × S matrix.
 
-    E entries ((p, u), (q, v)); `recurrent` lists those with q = 0, `local` those with u = v.
+    `recurrent` lists the entries with q = 0, and `local` the entries with u = v.
     """
 
     size: int
@@ -81,7 +88,7 @@ class DynamicsEntries:
     def of(
         cls, rows_E: Tensor, columns_E: Tensor, units: int, components: int
     ) -> "DynamicsEntries":
-        """The entries (rows_E[i], columns_E[i]) of the S × S matrix."""
+        """Lists the entries (rows_E[i], columns_E[i]) of the S × S matrix."""
         p, u = rows_E // units, rows_E % units
         q, v = columns_E // units, columns_E % units
         recurrent = (q == 0).nonzero().squeeze(1)
@@ -98,7 +105,7 @@ class DynamicsEntries:
         )
 
     def values(self, record: Record) -> Tensor:
-        """The entries of equation (2), shape (B, E)."""
+        """Returns the listed entries of equation (2), shape (B, E)."""
         lanes = len(record.src_BJ)
         slots = record.dsda_BCMK.shape[2]
         by_row = record.dsda_BCMK.transpose(2, 3).reshape(lanes, -1, slots)  # (B, S, m)

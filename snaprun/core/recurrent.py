@@ -1,4 +1,4 @@
-"""The recurrent core: one step of any unit-local cell with sparse weights, and its linearisation.
+"""The recurrent core steps any unit-local cell with sparse weights, and linearises the step.
 
 Shape suffixes: B lanes, C state components, M slots, K units, J = k + a + 1 sources [h; x; 1],
 S = c·k states (component-major), P live recurrent parameters.
@@ -17,7 +17,7 @@ from snaprun.sparsity import Layout, Pattern, Sparsity, reachable
 
 @dataclass(frozen=True)
 class Record:
-    """All that a learning rule sees of step t: slopes, sources, weights and credit."""
+    """What a learning rule sees of step t: slopes, sources, weights and credit."""
 
     src_BJ: Tensor  # [h(t-1); x(t); 1]
     dsda_BCMK: Tensor  # ∂s'_u/∂a_mu
@@ -27,20 +27,20 @@ class Record:
     error_BO: Tensor | None = None  # ∂L_t/∂logits; None without a target
 
     def with_credit(self, credit_BK: Tensor, error_BO: Tensor) -> "Record":
-        """The same step with its credit δ_t, which falls on h alone, and the error behind it."""
+        """Returns the step with its credit δ_t, nonzero on h only, and its error ∂L_t/∂logits."""
         credit_BCK = torch.zeros_like(self.dsda_BCMK[:, :, 0])
         credit_BCK[:, 0] = credit_BK
         return replace(self, credit_BCK=credit_BCK, error_BO=error_BO)
 
     @property
     def recurrent_MKK(self) -> Tensor:
-        """U of every slot."""
+        """The recurrent weights U of every slot."""
         return self.weights_MKJ[:, :, : self.weights_MKJ.shape[1]]
 
 
 @dataclass(frozen=True)
 class RecurrentCore:
-    """A cell and the layout of its live weights; the weights themselves are passed in."""
+    """A cell and the layout of its live weights; the weights are passed to each step."""
 
     cell: Cell
     layout: Layout
@@ -49,7 +49,16 @@ class RecurrentCore:
     def build(
         cls, cell: Cell, sparsity: Sparsity, units: int, inputs: int, generator: Generator
     ) -> "RecurrentCore":
-        """A core of `units` units and `inputs` inputs with a mask drawn from `generator`."""
+        """Builds a core of `units` units and `inputs` inputs, its mask drawn from `generator`.
+
+        >>> from snaprun.cells import GRU
+        >>> from snaprun.core import RecurrentCore
+        >>> from snaprun.seeding import stream
+        >>> from snaprun.sparsity import Uniform
+        >>> core = RecurrentCore.build(GRU(), Uniform(0.75), 8, 4, stream(0, "mask"))
+        >>> core.states, core.layout.size  # 3·16 recurrent, 3·8 input and 4·8 bias parameters
+        (8, 104)
+        """
         recurrent = [slot.recurrent for slot in cell.slots]
         fed = [slot.input for slot in cell.slots]
         return cls(cell, Layout.of(sparsity.mask(recurrent, fed, units, inputs, generator)))
@@ -66,22 +75,22 @@ class RecurrentCore:
 
     @property
     def device(self) -> torch.device:
-        """Where the index arrays lie, and with them the state."""
+        """The device of the index arrays and of the state."""
         return self.layout.live_MKJ.device
 
     def to(self, device: torch.device | str) -> "RecurrentCore":
-        """The same core on another device."""
+        """Returns the same core on another device."""
         return replace(self, layout=self.layout.to(device))
 
     def pattern(self, n: int | None) -> Pattern:
-        """The pattern of SnAp-n for this core; n=None for RTRL."""
+        """Returns the pattern of SnAp-n for this core; with n=None, the pattern of RTRL."""
         return reachable(self.layout, self.cell.slope_pattern, self.cell.state_pattern, n)
 
     def initial_parameters(self, generator: Generator, dtype: torch.dtype) -> Tensor:
-        """θ_0 (P,): weights N(0, 1/fan-in), fan-in counted over the live weights of a unit's slot.
+        """Draws θ_0 (P,), with weights from N(0, 1/fan-in) and biases at their slot's value.
 
-        Recurrent and input weights have a fan-in each; biases start at their slot's value. The
-        draw does not depend on the mask.
+        Fan-in counts the live weights of a unit's slot, recurrent and input weights separately.
+        A weight's normal deviate does not depend on the mask.
         """
         live_MKJ, units = self.layout.live_MKJ.cpu(), self.units
         dense_MKJ = torch.randn(live_MKJ.shape, generator=generator, dtype=torch.float64)
@@ -93,22 +102,35 @@ class RecurrentCore:
         return self.layout.to("cpu").gather(dense_MKJ).to(self.device, dtype)
 
     def initial_state(self, lanes: int, dtype: torch.dtype) -> Tensor:
-        """s_0 = 0, shape (B, c, k)."""
+        """Returns s_0 = 0, shape (B, c, k)."""
         return torch.zeros(lanes, self.cell.components, self.units, dtype=dtype, device=self.device)
 
     def sources(self, state_BCK: Tensor, x: Tensor) -> Tensor:
-        """[h; x; 1], shape (B, J); x is (B, a), or (B,) indices of one-hot inputs."""
+        """Returns [h; x; 1], shape (B, J); x is (B, a), or (B,) indices of one-hot inputs."""
         h_BK = state_BCK[:, 0]
         if x.dim() == 1:
             x = F.one_hot(x, self.layout.inputs)
         return torch.cat((h_BK, x.to(h_BK.dtype), h_BK.new_ones(len(h_BK), 1)), 1)
 
     def preactivations(self, weights_MKJ: Tensor, src_BJ: Tensor) -> Tensor:
-        """a_mu of equation (1), shape (B, m, k)."""
+        """Returns a_mu of equation (1), shape (B, m, k)."""
         return (src_BJ @ weights_MKJ.flatten(0, 1).T).unflatten(1, weights_MKJ.shape[:2])
 
     def step(self, weights_MKJ: Tensor, state_BCK: Tensor, x: Tensor) -> tuple[Tensor, "Linearise"]:
-        """The next state s(t), and a function that returns the step's Record."""
+        """Returns the next state s(t), and a function that returns the Record of the step.
+
+        `weights_MKJ` are the dense weights, and x is as in `sources`.
+
+        >>> from snaprun.cells import LSTM
+        >>> from snaprun.sparsity import Dense
+        >>> core = RecurrentCore.build(LSTM(), Dense(), 8, 4, Generator())
+        >>> theta_P = core.initial_parameters(Generator().manual_seed(0), torch.float64)
+        >>> state_BCK = core.initial_state(2, torch.float64)
+        >>> x_B = torch.tensor([0, 3])  # one-hot inputs of two lanes
+        >>> state_BCK, linearise = core.step(core.layout.scatter(theta_P), state_BCK, x_B)
+        >>> state_BCK.shape, linearise().dsda_BCMK.shape
+        (torch.Size([2, 2, 8]), torch.Size([2, 2, 4, 8]))
+        """
         src_BJ = self.sources(state_BCK, x)
         pre_BMK = self.preactivations(weights_MKJ, src_BJ)
 

@@ -1,4 +1,4 @@
-"""The sizes of a training problem, known before anything of size is made, and what is stored of it.
+"""The sizes of a training problem, known before its arrays are allocated, and the bytes it stores.
 
 Shape suffixes as in core/recurrent.py.
 """
@@ -17,21 +17,21 @@ LANE_PAD = 8  # the C++ core stores lanes in multiples of it
 
 @dataclass(frozen=True)
 class Storage:
-    """What a learning rule needs on an engine, in bytes, for all lanes."""
+    """The memory that a learning rule needs on an engine, in bytes, for all lanes."""
 
-    kept: int = 0  # from step to step, with the padding of its storage
-    scratch: int = 0  # buffers that stay
-    index: int = 0  # index arrays, as long as the engine lives
-    setup: int = 0  # besides, while the engine is built;
-    step: int = 0  # in a step: its temporaries;
-    backward: int = 0  # at the end of a window;
-    saved: int = 0  # in a checkpoint: the copy that it takes;
-    relabelled: int = 0  # where the mask changes
+    kept: int = 0  # kept from step to step, padding included
+    scratch: int = 0  # buffers that live as long as the engine
+    index: int = 0  # index arrays that live as long as the engine
+    setup: int = 0  # temporaries while the engine is built
+    step: int = 0  # temporaries of a step
+    backward: int = 0  # temporaries at the end of a window
+    saved: int = 0  # the copy that a checkpoint takes
+    relabelled: int = 0  # temporaries when the mask changes
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Counts from which memory follows: exact for a core, expected before its mask is drawn."""
+    """The counts that determine memory: exact for a core, expected before its mask is drawn."""
 
     cell: Cell
     units: int
@@ -39,17 +39,20 @@ class Sizes:
     parameters_M: tuple[int, ...]  # live parameters of each slot
     lanes: int
     window: int  # steps between updates
-    outputs: int  # of the readout, whose
-    hidden: int  # layer has so many units; 0: none
+    outputs: int  # of the readout
+    hidden: int  # units of the readout's hidden layer; 0: no such layer
     itemsize: int  # bytes of a number
     threads: int
-    reach: Callable[[int | None], Reach]  # of SnAp-n; None: RTRL
+    reach: Callable[[int | None], Reach]  # of SnAp-n, from n; None: of RTRL
 
     @classmethod
     def before(
         cls, cell: Cell, sparsity: Sparsity, units: int, inputs: int, **others: int
     ) -> "Sizes":
-        """Those to expect of a core that is yet to be built; `others` are the fields after M."""
+        """Returns the sizes to expect of a core before it is built.
+
+        `others` are the fields from `lanes` to `threads`.
+        """
         recurrent, fed = sparsity.live(units, inputs)
         parameters_M = tuple(
             recurrent * slot.recurrent + fed * slot.input + units for slot in cell.slots
@@ -70,7 +73,7 @@ class Sizes:
 
     @classmethod
     def of(cls, core: RecurrentCore, **others: int) -> "Sizes":
-        """Those of a core; `others` are the fields after M."""
+        """Returns the sizes of a core; `others` are the fields from `lanes` to `threads`."""
         parameters_M = tuple(core.layout.live_MKJ.flatten(1).sum(1).tolist())
 
         def reach(n: int | None) -> Reach:
@@ -100,7 +103,7 @@ class Sizes:
 
     @property
     def dense(self) -> int:
-        """Entries of the dense weights (m, k, J)."""
+        """The number of entries of the dense weights (m, k, J)."""
         return self.slots * self.units * self.sources
 
     @property
@@ -110,23 +113,23 @@ class Sizes:
 
     @cached_property
     def readout(self) -> int:
-        """Parameters of the readout."""
+        """The number of parameters of the readout."""
         widths = [self.units, *([self.hidden] if self.hidden else []), self.outputs]
         return sum((i + 1) * o for i, o in pairwise(widths))
 
     @property
     def padded(self) -> int:
-        """Lanes as the C++ core stores them."""
+        """The number of lanes that the C++ core stores, padding included."""
         return -(-self.lanes // LANE_PAD) * LANE_PAD
 
     @property
     def record(self) -> int:
-        """Numbers of a step and lane that BPTT keeps: sources, slopes and credit."""
+        """How many numbers BPTT keeps of a step and lane: sources, slopes and credit."""
         return self.sources + self.components * (self.slots + self.components + 1) * self.units
 
     @property
     def traces(self) -> int:
-        """Numbers of a lane where every parameter has one a component that its slot reaches."""
+        """How many traces a lane has: a parameter has one per component that its slot reaches."""
         reached_M = [
             sum(map(bool, column)) for column in zip(*self.cell.slope_pattern, strict=True)
         ]

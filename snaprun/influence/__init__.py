@@ -1,9 +1,9 @@
-"""Backends that store and advance the influence matrix under the same function names.
+"""Backends store and advance the influence matrix; all offer the same functions.
 
 `plan(core, pattern) -> Plan`, `init(plan, lanes, dtype) -> J`, `reset(plan, J, lanes_B)`,
 `step(plan, J, record) -> (J, gradient)`, `tensors(J)`, `dense(plan, J)`, `entries(plan, J)`,
-`assign(plan, J, J_BL)`, `storage(reach, sizes)`, where J is the backend's own storage, which
-`step` may change in place; `naive` is the specification.
+`assign(plan, J, J_BL)`, `storage(reach, sizes)`. J is the backend's own storage, and `step` may
+change J in place. `naive` is the specification.
 """
 
 from types import ModuleType
@@ -16,7 +16,15 @@ BACKENDS = {name: _KNOWN[name] for name in _KNOWN if name != "native" or native.
 
 
 def choose(name: str, device: str = "cpu") -> ModuleType:
-    """The backend called `name`; `auto` takes the fastest that the device and the build offer."""
+    """Returns the backend called `name`; `auto` means the fastest on this device in this build.
+
+    Raises UserError if the backend is unknown, not built, or not available on the device.
+
+    >>> choose("naive").__name__
+    'snaprun.influence.naive'
+    >>> choose("auto", "cuda").__name__
+    'snaprun.influence.torch'
+    """
     on_cpu = str(device) == "cpu"
     if name == "auto":
         return BACKENDS["native"] if on_cpu and "native" in BACKENDS else torch

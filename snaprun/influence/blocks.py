@@ -1,8 +1,8 @@
 """Packed storage of the influence matrix: dense blocks of reachable rows × a unit's parameters.
 
-Blocks of like size stand together in chunks that are padded to their largest member, so that a
-chunk is one batched product. Shape suffixes: B lanes, G blocks of a chunk, R rows, C columns,
-S = c·k states, E live entries of D, P live parameters. Padding points one past the end.
+A chunk groups blocks of similar size and pads them to its largest block, so that one batched
+product advances the chunk. A padded index points one past the end. Shape suffixes: B lanes,
+G blocks of a chunk, R rows, C columns, S = c·k states, E live entries of D, P live parameters.
 """
 
 from collections.abc import Sequence
@@ -15,29 +15,29 @@ from snaprun.core import RecurrentCore
 from snaprun.core.jacobians import DynamicsEntries
 from snaprun.sparsity import Pattern, Place
 
-# Entries of the gathered D[R, R] that a chunk may hold for one lane. Small enough for its
+# The most entries of the gathered D[R, R] of a chunk for one lane. It is small enough for a chunk's
 # temporaries to stay in the allocator's pool: above 32 MiB every step pays for fresh pages.
 CHUNK_ENTRIES = 2**16
-# Rows of the largest block of a chunk over rows of the smallest.
+# The largest ratio between the rows of two blocks of a chunk.
 MOST_PADDING = 1.3
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Index arrays of G blocks, all on the device of the core."""
+    """The index arrays of G blocks, on the device of the core."""
 
     rows_GR: Tensor  # state row; S where padded
     columns_GC: Tensor  # parameter; P where padded
     entries_GRR: Tensor  # entry of D at (row, row); E where it is structurally zero or padded
-    own_row_N: Tensor  # the N rows of the flattened (G·R) that I_t feeds,
-    own_slope_NC: Tensor  # for every column of them ∂s'_pu/∂a_mu in the flattened (c·m·k),
-    own_source_NC: Tensor  # and src_j; k + a + 1 where padded
-    places: list[Place]  # of every block in the list of all entries
+    own_row_N: Tensor  # the N rows of the flattened (G·R) that I_t feeds
+    own_slope_NC: Tensor  # ∂s'_pu/∂a_mu of each column of these rows, in the flattened (c·m·k)
+    own_source_NC: Tensor  # src_j of each column of these rows; k + a + 1 where padded
+    places: list[Place]  # of each block in the list of all entries
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """All chunks, and the entries of D that they read."""
+    """All chunks of a pattern, and the entries of D that the chunks read."""
 
     chunks: tuple[Chunk, ...]
     entries: DynamicsEntries
@@ -47,7 +47,7 @@ class Blocks:
 
 
 def pack(core: RecurrentCore, pattern: Pattern) -> Blocks:
-    """The chunks of a pattern: blocks sorted by their number of rows and columns."""
+    """Packs a pattern into chunks of blocks sorted by their numbers of rows and columns."""
     layout = core.layout.to("cpu")
     places = pattern.places
     members = together([(place.rows, place.columns) for place in places])
@@ -55,7 +55,7 @@ def pack(core: RecurrentCore, pattern: Pattern) -> Blocks:
     rows_E, columns_E = pattern.dynamics
     entry_SS = torch.full_like(pattern.dynamics_SS, len(rows_E), dtype=torch.int64)
     entry_SS[rows_E, columns_E] = torch.arange(len(rows_E))
-    # One row and column more, all zero, for padded rows.
+    # Padded rows read one more row and column, all of them zero.
     entry_SS = torch.nn.functional.pad(entry_SS, (0, 1, 0, 1), value=len(rows_E))
 
     slots, units, sources = layout.live_MKJ.shape
@@ -70,7 +70,7 @@ def pack(core: RecurrentCore, pattern: Pattern) -> Blocks:
         component_N1 = (rows_GR[own_block, own_row] // units)[:, None]
         unit_N1 = (rows_GR[own_block, own_row] % units)[:, None]
         columns_NC = columns_GC[own_block]
-        # A padded column borrows slot 0, and a source that is zero.
+        # A padded column reads slot 0, and a source that is zero.
         slot_NC = torch.nn.functional.pad(layout.slot_P, (0, 1))[columns_NC]
         source_NC = torch.nn.functional.pad(layout.source_P, (0, 1), value=sources)[columns_NC]
         arrays = {
@@ -90,7 +90,7 @@ def pack(core: RecurrentCore, pattern: Pattern) -> Blocks:
 
 
 def together(sizes: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Which blocks make a chunk, from the rows and columns of all."""
+    """Groups blocks into chunks, by index, from the rows and columns of each block."""
     members: list[list[int]] = []
     for g in sorted(range(len(sizes)), key=lambda g: sizes[g]):
         rows = sizes[g][0]

@@ -1,6 +1,6 @@
-"""Influence in C++ (snaprun/native/influence.cpp), on the CPU, behind the common interface.
+"""Influence in C++ (snaprun/native/influence.cpp), on the CPU, with the functions of every backend.
 
-The whole-sequence engine calls the same kernel without leaving C++. Shape suffixes: B lanes,
+The whole-sequence engine calls the same kernel from C++. Shape suffixes: B lanes,
 C components, M slots, K units, J = k + a + 1 sources, S = c·k states, P parameters, L entries of
 the pattern.
 """
@@ -26,7 +26,7 @@ except ImportError:  # installed without a compiler
 
 @dataclass(frozen=True)
 class Plan:
-    """The index arrays of the extension, and the layout that packs the weights."""
+    """The index arrays that the extension takes, and the layout that packs the weights."""
 
     layout: Layout
     pattern: Pattern
@@ -44,50 +44,50 @@ class Influence:
 
 
 def available() -> bool:
-    """Whether the extension was built."""
+    """Returns whether the extension was built."""
     return _native is not None
 
 
 def isa() -> str:
-    """The instruction set that the extension uses."""
+    """Returns the name of the instruction set that the extension uses."""
     return _native.isa()
 
 
 def require_isa() -> None:
-    """Refuse a SNAPRUN_ISA that this CPU or this build does not know; UserError."""
+    """Raises UserError if this CPU or this build does not support the SNAPRUN_ISA asked for."""
     asked = os.environ.get("SNAPRUN_ISA")
     if asked and _native is not None:
         checks.one_of("SNAPRUN_ISA", asked, _native.isas())
 
 
 def startable_threads(wanted: int) -> int:
-    """The threads that the system starts for this process, itself included, at most `wanted`."""
+    """Returns how many of `wanted` threads, the caller's included, this process can start."""
     return wanted if _native is None else _native.startable_threads(wanted)
 
 
 def plan(core: RecurrentCore, pattern: Pattern) -> Plan:
-    """The index arrays of SnAp-n on `core`, which must be on the CPU."""
+    """Makes the index arrays of SnAp-n on `core`, which must be on the CPU."""
     fields = layout_fields(core) | block_fields(pattern)
     return Plan(core.layout, pattern, fields, core.states)
 
 
 def init(plan: Plan, lanes: int, dtype: torch.dtype) -> Influence:
-    """J_0 = 0; the kernel takes as many threads as PyTorch has."""
+    """Returns J_0 = 0, in a kernel with as many threads as PyTorch has."""
     kinds = {torch.float32: "Influence32", torch.float64: "Influence64"}
     kernel = getattr(_native, kinds[dtype])(plan.fields, lanes, torch.get_num_threads())
     return Influence(kernel, lanes, dtype)
 
 
 def reset(plan: Plan, J: Influence, lanes_B: Tensor) -> None:
-    """J ← 0 in place for the lanes where a sequence begins."""
+    """Sets J to 0 in place in the lanes where a sequence begins."""
     del plan
     J.kernel.reset(lanes_B.contiguous())
 
 
 def step(plan: Plan, J: Influence, record: Record) -> tuple[Influence, Tensor | None]:
-    """J_u ← D[R, R] J_u + (rows of u) ⊗ I_u, equation (7), in place.
+    """Advances J in place by equation (7), J_u ← D[R, R] J_u + (rows of u) ⊗ I_u.
 
-    Also Σ_b δ_b J_b, shape (P,), where there is credit.
+    Returns J, and the gradient Σ_b δ_b J_b, shape (P,), or None if the record has no credit.
     """
     theta_P = plan.layout.gather(record.weights_MKJ)
     credit = gradient_P = None
@@ -105,17 +105,17 @@ def step(plan: Plan, J: Influence, record: Record) -> tuple[Influence, Tensor | 
 
 
 def stored(J: Influence) -> int:
-    """The numbers in storage, padding included."""
+    """Returns how many numbers the storage holds, padding included."""
     return J.kernel.stored
 
 
 def tensors(J: Influence) -> list[Tensor]:
-    """A stand-in of the size of what is kept from step to step: that lies in the extension."""
+    """Returns a stand-in as large as J: J itself lies in the extension, out of PyTorch's sight."""
     return [torch.zeros(1, dtype=J.dtype).expand(J.kernel.stored)]
 
 
 def dense(plan: Plan, J: Influence) -> Tensor:
-    """The influence matrix, shape (B, S, P)."""
+    """Returns the influence matrix, shape (B, S, P)."""
     J_BSP = torch.zeros(J.lanes, plan.states, plan.layout.size, dtype=J.dtype)
     row_L, column_L = plan.pattern.entries
     J_BSP[:, row_L, column_L] = entries(plan, J)
@@ -123,38 +123,38 @@ def dense(plan: Plan, J: Influence) -> Tensor:
 
 
 def entries(plan: Plan, J: Influence) -> Tensor:
-    """A copy of the live entries in the order of `Pattern.entries`, shape (B, L)."""
+    """Returns a copy of the live entries in the order of `Pattern.entries`, shape (B, L)."""
     J_BL = torch.empty(J.lanes, plan.pattern.live, dtype=J.dtype)
     J.kernel.read(J_BL)
     return J_BL
 
 
 def assign(plan: Plan, J: Influence, J_BL: Tensor) -> None:
-    """J in place from its live entries."""
+    """Sets J in place from its live entries (B, L)."""
     del plan
     J.kernel.assign(J_BL.contiguous())
 
 
-VECTOR_BYTES = 32  # of the core's vectors, with AVX
-CHUNK_BYTES = 24 * 1024  # of a block's rows that are multiplied at once
+VECTOR_BYTES = 32  # size of the core's vectors, with AVX
+CHUNK_BYTES = 24 * 1024  # size of the rows of a block that are multiplied at once
 
 
 def storage(reach: Reach, sizes: Sizes) -> Storage:
-    """J in panels of whole vectors of lanes, then of single lanes, with their links and tables.
+    """Counts J, its links and its tables; a panel of J holds a whole vector of lanes or one lane.
 
-    A panel has the room of three chunks a thread to move in (snaprun/native/influence.cpp).
+    A panel has spare room of three chunks per thread (snaprun/native/influence.cpp).
     """
     n, w, width = sizes, sizes.itemsize, VECTOR_BYTES // sizes.itemsize
     singles = n.lanes % width
     gap = 3 * min(n.threads, reach.blocks) * max(CHUNK_BYTES, 4 * VECTOR_BYTES * reach.most_rows)
     panels = n.lanes // width + singles
-    # The columns of a single lane come in whole vectors.
+    # The columns of a single lane are padded to whole vectors.
     stored = n.lanes * reach.entries + singles * reach.rows * (width - 1)
     tables = n.lanes * (reach.dynamics + reach.states) + width * n.threads * reach.most_rows**2
-    # int32 and smaller: the links, the entries of D with their terms, three copies of the pattern.
+    # int32 or smaller: the links, the entries of D with their terms, three copies of the pattern.
     index = 6 * reach.links + 4 * reach.rows + (8 + 8 * n.slots) * reach.dynamics
     index += 3 * (5 * reach.rows + 4 * reach.parameters + 8 * reach.dynamics)
-    # As lists of Python integers, and as int64.
+    # The pattern as lists of Python integers, and as int64.
     listed = (24 + _boxed(reach.states)) * reach.rows + (16 + LISTED) * reach.parameters
     listed += 2 * (16 + _boxed(reach.states)) * reach.dynamics
     return Storage(
@@ -166,23 +166,23 @@ LISTED = 32  # bytes of a Python integer
 
 
 def _boxed(bound: int) -> int:
-    """Bytes of a Python integer below `bound`, in the mean: small ones are there already."""
+    """Returns the mean bytes of a Python integer below `bound`; small ones are cached for free."""
     return round(LISTED * max(0.0, 1 - 257 / max(bound, 1)))
 
 
 def layout_storage(sizes: Sizes) -> Storage:
-    """The index arrays of θ: three lists of Python integers, two copies as int32, and by column."""
+    """Counts the index arrays of θ: three Python lists, two int32 copies, and one by column."""
     listed = 3 * 8 + _boxed(sizes.units) + _boxed(sizes.sources) + 8
     return Storage(index=(2 * 12 + 12) * sizes.parameters, setup=listed * sizes.parameters)
 
 
 def _innermost(x: Tensor, J: Influence) -> Tensor:
-    """Lanes last, padded with zeros."""
+    """Moves the lanes of `x` to the last axis and pads them with zeros."""
     return pad(x.movedim(0, -1), (0, J.kernel.stride - J.lanes)).contiguous()
 
 
 def layout_fields(core: RecurrentCore) -> dict[str, Any]:
-    """The layout of θ as the extension takes it."""
+    """Returns the layout of θ in the form that the extension takes."""
     layout = core.layout.to("cpu")
     return {
         "units": core.units,
@@ -196,7 +196,7 @@ def layout_fields(core: RecurrentCore) -> dict[str, Any]:
 
 
 def block_fields(pattern: Pattern) -> dict[str, Any]:
-    """The blocks of an influence pattern as the extension takes them."""
+    """Returns the blocks of an influence pattern in the form that the extension takes."""
     block_E, rows_E = pattern.rows
     entry_row, entry_column = pattern.dynamics
 

@@ -1,8 +1,8 @@
 """Influence as per-unit blocks and batched products, in PyTorch, on any device.
 
-Temporaries live in one scratch buffer a purpose: allocating megabytes anew every step costs more
-than the arithmetic. Shape suffixes as in influence/blocks.py, N the rows that I_t feeds, L entries
-of the pattern.
+Each kind of temporary has one scratch buffer, because allocating megabytes anew in every step
+costs more than the arithmetic. Shape suffixes as in influence/blocks.py, and N rows that I_t feeds,
+L entries of the pattern.
 """
 
 import math
@@ -22,7 +22,7 @@ Plan = Blocks
 
 @dataclass(frozen=True)
 class Influence:
-    """J as one tensor (B, G, R, C) a chunk, and the scratch of the largest chunk."""
+    """J as one tensor (B, G, R, C) per chunk, and scratch for the largest chunk."""
 
     chunks: list[Tensor]
     gathered: Tensor  # D[R, R]
@@ -32,12 +32,12 @@ class Influence:
 
 
 def plan(core: RecurrentCore, pattern: Pattern) -> Plan:
-    """The packed blocks of SnAp-n on `core`."""
+    """Packs the blocks of SnAp-n on `core`."""
     return pack(core, pattern)
 
 
 def init(plan: Plan, lanes: int, dtype: torch.dtype) -> Influence:
-    """J_0 = 0."""
+    """Returns J_0 = 0."""
     device = plan.chunks[0].rows_GR.device
 
     def scratch(shape_of: Callable[[Chunk], Sequence[int]]) -> Tensor:
@@ -54,16 +54,16 @@ def init(plan: Plan, lanes: int, dtype: torch.dtype) -> Influence:
 
 
 def reset(plan: Plan, J: Influence, lanes_B: Tensor) -> None:
-    """J ← 0 in place for the lanes where a sequence begins."""
+    """Sets J to 0 in place in the lanes where a sequence begins."""
     del plan
     for J_BGRC in J.chunks:
         J_BGRC[lanes_B] = 0
 
 
 def step(plan: Plan, J: Influence, record: Record) -> tuple[Influence, Tensor | None]:
-    """J_u ← D[R, R] J_u + (rows of u) ⊗ I_u, equation (7), in place.
+    """Advances J in place by equation (7), J_u ← D[R, R] J_u + (rows of u) ⊗ I_u.
 
-    Also Σ_b δ_b J_b, shape (P,), where there is credit.
+    Returns J, and the gradient Σ_b δ_b J_b, shape (P,), or None if the record has no credit.
     """
     D_BE = pad(plan.entries.values(record), (0, 1))
     src_BJ = pad(record.src_BJ, (0, 1))
@@ -89,12 +89,12 @@ def step(plan: Plan, J: Influence, record: Record) -> tuple[Influence, Tensor | 
 
 
 def tensors(J: Influence) -> list[Tensor]:
-    """What is kept from step to step."""
+    """Returns the tensors that are kept from step to step."""
     return J.chunks
 
 
 def dense(plan: Plan, J: Influence) -> Tensor:
-    """The influence matrix, shape (B, S, P)."""
+    """Returns the influence matrix, shape (B, S, P)."""
     J_BSP = J.product.new_zeros(len(J.chunks[0]), plan.states + 1, plan.parameters + 1)
     for chunk, J_BGRC in zip(plan.chunks, J.chunks, strict=True):
         J_BSP[:, chunk.rows_GR[:, :, None], chunk.columns_GC[:, None, :]] = J_BGRC
@@ -102,7 +102,7 @@ def dense(plan: Plan, J: Influence) -> Tensor:
 
 
 def entries(plan: Plan, J: Influence) -> Tensor:
-    """A copy of the live entries in the order of `Pattern.entries`, shape (B, L)."""
+    """Returns a copy of the live entries in the order of `Pattern.entries`, shape (B, L)."""
     J_BL = J.product.new_empty(len(J.chunks[0]), plan.live)
     for stored_BRC, listed_BRC in _blocks(plan, J, J_BL):
         listed_BRC.copy_(stored_BRC)
@@ -110,15 +110,15 @@ def entries(plan: Plan, J: Influence) -> Tensor:
 
 
 def assign(plan: Plan, J: Influence, J_BL: Tensor) -> None:
-    """J in place from its live entries."""
+    """Sets J in place from its live entries (B, L)."""
     for stored_BRC, listed_BRC in _blocks(plan, J, J_BL):
         stored_BRC.copy_(listed_BRC)
 
 
 def storage(reach: Reach, sizes: Sizes) -> Storage:
-    """J in chunks, the scratch of the largest one, the entries of D, and int64 index arrays.
+    """Counts J in chunks, scratch for the largest chunk, the entries of D, and int64 index arrays.
 
-    Blocks of unequal size are padded to the largest of their chunk.
+    Each block is padded to the largest block of its chunk.
     """
     n, w = sizes, sizes.itemsize
     own = n.components * reach.parameters  # rows that I feeds × their columns
@@ -138,11 +138,11 @@ def storage(reach: Reach, sizes: Sizes) -> Storage:
     )
 
 
-MANY = 10**5  # blocks; their chunks are no longer made one by one
+MANY = 10**5  # more blocks than this are counted by size, not packed into chunks
 
 
 def _chunks(reach: Reach) -> list[tuple[int, int, int]]:
-    """Blocks, rows and columns of every chunk, as `pack` makes them."""
+    """Returns the numbers of blocks, rows and columns of every chunk that `pack` makes."""
     if reach.blocks > MANY:
         return list(reach.sizes)
     sizes = [(rows, columns) for count, rows, columns in reach.sizes for _ in range(count)]
@@ -153,15 +153,15 @@ def _chunks(reach: Reach) -> list[tuple[int, int, int]]:
 
 
 def _blocks(plan: Plan, J: Influence, J_BL: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every block without its padding in storage, and its part of the listed entries."""
+    """Yields each block without its padding, and the part of `J_BL` that lists the block."""
     for chunk, J_BGRC in zip(plan.chunks, J.chunks, strict=True):
         for g, place in enumerate(chunk.places):
             yield J_BGRC[:, g, : place.rows, : place.columns], place.of(J_BL)
 
 
 def _contract(credit_BGR: Tensor, J_BGRC: Tensor) -> Tensor:
-    """Σ_b δ_b J_b of one chunk, shape (G, C)."""
-    if J_BGRC.shape[2] == 1:  # one product over the lanes, so that no (B, G, C) comes between
+    """Returns Σ_b δ_b J_b of one chunk, shape (G, C)."""
+    if J_BGRC.shape[2] == 1:  # one product over the lanes makes no temporary (B, G, C)
         credit_G1B = credit_BGR.permute(1, 2, 0).contiguous()
         return (credit_G1B @ J_BGRC.squeeze(2).transpose(0, 1)).squeeze(1)
     return (credit_BGR.unsqueeze(2) @ J_BGRC).sum((0, 2))
@@ -176,7 +176,7 @@ def _view(scratch: Tensor, shape: torch.Size) -> Tensor:
 
 
 def _take(values_BX: Tensor, index: Tensor, scratch: Tensor) -> Tensor:
-    """values[:, index] into the scratch; index_select is several times faster than indexing."""
+    """Writes values[:, index] to `scratch`; index_select is several times faster than indexing."""
     lanes = len(values_BX)
     taken = _view(scratch, torch.Size((lanes, index.numel())))
     torch.index_select(values_BX, 1, index.flatten(), out=taken)

@@ -1,4 +1,4 @@
-"""Losses by the name that the C++ core uses, too; a task says which one is its own."""
+"""Losses by the name that the C++ core uses too; each task declares its own loss."""
 
 from snaprun.losses.base import Loss
 from snaprun.losses.softmax import SoftmaxCrossEntropy

@@ -1,4 +1,4 @@
-"""Cross-entropy of classes."""
+"""The cross-entropy of classes."""
 
 import math
 
@@ -11,9 +11,20 @@ from snaprun.metrics import BPC, VALIDATION
 
 
 class SoftmaxCrossEntropy(Loss):
-    """ℓ = −log p_y in nats, p = softmax(outputs), y the target's class; ∂ℓ/∂outputs = p − 1_y.
+    """Softmax cross-entropy in nats; y is the class of the target. It is reported in bits.
 
-    It is reported in bits.
+        p = softmax(outputs),    ℓ = −log p_y,    ∂ℓ/∂outputs = p − 1_y
+
+    >>> from snaprun.losses import LOSSES
+    >>> loss = LOSSES["softmax"]()
+    >>> y_B, mask_B = torch.tensor([2, 0]), torch.tensor([True, False])
+    >>> nats_B, error_BO = loss.value_and_error(torch.zeros(2, 4), y_B, mask_B)
+    >>> round(loss.reported(nats_B[0].item()), 3)  # bits: four classes, equally likely
+    2.0
+    >>> error_BO[0].round(decimals=2).tolist()
+    [0.25, 0.25, -0.75, 0.25]
+    >>> error_BO[1].any().item()  # the second lane has no target
+    False
     """
 
     classes = True
@@ -24,7 +35,7 @@ class SoftmaxCrossEntropy(Loss):
     def value_and_error(
         self, outputs_BO: Tensor, targets: Tensor, mask_B: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Nats (B,), and p − 1_y (B, O)."""
+        """Returns the nats of every lane, shape (B,), and p − 1_y, shape (B, O)."""
         log_p_BO = F.log_softmax(outputs_BO, dim=1)
         error_BO = log_p_BO.exp()
         error_BO[torch.arange(len(error_BO), device=error_BO.device), targets] -= 1
@@ -32,11 +43,11 @@ class SoftmaxCrossEntropy(Loss):
         return _nats(log_p_BO, targets, mask_B), error_BO
 
     def value(self, outputs_BO: Tensor, targets: Tensor, mask_B: Tensor) -> Tensor:
-        """Nats (B,)."""
+        """Returns the nats of every lane, shape (B,)."""
         return _nats(F.log_softmax(outputs_BO, dim=1), targets, mask_B)
 
     def reported(self, loss: float) -> float:
-        """The bits of so many nats."""
+        """Converts nats to bits."""
         return loss / math.log(2)
 
 

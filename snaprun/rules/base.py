@@ -1,4 +1,4 @@
-"""What a learning rule is, and what it costs.
+"""The interface of a learning rule, and the counts of its cost.
 
 Shape suffixes: B lanes, C components, M slots, K units, J = k + a + 1 sources [h; x; 1],
 S = c·k states, P live recurrent parameters, O outputs.
@@ -21,7 +21,7 @@ State = TypeVar("State")
 
 @dataclass(frozen=True)
 class Setup:
-    """What a rule may know before the first step."""
+    """What a rule knows before the first step."""
 
     core: RecurrentCore
     lanes: int
@@ -33,35 +33,36 @@ class Setup:
 
 @dataclass(frozen=True)
 class Cost:
-    """The exact cost of a rule a lane and step, zeros skipped, and its order of growth.
+    """The exact cost of a rule per lane and step, zeros skipped, and its order of growth.
 
-    The readout, the same for every rule, is not in it. In the orders k is units, p the parameters
-    of the dense network, d the fraction of live weights, T the horizon.
+    The cost leaves out the readout, which is the same for every rule. In the orders k is the
+    number of units, p the parameters of the dense network, d the fraction of live weights, and T
+    the horizon.
     """
 
     macs: int  # multiply-adds, the forward step included
     state: int  # numbers kept from step to step
-    touched: int  # numbers of the state read or written
+    touched: int  # numbers of the state that a step reads or writes
     memory_order: str
     time_order: str
-    influence_sparsity: float | None = None  # of the S × P influence matrix, where there is one
+    influence_sparsity: float | None = None  # of the S × P influence matrix, if the rule has one
 
 
 @dataclass(frozen=True)
 class Saved:
-    """Declares a field of a rule's state, a tensor or None, as one that checkpoints hold.
+    """Declares that checkpoints hold a field of a rule's state; the field is a tensor or None.
 
-    As in `theta_BP: Annotated[Tensor, Saved("theta", parameters=True)]`.
+    For example `theta_BP: Annotated[Tensor, Saved("theta", parameters=True)]`.
     """
 
-    name: str  # in a checkpoint
-    parameters: bool = False  # the last axis is that of θ
-    kept: bool = True  # it counts as the rule's memory
+    name: str  # its name in a checkpoint
+    parameters: bool = False  # whether the last axis is the axis of θ
+    kept: bool = True  # whether it counts as the rule's memory
 
     @staticmethod
     @cache
     def fields(state_type: type[Any]) -> dict[str, "Saved"]:
-        """What a state declares, by field, in the order that is saved."""
+        """Returns what `state_type` declares, by field, in the order of checkpoints."""
         hints = get_type_hints(state_type, include_extras=True)
         found = ((key, x) for key, hint in hints.items() for x in get_args(hint))
         return {key: x for key, x in found if isinstance(x, Saved)}
@@ -70,9 +71,23 @@ class Saved:
 class LearningRule(ABC, Generic[State]):
     """Turns the stream of records into gradients of the recurrent parameters.
 
-    A constructor's keyword arguments are the keys of the rule's YAML file. `claim` says what
-    the gradient is: the exact one, SnAp-n's masked one, an unbiased estimate, or a biased one.
-    `state_type` is the frozen dataclass of the state, whose fields say which are `Saved`.
+    The constructor takes the keys of the rule's YAML file as keyword arguments. `claim` says what
+    the gradient is: exact, SnAp-n's masked one, an unbiased estimate, or a biased estimate.
+    `state_type` is the frozen dataclass of the state; it declares which of its fields are `Saved`.
+
+    >>> from snaprun.cells import Vanilla
+    >>> from snaprun.influence import naive
+    >>> from snaprun.rules import RULES
+    >>> from snaprun.sparsity import Dense
+    >>> core, rule = RecurrentCore.build(Vanilla(), Dense(), 3, 2, Generator()), RULES["rtrl"]()
+    >>> state = rule.init(Setup(core, 1, torch.float64, 4, Generator(), backend=naive))
+    >>> weights_MKJ = core.layout.scatter(core.initial_parameters(Generator(), torch.float64))
+    >>> s_BCK = core.initial_state(1, torch.float64)
+    >>> s_BCK, linearise = core.step(weights_MKJ, s_BCK, torch.tensor([0]))
+    >>> record = linearise().with_credit(torch.ones(1, 3), torch.ones(1, 4))  # from the readout
+    >>> gradient_P, state = rule.gradient(rule.step(state, record))
+    >>> gradient_P.shape == (core.layout.size,)
+    True
     """
 
     claim: ClassVar[Literal["exact", "masked", "unbiased", "biased"]]
@@ -80,47 +95,47 @@ class LearningRule(ABC, Generic[State]):
 
     @property
     def lighter(self) -> str:
-        """The choice that keeps less in memory, in the configuration's words; or nothing."""
+        """The choice of a configuration that takes less memory, or an empty string."""
         return ""
 
     @abstractmethod
     def init(self, setup: Setup) -> State:
-        """The state before the first step."""
+        """Returns the state before the first step."""
 
     @abstractmethod
     def reset(self, state: State, lanes_B: Tensor) -> State:
-        """The state with no memory of the lanes in `lanes_B` (boolean): sequences begin there."""
+        """Clears the memory of the lanes in `lanes_B` (boolean), where sequences begin."""
 
     @abstractmethod
     def step(self, state: State, record: Record) -> State:
-        """The state after one time step."""
+        """Returns the state after one time step."""
 
     @abstractmethod
     def gradient(self, state: State) -> tuple[Tensor, State]:
-        """The gradient (P,) and the state that goes on.
+        """Returns the gradient (P,), and the state with which the next step continues.
 
-        It is the sum of dL/dθ, as the rule sees it, over lanes and steps since the last call.
+        The gradient is the rule's dL/dθ, summed over all lanes and the steps since the last call.
         """
 
     def kept(self, state: State) -> Iterable[Tensor]:
-        """The tensors that the rule keeps from step to step; their bytes are its memory."""
+        """Returns the tensors that the rule keeps from step to step; their bytes are its memory."""
         return [getattr(state, key) for key, x in Saved.fields(self.state_type).items() if x.kept]
 
     def state_dict(self, state: State) -> dict[str, Any]:
-        """A copy of what goes on from step to step, to be saved: tensors and dicts of them.
+        """Returns a copy of the state for a checkpoint, as tensors and dicts of tensors.
 
-        The same for every backend and engine: parameters are columns in the order of θ, J is
-        (B, L) in the order of `Pattern.entries`, and the tensors of a `tape` have T steps first.
-        To be taken after a step, before the reset of the next.
+        Every backend and engine saves the same: parameters are columns in the order of θ, J is
+        (B, L) in the order of `Pattern.entries`, and the first axis of a tensor of a `tape` is the
+        step. Call it after a step and before the reset of the next step.
         """
         declared = Saved.fields(self.state_type)
         own = {x.name: getattr(state, key) for key, x in declared.items()}
         return {name: x.clone() for name, x in own.items() if x is not None}
 
     def load_state_dict(self, state: State, saved: dict[str, Any], weights_MKJ: Tensor) -> State:
-        """The state that goes on as the `saved` one; `state` is one of the same setup.
+        """Returns the state that continues from `saved`; `state` is any state of the same setup.
 
-        `weights_MKJ` are those of every step since the last update.
+        `weights_MKJ` are the dense weights of every step since the last update.
         """
         del weights_MKJ
         own: Any = state
@@ -132,7 +147,7 @@ class LearningRule(ABC, Generic[State]):
         return replace(own, **loaded)
 
     def labels(self, core: RecurrentCore) -> dict[str, Tensor]:
-        """For each saved tensor whose last axis depends on the mask, what stands there, as int64.
+        """Returns int64 labels of the last axis of each saved tensor that depends on the mask.
 
         A label, such as `Layout.flat_P` for a parameter, means the same under every mask.
         """
@@ -141,28 +156,28 @@ class LearningRule(ABC, Generic[State]):
 
     @abstractmethod
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
-        """What a step costs; `horizon` is the number of steps between updates."""
+        """Returns the cost of a step; `horizon` is the number of steps between updates."""
 
     @abstractmethod
     def storage(self, sizes: Sizes, backend: ModuleType | None) -> Storage:
-        """What the rule needs on the torch engine with an influence backend; None: on the C++ one.
+        """Returns the bytes that the rule needs, from counts only, without an allocation.
 
-        Its sizes in bytes, from counts alone: nothing is allocated.
+        `backend` is the influence backend of the torch engine; None means the C++ engine.
         """
 
 
 def native_traces(sizes: Sizes) -> int:
-    """Bytes of a trace of every parameter in C++, where a single lane is stored without padding."""
+    """Returns the bytes of all traces in C++, where a single lane is stored without padding."""
     return sizes.traces * (1 if sizes.lanes == 1 else sizes.padded) * sizes.itemsize
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The sizes from which costs are counted: live weights and structurally nonzero slopes."""
+    """The counts that determine costs: live weights and structurally nonzero slopes."""
 
     parameters: int  # P
-    weights: int  # of them recurrent or input: the multiply-adds of a forward step
-    recurrent: int
+    weights: int  # recurrent and input parameters: the multiply-adds of a forward step
+    recurrent: int  # recurrent parameters
     states: int  # S
     slopes: int  # structurally nonzero ∂s'/∂a of all units
     blocks: int  # structurally nonzero ∂s'/∂s of all units
@@ -170,7 +185,7 @@ class Counts:
 
     @classmethod
     def of(cls, core: RecurrentCore) -> "Counts":
-        """The counts of a core."""
+        """Returns the counts of a core."""
         live_MKJ, units = core.layout.live_MKJ, core.units
         return cls(
             parameters=core.layout.size,

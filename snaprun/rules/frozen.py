@@ -11,42 +11,54 @@ from snaprun.rules.base import Cost, Counts, LearningRule, Setup
 
 @dataclass(frozen=True)
 class FrozenState:
-    """Nothing is remembered."""
+    """The zero gradient; the rule remembers nothing."""
 
     zero_P: Tensor
 
 
 class Frozen(LearningRule[FrozenState]):
-    """g = 0: only the readout learns, as in an echo state network (Jaeger 2001)."""
+    """Never changes the recurrent parameters, g = 0, as in an echo state network (Jaeger 2001).
+
+    Only the readout learns.
+
+    >>> import torch
+    >>> from snaprun.cells import Vanilla
+    >>> from snaprun.rules import RULES
+    >>> from snaprun.sparsity import Dense
+    >>> core = RecurrentCore.build(Vanilla(), Dense(), 8, 4, torch.Generator())
+    >>> cost = RULES["frozen"]().cost(core, horizon=1)
+    >>> cost.state, cost.macs  # keeps nothing, and computes the forward step only
+    (0, 96)
+    """
 
     claim = "biased"
     state_type = FrozenState
 
     def init(self, setup: Setup) -> FrozenState:
-        """A zero gradient (P,)."""
+        """Returns a state with a zero gradient (P,)."""
         size = setup.core.layout.size
         return FrozenState(setup.core.layout.unit_P.new_zeros(size, dtype=setup.dtype))
 
     def reset(self, state: FrozenState, lanes_B: Tensor) -> FrozenState:
-        """The same state."""
+        """Returns the same state."""
         del lanes_B
         return state
 
     def step(self, state: FrozenState, record: Record) -> FrozenState:
-        """The same state."""
+        """Returns the same state."""
         del record
         return state
 
     def gradient(self, state: FrozenState) -> tuple[Tensor, FrozenState]:
-        """Zero, shape (P,)."""
+        """Returns zero, shape (P,)."""
         return state.zero_P.clone(), state
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
-        """The forward step alone."""
+        """Counts the forward step only."""
         del horizon
         return Cost(Counts.of(core).weights, 0, 0, "k + p", "k² + p")
 
     def storage(self, sizes: Sizes, backend: ModuleType | None) -> Storage:
-        """Nothing."""
+        """Returns zero bytes: the rule stores nothing."""
         del sizes, backend
         return Storage()

@@ -1,4 +1,4 @@
-"""A rule over steps that lie there already: of weights held fixed, or of a past run."""
+"""Runs a rule over recorded steps: steps with the weights held fixed, or steps of a past run."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ Step = tuple[Tensor, Record]  # the lanes (B,) that begin before the step, and i
 
 
 def advance(rule: LearningRule[State], state: State, steps: Iterable[Step]) -> State:
-    """The rule's state after some steps and the resets before them."""
+    """Returns the rule's state after some steps and the resets before them."""
     for resets_B, record in steps:
         if resets_B.any():
             state = rule.reset(state, resets_B)
@@ -22,7 +22,7 @@ def advance(rule: LearningRule[State], state: State, steps: Iterable[Step]) -> S
 def gradients(
     rule: LearningRule[State], state: State, steps: Iterable[Step], every: int
 ) -> list[Tensor]:
-    """What the rule returns every `every` steps, and at the end, from the initial `state` on."""
+    """Returns the rule's gradients after every `every` steps and at the end, from `state` on."""
     remaining, found = list(steps), []
     for start in range(0, len(remaining), every):
         state = advance(rule, state, remaining[start : start + every])

@@ -22,16 +22,25 @@ class RFLOState:
     layout: Layout
     trace_BCP: Annotated[Tensor, Saved("trace", parameters=True)]
     gradient_P: Annotated[Tensor, Saved("gradient", parameters=True, kept=False)]
-    # Fixed random feedback; None: the readout's own.
+    # Fixed random feedback; None: credit comes through the readout.
     feedback_OK: Annotated[Tensor | None, Saved("feedback", kept=False)]
 
 
 class RFLO(LearningRule[RFLOState]):
-    """e ← (∂s'_u/∂s_u) e + ∂s'_u/∂a_m src_j, gradient q_u e: no recurrent weight is ever used.
+    """Keeps a local eligibility trace e of each parameter; the trace uses no recurrent weight.
+
+        e ← (∂s'_u/∂s_u) e + ∂s'_u/∂a_m src_j,    g = q_u e
 
     For the leaky tanh network this is e ← (1-α) e + α φ'(a_u) src_j (Murray 2019, eLife 8:e43299).
-    `feedback=readout` takes q = δ, the exact credit; `feedback=random` takes q = (∂L/∂logits) B
-    with B ~ N(0, 1/k) fixed, as the original does, past all layers of the readout.
+    With `feedback=readout`, q = δ is the exact credit. With `feedback=random`, as in the original,
+    q = (∂L/∂logits) B with a fixed B ~ N(0, 1/k), which bypasses all layers of the readout.
+
+    >>> from snaprun.cells import LSTM
+    >>> from snaprun.rules import RULES
+    >>> from snaprun.sparsity import Dense
+    >>> core = RecurrentCore.build(LSTM(), Dense(), 3, 2, torch.Generator())
+    >>> core.layout.size, RULES["rflo"](feedback="random").cost(core, horizon=1).state
+    (72, 126)
     """
 
     claim = "biased"
@@ -41,7 +50,7 @@ class RFLO(LearningRule[RFLOState]):
         self.feedback = checks.one_of("rule.feedback", feedback, get_args(Feedback))
 
     def init(self, setup: Setup) -> RFLOState:
-        """e = 0, and B drawn from the rule's noise where it is asked for."""
+        """Returns e = 0 and, with `feedback=random`, B drawn from the rule's noise."""
         core, feedback_OK = setup.core, None
         if self.feedback == "random":
             drawn = torch.randn(
@@ -58,12 +67,12 @@ class RFLO(LearningRule[RFLOState]):
         return RFLOState(core.layout, trace_BCP, torch.zeros_like(trace_BCP[0, 0]), feedback_OK)
 
     def reset(self, state: RFLOState, lanes_B: Tensor) -> RFLOState:
-        """e ← 0 in `lanes_B`."""
+        """Sets e to 0 in `lanes_B`."""
         state.trace_BCP[lanes_B] = 0
         return state
 
     def step(self, state: RFLOState, record: Record) -> RFLOState:
-        """The trace's recursion, and Σ_b q_b e_b added to the gradient."""
+        """Advances the traces, and adds Σ_b q_b e_b to the gradient."""
         layout = state.layout
         block_BCCP = record.dsds_BCCK[..., layout.unit_P]
         slope_BCP = record.dsda_BCMK[:, :, layout.slot_P, layout.unit_P]
@@ -76,17 +85,17 @@ class RFLO(LearningRule[RFLOState]):
         return replace(state, trace_BCP=trace_BCP, gradient_P=state.gradient_P + gradient_P)
 
     def gradient(self, state: RFLOState) -> tuple[Tensor, RFLOState]:
-        """Σ_t q_t e_t, shape (P,); the traces go on."""
+        """Returns Σ_t q_t e_t, shape (P,), and a state with the same traces."""
         return state.gradient_P, replace(state, gradient_P=torch.zeros_like(state.gradient_P))
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
-        """Forward, the unit's block on the trace, the immediate term, and q e."""
+        """Counts the forward step, ∂s'_u/∂s_u e, the immediate term, and q e."""
         del horizon
         n, cell = Counts.of(core), core.cell
         own_CM = torch.tensor(cell.slope_pattern).float()
         block_CC = torch.tensor(cell.state_pattern).float()
         trace_CM = own_CM
-        for _ in range(cell.components):  # a trace lives where the unit's block carries it
+        for _ in range(cell.components):  # the unit's block carries a trace to more components
             trace_CM = ((trace_CM + block_CC @ trace_CM) > 0).float()
         carried_M = (trace_CM * (block_CC @ trace_CM)).sum(0)
         slot_P = core.layout.slot_P.cpu()
@@ -96,12 +105,12 @@ class RFLO(LearningRule[RFLOState]):
         return Cost(macs, traces, 2 * traces, "k + p", "k² + p")
 
     def storage(self, sizes: Sizes, backend: ModuleType | None) -> Storage:
-        """The traces; in PyTorch with those of components that no slot reaches."""
+        """Counts the traces; PyTorch also stores traces of components that a slot cannot reach."""
         n, w, c = sizes, sizes.itemsize, sizes.components
         whole = n.lanes * c * n.parameters * w
         if backend is None:
             return Storage(native_traces(n), saved=whole)
-        # ∂s'/∂s of every parameter with its product, slopes, sources, and the new traces.
+        # ∂s'/∂s of every parameter and its product with e, slopes, sources, and the new traces.
         per_lane = n.parameters * (c * c + 2 * c + max(c * c, 2 * c))
         return Storage(whole, step=n.lanes * per_lane * w, saved=whole)
 

@@ -8,9 +8,19 @@ from snaprun.rules.snap import SnAp
 
 
 class RTRL(SnAp):
-    """J_t = I_t + D_t J_(t-1), J_0 = 0, g_t = δ_t J_t, equation (4) (Williams & Zipser 1989).
+    """Carries the whole influence matrix forward (Williams & Zipser 1989).
 
-    Stored and advanced like SnAp-n with every entry that can ever differ from zero.
+        J_t = I_t + D_t J_(t-1),    J_0 = 0,    g_t = δ_t J_t                            (4)
+
+    J is stored and advanced like SnAp-n's, with every entry that can ever differ from zero.
+
+    >>> import torch
+    >>> from snaprun.cells import Vanilla
+    >>> from snaprun.rules import RULES
+    >>> from snaprun.sparsity import Dense
+    >>> core = RecurrentCore.build(Vanilla(), Dense(), 8, 4, torch.Generator())
+    >>> core.states, core.layout.size, RULES["rtrl"]().cost(core, horizon=1).state
+    (8, 104, 832)
     """
 
     claim = "exact"
@@ -20,11 +30,11 @@ class RTRL(SnAp):
 
     @property
     def lighter(self) -> str:
-        """SnAp-n."""
+        """SnAp-1 or SnAp-2."""
         return "rule=snap1 or rule=snap2"
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
-        """As SnAp-n with every reachable entry; the dense order where all weights live."""
+        """Counts every reachable entry like SnAp-n; the order is dense if all weights are live."""
         counted = super().cost(core, horizon)
         recurrent = [m for m, slot in enumerate(core.cell.slots) if slot.recurrent]
         if core.layout.live_MKJ[recurrent, :, : core.units].all():

@@ -1,4 +1,4 @@
-"""SnAp-n: the influence matrix, kept where a parameter reaches within n steps."""
+"""SnAp-n keeps the entries of the influence matrix that a parameter reaches within n steps."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -25,10 +25,19 @@ class SnApState:
 
 
 class SnAp(LearningRule[SnApState]):
-    """J_t = M_n ∘ (I_t + D_t J_(t-1)), g_t = δ_t J_t, equation (5), M_n = OR_{m<n} P_D^m P_I.
+    """Carries a masked influence matrix forward (Menick et al. 2020, arXiv 2006.07232).
 
-    J is per lane, zero where a sequence begins, and carried over updates (Menick et al. 2020,
-    arXiv 2006.07232). With n at least the diameter of the graph it is RTRL.
+        J_t = M_n ∘ (I_t + D_t J_(t-1)),    g_t = δ_t J_t,    M_n = OR_{m<n} P_D^m P_I   (5)
+
+    Each lane has its own J, which is zero where a sequence begins and is carried across updates.
+    With n at least the diameter of the graph SnAp-n equals RTRL.
+
+    >>> from snaprun.cells import Vanilla
+    >>> from snaprun.rules import RULES
+    >>> from snaprun.sparsity import Dense
+    >>> core = RecurrentCore.build(Vanilla(), Dense(), 8, 4, torch.Generator())
+    >>> [RULES["snap"](n=n).cost(core, horizon=1).state for n in (1, 2)]  # entries of J
+    [104, 832]
     """
 
     claim = "masked"
@@ -39,11 +48,11 @@ class SnAp(LearningRule[SnApState]):
 
     @property
     def lighter(self) -> str:
-        """A smaller n, down to 1."""
+        """A smaller n, unless n is 1."""
         return "" if self.n == 1 else "a smaller rule.n"
 
     def init(self, setup: Setup) -> SnApState:
-        """J_0 = 0."""
+        """Returns J_0 = 0."""
         core = setup.core
         plan = setup.backend.plan(core, core.pattern(self.n))
         J = setup.backend.init(plan, setup.lanes, setup.dtype)
@@ -51,49 +60,49 @@ class SnAp(LearningRule[SnApState]):
         return SnApState(setup.backend, plan, J, zero_P)
 
     def reset(self, state: SnApState, lanes_B: Tensor) -> SnApState:
-        """J ← 0 in `lanes_B`."""
+        """Sets J to 0 in `lanes_B`."""
         state.backend.reset(state.plan, state.J, lanes_B)
         return state
 
     def step(self, state: SnApState, record: Record) -> SnApState:
-        """Equation (5), and Σ_b δ_b J_b added to the gradient."""
+        """Advances J by equation (5), and adds Σ_b δ_b J_b to the gradient."""
         J, gradient_P = state.backend.step(state.plan, state.J, record)
         if gradient_P is None:
             return replace(state, J=J)
         return replace(state, J=J, gradient_P=state.gradient_P + gradient_P)
 
     def gradient(self, state: SnApState) -> tuple[Tensor, SnApState]:
-        """Σ_t δ_t J_t, shape (P,); J goes on as it is."""
+        """Returns Σ_t δ_t J_t, shape (P,), and a state with the same J."""
         return state.gradient_P, replace(state, gradient_P=torch.zeros_like(state.gradient_P))
 
     def kept(self, state: SnApState) -> Iterable[Tensor]:
-        """J."""
+        """Returns the tensors of J."""
         return state.backend.tensors(state.J)
 
     def state_dict(self, state: SnApState) -> dict[str, Any]:
-        """J's live entries (B, L), and the gradient since the last update."""
+        """Returns J's live entries (B, L), and the gradient since the last update."""
         return {"J": state.backend.entries(state.plan, state.J), **super().state_dict(state)}
 
     def load_state_dict(
         self, state: SnApState, saved: dict[str, Any], weights_MKJ: Tensor
     ) -> SnApState:
-        """The same of another backend."""
+        """Returns the saved state in this backend's storage, whichever backend saved it."""
         state.backend.assign(state.plan, state.J, saved["J"])
         return super().load_state_dict(state, saved, weights_MKJ)
 
     def labels(self, core: RecurrentCore) -> dict[str, Tensor]:
-        """Entry (row, parameter) of J, counted as in a J with a column for every dense weight."""
+        """Labels an entry of J by its index in a J that has a column for every dense weight."""
         layout = core.layout.to("cpu")
         row_L, column_L = core.pattern(self.n).entries
         dense_L = row_L * layout.live_MKJ.numel() + layout.flat_P[column_L]
         return {"J": dense_L, **super().labels(core)}
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
-        """Forward, the entries of D, D J, I and δ J, all over live entries alone."""
+        """Counts the forward step, the entries of D, D J, I and δ J, over live entries only."""
         del horizon
         n, pattern = Counts.of(core), core.pattern(self.n)
         immediate = int((pattern.own_SG.sum(0) * pattern.columns_G).sum())
-        # δ comes through the readout, which sees h alone.
+        # δ comes through the readout, which sees h only.
         contraction = int((pattern.reach_SG[: core.units].sum(0) * pattern.columns_G).sum())
         product = self._dynamics_macs(core) + pattern.product_macs
         macs = n.weights + product + immediate + contraction
@@ -104,27 +113,27 @@ class SnAp(LearningRule[SnApState]):
         return Cost(macs, pattern.live, 2 * pattern.live, memory, time, pattern.sparsity)
 
     def storage(self, sizes: Sizes, backend: ModuleType | None) -> Storage:
-        """J in the backend's storage; in C++ that of SnAp-1 is a trace of every parameter."""
+        """Counts J in the backend's storage; in C++, SnAp-1 stores traces of every parameter."""
         n, reach = sizes, sizes.reach(self.n)
-        # Patterns are found by products of masks in float32, and counted in float64.
+        # Products of masks in float32 find a pattern, and products in float64 count it.
         search = 16 * reach.states * (reach.blocks + reach.states)
-        labels = 64 * reach.entries  # of the entries of two J, and what tells those that stay
+        labels = 64 * reach.entries  # labels of the entries of two J, and which entries stay
         if backend is None and self.n == 1:
-            listed = 8 * n.traces  # where each entry of J lies among the traces
+            listed = 8 * n.traces  # the place of each entry of J among the traces
             saved = n.lanes * (n.components * n.parameters + n.traces) * n.itemsize
             setup = search + 5 * listed
             return Storage(
                 native_traces(n), index=listed, setup=setup, saved=saved, relabelled=labels
             )
         found = replace((backend or native).storage(reach, n), relabelled=labels)
-        if backend is native:  # whose plan keeps the lists, those of θ too
+        if backend is native:  # its plan keeps the Python lists, the lists of θ included
             layout = native.layout_storage(n)
             index = found.index + found.setup + layout.setup
             return replace(found, index=index, setup=search)
         return replace(found, setup=found.setup + search)
 
     def _dynamics_macs(self, core: RecurrentCore) -> int:
-        """Multiply-adds of the recurrent entries of D; SnAp-1 needs its diagonal alone."""
+        """Returns the multiply-adds of D's recurrent entries; SnAp-1 needs only the diagonal."""
         recurrent_MKK = core.layout.live_MKJ[:, :, : core.units]
         needed = recurrent_MKK.diagonal(dim1=1, dim2=2) if self.n == 1 else recurrent_MKK.flatten(1)
         slope_CM = torch.tensor(core.cell.slope_pattern)

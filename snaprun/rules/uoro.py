@@ -27,31 +27,40 @@ class UOROState:
 
 
 class UORO(LearningRule[UOROState]):
-    """s̃ ← ρ0 D s̃ + ρ1 ν, θ̃ ← θ̃/ρ0 + νᵀI/ρ1, g_t = (δ_t·s̃) θ̃, unbiased.
+    """Carries an unbiased rank-one estimate s̃ ⊗ θ̃ of the influence matrix forward.
+
+        s̃ ← ρ0 D s̃ + ρ1 ν,    θ̃ ← θ̃/ρ0 + νᵀI/ρ1,    g_t = (δ_t·s̃) θ̃
 
     ν ∈ {±1}^S iid, ρ0 = √((‖θ̃‖+ε)/(‖D s̃‖+ε)), ρ1 = √((‖νᵀI‖+ε)/(‖ν‖+ε)). Tallec & Ollivier
     2017, arXiv 1702.05043. The authors' code shares θ̃ over the minibatch, which adds noise
-    across lanes; here every lane has its own, at B·P numbers.
+    across lanes. Here each lane has its own θ̃, which takes B·P numbers.
+
+    >>> from snaprun.cells import Vanilla
+    >>> from snaprun.rules import RULES
+    >>> from snaprun.sparsity import Dense
+    >>> core = RecurrentCore.build(Vanilla(), Dense(), 8, 4, Generator())
+    >>> RULES["uoro"]().cost(core, horizon=1).state  # 8 of s̃ and 104 of θ̃
+    112
     """
 
     claim = "unbiased"
     state_type = UOROState
 
     def init(self, setup: Setup) -> UOROState:
-        """s̃ = θ̃ = 0."""
+        """Returns s̃ = θ̃ = 0."""
         core = setup.core
         theta_BP = torch.zeros(setup.lanes, core.layout.size, dtype=setup.dtype, device=core.device)
         s_BCK = core.initial_state(setup.lanes, setup.dtype)
         return UOROState(core.layout, setup.noise, s_BCK, theta_BP, torch.zeros_like(theta_BP[0]))
 
     def reset(self, state: UOROState, lanes_B: Tensor) -> UOROState:
-        """s̃ = θ̃ = 0 in `lanes_B`."""
+        """Sets s̃ and θ̃ to 0 in `lanes_B`."""
         state.s_BCK[lanes_B] = 0
         state.theta_BP[lanes_B] = 0
         return state
 
     def step(self, state: UOROState, record: Record) -> UOROState:
-        """The recursion above, and Σ_b (δ_b·s̃_b) θ̃_b added to the gradient."""
+        """Advances s̃ and θ̃, and adds Σ_b (δ_b·s̃_b) θ̃_b to the gradient."""
         sign_BCK = torch.randint(0, 2, state.s_BCK.shape, generator=state.noise) * 2 - 1
         nu_BCK = sign_BCK.to(state.s_BCK)
         forward_BCK = dynamics_jvp(record, state.s_BCK)
@@ -67,24 +76,24 @@ class UORO(LearningRule[UOROState]):
         return replace(state, gradient_P=state.gradient_P + scale_B @ theta_BP)
 
     def gradient(self, state: UOROState) -> tuple[Tensor, UOROState]:
-        """Σ_t (δ_t·s̃_t) θ̃_t, shape (P,); the estimate goes on."""
+        """Returns Σ_t (δ_t·s̃_t) θ̃_t, shape (P,), and a state with the same estimate."""
         return state.gradient_P, replace(state, gradient_P=torch.zeros_like(state.gradient_P))
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
-        """Forward, D s̃, νᵀI, the three norms that vary, both updates, and (δ·s̃) θ̃."""
+        """Counts the forward step, D s̃, νᵀI, three norms (‖ν‖ is constant), updates, (δ·s̃) θ̃."""
         del horizon
         n = Counts.of(core)
         forward = n.recurrent + n.slopes + n.blocks
         immediate = n.slopes + n.parameters
         norms = 2 * n.parameters + n.states
         update = 2 * n.parameters + 2 * n.states
-        # δ comes through the readout, which sees h alone.
+        # δ comes through the readout, which sees h only.
         macs = n.weights + forward + immediate + norms + update + core.units + n.parameters
         kept = n.states + n.parameters
         return Cost(macs, kept, 2 * kept, "k + p", "k² + p")
 
     def storage(self, sizes: Sizes, backend: ModuleType | None) -> Storage:
-        """s̃ and θ̃; in PyTorch a step makes θ̃ and νᵀI anew."""
+        """Counts s̃ and θ̃; in PyTorch each step allocates θ̃ and νᵀI anew."""
         n, w = sizes, sizes.itemsize
         each = (n.states + n.parameters) * w
         if backend is None:
@@ -95,6 +104,6 @@ class UORO(LearningRule[UOROState]):
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:
-    """√((‖above‖+ε)/(‖below‖+ε)) of every lane, shape (B,)."""
+    """Returns √((‖above‖+ε)/(‖below‖+ε)) of every lane, shape (B,)."""
     norm_above, norm_below = (x.flatten(1).norm(dim=1) + EPSILON for x in (above, below))
     return (norm_above / norm_below).sqrt()

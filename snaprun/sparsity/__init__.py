@@ -1,4 +1,4 @@
-"""Which weights are live, their packed order, and what they reach."""
+"""Masks say which weights are live, a layout their packed order, and a pattern what they reach."""
 
 from snaprun.registry import Registry
 from snaprun.sparsity.layout import Layout

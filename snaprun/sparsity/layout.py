@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Layout:
-    """θ ∈ R^P holds the live weights alone, ordered by unit, slot, source; which is which."""
+    """The place of each entry of θ ∈ R^P: θ holds the live weights, by unit, slot, then source."""
 
     live_MKJ: Tensor  # boolean: the mask
     unit_P: Tensor  # int64
@@ -21,7 +21,7 @@ class Layout:
 
     @classmethod
     def of(cls, live_MKJ: Tensor) -> "Layout":
-        """The layout of a boolean mask (m, k, k + a + 1)."""
+        """Returns the layout of a boolean mask (m, k, k + a + 1)."""
         unit_P, slot_P, source_P = live_MKJ.permute(1, 0, 2).nonzero(as_tuple=True)
         _, units, sources = live_MKJ.shape
         flat_P = (slot_P * units + unit_P) * sources + source_P
@@ -43,14 +43,14 @@ class Layout:
         return self.live_MKJ.shape[2] - self.live_MKJ.shape[1] - 1
 
     def scatter(self, theta_P: Tensor) -> Tensor:
-        """The dense weights (m, k, J) of the packed vector θ, zero where no weight lives."""
+        """Returns the dense weights (m, k, J) of the packed vector θ; dead weights are zero."""
         dense = theta_P.new_zeros(self.live_MKJ.numel())
         return dense.index_put_((self.flat_P,), theta_P).view(self.live_MKJ.shape)
 
     def gather(self, dense_MKJ: Tensor) -> Tensor:
-        """The packed vector (P,) of a dense array (m, k, J)."""
+        """Returns the packed vector (P,) of a dense array (m, k, J)."""
         return dense_MKJ.flatten()[self.flat_P]
 
     def to(self, device: torch.device | str) -> "Layout":
-        """The same arrays on another device."""
+        """Returns the same layout on another device."""
         return Layout(**{name: array.to(device) for name, array in vars(self).items()})

@@ -8,14 +8,24 @@ from snaprun.sparsity.masks import Sparsity, Uniform
 
 
 class Magnitude(Sparsity):
-    """Prunes every weight matrix by itself to the level s_t, t in tokens, t0 ≤ t ≤ t1.
+    """Prunes each weight matrix separately to the level s_t, with t in tokens, t0 ≤ t ≤ t1.
 
         s_t = s_f + (s_i − s_f) (1 − (t − t0)/(t1 − t0))³
 
-    The mask changes at t0 + every, t0 + 2·every, … and at t1, at the end of the batch that passes
-    them: in every matrix round((1 − s_t)·entries) weights stay live, those of largest |w|, of
-    equals the first. Before, it is uniformly random at s_i. What is dead stays dead, and biases
-    live. Zhu & Gupta 2017, arXiv 1710.01878, equation (1).
+    The first mask is uniformly random at the level s_i. The mask changes at t0 + every,
+    t0 + 2·every, … and at t1, each time at the end of the batch that passes that data-time. Then
+    each matrix keeps the round((1 − s_t)·entries) live weights of largest |w|, and of equal ones
+    the first. A dead weight stays dead, and biases stay live. Zhu & Gupta 2017, arXiv 1710.01878,
+    equation (1).
+
+    >>> from snaprun.sparsity import SPARSITIES
+    >>> sparsity = SPARSITIES["magnitude"](level=0.75, initial=0.0, begin=0, end=100, every=50)
+    >>> [sparsity.metrics(tokens)["sparsity"] for tokens in (0, 49, 50, 100)]
+    [0.0, 0.0, 0.65625, 0.75]
+    >>> weights_MKJ = torch.tensor([[[4.0, -3.0, 2.0, 1.0, 0.0]] * 2])  # 2 units, 2 inputs, biases
+    >>> live_MKJ = torch.ones_like(weights_MKJ, dtype=torch.bool)
+    >>> sparsity.pruned(100, live_MKJ, weights_MKJ).int().tolist()
+    [[[1, 0, 1, 0, 1], [0, 0, 0, 0, 1]]]
     """
 
     sparser = "a larger sparsity.initial"
@@ -36,27 +46,27 @@ class Magnitude(Sparsity):
         self.every = checks.at_least("sparsity.every", every, 1)
 
     def recurrent(self, units: int, generator: Generator) -> Tensor:
-        """Boolean (k, k) at s_i."""
+        """Draws the live entries at the level s_i, boolean (k, k)."""
         return Uniform(self.initial).recurrent(units, generator)
 
     def input(self, units: int, inputs: int, generator: Generator) -> Tensor:
-        """Boolean (k, a) at s_i."""
+        """Draws the live entries at the level s_i, boolean (k, a)."""
         return Uniform(self.initial).input(units, inputs, generator)
 
     def live(self, units: int, inputs: int) -> tuple[int, int]:
-        """Those at s_i, the most that there will be."""
+        """Returns the counts at the level s_i; later masks have fewer live weights."""
         return Uniform(self.initial).live(units, inputs)
 
     def linked(self, slots: int) -> float:
-        """As at s_i."""
+        """Returns the fraction of linked pairs at the level s_i."""
         return Uniform(self.initial).linked(slots)
 
     def due(self, before: int, tokens: int) -> bool:
-        """Between the two data-times the level rises."""
+        """Returns whether the level rises between the two data-times, in tokens."""
         return self._scheduled(before) < self._scheduled(tokens)
 
     def pruned(self, tokens: int, live_MKJ: Tensor, weights_MKJ: Tensor) -> Tensor:
-        """The mask that is left of `live_MKJ` at a data-time."""
+        """Returns the part of `live_MKJ` that stays live at the data-time `tokens`."""
         units, left_MKJ = live_MKJ.shape[1], live_MKJ.clone()
         magnitude_MKJ = weights_MKJ.abs().masked_fill(~live_MKJ, -1)
         for part in (slice(0, units), slice(units, -1)):
@@ -69,11 +79,11 @@ class Magnitude(Sparsity):
         return left_MKJ
 
     def metrics(self, tokens: int) -> dict[str, float]:
-        """The level at a data-time."""
+        """Returns the level at the data-time `tokens`."""
         return {"sparsity": self._scheduled(tokens)}
 
     def _scheduled(self, tokens: int) -> float:
-        """s_t of the last change of the mask by then."""
+        """Returns s_t of the last change of the mask up to the data-time `tokens`."""
         if tokens >= self.end:
             return self.level
         since = max(0, tokens - self.begin)

@@ -1,4 +1,4 @@
-"""Which weights are live: one boolean mask over slots, units and sources [h; x; 1].
+"""Sparsities draw the boolean mask of live weights over slots, units and sources [h; x; 1].
 
 Shape suffixes: M slots, K units, A inputs, J = k + a + 1 sources.
 """
@@ -17,36 +17,36 @@ class Sparsity(ABC):
 
     @abstractmethod
     def recurrent(self, units: int, generator: Generator) -> Tensor:
-        """The live entries of one slot's recurrent matrix, boolean (k, k)."""
+        """Returns the live entries of one slot's recurrent matrix, boolean (k, k)."""
 
     @abstractmethod
     def input(self, units: int, inputs: int, generator: Generator) -> Tensor:
-        """The live entries of one slot's input matrix, boolean (k, a)."""
+        """Returns the live entries of one slot's input matrix, boolean (k, a)."""
 
     share_slots: bool = False
     sparser: str = "sparsity=uniform with a high sparsity.level"  # what makes fewer weights live
-    prunes: bool = False  # the mask changes while the network trains
+    prunes: bool = False  # whether the mask changes while the network trains
 
     def live(self, units: int, inputs: int) -> tuple[int, int]:
-        """The live entries of one slot's recurrent and input matrix, at most; nothing is drawn."""
+        """Returns the most live entries of a slot's recurrent and input matrix, without a draw."""
         return units * units, units * inputs
 
     def linked(self, slots: int) -> float:
-        """The expected fraction of pairs of two units that a matrix of `slots` slots links."""
+        """Returns the expected fraction of pairs of units that the union of `slots` masks links."""
         return float(slots > 0)
 
     def due(self, before: int, tokens: int) -> bool:
-        """Between the two data-times of training, in tokens, the mask changes."""
+        """Returns whether the mask changes between two data-times of training, in tokens."""
         del before, tokens
         return False
 
     def pruned(self, tokens: int, live_MKJ: Tensor, weights_MKJ: Tensor) -> Tensor:
-        """The mask at the data-time `tokens`, a part of the one so far, by its weights."""
+        """Returns the mask at the data-time `tokens`, chosen from `live_MKJ` by the weights."""
         del tokens, weights_MKJ
         return live_MKJ
 
     def metrics(self, tokens: int) -> dict[str, float]:
-        """The sparsity's own columns of a metric row."""
+        """Returns the columns that the sparsity adds to a row of metrics."""
         del tokens
         return {}
 
@@ -58,10 +58,10 @@ class Sparsity(ABC):
         inputs: int,
         generator: Generator,
     ) -> Tensor:
-        """The live entries of all slots, boolean (m, k, k + a + 1), in the source order [h; x; 1].
+        """Draws the live entries of all slots, boolean (m, k, k + a + 1), sources as [h; x; 1].
 
         `recurrent_slots` and `input_slots` say which of the m slots have such a matrix. Each slot
-        draws its own masks from `generator`, or all share one draw where `share_slots` is set.
+        draws its own masks from `generator`; with `share_slots` all slots share one draw.
         """
         slots = len(recurrent_slots)
         live_MKJ = torch.zeros(slots, units, units + inputs + 1, dtype=torch.bool)
@@ -81,7 +81,14 @@ class Sparsity(ABC):
 
 
 class Uniform(Sparsity):
-    """In every matrix exactly round((1 - level)·entries) weights live, uniformly at random."""
+    """Draws exactly round((1 - level)·entries) live weights of each matrix, uniformly at random.
+
+    >>> from snaprun.seeding import stream
+    >>> from snaprun.sparsity import SPARSITIES
+    >>> sparsity = SPARSITIES["uniform"](level=0.75)
+    >>> sparsity.recurrent(8, stream(0, "mask")).sum().item()  # of 64 entries
+    16
+    """
 
     sparser = "a larger sparsity.level"
 
@@ -90,43 +97,51 @@ class Uniform(Sparsity):
         self.share_slots = share_slots
 
     def recurrent(self, units: int, generator: Generator) -> Tensor:
-        """Boolean (k, k) at the level."""
+        """Draws the live entries at the level, boolean (k, k)."""
         return _uniform(units, units, self.level, generator)
 
     def input(self, units: int, inputs: int, generator: Generator) -> Tensor:
-        """Boolean (k, a) at the level."""
+        """Draws the live entries at the level, boolean (k, a)."""
         return _uniform(units, inputs, self.level, generator)
 
     def live(self, units: int, inputs: int) -> tuple[int, int]:
-        """As many as will be drawn."""
+        """Returns the exact numbers of live entries, which the level fixes."""
         return _count(units * units, self.level), _count(units * inputs, self.level)
 
     def linked(self, slots: int) -> float:
-        """1 − level^slots, with one draw for all slots 1 − level."""
+        """Returns 1 − level^slots, or 1 − level where all slots share one draw."""
         return 1 - self.level ** (min(slots, 1) if self.share_slots else slots)
 
 
 class Dense(Sparsity):
-    """Every weight is live."""
+    """Makes every weight live.
+
+    >>> from snaprun.sparsity import SPARSITIES
+    >>> SPARSITIES["dense"]().input(2, 3, Generator()).int().tolist()
+    [[1, 1, 1], [1, 1, 1]]
+    """
 
     def recurrent(self, units: int, generator: Generator) -> Tensor:
-        """All of (k, k)."""
+        """Returns True everywhere, boolean (k, k)."""
         del generator
         return torch.ones(units, units, dtype=torch.bool)
 
     def input(self, units: int, inputs: int, generator: Generator) -> Tensor:
-        """All of (k, a)."""
+        """Returns True everywhere, boolean (k, a)."""
         del generator
         return torch.ones(units, inputs, dtype=torch.bool)
 
 
 class Diagonal(Sparsity):
-    """Each unit sees itself alone; input matrices at `level`.
+    """Connects each unit only to itself, and draws input matrices uniformly at `level`.
 
-    IndRNN, arXiv 1803.04831; eLSTM, Irie et al. 2023, arXiv 2305.19044.
+    On a diagonal recurrence SnAp-1 equals RTRL. For the LSTM it takes SnAp-2, because the output
+    gate reaches c through h, one step later. Sources: IndRNN, arXiv 1803.04831; eLSTM, Irie et
+    al. 2023, arXiv 2305.19044.
 
-    On a diagonal recurrence SnAp-1 is RTRL; for the LSTM, whose output gate reaches c by way of
-    h one step later, SnAp-2 is.
+    >>> from snaprun.sparsity import SPARSITIES
+    >>> SPARSITIES["diagonal"]().recurrent(3, Generator()).int().tolist()
+    [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
     """
 
     sparser = "a larger sparsity.level"
@@ -135,26 +150,26 @@ class Diagonal(Sparsity):
         self.level = checks.within("sparsity.level", level, 0.0, 1.0, open_high=True)
 
     def recurrent(self, units: int, generator: Generator) -> Tensor:
-        """The identity pattern (k, k)."""
+        """Returns the diagonal, boolean (k, k)."""
         del generator
         return torch.eye(units, dtype=torch.bool)
 
     def input(self, units: int, inputs: int, generator: Generator) -> Tensor:
-        """Boolean (k, a) at the level."""
+        """Draws the live entries at the level, boolean (k, a)."""
         return _uniform(units, inputs, self.level, generator)
 
     def live(self, units: int, inputs: int) -> tuple[int, int]:
-        """The diagonal, and the inputs at the level."""
+        """Returns k for the diagonal, and the number of live inputs at the level."""
         return units, _count(units * inputs, self.level)
 
     def linked(self, slots: int) -> float:
-        """0: a unit feeds no other."""
+        """Returns 0, because a unit feeds no other unit."""
         del slots
         return 0.0
 
 
 def _count(size: int, level: float) -> int:
-    """The live ones of `size` entries at a level."""
+    """Returns how many of `size` entries are live at a level."""
     return round((1 - level) * size)
 
 

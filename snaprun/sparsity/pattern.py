@@ -1,4 +1,4 @@
-"""SnAp-n reachability: which entries of the influence matrix a parameter reaches within n steps.
+"""SnAp-n reachability: which states a parameter influences within n steps.
 
 Shape suffixes: S = c·k states (component-major: row p·k + u), G blocks, P live parameters.
 """
@@ -15,34 +15,44 @@ from snaprun.sparsity.layout import Layout
 
 
 class Place(NamedTuple):
-    """Where a block lies in the list of all entries: in it row after row."""
+    """Where a block lies in the list of all entries; the block is stored row after row."""
 
     first: int
     rows: int
     columns: int
 
     def of(self, J_BL: Tensor) -> Tensor:
-        """The block (B, R, C) as a view of listed entries."""
+        """Returns the block (B, R, C) as a view of the listed entries (B, L)."""
         J_BX = J_BL[:, self.first : self.first + self.rows * self.columns]
         return J_BX.unflatten(1, (self.rows, self.columns))
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """M_n = OR_{i<n} P_D^i P_I, equation (5), as blocks of parameters that share their rows.
+    """The mask M_n = OR_{i<n} P_D^i P_I of equation (5), as blocks of parameters that share rows.
 
-    A block holds the parameters of one unit whose slots reach the same components in one step:
-    one block a unit for vanilla and GRU, two for the LSTM, whose output gate does not reach c.
+    A block holds the parameters of one unit's slots that reach the same components in one step.
+    Vanilla and GRU have one block per unit. The LSTM has two, because its output gate does not
+    reach c in one step.
+
+    >>> from snaprun.cells import LSTM
+    >>> from snaprun.core import RecurrentCore
+    >>> from snaprun.sparsity import Dense
+    >>> pattern = RecurrentCore.build(LSTM(), Dense(), 3, 2, torch.Generator()).pattern(1)
+    >>> pattern.rows_G.tolist(), pattern.columns_G.tolist()  # o reaches h; i, f and g reach h and c
+    ([1, 2, 1, 2, 1, 2], [6, 18, 6, 18, 6, 18])
+    >>> pattern.live  # of 6 × 72 entries
+    126
     """
 
-    reach_SG: Tensor  # boolean: the rows R_g that block g keeps
-    own_SG: Tensor  # boolean: the rows of P_I, reached at once
+    reach_SG: Tensor  # boolean: the rows R_g of block g
+    own_SG: Tensor  # boolean: the rows of P_I, which the block reaches in the same step
     dynamics_SS: Tensor  # boolean: P_D
     block_P: Tensor  # int64: the block of each parameter
 
     @property
     def mask_SP(self) -> Tensor:
-        """M_n itself, boolean (S, P)."""
+        """The mask M_n, boolean (S, P)."""
         return self.reach_SG[:, self.block_P]
 
     @property
@@ -57,13 +67,13 @@ class Pattern:
 
     @property
     def rows(self) -> tuple[Tensor, Tensor]:
-        """Block and row (E,) of every row that a block keeps: block after block, ascending."""
+        """Block and row (E,) of every row of every block: block after block, rows ascending."""
         block_E, row_E = self.reach_SG.T.nonzero(as_tuple=True)
         return block_E, row_E
 
     @property
     def columns_P(self) -> Tensor:
-        """The parameters, block after block, ascending."""
+        """The parameters (P,), block after block, in a block ascending."""
         return torch.argsort(self.block_P, stable=True)
 
     @property
@@ -75,9 +85,9 @@ class Pattern:
 
     @property
     def entries(self) -> tuple[Tensor, Tensor]:
-        """Row and parameter (L,) of every entry that M_n keeps, in the order that is saved.
+        """Row and parameter (L,) of every entry that M_n keeps, in the order of checkpoints.
 
-        Block after block; in a block row after row, in a row column after column, ascending.
+        The order is by block, then row, then column, each ascending.
         """
         block_E, row_E = self.rows
         columns = self.columns_P.split(self.columns_G.tolist())
@@ -86,7 +96,7 @@ class Pattern:
 
     @property
     def dynamics(self) -> tuple[Tensor, Tensor]:
-        """Row and column (E,) of every entry of P_D inside some block: no other is ever needed."""
+        """Row and column (E,) of the entries of P_D inside some block; D J needs no other entry."""
         reach_SG = self.reach_SG.float()
         row_E, column_E = ((reach_SG @ reach_SG.T > 0) & self.dynamics_SS).nonzero(as_tuple=True)
         return row_E, column_E
@@ -103,7 +113,7 @@ class Pattern:
 
     @property
     def product_macs(self) -> int:
-        """Multiply-adds of D J a lane and step with zeros skipped: Σ_g nnz(D[R_g, R_g])·|P_g|."""
+        """Multiply-adds of D J per lane and step, zeros skipped: Σ_g nnz(D[R_g, R_g])·|P_g|."""
         reach = self.reach_SG.double()
         nonzeros_G = (reach * (self.dynamics_SS.double() @ reach)).sum(0)
         return int((nonzeros_G * self.columns_G).sum())
@@ -115,11 +125,19 @@ def reachable(
     state_pattern: Sequence[Sequence[bool]],
     n: int | None,
 ) -> Pattern:
-    """The pattern of SnAp-n, equation (5), from masks alone and never from the values of a step.
+    """Finds the pattern of SnAp-n, equation (5), from masks and never from the values of a step.
 
-    `slope_pattern` (c × m) and `state_pattern` (c × c) are the cell's. `n=None` goes on until
-    nothing more is reached: every entry of RTRL's influence matrix that can differ from zero.
-    Menick et al. 2020, arXiv 2006.07232, section 3.
+    `slope_pattern` (c × m) and `state_pattern` (c × c) are the cell's. With `n=None` the pattern
+    holds every entry of RTRL's influence matrix that can differ from zero. Menick et al. 2020,
+    arXiv 2006.07232, section 3.
+
+    >>> from snaprun.cells import Vanilla
+    >>> ring_KK = torch.eye(4).bool() | torch.eye(4).roll(1, 0).bool()  # unit u feeds itself, u + 1
+    >>> layout = Layout.of(torch.cat((ring_KK, torch.ones(4, 1).bool()), 1)[None])  # and a bias
+    >>> cell = Vanilla()
+    >>> steps = (1, 2, 3, 4, None)
+    >>> [reachable(layout, cell.slope_pattern, cell.state_pattern, n).live for n in steps]
+    [12, 24, 36, 48, 48]
     """
     layout = layout.to("cpu")
     slope_CM = torch.tensor(slope_pattern)
@@ -147,7 +165,7 @@ def reachable(
 
 
 def _dynamics(layout: Layout, slope_CM: Tensor, state_CC: Tensor) -> Tensor:
-    """P_D, boolean (S, S): the union over slots of the recurrent masks, plus the per-unit block."""
+    """Returns P_D, boolean (S, S): the union of the recurrent masks, plus each unit's block."""
     units, components = layout.units, slope_CM.shape[0]
     recurrent_MKK = layout.live_MKJ[:, :, :units]
     pattern = torch.zeros(components, units, components, units, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""How large the pattern of SnAp-n is: counted from it, or expected before a mask is drawn."""
+"""The size of SnAp-n's pattern: counted from a pattern, or expected before a mask is drawn."""
 
 import math
 from collections import Counter
@@ -10,26 +10,26 @@ from snaprun.sparsity.pattern import Pattern
 
 @dataclass(frozen=True)
 class Reach:
-    """The counts of a `Pattern` from which the size of every storage of J follows.
+    """The counts of a `Pattern` that determine the size of every storage of J.
 
-    Blocks g of R_g rows and P_g columns; P_D are the live entries of the dynamics Jacobian that
-    lie inside some block.
+    Block g has R_g rows and P_g columns. P_D is the set of live entries of the dynamics Jacobian
+    that lie inside some block.
     """
 
     states: int  # S
     parameters: int  # P
     blocks: int
-    entries: int  # of J a lane: Σ_g R_g P_g
+    entries: int  # of J per lane: Σ_g R_g P_g
     rows: int  # Σ_g R_g
     squares: int  # Σ_g R_g²
     most_rows: int  # max_g R_g
     sizes: tuple[tuple[int, int, int], ...]  # how many blocks have how many rows and columns
-    dynamics: int  # |P_D|, at most
+    dynamics: int  # an upper bound of |P_D|
     links: int  # Σ_g |P_D[R_g, R_g]|
 
     @classmethod
     def of(cls, pattern: Pattern) -> "Reach":
-        """The counts of a pattern that is there."""
+        """Returns the counts of a pattern."""
         reach_SG = pattern.reach_SG.float()
         inside_SG = pattern.dynamics_SS.float() @ reach_SG
         rows_G = pattern.rows_G
@@ -59,12 +59,12 @@ class Reach:
         linked: Callable[[int], float],
         n: int | None,
     ) -> "Reach":
-        """The counts to expect of a mask that is yet to be drawn, from closed forms.
+        """Returns the counts to expect before a mask is drawn, from closed forms.
 
-        A unit v feeds (p, u) with the probability q_p = linked(recurrent slots that reach p).
-        Of the units that are not a block's own the fraction f_p of components p that are
-        reached in one step more is 1 − (1 − q_p)^H, H the outputs h that are reached: by the
-        concavity in H at least the mean over all masks. Exact for dense and diagonal masks;
+        A unit v feeds (p, u) with the probability q_p = linked(recurrent slots that reach p). Let
+        f_p be the fraction of components p reached among the units that are not a block's own.
+        If H outputs h are reached, the next step reaches f_p = 1 − (1 − q_p)^H. This is concave
+        in H, so it is at least the mean over all masks. It is exact for dense and diagonal masks.
         `parameters_M` are the live parameters of each slot.
         """
         components, others = range(len(slope_pattern)), units - 1
@@ -104,7 +104,7 @@ class Reach:
             rows += units * each
             squares += units * each**2
             most = max(most, each)
-            # Of all links those inside a block whose rows lie anywhere.
+            # The share of all links that lies inside a block with rows at random places.
             links += units * (dynamics * (each / (units * len(components))) ** 2 + each)
         return cls(
             states=units * len(components),
