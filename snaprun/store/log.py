@@ -28,7 +28,7 @@ class Mark:
 
 
 class Log:
-    """The file `name` in `folder`, to which one write of the operating system appends one line.
+    """The file `name` in `folder`; `append` hands each line to the operating system in one write.
 
     The file keeps `prefix`, its first bytes as `marked` returns them, or starts afresh if `prefix`
     is empty. If the file has a second name (a hard link), it stays unchanged under that name.
