@@ -1,4 +1,4 @@
-"""Whether the files of runs are as they were written: every sum, without torch."""
+"""Verifies all checksums of the files of runs, without torch."""
 
 import stat
 from collections import Counter
@@ -22,11 +22,11 @@ from snaprun.store import (
 from snaprun.store.log import marked
 from snaprun.store.schema import FAILURE, OWNER
 
-OK = "ok"  # done, and all sums hold
-UNFINISHED = "unfinished"  # not done; what there is can be read, and the checkpoint's sums hold
+OK = "ok"  # done, and all checksums match
+UNFINISHED = "unfinished"  # not done, but readable, and the checkpoint's checksums match
 DAMAGED = "damaged"
 
-# Raises UserError where a configuration is not that of the run after which its folder is named.
+# Raises UserError if a folder has another name than the run of its configuration.
 RequireNamed = Callable[[Path, Mapping[str, Any]], None]
 
 
@@ -39,11 +39,11 @@ class Found:
 
 
 def fsck(source: Path, require_named: RequireNamed, tell: Callable[[str], None]) -> Found:
-    """Verify the runs under `source`, a line each and one for all; UserError where there are none.
+    """Verify the runs under `source`, and `tell` one line for each run and one for all.
 
-    Of a run that is done these are the crc32 of its configuration, metrics and summary, of every
-    run the sha256 of its checkpoint, and that the metrics begin as the checkpoint says.
-    A folder that holds a part of a run alone counts as a damaged run.
+    Verifies the sha256 of every checkpoint, and that the metrics begin as the checkpoint says; of
+    a run that is done also the crc32 of its configuration, metrics and summary. A folder that
+    holds only a part of a run counts as a damaged run. Raises UserError if there are no runs.
     """
     source = chosen(source)
     found: Counter[str] = Counter()
@@ -58,10 +58,10 @@ def fsck(source: Path, require_named: RequireNamed, tell: Callable[[str], None])
 
 
 def verify(folder: Path, require_named: RequireNamed) -> tuple[str, str]:
-    """The verdict on the run in `folder`, and in a line what is damaged or left to do."""
+    """Return the verdict on the run in `folder`, and a line on what is damaged or left to do."""
     try:
         return _verify(folder, require_named)
-    except UserError:  # or it went on meanwhile, and what was read fits together no more
+    except UserError:  # perhaps only because the run went on between two reads
         try:
             return _verify(folder, require_named)
         except UserError as error:
@@ -75,7 +75,7 @@ def _verify(folder: Path, require_named: RequireNamed) -> tuple[str, str]:
             for name in (FAILURE, OWNER):
                 if (found := opened.stat(name)) and not stat.S_ISREG(found.st_mode):
                     raise UserError(f"{folder / name}: it is no file.")
-            # Before the metrics, which only grow while the run goes on.
+            # The checkpoint before the metrics, which only grow while the run goes on.
             with outline.opened(opened) as saved:
                 mark = None if saved is None else outline.mark(saved.tree)
                 if saved is not None and saved.tree.get("run") != folder.name:

@@ -1,7 +1,7 @@
-"""What is to be known of a metric to judge runs by it and to draw it, as its task declares it.
+"""Metrics: what comparisons and figures must know of each column of measured values.
 
-A task declares its metrics, a run writes them into its summary, and whoever reads runs takes them
-from there. Where a run declares nothing the built-in ones count.
+A task declares its metrics, a run writes these declarations into its summary, and readers of the
+run take them from there. If a run declares nothing, the built-in metrics apply.
 """
 
 import math
@@ -14,27 +14,36 @@ import msgspec
 
 Every = Literal["log_every", "eval_every"]
 EVERY: tuple[Every, ...] = get_args(Every)
-AVERAGE = "_average"  # ends the key of what the average of the weights reaches
+AVERAGE = "_average"  # the end of the key of a metric of the averaged weights
 _COLUMNS = ("tokens", "updates", "seconds", "arm", "seed")  # of tables beside the metrics
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A column of the metrics; ValueError for a value that it cannot have."""
+    """A column of the metrics; raises ValueError for a field with an impossible value.
 
-    key: str  # of the column
-    label: str  # of an axis
-    unit: str  # "" where the label says it
-    better: Literal[1, -1]  # larger or smaller
-    worst: float  # what a diverged run is taken to reach
+    >>> from snaprun.metrics import Metric
+    >>> accuracy = Metric("accuracy", "accuracy", "%", better=1, worst=0.0)
+    >>> accuracy.axis, accuracy.averaged().key
+    ('accuracy (%)', 'accuracy_average')
+    >>> Metric("tokens", "tokens", "", better=1, worst=0.0)
+    Traceback (most recent call last):
+    ValueError: key 'tokens', not a word of its own
+    """
+
+    key: str  # the name of the column
+    label: str  # the label of an axis
+    unit: str  # "" if the label says it
+    better: Literal[1, -1]  # 1: larger values are better; -1: smaller values
+    worst: float  # the value that stands for a diverged run
     every: Every = "log_every"  # the key of `train` that says when a row is due
-    whole: bool = False  # an integer: thinned to its last value, others to their mean
-    holds: bool = False  # from its row until it changes, so that every window has a value
-    fixed_by: str = ""  # the key of `task` that keeps it from moving where it is set
+    whole: bool = False  # an integer: thinned to its last value, other metrics to their mean
+    holds: bool = False  # a value stays valid until the next row, so that every window has one
+    fixed_by: str = ""  # the key of `task` that keeps the value constant if it is set
     smoothing: float = 0.0  # the share of a run's data-time over which a curve is averaged
-    ceiling: float = math.inf  # of an axis: beyond it lies what is worse than guessing
-    beside: tuple[str, ...] = ()  # metrics that are compared, too
-    shown: tuple[str, ...] = ()  # metrics that figures draw above it
+    ceiling: float = math.inf  # the largest value that axes show: beyond is worse than guessing
+    beside: tuple[str, ...] = ()  # keys of metrics that are compared, too
+    shown: tuple[str, ...] = ()  # keys of metrics that figures draw above this one
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z]\w*", self.key, re.ASCII) or self.key in _COLUMNS:
@@ -52,22 +61,22 @@ class Metric:
 
     @property
     def jumps(self) -> bool:
-        """Whether it goes from integer to integer."""
+        """Whether the metric goes from integer to integer."""
         return self.whole and self.holds
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The metrics that are kept of a run that is judged by this one."""
+        """The keys of the metrics that a panel keeps of runs that it judges by this metric."""
         above = (key for key in self.shown if key not in self.beside)
         return (*above, self.key, *self.beside)
 
     def averaged(self) -> "Metric":
-        """The metric of the average of the weights."""
+        """Return the same metric of the averaged weights."""
         words = self.key + AVERAGE, f"{self.label}, averaged weights"
         return Metric(*words, self.unit, self.better, self.worst, self.every, self.whole)
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that are not as they are by default."""
+        """Return the fields that differ from their defaults."""
         values = ((f, getattr(self, f.name)) for f in fields(self))
         return {
             f.name: list(value) if isinstance(value, tuple) else value
@@ -90,7 +99,7 @@ LEVEL = Metric(
     beside=(MASTERED.key, MASTERED_AVERAGE.key),
     shown=(MASTERED.key,),
 )
-_GUESSED = 8  # bits: what guessing a byte costs
+_GUESSED = 8  # bits that guessing a byte costs
 BPC = Metric("bpc", "training bpc", "", -1, _GUESSED, smoothing=0.02, ceiling=10)
 VALIDATION = Metric(
     "validation_bpc", "validation bpc", "", -1, _GUESSED, "eval_every", ceiling=10, shown=(BPC.key,)
@@ -99,7 +108,7 @@ BUILT_IN = {metric.key: metric for metric in (LEVEL, MASTERED, MASTERED_AVERAGE,
 
 
 def known(declared: Iterable[Metric]) -> dict[str, Metric]:
-    """These metrics by key, of equal keys the first one, then the built-in ones."""
+    """Return the declared, then the built-in metrics by key; the first of equal keys counts."""
     found: dict[str, Metric] = {}
     for metric in (*declared, *BUILT_IN.values()):
         found.setdefault(metric.key, metric)
@@ -107,7 +116,7 @@ def known(declared: Iterable[Metric]) -> dict[str, Metric]:
 
 
 def from_json(data: Any) -> tuple[Metric, ...]:
-    """The metrics of a list of `to_json`; ValueError says what is wrong with it."""
+    """Return the metrics of a list of `to_json` objects; raises ValueError if the list is wrong."""
     try:
         return msgspec.convert(data, tuple[Metric, ...])
     except msgspec.MsgspecError as error:

@@ -1,4 +1,4 @@
-"""How the runs under a folder stand, read from the ends of their files while they go on."""
+"""The states and progress of runs, read from the ends of their files while the runs go on."""
 
 import json
 import os
@@ -29,35 +29,38 @@ from snaprun.store.outline import Outline
 from snaprun.store.schema import CONFIG, METRICS, MOST_OF_CONFIG, check_counters
 from snaprun.terminal import visible
 
-DAMAGED = "damaged"  # its files cannot be read
+DAMAGED = "damaged"  # the files of the run cannot be read
 STATES = (RUNNING, FINISHED, DIVERGED, FAILED, STOPPED, DAMAGED)
 TAIL = 4096  # bytes of the metrics that are read: some twenty rows
 MIXED = "*"  # marks the state of a run that was resumed in another setting
-WIDTH = 60  # characters of a run's name
+WIDTH = 60  # characters of a run's name, at most
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How far one run has come."""
+    """The state and progress of one run."""
 
     folder: Path
     state: str  # one of STATES
     tokens: int | None = None
-    total: int | None = None  # tokens that it is to see
+    total: int | None = None  # the tokens that the run is to process
     speed: float | None = None  # tokens per second
     last: Mapping[str, float | None] | None = None  # the newest value of each metric
-    mixed: bool = False  # it runs or is done, and went through several settings
+    mixed: bool = False  # the run goes on or is done, and went through several settings
 
     @property
     def seconds_left(self) -> float | None:
-        """How long it has still to run, None unless it does and that can be told."""
+        """The seconds until the run ends; None if it is not running or its speed is unknown."""
         if self.state != RUNNING or self.tokens is None or not (self.total and self.speed):
             return None
         return max(self.total - self.tokens, 0) / self.speed
 
 
 def status(source: Path, only: str = "all") -> str:
-    """The runs under `source` as a table with totals, all or those in one state; UserError."""
+    """Return a table, with totals, of the runs under `source`, all or `only` those in one state.
+
+    Raises UserError if there are no runs or `only` is no state.
+    """
     one_of("state", only, ("all", *STATES))
     source = chosen(source)
     standings = [standing(folder) for folder in find_runs(source)]
@@ -66,13 +69,16 @@ def status(source: Path, only: str = "all") -> str:
 
 
 def standing(folder: Path) -> Standing:
-    """How the run in `folder` stands; takes no lock and bears files that change meanwhile."""
+    """Return the state and progress of the run in `folder`, which may change meanwhile.
+
+    Takes no lock.
+    """
     total = _total(folder)
     try:
         now, summary = "", read_summary(folder)
         if summary is None:
             now = state(folder)
-            # Again, so that a run that ends in between is not taken for a broken one.
+            # Read again, so that a run that ends in between does not count as stopped.
             summary = read_summary(folder)
         rows = [] if summary else _last_rows(folder / METRICS)
     except (UserError, ValueError):
@@ -83,7 +89,7 @@ def standing(folder: Path) -> Standing:
         return Standing(
             folder, summary.status, summary.tokens, total, speed, summary.metrics, mixed
         )
-    # A stopped run is not asked: there may be thousands, and a checkpoint takes milliseconds.
+    # Not of stopped runs: there may be thousands, and to read a checkpoint takes milliseconds.
     mixed = now == RUNNING and _mixed(_checkpoint(folder))
     if not rows:
         return Standing(folder, now, 0, total, mixed=mixed)
@@ -94,13 +100,13 @@ def standing(folder: Path) -> Standing:
 
 
 def _mixed(record: Mapping[str, Any]) -> bool:
-    """Whether a summary or a checkpoint names several settings (snaprun.run.setting)."""
+    """Return whether a summary or checkpoint names several settings (snaprun.run.setting)."""
     segments = record.get("segments")
     return isinstance(segments, list) and len(segments) > 1
 
 
 def _checkpoint(folder: Path) -> Mapping[str, Any]:
-    """What the checkpoint says, {} where none can be read; its sum is not verified."""
+    """Return the content of the checkpoint, its sha256 unverified; {} if it cannot be read."""
     with (
         suppress(OSError, ValueError),
         Folder.open(folder) as held,
@@ -112,8 +118,8 @@ def _checkpoint(folder: Path) -> Mapping[str, Any]:
 
 
 def _total(folder: Path) -> int | None:
-    """`train.tokens` of the run's configuration."""
-    # PyYAML would take a millisecond a run; the writer lays its mappings out in one way.
+    """Return `train.tokens` of the run's configuration."""
+    # PyYAML would take a millisecond a run, and the writer lays out all mappings in one way.
     with suppress(OSError, ValueError):
         text = read(folder / CONFIG, MOST_OF_CONFIG).decode()
         if found := re.search(r"^train:\n(?:  .*\n)*?  tokens: (\d+)$", text, re.MULTILINE):
@@ -122,7 +128,7 @@ def _total(folder: Path) -> int | None:
 
 
 def _last_rows(metrics: Path) -> list[dict[str, Any]]:
-    """The whole rows at the end of the metrics; one that is being written is none yet."""
+    """Return the whole rows at the end of the metrics, without one that is being written."""
     with suppress(OSError), Folder.open(metrics.parent) as folder, folder.file(METRICS) as file:
         size = file.seek(0, os.SEEK_END)
         start = file.seek(max(0, size - TAIL))
@@ -135,7 +141,7 @@ def _last_rows(metrics: Path) -> list[dict[str, Any]]:
 
 
 def _speed(rows: Sequence[Mapping[str, Any]]) -> float | None:
-    """Tokens per second over the last rows, or from the start where they are of one moment."""
+    """Return tokens per second over the last rows, or from the start if they have one time."""
     first, last = rows[0], rows[-1]
     for tokens, seconds in ((first["tokens"], first["seconds"]), (0, 0)):
         if last["tokens"] > tokens and last["seconds"] > seconds:
@@ -171,7 +177,7 @@ def _cells(standing: Standing, source: Path) -> tuple[str, ...]:
 
 
 def _shortened(name: str) -> str:
-    """`name` without its middle where it is long: its end holds the seed and the hash."""
+    """Return `name`, if long without its middle, as the end holds the seed and the hash."""
     if len(name) <= WIDTH:
         return name
     end = WIDTH // 2
@@ -183,7 +189,7 @@ def _count(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`seconds` in the two units that matter, "" for None."""
+    """Return `seconds` in words, such as `42 s`, `7 min` or `2 h 05 min`; "" for None."""
     if seconds is None:
         return ""
     minutes, hours = seconds / 60, seconds / 3600
@@ -197,7 +203,7 @@ def duration(seconds: float | None) -> str:
 
 
 def _totals(standings: Sequence[Standing]) -> str:
-    """How many runs there are in each state, and how long those that run will take."""
+    """Return in words how many runs are in each state, and when the running ones will end."""
     found = Counter(standing.state for standing in standings)
     counts = ", ".join(f"{found[name]} {name}" for name in STATES if found[name])
     noun = "run" if len(standings) == 1 else "runs"

@@ -16,16 +16,17 @@ KINDS = ("learning", "cost", "tradeoff", "alignment")
 
 
 def plot(sources: Sequence[Path], out: Path, kinds: Sequence[str], incomplete: bool) -> list[Path]:
-    """Draw each of `kinds` for each task of the panels and runs in `sources`; the files in `out`.
+    """Draw each of `kinds` for each task of the panels and runs in `sources`; return the files.
 
-    A figure is `<kind>-<task>.png`, `.pdf` and, with the plotted numbers, `.csv`. Runs without a
-    summary are left out and logged unless `incomplete`. Raises UserError.
+    A figure is `<kind>-<task>.png`, `.pdf` and, with the plotted numbers, `.csv` in `out`. Runs
+    without a summary are left out and logged unless `incomplete`. Raises UserError if a kind is
+    unknown, no run is left, or `out` cannot be made.
     """
     for kind in kinds:
         one_of("kinds", kind, KINDS)
     if not kinds:
         refuse("kinds", list(kinds), f"some of {', '.join(KINDS)}")
-    # Here, so that the command line can name the kinds without loading matplotlib.
+    # Imported here, so that the command line can name the kinds without loading matplotlib.
     from snaprun.figures import alignment, cost, learning, tradeoff
     from snaprun.figures.select import load
     from snaprun.figures.style import paper
@@ -48,7 +49,10 @@ def plot(sources: Sequence[Path], out: Path, kinds: Sequence[str], incomplete: b
 
 
 def counts(costs: "pd.DataFrame", out: Path) -> list[Path]:
-    """Draw the table of `snaprun cost` as `out`/cost.png, .pdf and .csv; raises UserError."""
+    """Draw the table of `snaprun cost` as `out`/cost.png, .pdf and .csv.
+
+    Raises UserError if `out` cannot be made.
+    """
     from snaprun.figures.counted import draw
     from snaprun.figures.style import paper
 
@@ -60,7 +64,7 @@ def counts(costs: "pd.DataFrame", out: Path) -> list[Path]:
 def bench(tables: Mapping[str, "pd.DataFrame"], out: Path) -> list[Path]:
     """Draw the tables of `snaprun bench` as `out`/bench.png, .pdf and .csv, and write each as CSV.
 
-    Raises UserError.
+    Raises UserError if `out` cannot be made.
     """
     from snaprun.figures.measured import draw
     from snaprun.figures.style import paper
@@ -81,7 +85,8 @@ def pattern(
 ) -> list[Path]:
     """Draw what rules keep of the influence matrix as `out`/pattern.png, .pdf and .csv.
 
-    `kept` holds a mask (S, P) a rule, `unit_P` the unit that a parameter feeds. Raises UserError.
+    `kept` maps each rule to a mask (S, P); `unit_P` is the unit that each parameter feeds. Raises
+    UserError if `out` cannot be made.
     """
     from snaprun.figures.influence import draw
     from snaprun.figures.style import paper
@@ -92,7 +97,7 @@ def pattern(
 
 
 def folder(out: Path) -> Path:
-    """`out`, made where it is not there; raises UserError."""
+    """Make the folder `out` unless it exists, and return it; raises UserError if that fails."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

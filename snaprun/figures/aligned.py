@@ -1,4 +1,4 @@
-"""What `snaprun align` left in the metrics, as lines along a run.
+"""The columns that `snaprun align` added to the metrics, as lines along a run.
 
 Shapes: G points of a run, S seeds.
 """
@@ -41,7 +41,10 @@ _HEADINGS = {  # in the table for a terminal: the quantity and its format
 
 
 def lines(runs: Sequence[Run]) -> Lines:
-    """All that was compared along runs that differ in the seed: of several, median and band."""
+    """Return a line for each quantity compared along `runs`, which differ in the seed alone.
+
+    Of several runs, a line is the median and its band; of one run, the values and their intervals.
+    """
     compared = [run for run in runs if any(map(_key, run.columns))]
     frames = [frame for run in compared if len(frame := _points(run))]
     points = max(map(len, frames), default=0)
@@ -67,7 +70,7 @@ def lines(runs: Sequence[Run]) -> Lines:
 
 
 def as_rows(drawn: Lines) -> pd.DataFrame:
-    """A row for every point, rule, slot and quantity."""
+    """Return a table with a row for every point, rule, slot and quantity."""
     parts = [
         pd.DataFrame(
             {
@@ -84,7 +87,7 @@ def as_rows(drawn: Lines) -> pd.DataFrame:
 
 
 def as_text(run: Run) -> str:
-    """The last point of a run for a terminal: a row a rule, over all parameters."""
+    """Return the last point of a run as text: a row for each rule, over all parameters."""
     drawn = lines([run])
     if not drawn:
         return "no gradients were compared: the run ended before its first point"
@@ -103,7 +106,7 @@ def as_text(run: Run) -> str:
 
 
 def _last(line: Line | None, form: str) -> str:
-    """The last value, with its interval where it has one."""
+    """Return the last value in words, with its interval if it has one."""
     if line is None or math.isnan(line.value[-1]):
         return ""
     value, low, high = (format(ends[-1], form) for ends in (line.value, line.low, line.high))
@@ -111,7 +114,7 @@ def _last(line: Line | None, form: str) -> str:
 
 
 def _points(run: Run) -> pd.DataFrame:
-    """The rows of a run in which gradients were compared."""
+    """Return the rows of a run in which gradients were compared."""
     columns = [name for name in run.columns if _key(name)]
     return run.metrics.loc[run.metrics[columns].notna().any(axis=1)]
 

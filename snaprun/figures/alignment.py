@@ -1,4 +1,4 @@
-"""Gradients of several rules beside the exact one along a training run, and what it learned."""
+"""Gradients of several rules beside the exact one along a run, and what the run learned."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -39,7 +39,7 @@ Looks = Mapping[str, Look]  # of each rule, in the order of the legend
 
 
 def draw(sheet: Sheet, stem: Path) -> list[Path]:
-    """A figure, with its files, for each series along which gradients were compared."""
+    """Draw a figure for each series along which gradients were compared; return the files."""
     found = [
         (replace(facet, series=(series,)), drawn)
         for facet in sheet.facets
@@ -81,7 +81,10 @@ def _figure(sheet: Sheet, facet: Facet, drawn: Lines, stem: Path) -> list[Path]:
 
 
 def _axes(wide: int, narrow: int) -> tuple[Figure, Axes, list[Axes]]:
-    """A figure with so many facets in rows of three and, under them, of four; the first apart."""
+    """Return a figure, the first of its axes, and the others.
+
+    The `wide` facets stand in rows of three, the `narrow` facets below them in rows of four.
+    """
     rows = [-(-wide // _WIDE), -(-narrow // _NARROW)]
     figure = layout.blank(layout.PAGE, _ROW * sum(rows))
     parts = figure.add_gridspec(sum(rows))
@@ -101,7 +104,7 @@ def _looks(words_of_rules: set[str]) -> Looks:
 
 
 def _quantity(axes: Axes, drawn: Lines, looks: Looks, kind: str, slot: str = WHOLE) -> None:
-    """One quantity, a line a rule; the variance of stochastic rules alone."""
+    """Draw one quantity, a line for each rule; the variance for stochastic rules only."""
     shown = {rule: drawn[rule, slot, kind] for rule in looks}
     if kind == "variance":
         shown = {rule: line for rule, line in shown.items() if _noisy(drawn, rule)}
@@ -135,13 +138,13 @@ def _known(drawn: Lines, rule: str, kind: str) -> bool:
 
 
 def _slot(axes: Axes, drawn: Lines, looks: Looks, slot: str) -> None:
-    """The cosine within one slot."""
+    """Draw the cosine within one slot."""
     _quantity(axes, drawn, looks, "cosine", slot)
     axes.set_title(f"direction, slot {slot}", loc="left")
 
 
 def _staleness(axes: Axes, drawn: Lines, rule: str) -> None:
-    """How far three gradients of a rule that outlives its updates turn from each other."""
+    """Draw 1 − cosine between a rule's gradient as trained, recomputed, and the exact one."""
     called, values = words.called(rule), list[float]()
     for variant, (quantity, text) in enumerate(STALE.items()):
         line = drawn[rule, WHOLE, quantity]
@@ -152,7 +155,7 @@ def _staleness(axes: Axes, drawn: Lines, rule: str) -> None:
     axes.set_title("staleness of the trained rule", loc="left")
     axes.set_ylabel("1 − cosine between")
     log = layout.cost_axis(axes, values, "y")
-    low, high = axes.get_ylim()  # and room under the lines for their names
+    low, high = axes.get_ylim()  # leaves room under the lines for the legend
     axes.set_ylim(low * (low / high) ** 0.7 if log else low - 0.7 * (high - low), high)
     axes.legend(loc="lower right", frameon=False, handlelength=2.8, borderpad=0, borderaxespad=0.2)
 
@@ -161,7 +164,7 @@ def _line(axes: Axes, line: Line, style: Look) -> None:
     zorder = 2.0 if style.line == "-" else 2.2  # lines that coincide show: solid ones lie below
     axes.plot(line.tokens, line.value, **style.line_kwargs(), zorder=zorder)
     axes.fill_between(line.tokens, line.low, line.high, color=style.colour, alpha=0.13, linewidth=0)
-    if len(line.tokens) == 1:  # a band has no width there
+    if len(line.tokens) == 1:  # a band of one point has no width
         axes.vlines(line.tokens, line.low, line.high, color=style.colour)
 
 
@@ -173,7 +176,7 @@ def _legend(looks: Looks) -> list[Line2D]:
 
 
 def _caption(facet: Facet, noisy: bool, stale: bool) -> str:
-    """What was trained, and how the gradients were taken."""
+    """Return in words what was trained, and how the gradients were taken."""
     (series,) = facet.series
     keys = series.runs[0].config[ALIGNMENT]
     interval = "with its 95 % interval" if len(series.runs) == 1 else "of every seed"

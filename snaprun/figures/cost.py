@@ -1,4 +1,4 @@
-"""What a rule costs: time and multiply-accumulates a token, and the memory of its state."""
+"""The cost of a rule: time and multiply-accumulates per token, and the memory of its state."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from snaprun.figures.style import INK, compact
 
 @dataclass(frozen=True)
 class CostColumn:
-    """A key of the summary's cost, and that of the analytic value beside it, if there is one."""
+    """A key of the summary's cost, and the key of its analytic value, if there is one."""
 
     key: str
     label: str
@@ -30,13 +30,13 @@ COSTS = (TIME, MACS, CostColumn("state_bytes", "rule state (bytes)", "state_byte
 
 
 def cost_of(series: Series, key: str) -> Spread:
-    """One cost of a series, over those of its runs whose summary has it."""
+    """Return one cost of a series, over the runs that have this cost in their summary."""
     found = [run.summary.cost.get(key) for run in series.runs if run.summary]
     return over_seeds([value for value in found if value is not None])
 
 
 def draw(sheet: Sheet, stem: Path) -> list[Path]:
-    """Draw the costs of a task's runs, a row a facet, and write the three files."""
+    """Draw the costs of a task's runs, a row for each facet, and write the three files."""
     counts = [len(facet.series) for facet in sheet.facets]
     heights = [0.42 + 0.19 * count for count in counts]
     figure = layout.blank(layout.PAGE, 0.3 + sum(heights))
@@ -66,7 +66,7 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
 
 
 def as_rows(facet: Facet) -> pd.DataFrame:
-    """A row a series: each cost with its band over seeds, and its analytic value."""
+    """Return a row for each series: each cost with its band over seeds and its analytic value."""
     return pd.DataFrame([_row(facet, series) for series in facet.series])
 
 
@@ -88,7 +88,7 @@ def _row(facet: Facet, series: Series) -> dict[str, object]:
 
 
 def _limits(axes: Axes, positive: list[float], log: bool) -> None:
-    """Leave room to the right of the dots for their values in figures."""
+    """Leave room to the right of the dots for the numbers beside them."""
     if not positive:
         axes.set_xlim(0, 1)
     elif log:
@@ -106,7 +106,7 @@ def _dot(
         axes.text(0.02, place, "not known", transform=at_edge, va="center", fontsize=6, color=INK)
         return
     style = series.look
-    # A logarithmic axis has no zero: its left edge stands for it, and the figure says 0.
+    # A logarithmic axis has no zero: the left edge stands for it, and the number beside it says 0.
     edge = axes.get_xlim()[0] if log else 0
     axes.plot(
         measured.median or edge,

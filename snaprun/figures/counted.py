@@ -1,4 +1,4 @@
-"""What rules cost by count: the table of `snaprun cost`, drawn."""
+"""The figure of `snaprun cost`: the counted cost of each rule."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ COLUMNS = {
 
 
 def draw(costs: pd.DataFrame, stem: Path) -> list[Path]:
-    """A row of facets a cell: multiply-adds and bytes of state against size, a line a rule."""
+    """Draw multiply-adds and bytes of state against size: a row for each cell, a line a rule."""
     cells = list(costs["cell"].unique())
     figure = blank(PAGE, 1.9 * len(cells))
     axes = figure.subplots(len(cells), len(COLUMNS), squeeze=False)

@@ -1,4 +1,4 @@
-"""What was learned, as curves over seeds: which metric, against which counter."""
+"""Learning curves over seeds: which metrics are shown, and against which counter."""
 
 import math
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from snaprun.metrics import EVERY, Metric
 from snaprun.store.reader import Run, declared
 from snaprun.store.schema import DIVERGED, FINISHED
 
-_GRID = 400  # points a curve: more are not seen at the width of a page
-_UNEQUAL = 1.5  # times the updates of the same tokens
+_GRID = 400  # points of a curve: more cannot be seen at the width of a page
+_UNEQUAL = 1.5  # the ratio of updates per token beyond which updates are shown, too
 
 
 def shown(sheet: Sheet) -> list[Metric]:
-    """What the figures of a task show; the last one is what its runs are compared by.
+    """Return the metrics that figures of a task show; the last one is what compares its runs.
 
-    That is the first metric declared which no other one has beside it. UserError where there is
-    none.
+    The last one is the first declared metric that no other one has `beside` it or `shown` above it,
+    and that no configuration keeps constant. Raises UserError if there is none.
     """
     columns = set().union(*(run.columns for run in sheet.runs))
     known = declared(sheet.runs)
@@ -37,7 +37,7 @@ def shown(sheet: Sheet) -> list[Metric]:
 
 
 def _fixed(metric: Metric, sheet: Sheet) -> bool:
-    """Whether the configuration keeps it from moving in all runs."""
+    """Return whether the configuration keeps the metric constant in all runs."""
     return all(run.config["task"].get(metric.fixed_by) is not None for run in sheet.runs)
 
 
@@ -54,9 +54,9 @@ UPDATES = Counter("updates", "updates of the parameters")
 
 
 def rows(sheet: Sheet) -> list[tuple[Metric, Counter]]:
-    """The rows of facets: each metric against tokens, the last of them against updates, too.
+    """Return the rows of facets: each metric against tokens, the last one also against updates.
 
-    The latter only where rules differ in how many updates they make of the same tokens.
+    Updates are shown only if runs make different numbers of updates of the same tokens.
     """
     metrics = shown(sheet)
     rates = [run.columns["updates"][-1] / run.columns["tokens"][-1] for run in sheet.runs]
@@ -74,17 +74,17 @@ class Curve:
     median: Array
     low: Array
     high: Array
-    seeds: NDArray[np.int64]  # how many have a value here: a diverged seed has none from its end on
+    seeds: NDArray[np.int64]  # how many have a value here: a diverged seed has none after its end
     stops: list[tuple[float, float]]  # (at, value) at which a diverged seed ended
 
 
 def curve(series: Series, metric: Metric, counter: Counter = TOKENS) -> Curve | None:
-    """The series on the grid of its runs' rows (thinned to 400); None without any row of it."""
+    """Return the series on the grid of its runs' rows (at most 400); None if no run has a value."""
     tracks = [track for run in series.runs if (track := _track(run, metric, counter))]
     if not tracks:
         return None
     grid_G = np.unique(np.concatenate([track.at for track in tracks]))
-    # From where every seed has begun, lest the median jumps as they come in.
+    # The grid starts where every seed has a value, so that the median does not jump as seeds join.
     grid_G = grid_G[grid_G >= max(track.at[0] for track in tracks)]
     if len(grid_G) > _GRID:
         grid_G = grid_G[np.linspace(0, len(grid_G) - 1, _GRID).round().astype(int)]
@@ -124,7 +124,7 @@ def _track(run: Run, metric: Metric, counter: Counter) -> _Track | None:
     known = np.isfinite(values)
     if not known.any():
         return None
-    # Finished seeds end less than a sequence apart: there the last value holds on.
+    # Finished seeds end less than a sequence apart, so the last value stands until the last end.
     end = math.inf if run.status == FINISHED else float(at[-1])
     width = metric.smoothing * float(tokens[-1])
     at, tokens, values = at[known], tokens[known], values[known]
@@ -134,9 +134,9 @@ def _track(run: Run, metric: Metric, counter: Counter) -> _Track | None:
 
 
 def _due(run: Run) -> Array:
-    """The data-time of each row (N,), the same in all seeds: what was due, at the end all of it.
+    """Return when each row was due (N,), the same in all seeds; for the last row, the run's end.
 
-    By the tokens that a row carries a seed whose batch ended earlier would stand alone in between.
+    With the tokens at which rows were written, the points of different seeds would not coincide.
     """
     known = [run.due(every) for every in EVERY]
     due = [at_N for at_N in known if at_N is not None]

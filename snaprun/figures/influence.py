@@ -1,4 +1,4 @@
-"""What SnAp-n keeps of the influence matrix, drawn for a small network.
+"""The figure of the entries of the influence matrix that SnAp-n keeps, for a small network.
 
 Shape suffixes: S states, P parameters, both of one network.
 """
@@ -20,7 +20,7 @@ from snaprun.figures.style import INK, LOOKS
 _LEFT = 0.3  # inches beside the matrices
 _HIGHEST = 1.4  # inches a matrix
 _BEFORE, _EMPTY = "0.25", "0.93"
-_NAMED = 20  # units at most: more numbers would touch each other
+_NAMED = 20  # the most units with a number: more numbers would touch each other
 
 
 def draw(
@@ -29,13 +29,14 @@ def draw(
     unit_P: NDArray[np.int64],
     stem: Path,
 ) -> list[Path]:
-    """Draw masks (S, P), keyed by rule in words, each holding the one before, and write the files.
+    """Draw the masks of rules and write the files.
 
-    An entry has the colour of a rule where that one keeps it first. `unit_P` is the unit that a
-    parameter feeds, in ascending order; states are component-major.
+    `kept` maps each rule, in words, to its mask (S, P), which contains the mask before it. An entry
+    has the colour of the first rule that keeps it. `unit_P` is the unit that each parameter feeds,
+    in ascending order; states are component-major.
     """
     states, parameters = next(iter(kept.values())).shape
-    # Square entries, but for a page's sake.
+    # Entries are square unless the matrix would be too high for a page.
     height = min((PAGE - _LEFT) * states / parameters, _HIGHEST)
     figure = blank(PAGE, len(kept) * (height + 0.24) + 0.2)
     grid = figure.subplots(len(kept), 1, squeeze=False, sharex=True)[:, 0]
@@ -75,7 +76,7 @@ def draw(
 
 
 def _units(axes: Axes, unit_P: NDArray[np.int64], states: int, below: bool) -> None:
-    """Rows and columns by unit, counted from 1."""
+    """Separate the parameters by the unit that they feed, and number the units from 1."""
     units = int(unit_P[-1]) + 1
     starts = np.searchsorted(unit_P, np.arange(units + 1))
     axes.vlines(starts, 0, states, color=INK, linewidth=0.6)

@@ -14,13 +14,13 @@ from snaprun.figures.stats import Spread
 from snaprun.figures.style import INK, Colour
 
 _REACHES = (5, 9, 14, 20, 28, 38)  # points from the marker
-_LEADER = 9  # beyond it a thin line leads from the label to its point
+_LEADER = 9  # points: from a label that is farther away a thin line leads to its marker
 _DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 
 
 @dataclass(frozen=True)
 class Point:
-    """A point with error bars, in data units, and what to write beside it, in which colour."""
+    """A point with error bars, in data units, and the text beside it with its colour."""
 
     text: str
     colour: Colour
@@ -29,9 +29,9 @@ class Point:
 
 
 def place(axes: Axes, points: Sequence[Point]) -> None:
-    """Write the text of each point at the nearest free place around it.
+    """Write the text of each point at the nearest free place around the point.
 
-    Call it when the limits and the size of the axes are final.
+    Call this function when the limits and the size of the axes are final.
     """
     figure = axes.get_figure()
     assert isinstance(figure, Figure)
@@ -52,7 +52,7 @@ def place(axes: Axes, points: Sequence[Point]) -> None:
             candidates.append((cost, reach, right, up, box))
             if cost == 0:
                 break
-        # Of equal costs the first, which is the nearest.
+        # Of candidates with equal costs, `min` takes the first, which is the nearest.
         _, reach, right, up, box = min(candidates, key=lambda candidate: candidate[0])
         _put(label, reach, right, up)
         taken.append(box)
@@ -73,7 +73,7 @@ def _put(label: Annotation, reach: float, right: int, up: int) -> None:
 
 
 def _boxes(axes: Axes, point: Point, pixels: float) -> list[Bbox]:
-    """Where the marker and the error bars of a point are, in pixels."""
+    """Return the boxes, in pixels, of the marker and the error bars of a point."""
     x, y = point.x, point.y
     boxes = [_box(axes, (x.median, y.median), (x.median, y.median), 3.2 * pixels)]
     if x.bars:
@@ -89,7 +89,7 @@ def _box(axes: Axes, low: tuple[float, float], high: tuple[float, float], margin
 
 
 def _shared(one: Bbox, other: Bbox) -> float:
-    """The area that two boxes share, in square pixels."""
+    """Return the area that two boxes share, in square pixels."""
     width = min(one.x1, other.x1) - max(one.x0, other.x0)
     height = min(one.y1, other.y1) - max(one.y0, other.y0)
     return max(width, 0) * max(height, 0)

@@ -1,4 +1,4 @@
-"""What all figures share: the frame of legend and caption, axes, and the files written."""
+"""The parts that all figures share: the frame of legend and caption, axes, and the files."""
 
 import math
 import textwrap
@@ -32,14 +32,14 @@ _HANDLE = 2.8  # the length of a line in the legend, in font sizes
 
 
 def blank(width: float, height: float) -> Figure:
-    """An empty figure of this size in inches, which belongs to no window and no global state."""
+    """Return an empty figure of this size (inches), without a window and without global state."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def frame(figure: Figure, handles: Sequence[Artist], caption: str) -> None:
-    """Put the shared legend and the caption under the facets; the figure grows by their height."""
+    """Put the shared legend and the caption under the facets; make the figure higher by these."""
     width, height = figure.get_size_inches()
     lines = wrapped(caption, width - 2 * _EDGE, 6).split("\n")
     renderer = FigureCanvasAgg(figure).get_renderer()
@@ -47,7 +47,7 @@ def frame(figure: Figure, handles: Sequence[Artist], caption: str) -> None:
     legend_height = 0.0
     # As many columns as fit, then no more than the rows need.
     columns = len(handles)
-    entries = np.zeros(columns)  # pixels; once they are known, what cannot fit is not tried
+    entries = np.zeros(columns)  # widths in pixels: once known, too many columns are not tried
     while handles:
         balanced = math.ceil(len(handles) / math.ceil(len(handles) / columns))
         least = sum(column.max() for column in np.array_split(entries, columns))
@@ -82,7 +82,7 @@ def frame(figure: Figure, handles: Sequence[Artist], caption: str) -> None:
 
 
 def _entry(text: Text, renderer: RendererAgg) -> float:
-    """The pixels that a text of the legend and its handle take at least."""
+    """Return the least width, in pixels, of a text of the legend with its handle."""
     handle = _HANDLE * float(text.get_fontsize()) * renderer.dpi / 72
     return text.get_window_extent(renderer).width + handle
 
@@ -92,7 +92,7 @@ def save(figure: Figure, table: pd.DataFrame, stem: Path) -> list[Path]:
     png, pdf, csv = (Path(f"{stem}.{kind}") for kind in ("png", "pdf", "csv"))
     with atomic(png) as file:
         figure.savefig(file, dpi=200, format="png")
-    # Laid out once is enough, and takes as long as drawing.
+    # The layout is final, and to make it again would take as long as drawing.
     figure.set_layout_engine(None)
     with atomic(pdf) as file:
         # Without the date, drawing the same runs twice gives the same bytes.
@@ -102,13 +102,13 @@ def save(figure: Figure, table: pd.DataFrame, stem: Path) -> list[Path]:
 
 
 def linear(axis: Axis, integer: bool = False) -> None:
-    """Few ticks, in compact numbers."""
+    """Give a linear axis few ticks, in compact numbers."""
     axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=integer))
     axis.set_major_formatter(FuncFormatter(compact))
 
 
 def counts(axis: Axis) -> None:
-    """Few ticks, in compact numbers, on a linear or a logarithmic axis of counts."""
+    """Give a linear or logarithmic axis of counts few ticks, in compact numbers."""
     if axis.get_scale() == "linear":
         linear(axis)
         return
@@ -118,7 +118,7 @@ def counts(axis: Axis) -> None:
 
 
 def cost_axis(axes: Axes, values: Iterable[float], name: Literal["x", "y"] = "x") -> bool:
-    """The axis for these values; logarithmic, and True, where they span more than 10 times."""
+    """Make an axis logarithmic if `values` span more than a factor of 10; return whether it is."""
     axis: Axis = getattr(axes, f"{name}axis")
     positive = [value for value in values if value > 0]
     if not positive or max(positive) <= 10 * min(positive):
@@ -135,14 +135,14 @@ def cost_axis(axes: Axes, values: Iterable[float], name: Literal["x", "y"] = "x"
 
 
 def wrapped(text: str, width: float, size: float) -> str:
-    """`text` in lines of at most `width` inches at this font size (points), about."""
+    """Return `text` in lines of at most about `width` inches at this font size (points)."""
     together = text.replace(" %", "\N{NO-BREAK SPACE}%")  # a number and its unit stay on a line
     filled = textwrap.fill(together, int(width * 72 / (0.57 * size)))
     return filled.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def named(same: Sequence[Series]) -> str:
-    """The label of series that share it, and how many of their runs did not finish."""
+    """Return the label that these series share, with how many of their runs did not finish."""
     runs = sum(len(one.runs) for one in same)
     ends = {
         "diverged": sum(one.diverged for one in same),
@@ -154,7 +154,7 @@ def named(same: Sequence[Series]) -> str:
 
 
 def legend(sheet: Sheet, lines: bool = True) -> list[Line2D]:
-    """One handle a label, in the order of rank; what did not finish is counted over all facets."""
+    """Return one handle a label, by rank; runs that did not finish are counted over all facets."""
     same: dict[int, list[Series]] = defaultdict(list)
     for facet in sheet.facets:
         for series in facet.series:
@@ -169,13 +169,13 @@ def legend(sheet: Sheet, lines: bool = True) -> list[Line2D]:
 
 
 def text_caption(series: Iterable[Series]) -> str:
-    """Which text was learned, where the task has one; empty where not."""
+    """Return a sentence that names the learned text, or "" if the task has none."""
     texts = {str(run.config["task"].get("text", "")) for one in series for run in one.runs} - {""}
     return f" Text: {', '.join(map(words.short, sorted(texts)))}." if texts else ""
 
 
 def seeds_caption(series: Iterable[Series], point: str, bar: str) -> str:
-    """How many seeds there are, and what the `point` (line, dot) and `bar` (band) show of them."""
+    """Return in words how many seeds there are, and what `point` (line) and `bar` (band) show."""
     counts = sorted({len(one.runs) for one in series})
     number = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     if counts[-1] == 1:

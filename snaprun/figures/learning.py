@@ -1,7 +1,8 @@
 """Learning speed: what a rule has learned against data-time, and against updates.
 
-Of the copy task it is the L that frozen weights master on held-out sequences, and the curriculum's,
-of texts training and validation bits per character, of others what they declare.
+For the copy task, the figure shows the L that frozen weights master on held-out sequences, and the
+L that the curriculum has reached; for texts, training and validation bits per character; for other
+tasks, the metrics that they declare.
 """
 
 import math
@@ -18,8 +19,8 @@ from snaprun.figures.select import Facet, Series, Sheet
 from snaprun.figures.stats import band_name
 from snaprun.metrics import Metric
 
-_MARKERS = 0.2  # of the diagonal of a facet between two markers of a line
-_DESCENT = 0.1  # of the data-time of a facet, in which a curve may lie above its axis
+_MARKERS = 0.2  # the share of a facet's diagonal between two markers of a line
+_DESCENT = 0.1  # the first share of a facet's data-time, where a curve may lie above its axis
 
 
 def draw(sheet: Sheet, stem: Path) -> list[Path]:
@@ -60,7 +61,7 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
 
 
 def alone(axes: Axes, facet: Facet, metric: Metric) -> pd.DataFrame:
-    """Draw one facet against data-time in another figure; returns the plotted numbers."""
+    """Draw one facet against data-time in another figure, and return the plotted numbers."""
     table = _facet(axes, facet, metric, TOKENS)
     _heights([axes], metric, table)
     axes.set_ylabel(metric.axis)
@@ -85,7 +86,7 @@ def _facet(axes: Axes, facet: Facet, metric: Metric, counter: Counter) -> pd.Dat
 
 
 def _line(axes: Axes, series: Series, points: Curve, step: bool, phase: float) -> None:
-    """One curve, so that those that coincide with it show: solid lines lie below broken ones."""
+    """Draw one curve; solid lines lie below broken ones, so that curves that coincide show."""
     style = series.look
     zorder = 2.0 if style.line == "-" else 2.2
     drawstyle = "steps-post" if step else "default"
@@ -107,7 +108,7 @@ def _line(axes: Axes, series: Series, points: Curve, step: bool, phase: float) -
         linewidth=0,
         zorder=1,
     )
-    # At even distances along the line, at other places for each line, and above all lines.
+    # Markers stand at even distances, at other places on each line, and above all lines.
     axes.plot(
         points.at,
         points.median,
@@ -148,7 +149,7 @@ def _heights(used: Sequence[Axes], metric: Metric, table: pd.DataFrame) -> None:
     low = min(axes.get_ylim()[0] for axes in used)
     high = max(axes.get_ylim()[1] for axes in used)
     if not metric.holds and len(table):
-        # The first descent, which every rule makes, would press what tells them apart flat.
+        # The first descent of every rule is so deep that it would flatten all later differences.
         of_tokens = (table["quantity"] == metric.key) & (table["counter"] == TOKENS.key)
         late = table.loc[of_tokens & (table["at"] >= _DESCENT * table["end"])]
         low, high = late[["median", "low"]].min(axis=None), late[["median", "high"]].max(axis=None)

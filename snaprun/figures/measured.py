@@ -1,4 +1,4 @@
-"""What the bench measured, drawn: colours tell rules apart, markers tell engines apart."""
+"""The figure of `snaprun bench`: colours tell rules apart, markers tell engines apart."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ TIME, STATE = "µs per step", "bytes of rule state"
 
 @dataclass(frozen=True)
 class Chart:
-    """A title, the plotted numbers and the function that draws them."""
+    """One chart: a title, the plotted numbers and the function that draws them."""
 
     title: str
     points: pd.DataFrame  # what, rule, engine, value, low, high, counted; x for lines
@@ -52,7 +52,7 @@ COUNTED: dict[str, Any] = {
 
 
 def draw(tables: Mapping[str, pd.DataFrame], stem: Path) -> list[Path]:
-    """A chart for each thing measured, two in a row, and the three files; [] without any."""
+    """Draw a chart for each thing measured, two in a row, and write the files; [] without any."""
     charts = _charts(tables)
     if not charts:
         return []
@@ -109,7 +109,7 @@ def _kernel(table: pd.DataFrame) -> Chart:
         f"{_pretty(name)}, {_lanes(lanes)}"
         for name, lanes in zip(table["network"], table["lanes"], strict=True)
     ]
-    fraction = table["fraction"].astype(float)  # None where the ceiling was none
+    fraction = table["fraction"].astype(float)  # None if the ceiling was not reached
     known = fraction.notna()
     points = pd.DataFrame(
         {
@@ -117,7 +117,7 @@ def _kernel(table: pd.DataFrame) -> Chart:
             "rule": "snap2",
             "engine": table["backend"],
             "value": fraction,
-            # Quartiles of the time, upside down.
+            # The quartiles of the time, inverted.
             "low": (table["roofline_ms"] / table["ms_high"]).where(known),
             "high": (table["roofline_ms"] / table["ms_low"]).where(known),
             "counted": math.nan,
@@ -127,7 +127,7 @@ def _kernel(table: pd.DataFrame) -> Chart:
 
 
 def _steps(table: pd.DataFrame, about: str) -> list[Chart]:
-    """The network with the most rules, a chart for each task and number of lanes."""
+    """Return a chart for each task and number of lanes, of the network with the most rules."""
     name = table.groupby("network", sort=False)["rule"].nunique().idxmax()
     charts = []
     for (task, lanes), rows in table.loc[table["network"] == name].groupby(
@@ -144,7 +144,7 @@ def _steps(table: pd.DataFrame, about: str) -> list[Chart]:
 
 
 def _of_bptt(table: pd.DataFrame) -> Chart:
-    """Time of SnAp-1 over that of BPTT, a row a cell, task and number of lanes."""
+    """Return the chart of SnAp-1's time over BPTT's: a row for each cell, task and lanes."""
     what = [
         f"{_cell(network)}, {task}, {_lanes(lanes)}"
         for network, task, lanes in zip(
@@ -173,7 +173,7 @@ def _points(table: pd.DataFrame, what: Sequence[str], column: str) -> pd.DataFra
 
 
 def _fractions(axes: Axes, points: pd.DataFrame) -> None:
-    """Parts of 1; where the ceiling was none, the words instead of a number."""
+    """Draw fractions of the roofline; if the ceiling was not reached, words say so instead."""
     _rows(axes, points)
     axes.axvline(1, color=BLACK, linewidth=0.8)
     axes.set_xlim(0, 1.05)
@@ -186,7 +186,7 @@ def _fractions(axes: Axes, points: pd.DataFrame) -> None:
 
 
 def _beside_one(axes: Axes, points: pd.DataFrame) -> None:
-    """Ratios, logarithmic, and a line at 1."""
+    """Draw ratios on a logarithmic axis, and a line at 1."""
     _rows(axes, points)
     axes.axvline(1, color=BLACK, linewidth=0.8)
     axes.set_xscale("log")
@@ -198,7 +198,7 @@ def _beside_one(axes: Axes, points: pd.DataFrame) -> None:
 
 
 def _dots(axes: Axes, points: pd.DataFrame) -> None:
-    """A row a thing, a marker an engine; zero stands at the left edge."""
+    """Draw a row for each thing and a marker for each engine; zero stands at the left edge."""
     log = cost_axis(axes, points["value"])
     values = points[list(_VALUES)].to_numpy(dtype=float)
     positive = values[values > 0]
@@ -229,7 +229,7 @@ def _rows(axes: Axes, points: pd.DataFrame) -> None:
 
 
 def _lines(axes: Axes, points: pd.DataFrame) -> None:
-    """Values against units, both logarithmic, a line a rule and engine."""
+    """Draw values against units, both logarithmic, a line for each rule and engine."""
     both = dict.fromkeys(zip(points["rule"], points["engine"], strict=True))
     for rule, engine in both:
         line = points.loc[(points["rule"] == rule) & (points["engine"] == engine)]
@@ -282,7 +282,7 @@ def _cell(network: str) -> str:
 
 
 def _pretty(network: str) -> str:
-    """`gru-128@0.75` as `GRU-128 at 75 %`."""
+    """Return the name of a network in words: `gru-128@0.75` as `GRU-128 at 75 %`."""
     units, _, level = network.partition("-")[2].partition("@")
     return f"{_cell(network)}-{units} at {100 * float(level):.4g} %"
 

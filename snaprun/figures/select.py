@@ -1,7 +1,8 @@
 """Which runs a figure shows, and in which facet and series.
 
-A *series* is everything equal but the seed; a *facet* is one task, cell and sparsity with all
-their settings; a *sheet* is one task, the content of one figure.
+A *series* holds runs that differ in the seed alone. A *facet* holds the series that have one task,
+cell and sparsity, with equal settings of these. A *sheet* holds the facets of one task and is drawn
+as one figure.
 """
 
 import logging
@@ -26,7 +27,7 @@ _NO_CHOICE = {
     *("seed", "name", "results", "tensorboard", "restart"),
     *(f"train.{key}_every" for key in ("log", "eval", "checkpoint")),
 }
-_CHOSEN = "optim.lr"  # for each series of a facet
+_CHOSEN = "optim.lr"  # a panel chooses it for each series of a facet
 _NEEDED = ("task.name", "cell.name", "cell.units", "sparsity.name", "rule.name", "seed")
 
 Choices = Mapping[str, Any]  # dotted key -> value
@@ -38,7 +39,7 @@ class Series:
 
     label: str
     look: Look
-    rank: int  # its place in the legend of the sheet
+    rank: int  # the place of the label in the legend of the sheet
     runs: tuple[Run, ...]  # by seed
 
     @property
@@ -75,12 +76,11 @@ class Sheet:
 
 
 def load(sources: Sequence[Path], incomplete: bool) -> list[Sheet]:
-    """The sheets of the runs of these panels and under these folders, by task.
+    """Return the sheets, by task, of the runs in `sources`: panels, or folders with runs in them.
 
-    What is left out is logged by folder.
-
-    Left out are runs without a row, runs that repeat another's configuration and seed and,
-    unless `incomplete`, runs without a summary. UserError if no run is left.
+    Left out, and logged by folder, are runs without a row, runs that repeat the configuration and
+    seed of another run and, unless `incomplete`, runs without a summary. Raises UserError if no run
+    is left.
     """
     runs: dict[tuple[Any, Any], Run] = {}
     choices: dict[Run, Choices] = {}
@@ -89,7 +89,7 @@ def load(sources: Sequence[Path], incomplete: bool) -> list[Sheet]:
         for source in sources
         for run in (read_panel(source) if is_panel(source) else map(read_run, find_runs(source)))
     ]
-    # Of two equal runs the one that tells more is kept: a done one, one with its alignment.
+    # Of two equal runs, one that is done is kept first, then one with an alignment.
     found.sort(key=lambda run: (run.status == INCOMPLETE, ALIGNMENT not in run.config))
     for run in found:
         choices[run] = _choices(run)
@@ -118,7 +118,7 @@ def load(sources: Sequence[Path], incomplete: bool) -> list[Sheet]:
 
 
 def _choices(run: Run) -> dict[str, Any]:
-    """The configuration in dotted keys, without those that are no choices."""
+    """Return the configuration in dotted keys, without keys that change nothing that is shown."""
     flat = dict(_flat(run.config))
     for key in _NEEDED:
         if flat.get(key) is None:
@@ -128,7 +128,7 @@ def _choices(run: Run) -> dict[str, Any]:
             refuse(f"{run.folder / CONFIG} {key}", flat[key], "an integer")
     if not isinstance(flat.get("sparsity.level", 0), int | float):
         refuse(f"{run.folder / CONFIG} sparsity.level", flat["sparsity.level"], "a number")
-    # It becomes a part of the figures' file names.
+    # The name becomes a part of the figures' file names.
     if not re.fullmatch(r"[A-Za-z0-9_]+", str(flat["task.name"])):
         refuse(f"{run.folder / CONFIG} task.name", flat["task.name"], "the name of a task")
     return {
@@ -200,7 +200,7 @@ def _sheet(task: str, runs: list[Run], choices: Mapping[Run, Choices], chosen: b
 
 
 def _networks(facets: Sequence[Facet]) -> Facet:
-    """One rule on several networks, which so are the series."""
+    """Return one facet for one rule on several networks; the networks become the series."""
     series = [facet.series[0] for facet in facets]
     return Facet(
         series[0].label,
@@ -217,15 +217,15 @@ def _labels(
     rule: Mapping[Any, words.RuleWords],
     shown: set[str],
 ) -> dict[Any, str]:
-    """Each series in words, with the choices that tell it from the others of its facet."""
+    """Return each series in words, with the choices that tell it from the others of its facet."""
     keys = {s: set(shown) for s in rule}
     for of_facet in facets:
         same: dict[str, list[Any]] = defaultdict(list)
         for s in of_facet:
             same[_label(rule[s], place[s], keys[s])].append(s)
         for alike in same.values():
-            # Alike in every key that is shown: what only some have tells them apart, or what is
-            # not shown.
+            # Series with equal labels are told apart by keys that only some of them have, or by
+            # keys that are not shown yet.
             choices = [place[s] for s in alike]
             some = set().union(*choices)
             apart = (some - some.intersection(*choices)) | _varying(choices)
@@ -245,7 +245,7 @@ def _titles(
     rule: Mapping[Any, words.RuleWords],
     titled: set[str],
 ) -> dict[Any, str]:
-    """Each facet in words, with the choices that tell it from the other facets."""
+    """Return each facet in words, with the choices that tell it from the other facets."""
     network = {p: words.network(place[p]) for p in grouped}
     rest = {p: _without(place[p], network[p].told) for p in grouped}
     told = _varying(rest.values())
@@ -260,7 +260,7 @@ def _titles(
 
 
 def _series_order(rule: words.RuleWords, choices: Choices, keys: Sequence[str]) -> tuple[Any, ...]:
-    """A sort key: what a series does not have comes before any value of it."""
+    """Return a sort key, by which a series without a key comes before series with any value."""
     rest = _without(choices, rule.told)
     return (rule.order, [(key in rest, words.sortable(rest.get(key))) for key in keys])
 
@@ -270,7 +270,7 @@ def _without(choices: Choices, keys: Iterable[str]) -> dict[str, Any]:
 
 
 def _varying(choices: Iterable[Choices]) -> set[str]:
-    """The keys with more than one value among those that have the key."""
+    """Return the keys with more than one value among the choices that have the key."""
     values: dict[str, set[Any]] = defaultdict(set)
     for one in choices:
         for key, value in one.items():

@@ -19,13 +19,25 @@ _ROUNDING = 1e-12  # of a probability
 
 
 def carried(tokens_N: Array, values_N: Array, grid_G: Array) -> Array:
-    """The last value at or before each point of the grid (G,); NaN before the first."""
+    """Return the last value at or before each point of the grid (G,); NaN before the first.
+
+    >>> import numpy as np
+    >>> from snaprun.figures.stats import carried
+    >>> carried(np.array([10, 20]), np.array([1.0, 2.0]), np.array([5, 10, 25])).tolist()
+    [nan, 1.0, 2.0]
+    """
     index_G = np.searchsorted(tokens_N, grid_G, side="right") - 1
     return np.where(index_G >= 0, values_N[np.maximum(index_G, 0)], np.nan)
 
 
 def smoothed(tokens_N: Array, values_N: Array, width: float) -> Array:
-    """The mean of the rows of the last `width` tokens, this row included (N,)."""
+    """Return for each row (N,) the mean of the rows of the last `width` tokens, including it.
+
+    >>> import numpy as np
+    >>> from snaprun.figures.stats import smoothed
+    >>> smoothed(np.array([10, 20, 30]), np.array([3.0, 5.0, 10.0]), width=20).tolist()
+    [3.0, 4.0, 7.5]
+    """
     first_N = np.searchsorted(tokens_N, tokens_N - width, side="right")
     first_N = np.minimum(first_N, np.arange(len(tokens_N)))
     sum_N = np.concatenate([[0.0], np.cumsum(values_N)])
@@ -34,17 +46,28 @@ def smoothed(tokens_N: Array, values_N: Array, width: float) -> Array:
 
 
 def band_name(seeds: int) -> str:
-    """What the band over that many seeds is, in words; empty where there is none."""
+    """Return in words what the band over that many seeds is, or "" if there is none.
+
+    >>> from snaprun.figures.stats import band_name
+    >>> [band_name(seeds) for seeds in (1, 4, 5)]
+    ['', 'range', 'bootstrap 95 %']
+    """
     if seeds >= BOOTSTRAP_SEEDS:
         return "bootstrap 95 %"
     return "range" if seeds > 1 else ""
 
 
 def median_band(values_SG: Array) -> tuple[Array, Array, Array]:
-    """Median, lower and upper edge of the band (G,) over the seeds that have a value there.
+    """Return the median and the edges of its band, each (G,), over the seeds with a value there.
 
     The band is a bootstrap 95 % interval of the median from 5 seeds on, the range for 2 to 4;
     its edges are NaN for one seed, and all three are NaN for none.
+
+    >>> import numpy as np
+    >>> from snaprun.figures.stats import median_band
+    >>> values = np.array([[1.0, 5.0], [2.0, np.nan], [4.0, np.nan]])  # 3 seeds, 2 points
+    >>> [edge.tolist() for edge in median_band(values)]
+    [[2.0, 5.0], [1.0, nan], [4.0, nan]]
     """
     median_G, low_G, high_G = np.full((3, values_SG.shape[1]), np.nan)
     present_SG = np.isfinite(values_SG)
@@ -82,13 +105,18 @@ class Spread:
 
 
 def over_seeds(values: list[float]) -> Spread:
-    """The median and band of one number a seed."""
+    """Return the median and the band of one number for each seed.
+
+    >>> from snaprun.figures.stats import over_seeds
+    >>> over_seeds([1.0, 2.0, 4.0])
+    Spread(median=2.0, low=1.0, high=4.0, seeds=3)
+    """
     (median,), (low,), (high,) = median_band(np.array(values, dtype=float).reshape(-1, 1))
     return Spread(float(median), float(low), float(high), len(values))
 
 
 def _bootstrap(values_SG: Array) -> tuple[Array, Array]:
-    """The 2.5 and 97.5 % quantiles (G,) of the median of S seeds drawn with replacement, exact."""
+    """Return the exact 2.5 and 97.5 % quantiles (G,) of the median of S draws with replacement."""
     lower_N, upper_N, chance_N = _middles(len(values_SG))
     edges = []
     for at in range(0, values_SG.shape[1], _AT_ONCE):
@@ -105,11 +133,13 @@ def _bootstrap(values_SG: Array) -> tuple[Array, Array]:
 
 @functools.lru_cache(maxsize=64)
 def _middles(seeds: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
-    """Which two order statistics are the middle of a resample, and how likely each pair is (N,).
+    """Return the pairs of order statistics that can be the middle of a resample, and their chances.
 
-    Of an odd number of seeds both are the same one, the m-th of m + m − 1: with i seeds out of S
-    at most as large, it is among them where m or more of S draws are. Of 2m seeds exactly m draws
-    fall on the i smallest and one at least on the i-th, and likewise from above.
+    All three arrays are (N,). With S = 2m − 1 seeds, both of a pair are the m-th smallest draw,
+    which is one of the i smallest seeds if m or more of the S draws are. With S = 2m seeds, the
+    lower one is the i-th smallest seed and the upper one is larger if exactly m draws fall on the i
+    smallest seeds and at least one of these draws on the i-th; likewise for the upper one from
+    above.
     """
     m = (seeds + 1) // 2
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, seeds + 1)))])

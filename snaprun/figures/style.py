@@ -1,7 +1,7 @@
-"""How figures look: one colour, line and marker a rule, the same in every figure.
+"""The look of figures: each rule has one colour, line and marker, the same in every figure.
 
-The colours are those of Okabe and Ito, told apart by colour-blind readers; the lines and markers
-tell the rules apart in grey.
+Colour-blind readers can tell the colours, by Okabe and Ito, apart. Lines and markers tell the rules
+apart in grey.
 """
 
 import math
@@ -36,7 +36,7 @@ _LINES = (_SOLID, _DASHED, _DASH_DOT, _DOTTED, _LONG, _DASH_DOTS)
 
 @dataclass(frozen=True)
 class Look:
-    """Colour (red, green, blue in [0, 1]), line, marker and its fill, as matplotlib has them."""
+    """Colour (red, green, blue in [0, 1]), line, marker and fill of the marker, for matplotlib."""
 
     colour: Colour
     line: Line
@@ -45,15 +45,15 @@ class Look:
 
     @property
     def ink(self) -> Colour:
-        """The colour of words about it, dark enough to be read."""
+        """The colour for words in this look, dark enough to be read."""
         return _mixed(self.colour, BLACK, 0.3)
 
     def line_kwargs(self) -> dict[str, Any]:
-        """The arguments that draw a line with markers in this look."""
+        """Return the arguments that draw a line with markers in this look."""
         return {"linestyle": self.line, **self.marker_kwargs()}
 
     def marker_kwargs(self) -> dict[str, Any]:
-        """The arguments that draw a marker in this look; what its fill leaves is white."""
+        """Return the arguments that draw a marker in this look; its unfilled part is white."""
         return {
             "color": self.colour,
             "marker": self.marker,
@@ -84,10 +84,10 @@ _FILLS: tuple[Fill, ...] = ("full", "none", "left", "top", "right", "bottom")
 
 
 def look(family: str, degree: int = 0) -> Look:
-    """The look of a rule, the same wherever it is drawn.
+    """Return the look of a rule, which is the same in every figure.
 
-    `degree` is the T of TBPTT(T) or the n of SnAp-n beyond 3: the larger, the closer to BPTT and
-    to RTRL in shade, and the longer the dashes.
+    `degree` is the T of TBPTT(T), or the n of SnAp-n for n > 3. With a larger T the shade is closer
+    to that of BPTT, with a larger n to that of RTRL; both make the dashes longer.
     """
     base = LOOKS[family]
     if not degree:
@@ -105,9 +105,9 @@ def look(family: str, degree: int = 0) -> Look:
 
 
 def varied(base: Look, variant: int) -> Look:
-    """Variant 1, 2, … of a look (another lr, say): its shade, line and marker otherwise.
+    """Return variant 1, 2, … of a look (for another lr, say), with another shade, line and fill.
 
-    A bright colour gets lighter and darker by turns, a dark one only lighter.
+    The variants of a bright colour are lighter and darker in turn, of a dark colour only lighter.
     """
     if not variant:
         return base
@@ -160,15 +160,15 @@ _PAPER: dict[Any, Any] = {
 
 @contextmanager
 def paper() -> Iterator[None]:
-    """Inside, figures are made and saved in the style of a paper; the globals are restored."""
+    """Use the style of a paper for figures made and saved in the block; then restore globals."""
     with matplotlib.rc_context(_PAPER), warnings.catch_warnings():
-        # A name or path in a script that the font lacks is drawn as boxes.
+        # Letters that the font lacks, as in a name or path, are drawn as boxes.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         yield
 
 
 def compact(value: float, _position: object = None) -> str:
-    """A number in at most three digits and a letter: 0.32, 24, 1.5k, 300k, 2.1M."""
+    """Return a number in at most three digits and a letter: 0.32, 24, 1.5k, 300k, 2.1M."""
     for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= 0.9995 * size:
             return f"{value / size:.3g}{letter}"

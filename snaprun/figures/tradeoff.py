@@ -1,4 +1,4 @@
-"""Learning against cost: what a rule reached against what it cost a token."""
+"""Learning against cost: the metric that a rule reached against its cost per token."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ _COSTS = (TIME, MACS)
 
 
 def draw(sheet: Sheet, stem: Path) -> list[Path]:
-    """Draw what was reached against the costs, a row a facet, and write the three files."""
+    """Draw the metric reached against the costs, a row a facet, and write the three files."""
     metric = shown(sheet)[-1]
     rows = len(sheet.facets)
     figure = layout.blank(layout.PAGE, 0.2 + (1.9 if rows < 4 else 1.5) * rows)
@@ -34,7 +34,7 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
         layout.linear(row[0].yaxis, integer=metric.jumps)
     for axes, cost in zip(grid[-1], _COSTS, strict=True):
         axes.set_xlabel(cost.label)
-    # Beside the points where there is room for it, else in a legend.
+    # Labels stand beside the points if there is room, else in a legend.
     direct = all(
         len(facet.series) <= 8 and all(len(series.label) <= 28 for series in facet.series)
         for facet in sheet.facets
@@ -48,7 +48,7 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
 
 
 def _label(figure: Figure, placed: Sequence[tuple[Axes, list[labels.Point]]]) -> None:
-    # Labels are placed on the page as it will be: lay it out, then keep it so.
+    # Labels need the final layout, so the layout is made first and then kept.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes, points in placed:
@@ -56,13 +56,13 @@ def _label(figure: Figure, placed: Sequence[tuple[Axes, list[labels.Point]]]) ->
 
 
 def reached(series: Series, metric: Metric) -> Spread:
-    """The final value of a series, over those of its runs that have one."""
+    """Return the final value of a series, over the runs that have one."""
     values = [_final(run, metric.key) for run in series.runs]
     return over_seeds([value for value in values if value is not None])
 
 
 def _final(run: Run, key: str) -> float | None:
-    """The summary's value, or else the last row's that has one."""
+    """Return the value in the summary, else the last finite value in the rows, else None."""
     if run.summary and run.summary.metrics.get(key) is not None:
         return run.summary.metrics[key]
     if key not in run.columns:
@@ -73,7 +73,7 @@ def _final(run: Run, key: str) -> float | None:
 
 
 def _points(axes: Axes, facet: Facet, cost: CostColumn, metric: Metric) -> list[labels.Point]:
-    """Draw the series that have both numbers."""
+    """Draw the series that have both numbers, and return their labels."""
     found = [
         (series, x, y)
         for series in facet.series

@@ -15,7 +15,7 @@ LEVELS = {"uniform": "{:.4g} % sparse", "magnitude": "pruned to {:.4g} %"}
 
 @dataclass(frozen=True)
 class NetworkWords:
-    """A network in words, and the keys that the words tell."""
+    """A network in words, and the configuration keys that these words express."""
 
     text: str
     told: frozenset[str]
@@ -23,7 +23,7 @@ class NetworkWords:
 
 @dataclass(frozen=True)
 class RuleWords:
-    """A learning rule in words, the keys that the words tell, its look and its rank."""
+    """A learning rule in words, the keys that these words express, its look and its order."""
 
     text: str
     told: frozenset[str]
@@ -33,7 +33,7 @@ class RuleWords:
 
 
 def rule(choices: Mapping[str, Any]) -> RuleWords:
-    """The rule of a configuration in dotted keys: `SnAp-1`, `TBPTT(8)`, `RTRL`, …"""
+    """Return the rule of a configuration in dotted keys: `SnAp-1`, `TBPTT(8)`, `RTRL`, …"""
     name = choices["rule.name"]
     told, number = {"rule.name"}, 0
     if name == "snap":
@@ -60,12 +60,12 @@ def rule(choices: Mapping[str, Any]) -> RuleWords:
 
 
 def called(word: str) -> RuleWords:
-    """The rule of a word of snaprun.rule_names, such as `snap2` or `rtrl`."""
+    """Return the rule that snaprun.rule_names calls `word`, such as `snap2` or `rtrl`."""
     return rule(rule_names.choices(word))
 
 
 def network(choices: Mapping[str, Any]) -> NetworkWords:
-    """The network of a configuration in dotted keys: `GRU-128, 75 % sparse`."""
+    """Return the network of a configuration in dotted keys: `GRU-128, 75 % sparse`."""
     told = {"task.name", "cell.name", "cell.units", "sparsity.name", "sparsity.share_slots"}
     name = choices["cell.name"]
     text = f"{CELLS.get(name, name)}-{choices['cell.units']}, "
@@ -80,7 +80,7 @@ def network(choices: Mapping[str, Any]) -> NetworkWords:
 
 
 def facet_order(choices: Mapping[str, Any]) -> tuple[Any, ...]:
-    """A sort key: by cell, then units, then sparsity, then everything else."""
+    """Return a sort key: by cell, then units, then sparsity, then everything else."""
     cells = list(CELLS)
     name = choices["cell.name"]
     return (
@@ -93,7 +93,7 @@ def facet_order(choices: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def settings(choices: Mapping[str, Any]) -> list[str]:
-    """The configuration in dotted keys as `lr=0.001`, `optim=adam`, …, short where it is clear."""
+    """Return settings with short keys where these are unique: `lr=0.001`, `optim=adam`, …"""
     tails = [key.rsplit(".")[-1] for key in choices]
     texts = []
     for key, tail in zip(choices, tails, strict=True):
@@ -104,7 +104,7 @@ def settings(choices: Mapping[str, Any]) -> list[str]:
 
 
 def sortable(value: Any) -> tuple[Any, ...]:
-    """A sort key for values of any type: numbers by size, then the rest as text."""
+    """Return a sort key for values of any type: numbers by size, then the rest as text."""
     if isinstance(value, int | float):
         return (0, value, "")
     return (1, 0, str(value))
@@ -118,5 +118,5 @@ def _value(value: Any) -> str:
 
 
 def short(text: str, most: int = 40) -> str:
-    """The end of a text that is too long for a figure."""
+    """Return a text, or only its end if it is too long for a figure."""
     return text if len(text) <= most else "…" + text[1 - most :]

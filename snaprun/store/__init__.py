@@ -1,4 +1,4 @@
-"""What a run leaves on disk: its schema, a writer and a reader."""
+"""The files of a run: their schema, a writer and a reader."""
 
 from snaprun.files import atomic, write_atomically
 from snaprun.store.lock import set_aside

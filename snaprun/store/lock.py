@@ -1,9 +1,9 @@
-"""One live process a run: a lock, and beside it who holds it.
+"""A lock that lets one live process write a run, and a file that says which process that is.
 
-The lock of a process ends with it, however it ends. It lies outside the folder of the run, which
-`set_aside` moves, so that two processes never lock two files that have had the same name. The root
-of the results may be a link that the user made; the folders of experiments, runs and locks below
-it may not.
+A lock ends with its process, however the process ends. The lock lies outside the folder of the run,
+because `set_aside` moves that folder: two processes must never lock two files that have had the
+same name. The root of the results may be a link that the user made; the folders of experiments,
+runs and locks below the root may not be links.
 """
 
 import itertools
@@ -25,7 +25,7 @@ from snaprun.checks import UserError, refuse
 from snaprun.files import Folder, read, writing
 from snaprun.store.schema import LOCKS, MOST_OF_OWNER, OWNER, REPLACED
 
-RECENT = 300  # seconds within which a live run has written something: a checkpoint, a row
+RECENT = 300  # seconds: a live run writes a row or a checkpoint at least this often
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,18 @@ class Owner:
 
     host: str
     pid: int
-    started: str  # ISO 8601, of the run
-    born: float  # of the process, seconds since the epoch: another may have its pid later
+    started: str  # when the process took the run, ISO 8601
+    born: float  # when the process began, seconds since the epoch; its pid may be used again later
 
     @classmethod
     def this(cls) -> "Owner":
-        """This process, from now on."""
+        """Return this process as an owner that takes the run now."""
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         return cls(socket.gethostname(), os.getpid(), now, psutil.Process().create_time())
 
     @classmethod
     def read(cls, folder: Path) -> "Owner | None":
-        """The owner that `folder` names, None where none is named or can be made out."""
+        """Return the owner that `folder` names, or None if its file is missing or unreadable."""
         try:
             data: Any = json.loads(read(folder / OWNER, MOST_OF_OWNER))
             owner = cls(data["host"], data["pid"], data["started"], data["born"])
@@ -55,13 +55,13 @@ class Owner:
         return owner if kinds == [str, int, str, float] else None
 
     def lives(self, folder: Path) -> bool:
-        """Whether it still writes `folder`; of another host: whether it did so lately."""
+        """Return whether the owner lives; on another host, whether `folder` changed lately."""
         if self.host != socket.gethostname():
             return time.time() - _last_write(folder) < RECENT
         try:
             process = psutil.Process(self.pid)
             dead = process.status() == psutil.STATUS_ZOMBIE
-            # The clock that both times are counted from may have been set in between.
+            # Both times depend on the clock, which may have been set in between.
             return not dead and abs(process.create_time() - self.born) < 5
         except (psutil.NoSuchProcess, ValueError, OverflowError):
             return False
@@ -70,8 +70,8 @@ class Owner:
 class Lock:
     """The right to write the run in `folder`, held from construction to `release`.
 
-    Raises UserError where another process holds it, or where something else than a folder or a
-    file of snaprun's own stands in its place.
+    Raises UserError if another process holds that right, or if the path of the run or of its lock
+    leads to anything but a folder or a file of snaprun's own.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -95,7 +95,7 @@ class Lock:
             self._open = stack.pop_all()
 
     def enter(self) -> Folder:
-        """The folder of the run, made if need be, with a note in it of who holds the lock."""
+        """Return the folder of the run, made if missing; a note in it says who holds the lock."""
         with writing(self._folder):
             self._run = self.experiment.below(self._folder.name, make=True)
             self._open.push(self._run)
@@ -104,7 +104,7 @@ class Lock:
         return self._run
 
     def require(self) -> None:
-        """Raise UserError unless the folder and the lock are still those that were taken."""
+        """Raise UserError unless the folder and the lock are still the ones that were taken."""
         with writing(self._folder):
             held = self._held()
         if not held:
@@ -114,18 +114,18 @@ class Lock:
             )
 
     def release(self) -> None:
-        """Leave the run to others; harmless when repeated."""
+        """Give up the lock, so that other processes may write the run; may be repeated."""
         if self._lock.is_locked:
             try:
                 if self._run and self._held():
                     self._run.remove(OWNER)
             except OSError:
-                pass  # the process is known by its end, too
+                pass  # a stale note does no harm: readers check that its process lives
             finally:
                 self._open.close()
 
     def _held(self) -> bool:
-        """Whether the paths still lead to what was taken."""
+        """Return whether the paths still lead to the lock and the folder that were taken."""
         now = self._locks.stat(self._name)
         if now is None or self._taken is None or not os.path.samestat(now, self._taken):
             return False
@@ -133,9 +133,10 @@ class Lock:
 
 
 def set_aside(folder: Path) -> Path | None:
-    """Move the run in `folder` to where no figure finds it, if there is one; returns where to.
+    """Move the run in `folder` to where no figure finds it; return its new path, None without one.
 
-    A link in its place is moved as itself. Raises UserError where another process writes the run.
+    If `folder` is a link, the link itself is moved. Raises UserError if another process writes the
+    run.
     """
     lock = Lock(folder)
     try:
@@ -154,7 +155,7 @@ def set_aside(folder: Path) -> Path | None:
 
 
 def _holder(folder: Path) -> str:
-    """Who holds the lock, in words; it may be about to say so."""
+    """Return in words who holds the lock, after waiting a while for the holder's note."""
     for _ in range(20):
         owner = Owner.read(folder)
         if owner and owner.lives(folder):
@@ -164,7 +165,7 @@ def _holder(folder: Path) -> str:
 
 
 def _last_write(folder: Path) -> float:
-    """When a file in `folder` was last changed, in seconds since the epoch; 0 where none is."""
+    """Return when a file in `folder` last changed, in seconds since the epoch; 0 without files."""
     with suppress(OSError):
         return max(
             (entry.stat(follow_symlinks=False).st_mtime for entry in os.scandir(folder)),

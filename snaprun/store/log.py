@@ -1,4 +1,4 @@
-"""The metrics of a run: whole lines, appended, and a mark of how far they go."""
+"""The metrics of a run: whole lines appended to a file, and a mark of how far they go."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from snaprun.store.schema import MOST_OF_METRICS, check_counters
 
 @dataclass(frozen=True)
 class Mark:
-    """A prefix of the metrics, by which a checkpoint tells the rows that belong to it."""
+    """The size and checksum of the first rows of the metrics, those written before a checkpoint."""
 
     size: int  # bytes
     crc32: int  # of those bytes
@@ -23,15 +23,15 @@ class Mark:
             raise ValueError(f"{self} is no mark of metrics")
 
     def fits(self, prefix: bytes) -> bool:
-        """Whether `prefix` are the bytes."""
+        """Return whether `prefix` has this size and checksum."""
         return (len(prefix), zlib.crc32(prefix)) == (self.size, self.crc32)
 
 
 class Log:
-    """Lines appended to `name` in `folder`, each handed to the operating system by one write.
+    """The file `name` in `folder`; `append` hands each line to the operating system in one write.
 
-    The file keeps `prefix`, its first bytes as `marked` returns them, or starts afresh. What has
-    another name too, as in a copy of hard links, stays as it is under that one.
+    The file keeps `prefix`, its first bytes as `marked` returns them, or starts afresh if `prefix`
+    is empty. If the file has a second name (a hard link), it stays unchanged under that name.
     """
 
     def __init__(self, folder: Folder, name: str, prefix: bytes = b"") -> None:
@@ -51,7 +51,7 @@ class Log:
                 raise
 
     def append(self, line: bytes) -> None:
-        """Append `line`; where the disk is full nothing of it stays."""
+        """Append `line`; if the disk is full, no part of the line stays in the file."""
         with writing(self._path):
             try:
                 left = memoryview(line)
@@ -65,20 +65,21 @@ class Log:
         self._crc = zlib.crc32(line, self._crc)
 
     def mark(self) -> Mark:
-        """Where the metrics stand, once that much is on the disk."""
+        """Bring all lines to the disk, then return their mark."""
         with writing(self._path):
             os.fsync(self._file.fileno())
         return Mark(self._size, self._crc)
 
     def close(self) -> None:
-        """Close the file; harmless when repeated."""
+        """Close the file; may be repeated."""
         self._file.close()
 
 
 def marked(folder: Folder, name: str, mark: Mark, tokens: int | None = None) -> bytes:
-    """The bytes that `mark` stands for; UserError unless the file `name` begins with them.
+    """Return the first bytes of the file `name`, those that `mark` stands for.
 
-    They must be whole rows, and with `tokens` the last of them none of a later data-time.
+    Raises UserError if the file does not begin with these bytes. With `tokens`, also raises
+    UserError if the bytes are not whole rows or the last row has a data-time after `tokens`.
     """
     path = str(folder.path / name)
     if not mark.size and not mark.crc32:

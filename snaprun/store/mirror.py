@@ -1,4 +1,4 @@
-"""The metrics once more, as TensorBoard scalars; needs the `tensorboard` extra but no torch."""
+"""A copy of the metrics as TensorBoard scalars; needs the `tensorboard` extra but not torch."""
 
 import json
 import os
@@ -13,11 +13,11 @@ from snaprun.store.schema import COUNTERS, METRICS
 
 
 class TensorBoard:
-    """Scalars against tokens in an event file; UserError without the package."""
+    """An event file of scalars against tokens; raises UserError if tensorboard is not installed."""
 
     def __init__(self) -> None:
         try:
-            # protobuf makes its classes at import time, out of pyright's sight.
+            # protobuf makes its classes at import time, where pyright cannot see them.
             from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore
             from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore
             from tensorboard.summary.writer.record_writer import RecordWriter
@@ -30,9 +30,9 @@ class TensorBoard:
         self._file = None
 
     def open(self, folder: Folder) -> None:
-        """Start an event file in `folder` with the rows of the metrics there, in place of others.
+        """Replace the event files in `folder` with a new one that has the rows of the metrics.
 
-        TensorBoard would draw a broken attempt and the one that goes on from its middle as two.
+        With two files, TensorBoard would draw an interrupted run and its continuation as two runs.
         """
         name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}"
         self._path = folder.path / name
@@ -40,14 +40,14 @@ class TensorBoard:
             for stale in folder.names():
                 if stale.startswith("events.out.tfevents."):
                     folder.remove(stale)
-            # Without TensorBoard's own thread, where a full disk would end in a trace.
+            # TensorBoard's own writer has a thread, in which a full disk would end in a traceback.
             self._file = folder.file(name, "xb")
         self._write(file_version="brain.Event:2")
         for line in folder.read(METRICS).splitlines():
             self.row(json.loads(line))
 
     def row(self, row: Mapping[str, float | None]) -> None:
-        """Mirror one row, at the step `tokens`; null values are left out."""
+        """Write one row at the step `tokens`, without its null values."""
         values = [
             self._summary.Value(tag=name, simple_value=value)
             for name, value in row.items()
@@ -63,7 +63,7 @@ class TensorBoard:
             self._file.flush()
 
     def close(self) -> None:
-        """Close the file; harmless when repeated."""
+        """Close the file; may be repeated."""
         if self._file:
             with writing(self._path):
                 self._file.close()

@@ -1,10 +1,10 @@
-"""What a checkpoint holds, read without torch and before a tensor costs memory.
+"""The content of a checkpoint, read without torch and before any tensor takes memory.
 
-checkpoint.pt is what torch.save writes, then the sha256 of it (32 bytes). That is a zip file: a
-pickle `…/data.pkl`, in which a tensor is the name of a storage, an offset, a shape and strides, and
-the storages as `…/data/<key>`, all uncompressed. Of what a pickle may say only that is accepted of
-which our checkpoints are made: dicts with words as keys, lists, numbers, words, None and dense
-tensors of the dtypes below; nothing that is read can call anything.
+checkpoint.pt is a zip file as torch.save writes it, followed by the sha256 of the zip file (32
+bytes). The zip file holds, uncompressed, a pickle `…/data.pkl` and the storages `…/data/<key>`. In
+the pickle, a tensor is the name of a storage, an offset, a shape and strides. The pickle may hold
+only what our checkpoints are made of: dicts with string keys, lists, numbers, strings, None and
+dense tensors of the dtypes below. Nothing in the pickle can call anything.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from snaprun.files import Folder
 from snaprun.store.log import Mark
 from snaprun.store.schema import CHECKPOINT
 
-DTYPES = {  # of a storage's name in a pickle: torch's name, bytes
+DTYPES = {  # a storage's name in a pickle: torch's name of the dtype, bytes of an element
     "torch FloatStorage": ("float32", 4),
     "torch DoubleStorage": ("float64", 8),
     "torch LongStorage": ("int64", 8),
@@ -31,10 +31,10 @@ DTYPES = {  # of a storage's name in a pickle: torch's name, bytes
     "torch ByteStorage": ("uint8", 1),
 }
 MOST_OF_PICKLE = 2**20  # bytes; ours have some ten thousand
-MOST_NESTED = 2**14  # values that wait for the dict or list that they belong to
+MOST_NESTED = 2**14  # values on the stack that are not yet in their dict or list
 _SUM = hashlib.sha256().digest_size
 _CHUNK = 2**20
-_AROUND = 2**12  # bytes of headers, names and padding, far more than a member has
+_AROUND = 2**12  # bytes for the headers, name and padding of a member: far more than these take
 _BROKEN = (  # what zipfile and pickletools raise besides ValueError
     zipfile.BadZipFile,
     EOFError,
@@ -49,7 +49,7 @@ _CALLS = ("torch._utils _rebuild_tensor_v2", "collections OrderedDict")
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor: where it lies in the file and what it will be, nothing of which is read yet."""
+    """The place of a tensor in the file, its dtype and shape; the tensor itself is not read yet."""
 
     key: str  # of the storage
     dtype: str
@@ -60,14 +60,14 @@ class Stored:
 
     @property
     def extent(self) -> int:
-        """Elements of the storage from the first to the last one."""
+        """How many elements the storage has from the tensor's first to its last one."""
         if 0 in self.shape:
             return 0
         return 1 + sum((n - 1) * d for n, d in zip(self.shape, self.strides, strict=True))
 
 
 class Outline:
-    """The `tree` of an open checkpoint with a `Stored` for every tensor, and its bytes on demand.
+    """The `tree` of an open checkpoint with a `Stored` for every tensor; reads bytes on demand.
 
     Raises ValueError, which says in one line what is wrong, and OSError.
     """
@@ -94,11 +94,11 @@ class Outline:
             raise ValueError("its tensors are larger than the file")
 
     def content(self, stored: Stored) -> bytearray:
-        """The bytes of the storage from the first to the last element of a tensor."""
+        """Return the bytes of the storage from the first to the last element of a tensor."""
         content = bytearray(stored.extent * stored.itemsize)
         try:
             with self._zip.open(self._member(stored)) as opened:
-                file: Any = opened  # typed as if it had no readinto
+                file: Any = opened  # its declared type lacks readinto
                 file.seek(stored.offset * stored.itemsize)
                 taken = file.readinto(content)
         except _BROKEN as error:
@@ -115,21 +115,21 @@ class Outline:
 
 @contextmanager
 def opened(folder: Folder) -> Iterator[Outline | None]:
-    """The checkpoint in `folder`, its sum verified; None where there is none.
+    """Yield the checkpoint in `folder`, its sha256 verified, or None if there is none.
 
-    Raises ValueError and OSError.
+    Raises ValueError if the checkpoint is damaged, and OSError.
     """
     if folder.stat(CHECKPOINT) is None:
         yield None
         return
     with folder.file(CHECKPOINT) as file:
-        outline = Outline(file)  # first: a file of holes would take long to sum
+        outline = Outline(file)  # first, because a huge sparse file would take long to hash
         _verify(file)
         yield outline
 
 
 def mark(tree: Any) -> Mark:
-    """How far the metrics went with the checkpoint of this tree; ValueError where it says not."""
+    """Return the mark of the metrics in a checkpoint's tree; raises ValueError if it has none."""
     said = tree.get("metrics") if isinstance(tree, dict) else None
     if not isinstance(said, dict) or said.keys() != {"size", "crc32"}:
         raise ValueError("metrics mismatch: expected a size and a crc32")
@@ -148,7 +148,7 @@ def _verify(file: BinaryIO) -> None:
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The members by their names below the one folder of the archive, none larger than the file."""
+    """Return the members by name below the archive's one folder; none is larger than the file."""
     found: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
         name = member.filename.partition("/")[2]
@@ -160,7 +160,7 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     total = sum(member.file_size for member in found.values())
     if total > size:
         raise ValueError("it promises more data than the file has")
-    if total < size - _AROUND * (1 + len(found)):  # what is no member's would be summed for nothing
+    if total < size - _AROUND * (1 + len(found)):  # hashing what is no member's would take long
         raise ValueError("it is far longer than what it holds")
     if found["data.pkl"].file_size > MOST_OF_PICKLE or found["byteorder"].file_size > 16:
         raise ValueError("its description is larger than any of ours")
@@ -169,7 +169,7 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
 
 @dataclass(frozen=True)
 class _Global:
-    """A name of Python's, never looked up."""
+    """The name of a Python object, which is never looked up."""
 
     name: str
 
@@ -185,7 +185,7 @@ _NO_HOOKS = _Global("OrderedDict()")
 
 
 def _tree(pickled: bytes) -> Any:
-    """The value of a pickle of protocol 2, with `Stored` for tensors."""
+    """Return the value of a pickle of protocol 2, with a `Stored` for each tensor."""
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, Any] = {}
@@ -227,7 +227,7 @@ def _tree(pickled: bytes) -> Any:
             case "BINPUT" | "LONG_BINPUT":
                 memo[said] = stack[-1]
             case "BINGET" | "LONG_BINGET":
-                # What is named twice must not be what holds others, which might be itself.
+                # A container that is named twice could contain itself.
                 if isinstance(memo[said], dict | list | tuple):
                     raise ValueError("a dict or list lies in two places")
                 stack.append(memo[said])
@@ -280,7 +280,7 @@ def _storage(said: Any) -> _Storage:
 
 
 def _made(function: Any, arguments: Any) -> Any:
-    """A tensor, or the empty dict that its hooks are."""
+    """Return a tensor, or the empty dict of a tensor's hooks."""
     match function, arguments:
         case _Global("collections OrderedDict"), ():
             return _NO_HOOKS
@@ -293,7 +293,7 @@ def _made(function: Any, arguments: Any) -> Any:
 
 
 def _dense(offset: int, shape: tuple[Any, ...], strides: tuple[Any, ...]) -> bool:
-    """Whether no two indices of a tensor share an element, in whatever order the axes lie."""
+    """Return whether no two indices of a tensor share an element, for any order of its axes."""
     if len(shape) != len(strides) or not all(
         type(n) is int and 0 <= n < 2**62 for n in (offset, *shape, *strides)
     ):
@@ -310,7 +310,7 @@ def _dense(offset: int, shape: tuple[Any, ...], strides: tuple[Any, ...]) -> boo
 
 
 def _tensors(tree: Any) -> Iterator[Stored]:
-    """All tensors; ValueError for what is no value of a checkpoint, such as a tuple."""
+    """Yield all tensors; raises ValueError for a value, such as a tuple, that is not ours."""
     waiting = [tree]
     while waiting:
         value = waiting.pop()

@@ -1,11 +1,11 @@
-"""What a panel leaves, small enough to be committed.
+"""The files of a panel, small enough to be committed.
 
-- `panel.yaml`: how it was made, each arm's learning rate and configuration, and those metrics that
-  are not built in.
-- `summary.csv`: a row a run. `curves.csv`: what each compared run learned.
+- `panel.yaml`: how the panel was made, the learning rate and configuration of each arm, and the
+  metrics that are not built in.
+- `summary.csv`: a row for each run. `curves.csv`: the learning curve of each compared run.
 
-All else is derived from these three: `tests.csv`, arms against each other on equal seeds,
-`README.md`, all of it in a few lines, and the figures.
+All other files are derived from these three: `tests.csv` compares arms on equal seeds, `README.md`
+tells the results in a few lines, and figures draw them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,13 +34,13 @@ PANEL, SUMMARY, CURVES, TESTS, README = (
     "tests.csv",
     "README.md",
 )
-FINAL = "final"  # the phase of the runs that are compared; of the others only the summary is kept
+FINAL = "final"  # the phase of the compared runs; of runs of other phases only the summary is kept
 COSTS = ("ms_per_token", "macs_per_token", "state_bytes", "state_bytes_analytic", "peak_bytes")
-_REACHED = "final"  # the column of what each run reached
+_REACHED = "final"  # the column of the metric that each run reached
 _COUNTERS = ("seed", "lr", "tokens", "updates", "seconds")
 _NUMBERS = (*_COUNTERS, _REACHED, *COSTS)
-_WHOLE = 128  # rows of a curve, that is kept as it is
-_POINTS = 100  # of a longer one
+_WHOLE = 128  # rows: a curve with no more is kept as it is
+_POINTS = 100  # rows to which a longer curve is thinned
 _SUMMARY = ("arm", "phase", "seed", "lr", "status", "tokens", _REACHED)  # columns
 _CURVES = ("arm", "seed", "tokens", "updates")
 
@@ -48,19 +48,22 @@ _CURVES = ("arm", "seed", "tokens", "updates")
 def write_runs(
     folder: Path, panel: Mapping[str, Any], summary: pd.DataFrame, curves: pd.DataFrame
 ) -> list[Path]:
-    """Write what a panel is; `panel` maps arms to lr and config. UserError if it cannot be."""
-    # A group of keys a line.
+    """Write the files of a panel; `panel["arms"]` maps each arm to its lr and config.
+
+    Raises UserError if the files cannot be written.
+    """
+    # One line for each group of keys.
     text = yaml.safe_dump(strict(panel), sort_keys=False, default_flow_style=None, width=1000)
     return _write(folder, {PANEL: text, SUMMARY: _csv(summary), CURVES: _csv(curves)})
 
 
 def write_derived(folder: Path, tests: pd.DataFrame, readme: str) -> list[Path]:
-    """Write what follows from it; UserError if it cannot be."""
+    """Write the derived files of a panel; raises UserError if they cannot be written."""
     return _write(folder, {TESTS: _csv(tests), README: readme})
 
 
 def _write(folder: Path, texts: Mapping[str, str]) -> list[Path]:
-    """Write each file at once or not at all."""
+    """Write each file completely or not at all, and return the paths."""
     with writing(folder), Folder.make(folder) as opened:
         for name, text in texts.items():
             opened.write(name, text)
@@ -68,26 +71,29 @@ def _write(folder: Path, texts: Mapping[str, str]) -> list[Path]:
 
 
 def is_panel(folder: Path) -> bool:
-    """Whether the folder is one of a panel; what else it lacks is told on reading."""
+    """Return whether `folder` holds a panel; the readers report any other file that is missing."""
     return (folder / PANEL).is_file()
 
 
 def panels_in(folder: Path) -> list[Path]:
-    """The panels right inside a folder that is none and holds no runs, sorted."""
+    """Return the panels directly inside `folder`, sorted; [] if it is a panel or holds runs."""
     if is_panel(folder) or not folder.is_dir():
         return []
     panels = sorted(filter(is_panel, folder.iterdir()))
-    # Many runs take long to look for: only where it matters.
+    # A search through many runs takes long, so it is made only if there are panels.
     return [] if panels and runs_under(folder) else panels
 
 
 def read_panel(folder: Path) -> list[Run]:
-    """The compared runs of a panel, with the rows of their curves; UserError as of `read_arms`."""
+    """Return the compared runs of a panel; raises UserError as `read_arms` does."""
     return [run for runs in read_arms(folder).values() for run in runs.values()]
 
 
 def read_arms(folder: Path) -> dict[str, dict[int, Run]]:
-    """The same by arm and seed; UserError names a damaged file."""
+    """Return the compared runs of a panel by arm and seed, with the rows of their curves.
+
+    Raises UserError, which names the damaged file.
+    """
     arms, metric, declared = _read_yaml(folder)
     configs = {arm: dict(arms[arm]["config"]) for arm in arms}
     summary = read_summaries(folder)
@@ -116,7 +122,7 @@ def read_arms(folder: Path) -> dict[str, dict[int, Run]]:
 
 
 def read_rates(folder: Path) -> dict[str, float]:
-    """The learning rate that each arm of a panel has; UserError names a damaged file."""
+    """Return the learning rate of each arm; raises UserError, which names a damaged file."""
     arms, *_ = _read_yaml(folder)
     try:
         return {str(arm): float(arms[arm]["lr"]) for arm in arms}
@@ -125,12 +131,12 @@ def read_rates(folder: Path) -> dict[str, float]:
 
 
 def read_summaries(folder: Path) -> pd.DataFrame:
-    """The table of a panel's runs; UserError names a damaged file."""
+    """Return the table of a panel's runs; raises UserError, which names a damaged file."""
     return _read(folder / SUMMARY, _SUMMARY)
 
 
 def _read_yaml(folder: Path) -> tuple[dict[str, Any], str, tuple[Metric, ...]]:
-    """The arms, each with a config that has an optim, the metric, and those declared."""
+    """Return the arms (each config has an `optim`), the metric, and the declared metrics."""
     try:
         panel = yaml.safe_load((folder / PANEL).read_text(encoding="utf-8"))
         arms, metric = panel["arms"], str(panel["metric"])
@@ -143,7 +149,7 @@ def _read_yaml(folder: Path) -> tuple[dict[str, Any], str, tuple[Metric, ...]]:
 
 
 def read_speeds(folder: Path) -> dict[str, float]:
-    """Seconds a token by arm, medians over the finished runs of a panel; {} before there is one."""
+    """Return the median seconds per token of each arm's finished runs; {} without a summary."""
     if not (folder / SUMMARY).is_file():
         return {}
     table = _read(folder / SUMMARY, ("arm", "status", "tokens", "seconds"))
@@ -154,10 +160,11 @@ def read_speeds(folder: Path) -> dict[str, float]:
 def thinned(
     table: pd.DataFrame, metrics: Sequence[Metric], due: NDArray[np.float64]
 ) -> pd.DataFrame:
-    """The values of these metrics, one row a data-time that has any, and the end of the run.
+    """Return a row of `metrics` for each data-time that has a value, and the row of the run's end.
 
-    Where these are more than 128, a row a hundredth of the data-time at which rows were `due`: the
-    counters and integers are the last ones of its rows, others the mean of those that there are.
+    More than 128 rows are merged into one for each hundredth of the data-time, by the data-time
+    `due` (N,) of each row. A merged row has the last counters and the last values of integer
+    metrics; other metrics are the mean of the values that are not missing.
     """
     shown = {metric.key: metric for metric in metrics if metric.key in table}
     kept = table.loc[:, ["tokens", "updates", *shown]].assign(due=due)

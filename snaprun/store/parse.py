@@ -1,6 +1,7 @@
-"""Texts of runs, of which there may be thousands, parsed fast where they are as a run writes them.
+"""Fast parsers for the files of runs, of which there may be thousands.
 
-Where a text is not, it is left to whoever looks at it piece by piece and tells what is wrong.
+They accept a text only in the form in which a run writes it. For any other text, the caller uses a
+slower parser, which says what is wrong.
 """
 
 import functools
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 COUNTS = ("tokens", "updates")  # int64; all else is float64
 _ROWS = msgspec.json.Decoder(dict[str, int | float | None])
-_LARGE = 16_384  # bytes of a configuration whose parts are not worth keeping
-# Where one of these stands, a part of a YAML text may mean something else than within the whole:
+_LARGE = 16_384  # bytes: the parts of a larger configuration are not kept
+# A part of a YAML text with one of these may mean something else alone than within the whole:
 # ends of documents, merge keys, tags, anchors and aliases.
 _ENTANGLED = re.compile(rb"---|\.\.\.|<<|[!&*]")
 _PARTS = re.compile(rb"^(?=[A-Za-z_])", re.MULTILINE)
@@ -30,13 +31,14 @@ Columns = dict[str, NDArray[Any]]  # by name, each of shape (N,)
 
 
 def columns(content: bytes) -> Columns | None:
-    """The metrics in `content`, tokens and updates int64, all else float64 (null: NaN).
+    """Return the metrics in `content`: tokens and updates int64, all else float64 (null: NaN).
 
-    None unless each line is an object of numbers with finite counters ≥ 0, and tokens never fall.
+    Returns None unless each line is an object of numbers with finite counters ≥ 0, and tokens
+    never fall.
     """
     number = content.count(b"{")
     breaks = content.count(b"\n") - content.endswith(b"\n")
-    # So many objects, with line breaks between two of them alone: each has a line of its own.
+    # If all line breaks lie between two objects, one in each gap, each object has its own line.
     if not number or breaks != number - 1 or content.count(b"}\n{") != breaks:
         return None
     try:
@@ -61,7 +63,7 @@ def _columns(rows: list[dict[str, Any]]) -> Columns:
         values = list(zip(*map(itemgetter(*names), rows), strict=True))
     else:
         values = [[row.get(name) for row in rows] for name in names]
-    # Counts take the type that their values have, by which other numbers show.
+    # Counters keep the type of their values, so that a count that is no integer is noticed.
     found = {
         name: np.array(column, dtype=None if name in COUNTS else np.float64)
         for name, column in zip(names, values, strict=True)
@@ -70,21 +72,21 @@ def _columns(rows: list[dict[str, Any]]) -> Columns:
 
 
 def as_columns(metrics: "pd.DataFrame") -> Columns:
-    """The columns of a table."""
+    """Return the columns of a table."""
     return {str(name): metrics[name].to_numpy() for name in metrics}
 
 
 def mapping(content: bytes, load: Callable[[bytes], Any]) -> Any:
-    """What `load` makes of a YAML text, each distinct entry of its top level loaded only once.
+    """Return what `load` makes of a YAML text, loading equal entries of the top level only once.
 
-    Configurations of a sweep differ in few of them. The value is shared: it must not be changed.
+    The configurations of a sweep differ in few entries. The value is shared: do not change it.
     """
     if len(content) > _LARGE or _ENTANGLED.search(content):
         return load(content)
     parts = _PARTS.split(content)[1:]
     try:
         found = [_entry(part, load) for part in parts]
-    except Exception:  # whatever is wrong, the whole text tells where
+    except Exception:  # loading the whole text tells where the error is
         return load(content)
     if not found or b"".join(parts) != content or not all(type(one) is dict for one in found):
         return load(content)

@@ -1,7 +1,7 @@
-"""Reading runs back: tolerant of a run that was killed, strict about a file that was damaged.
+"""Reading runs: a run that was killed can be read, a file that was damaged is refused.
 
-Neither the folder of a run nor a file in it is followed where it is a link; the path that a user
-gives to look for runs is.
+The path that a user gives to look for runs may be a link; the folder of a run and the files in it
+may not.
 """
 
 import functools
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
-Checksums = Mapping[str, int]  # of the files of a run that is done, by name
+Checksums = Mapping[str, int]  # crc32 by name of the file; empty if the run is not done
 
 _REMEDY = "Repair the file, or run it afresh with restart=true."
 _OWN = "Remove it, or set results= to where it leads."
@@ -55,21 +55,22 @@ class Run:
     """One run as it lies on disk."""
 
     folder: Path
-    config: dict[str, Any]  # shared with other runs: not to be changed
+    config: dict[str, Any]  # shared with other runs: do not change it
     columns: Columns  # of the metrics; tokens, updates int64, all else float64 (null: NaN)
     summary: Summary | None  # None while the run is not done
 
     @functools.cached_property
     def metrics(self) -> "pd.DataFrame":
-        """The metrics, a row each."""
-        import pandas as pd  # takes as long as reading a thousand runs
+        """The metrics as a table."""
+        import pandas as pd  # here, because it takes as long as reading a thousand runs
 
         return pd.DataFrame(self.columns)
 
     def due(self, every: Every = "log_every") -> NDArray[np.float64] | None:
-        """The data-time at which each row (N,) was due, a multiple of `train.EVERY`; None: unknown.
+        """Return the data-time at which each row was due (N,), a multiple of `train.<every>`.
 
-        A batch ends where its sequences end, some tokens later, and these differ between runs.
+        Returns None if that key is not set. A row is written at the end of a batch, some tokens
+        after it was due; how many tokens differs between runs.
         """
         train = self.config.get("train", {})
         if not train.get(every):
@@ -79,7 +80,7 @@ class Run:
 
     @property
     def end(self) -> float:
-        """The data-time that the run was to reach, or has reached where that is less."""
+        """The data-time that the run was to reach, or the one that it reached if that is less."""
         most = self.config.get("train", {}).get("tokens", np.inf)
         return float(min(self.columns["tokens"][-1], most))
 
@@ -90,14 +91,15 @@ class Run:
 
 
 def declared(runs: Iterable[Run]) -> dict[str, Metric]:
-    """What the metrics of these runs are, by key; where runs differ the first one counts."""
+    """Return the declared and built-in metrics by key; if runs differ, the first run counts."""
     return known(metric for run in runs if run.summary for metric in run.summary.declared)
 
 
 def find_runs(source: Path | str, pieces: bool = False) -> list[Path]:
-    """The folders of runs in and under `source`, sorted, without those in hidden folders.
+    """Return the folders of runs in and under `source`, sorted, except those in hidden folders.
 
-    With `pieces` also those that hold a part of a run alone. Raises UserError if there are none.
+    With `pieces`, also returns folders that hold only a part of a run. Raises UserError if there
+    are none.
     """
     source = chosen(source)
     if not source.is_dir():
@@ -114,13 +116,13 @@ def find_runs(source: Path | str, pieces: bool = False) -> list[Path]:
 
 
 def chosen(path: Path | str) -> Path:
-    """Where a user's path leads, which may be a link; what lies below it is not followed."""
+    """Return the target of a user's path, which may be a link; links below it are not followed."""
     path = Path(path)
     return path.resolve() if path.is_symlink() else path
 
 
 def require_own(folder: Path) -> None:
-    """Raise UserError where the folder of a run, or the one that it lies in, is a link."""
+    """Raise UserError if the folder of a run, or the folder above it, is a link."""
     for path in (folder.parent, folder):
         try:
             Folder.open(path).close()
@@ -131,7 +133,7 @@ def require_own(folder: Path) -> None:
 
 
 def runs_under(source: Path, pieces: bool = False) -> list[Path]:
-    """As `find_runs`, also where there are none."""
+    """Return what `find_runs` returns, or [] if there are no runs."""
     runs = []
     for folder, below, files in os.walk(source):
         below[:] = [name for name in below if not name.startswith(".")]
@@ -142,7 +144,18 @@ def runs_under(source: Path, pieces: bool = False) -> list[Path]:
 
 
 def read_run(folder: Path | str) -> Run:
-    """The run in `folder`; UserError names the file, and in the metrics the line, that is wrong."""
+    """Return the run in `folder`.
+
+    Raises UserError, which names the damaged file, and in the metrics the line.
+
+    >>> from snaprun.store import RunWriter, read_run
+    >>> with RunWriter("results/demo/run", {"seed": 0}) as writer:
+    ...     writer.begin()
+    ...     writer.row(tokens=16, updates=1, seconds=0.5, bpc=2.0)
+    >>> run = read_run("results/demo/run")
+    >>> run.status, run.config, run.columns["bpc"].tolist()
+    ('incomplete', {'seed': 0}, [2.0])
+    """
     folder = Path(folder)
 
     def read(summary: Summary | None, checksums: Checksums) -> Run:
@@ -153,7 +166,10 @@ def read_run(folder: Path | str) -> Run:
 
 
 def read_config(folder: Path | str) -> dict[str, Any]:
-    """The configuration of the run in `folder`; UserError if there is none or it is damaged."""
+    """Return the configuration of the run in `folder`.
+
+    Raises UserError if `folder` is no run or the configuration is damaged.
+    """
     folder = Path(folder)
     if not any(os.path.lexists(folder / name) for name in (CONFIG, METRICS, SUMMARY, CHECKPOINT)):
         refuse("run", str(folder), "the folder of a run", "`snaprun status` lists them.")
@@ -161,12 +177,18 @@ def read_config(folder: Path | str) -> dict[str, Any]:
 
 
 def read_summary(folder: Path | str) -> Summary | None:
-    """The summary of the run in `folder`, None where it is not done; UserError if it is damaged."""
+    """Return the summary of the run in `folder`, or None if the run is not done.
+
+    Raises UserError if the summary is damaged.
+    """
     return _read_summary(Path(folder))[0]
 
 
 def read_intact(folder: Path | str) -> Summary | None:
-    """As `read_summary`; UserError also where another file of a run that is done has changed."""
+    """Return what `read_summary` returns, after a check of all files of a run that is done.
+
+    Raises UserError if the summary is damaged or another file has changed since the run was done.
+    """
     folder = Path(folder)
     summary, checksums = _read_summary(folder)
     for name in checksums:
@@ -175,7 +197,7 @@ def read_intact(folder: Path | str) -> Summary | None:
 
 
 def _settled(folder: Path, read: Callable[[Summary | None, Checksums], T]) -> T:
-    """`read` with the summary and its checksums; once more if the run went on meanwhile."""
+    """Call `read` with the summary and the checksums, and again if the run went on meanwhile."""
     before = _read_summary(folder)
     try:
         return read(*before)
@@ -211,8 +233,8 @@ def _read_config(folder: Path, checksums: Checksums) -> dict[str, Any]:
 
 
 def _load(content: bytes) -> Any:
-    """The value of a YAML text without aliases, a few of which can stand for billions of values."""
-    if b"&" in content:  # an alias has an anchor, which a string may only seem to be
+    """Return the value of a YAML text without aliases: a few can stand for billions of values."""
+    if b"&" in content:  # the sign of the anchor that an alias needs, or a part of a string
         for event in yaml.parse(content, _YAML):
             if getattr(event, "anchor", None) is not None:
                 raise ValueError("it holds anchors or aliases")
@@ -242,7 +264,7 @@ def _read_metrics(path: Path, checksums: Checksums) -> Columns:
 
 
 def _by_line(content: bytes, path: Path) -> Columns:
-    """The columns up to a row cut short; UserError names the line, or the column, that is wrong."""
+    """Return the columns up to a row cut short; UserError names the wrong line or column."""
     lines = content.split(b"\n")
     if not lines[-1]:
         lines.pop()

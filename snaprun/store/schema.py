@@ -1,15 +1,15 @@
-"""The files of a run, `results/<experiment>/<run_id>/`, and what its summary holds.
+"""The files of a run, `results/<experiment>/<run_id>/`, and the content of its summary.
 
 - `config.yaml`: the resolved configuration, a nested dict.
 - `metrics.jsonl`: one JSON object a row, each with the three `COUNTERS`.
-- `checkpoint.pt`: all that the run needs to go on, and how far its metrics then went.
+- `checkpoint.pt`: all that the run needs to go on, and how far its metrics went by then.
 - `summary.json`: written last, by rename, so its presence means *done*.
-- `failure.log`: the trace of what ended the last attempt, where one did.
-- `owner.json`: host and process that write the run; gone when they are done.
-- `events.out.tfevents.…`: the metrics for TensorBoard, where asked for.
+- `failure.log`: the traceback of the error that ended the last attempt, if one did.
+- `owner.json`: the host and process that write the run; removed when the process is done.
+- `events.out.tfevents.…`: the metrics for TensorBoard, if the user asked for them.
 
-Beside the folders of the runs, and passed over by whoever looks for runs, lie `.locks/` with a
-lock a run and `.replaced/` with the runs that `restart=true` has set aside.
+Two hidden folders lie beside the folders of the runs, and a search for runs skips them: `.locks/`
+holds a lock for each run, `.replaced/` the runs that `restart=true` has set aside.
 """
 
 import math
@@ -28,7 +28,7 @@ OWNER = "owner.json"
 LOCKS = ".locks"  # in the folder of the experiment
 REPLACED = ".replaced"  # in the folder of the experiment
 
-# Bytes beyond which none of these is a file of ours; metrics and checkpoints grow with the run.
+# The most bytes that a file of ours can have; metrics and checkpoints grow with the run.
 MOST_OF_CONFIG = 2**22
 MOST_OF_SUMMARY = 2**24
 MOST_OF_METRICS = 2**30  # some millions of rows
@@ -39,10 +39,10 @@ COUNTERS = ("tokens", "updates", "seconds")
 FINISHED = "finished"
 DIVERGED = "diverged"
 NON_FINITE, BLOW_UP = "non-finite", "blow-up"  # how a run diverged: `diverged_by` of its extras
-INCOMPLETE = "incomplete"  # never written: the status of a run without a summary, which is one of
-RUNNING = "running"  # a live process writes it
-FAILED = "failed"  # its last attempt ended with an error
-STOPPED = "stopped"  # interrupted or killed, and nobody runs it
+INCOMPLETE = "incomplete"  # never written: a run without a summary, in one of the next three states
+RUNNING = "running"  # a live process writes the run
+FAILED = "failed"  # the last attempt ended with an error
+STOPPED = "stopped"  # the run was interrupted or killed, and no process writes it
 
 ALIGNMENT = "align"  # keys align.*, and the columns align/<rule>/<slot>/<quantity> of metrics
 WHOLE = "whole"  # the slot that stands for all recurrent parameters
@@ -50,7 +50,7 @@ WHOLE = "whole"  # the slot that stands for all recurrent parameters
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run ended, what it reached and what it cost; `extras` lie beside them in the file."""
+    """How a run ended, what it reached and what it cost; the file holds `extras` beside these."""
 
     status: str  # FINISHED | DIVERGED
     tokens: int  # data-time: time steps × lanes
@@ -64,22 +64,22 @@ class Summary:
     declared: tuple[Metric, ...] = ()  # by the task; none in runs of snaprun 0.1.0
 
     def complete(self, tokens: int) -> bool:
-        """Nothing is left to do for a run of `tokens` of data-time.
+        """Return whether nothing is left to do for a run of `tokens` of data-time.
 
-        One that has blown up might recover, so it goes further as a finished one does.
+        A run that has blown up might recover, so a larger `tokens` continues it.
         """
         ended = self.status == DIVERGED and self.extras.get("diverged_by") != BLOW_UP
         return ended or self.tokens >= tokens
 
     def to_json(self) -> dict[str, Any]:
-        """The object of `summary.json`: the fields, and each of the extras as a key of its own."""
+        """Return the object of `summary.json`: the fields, and each extra as a key of its own."""
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extras"}
         own["declared"] = [metric.to_json() for metric in self.declared]
         return {**own, **self.extras}
 
     @classmethod
     def from_json(cls, data: Any) -> "Summary":
-        """The summary that `data` describes; ValueError says which key is missing or wrong."""
+        """Return the summary in `data`; raises ValueError, which names a missing or wrong key."""
         if not isinstance(data, dict):
             raise ValueError("no JSON object")
         own = {f.name for f in fields(cls)} - {"extras", "declared"}

@@ -1,7 +1,7 @@
-"""Checksums in the summary, by which a file of a finished run that was damaged later shows.
+"""Checksums in the summary, which reveal later damage to a file of a finished run.
 
-`"crc32": {"config.yaml": …, "metrics.jsonl": …, "summary.json": …}`, the last one of the summary
-itself, as canonical JSON without its own checksum.
+`"crc32": {"config.yaml": …, "metrics.jsonl": …, "summary.json": …}`. The last checksum is that of
+the summary itself, as canonical JSON without this checksum.
 """
 
 import json
@@ -15,15 +15,15 @@ _KEY = "crc32"
 
 
 def sealed(data: Mapping[str, Any], files: Mapping[str, int]) -> dict[str, Any]:
-    """The object of a summary with the checksums of the other `files` and its own."""
+    """Return the object of a summary with the checksums of the other `files` and its own."""
     whole = {**data, _KEY: dict(files)}
     return {**data, _KEY: {**files, SUMMARY: _crc32(whole)}}
 
 
 def unsealed(data: Any) -> tuple[Any, dict[str, int]]:
-    """The object that was sealed, and the checksums of the other files.
+    """Return the object that was sealed, and the checksums of the other files.
 
-    Raises ValueError on a mismatch, and where one of them is missing.
+    Raises ValueError if a checksum is missing or the summary's own one does not match.
     """
     files = data.get(_KEY) if isinstance(data, dict) else None
     if not isinstance(files, dict) or files.keys() != {CONFIG, METRICS, SUMMARY}:

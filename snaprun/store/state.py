@@ -1,4 +1,4 @@
-"""How a run stands, seen from outside and without touching it."""
+"""The state of a run, seen from outside and without touching the run."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from snaprun.store.schema import FAILED, FAILURE, RUNNING, STOPPED
 
 
 def state(folder: Path) -> str:
-    """`finished`, `diverged`, `running`, `failed` or `stopped`: the state of the run in `folder`.
+    """Return the state of the run in `folder`: finished, diverged, running, failed or stopped.
 
-    A run of another host counts as running while it has written something in the last five
-    minutes. Takes no lock, so that a process that starts meanwhile is not refused. Raises
-    UserError where the summary is damaged.
+    A run of another host counts as running if one of its files changed in the last five minutes.
+    Takes no lock, so that a process that starts meanwhile is not refused. Raises UserError if the
+    summary is damaged.
     """
     if summary := read_summary(folder):
         return summary.status

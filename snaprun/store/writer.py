@@ -1,4 +1,4 @@
-"""Writing a run, so that a run killed at any moment leaves files that can be read or continued."""
+"""Writing runs so that a run killed at any moment leaves files that can be read or continued."""
 
 import json
 import logging
@@ -26,12 +26,12 @@ _log = logging.getLogger(__name__)
 class RunWriter:
     """Writes the files of one run; a context manager that closes them.
 
-    `folder` is made and locked, so what lies in it stays as it is until `begin` or `resume`, one
-    of which comes first; to choose between them, look into the folder after the construction.
-    `config` is a plain nested dict. With `tensorboard` each row is mirrored into an event file in
-    the same folder. Raises UserError where another process writes the run, and here as in every
-    method where the disk is full or the folder cannot be written, or is no longer the one that was
-    locked. Neither `folder` nor the folder that it lies in may be a link.
+    The constructor makes and locks `folder`; the files of a run in it stay as they are until
+    `begin` or `resume`, one of which must come first. To choose between these two, look into the
+    folder after the construction. `config` is a plain nested dict. With `tensorboard`, each row is
+    also written to an event file in the same folder. Neither `folder` nor the folder above it may
+    be a link. Raises UserError if another process writes the run. The constructor and every method
+    raise UserError if the disk is full, or the folder cannot be written or was replaced.
     """
 
     def __init__(
@@ -49,23 +49,23 @@ class RunWriter:
             raise
 
     def begin(self) -> None:
-        """Start afresh: rows of an earlier attempt are dropped, a run that is done is refused."""
+        """Start afresh, without the rows of an earlier attempt; raises UserError if it was done."""
         if self.opened.stat(SUMMARY):
             remedy = "Set restart=true to run it again."
             refuse("run folder", str(self.folder), "one without a finished run", remedy)
         self._start(b"")
 
     def resume(self, mark: Mark, tokens: int | None = None) -> None:
-        """Go on at `tokens`, behind the rows that `mark` stands for, also where the run was done.
+        """Go on at `tokens`, after the rows that `mark` stands for, even if the run was done.
 
-        Raises UserError, and changes nothing, where these rows are not as they were marked.
+        Raises UserError, and changes nothing, if these rows are not as they were marked.
         """
         self._start(marked(self.opened, METRICS, mark, tokens))
 
     def _start(self, rows: bytes) -> None:
         self._lock.require()
         with writing(self.folder):
-            # The summary first: it vouches for the others as they were.
+            # The summary first, because it vouches for the other files as they were.
             for stale in (SUMMARY, FAILURE):
                 self.opened.remove(stale)
         self.opened.write(CONFIG, self._config)
@@ -84,12 +84,12 @@ class RunWriter:
             self._mirror.row(row)
 
     def mark(self) -> Mark:
-        """Bring the metrics to the disk; returns where they stand, for a later `resume`."""
+        """Bring the metrics to the disk, and return their mark for a later `resume`."""
         return self._opened.mark()
 
     @contextmanager
     def checkpoint(self) -> Iterator[BinaryIO]:
-        """A binary file that takes the place of the last checkpoint when the block ends."""
+        """Yield a binary file that replaces the last checkpoint when the block ends."""
         self._lock.require()
         with self.opened.atomic(CHECKPOINT) as file:
             yield file
@@ -105,14 +105,14 @@ class RunWriter:
         self.close()
 
     def fail(self, trace: str) -> None:
-        """Leave the `trace` of what ended this attempt in the folder, if it still takes it."""
+        """Write the `trace` of what ended this attempt; only warns if that is not possible."""
         try:
             self.opened.write(FAILURE, trace)
         except UserError as error:
             _log.warning("%s", error)
 
     def close(self) -> None:
-        """Close the files and leave the run to others; one without `finish` is not done."""
+        """Close the files and release the lock; without `finish`, the run is not done."""
         try:
             if self._metrics:
                 self._metrics.close()
@@ -134,7 +134,7 @@ class RunWriter:
 
 
 def strict(value: Any) -> Any:
-    """`value` in types that strict JSON has: numpy scalars unpacked, non-finite floats as None."""
+    """Return `value` in the types of strict JSON: no numpy scalars, None for non-finite floats."""
     if isinstance(value, Mapping):
         return {str(key): strict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -31,15 +31,16 @@ class Archive:
 
     @property
     def file(self) -> str:
-        """Its name in the cache."""
+        """The name of the file in the cache."""
         return self.url.rsplit("/", 1)[-1]
 
 
 def texts(archive: Archive, members: tuple[str, ...], what: str) -> list[Path]:
-    """The files in the user's cache that hold these members of `archive`, whole and unbroken.
+    """Return the files in the user's cache that hold these members of `archive`, undamaged.
 
-    Fetched and unpacked unless they lie there; of several processes at once one does it and the
-    others wait. `what` is the key that the user typed. Raises UserError.
+    Downloads and unpacks files that are missing or damaged; of several processes at once, one does
+    so and the others wait. `what` is the key that the user typed. Raises UserError if the archive
+    cannot be downloaded or written.
     """
     cache = pooch.os_cache("snaprun")
     try:
@@ -60,7 +61,7 @@ def texts(archive: Archive, members: tuple[str, ...], what: str) -> list[Path]:
 
 
 def _unpack(path: Path, members: tuple[str, ...], folder: Path) -> list[Path]:
-    """These members of the zip file `path`, unpacked to `folder` unless they lie there unbroken."""
+    """Unpack these members of the zip file `path` to `folder`, unless they lie there undamaged."""
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             _stays_inside(path, info)
@@ -76,7 +77,7 @@ def _unpack(path: Path, members: tuple[str, ...], folder: Path) -> list[Path]:
 
 
 def _stays_inside(path: Path, info: zipfile.ZipInfo) -> None:
-    """Raise UserError where a member of the zip file `path` would leave the folder."""
+    """Raise UserError if a member of the zip file `path` would be written outside its folder."""
     name = PurePosixPath(info.filename.replace("\\", "/"))
     link = stat.S_ISLNK(info.external_attr >> 16)
     if link or name.is_absolute() or ".." in name.parts or ":" in info.filename:
@@ -86,7 +87,7 @@ def _stays_inside(path: Path, info: zipfile.ZipInfo) -> None:
 
 
 def _intact(path: Path, info: zipfile.ZipInfo) -> bool:
-    """Whether `path` holds what the zip file says that the member holds."""
+    """Return whether `path` has the size and checksum that the zip file gives for the member."""
     crc = 0
     try:
         with path.open("rb") as file:
@@ -100,7 +101,7 @@ def _intact(path: Path, info: zipfile.ZipInfo) -> bool:
 
 
 def _fetch(archive: Archive, cache: Path, what: str) -> Path:
-    """The path of `archive` in the cache; downloaded unless it lies there unbroken."""
+    """Return the path of `archive` in the cache; downloads it unless it lies there undamaged."""
     remedy = (
         f"Put the file at {cache / archive.file} yourself, or pass another text as {what}=PATH."
     )
@@ -109,8 +110,8 @@ def _fetch(archive: Archive, cache: Path, what: str) -> Path:
         _download(archive, output_file)
 
     try:
-        # pooch writes to a temporary file and renames it only if the hash is right. Its type for
-        # a downloader names the arguments otherwise than its documentation.
+        # pooch writes to a temporary file and renames it only if the hash is right. The type of
+        # pooch for a downloader and its documentation name the arguments differently.
         path = pooch.retrieve(
             archive.url,
             archive.sha256,

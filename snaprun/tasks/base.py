@@ -1,4 +1,4 @@
-"""What every task offers: training batches, a curriculum, held-out data, and what is recorded."""
+"""The interface of every task: training batches, a curriculum, held-out data and metrics."""
 
 import math
 from abc import ABC, abstractmethod
@@ -21,7 +21,7 @@ class Batch:
     targets: Tensor  # (T, B) int64 classes, or (T, B, O) numbers; 0 where mask is False
     mask: Tensor  # (T, B) bool: the step has a target
     resets: Tensor  # (T, B) bool: a sequence begins here; state and influence are zeroed before it
-    ends: bool = True  # with its last step; False for a piece with more of the batch to come
+    ends: bool = True  # False for a piece that is not the last one of its batch
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the same batch with all four tensors on `device`."""
@@ -36,7 +36,7 @@ class Batch:
     def piece(self, first: int, steps: int) -> "Batch":
         """Return the steps from `first` on, `steps` of them or as many as there are.
 
-        Training on the pieces one after another is training on the whole.
+        Training on all pieces in order gives the same result as training on the whole batch.
         """
         last = first + steps
         return Batch(
@@ -52,31 +52,31 @@ class Task(ABC):
     """A stream of sequences to learn online; the constructor's arguments are its config keys."""
 
     inputs: int  # a, the width of the (one-hot) input
-    outputs: int  # of the readout; for a loss of classes, how many there are
+    outputs: int  # the width of the readout; for a loss over classes, the number of classes
     loss: Loss = SoftmaxCrossEntropy()
-    held_out_lanes: int = 0  # of a held-out batch, at most
-    declared: tuple[Metric, ...] = ()  # its metrics, as figures and panels take them
-    length_key: str = ""  # the argument that says how long a batch is, where there is one
+    held_out_lanes: int = 0  # the most lanes of a held-out batch
+    declared: tuple[Metric, ...] = ()  # the metrics that figures and panels use
+    length_key: str = ""  # the argument that sets the length of a batch, if there is one
 
     @abstractmethod
     def batch(self, lanes: int, generator: torch.Generator) -> Batch:
-        """Return the next training minibatch of `lanes` lanes; all randomness is `generator`'s."""
+        """Return the next training minibatch of `lanes` lanes, drawn with `generator` alone."""
 
     def steps(self) -> int:
-        """Return the time steps of the longest batch that is known to come; nothing is drawn."""
+        """Return the most time steps that the next batch can have, without drawing the batch."""
         return 1
 
     @property
     def chance(self) -> float:
-        """The loss, as reported, of a guess that gives all classes the same probability."""
+        """The loss, in reported units, of a guess that gives all classes the same probability."""
         return math.log2(self.outputs)
 
     def prepare(self, lanes: int) -> None:
-        """Take notice, before anything is written, that batches will have `lanes` lanes."""
+        """Check `lanes`, the lanes of all batches to come, before the run writes any file."""
         del lanes
 
     def observe(self, loss: float) -> None:
-        """Take the mean loss, as reported, of the last minibatch; a curriculum moves by it."""
+        """Take the mean loss of the last minibatch, in reported units, for a curriculum to use."""
         del loss
 
     def metrics(self) -> dict[str, float]:
@@ -86,7 +86,7 @@ class Task(ABC):
     def validation(self, tokens: int | None) -> Iterator[Batch] | None:
         """Return held-out batches of about `tokens` tokens (None: all), the same at every call.
 
-        None when the task has no held-out data. Batches differ in size: weigh by their mask.
+        Returns None if the task has no held-out data. Batches differ in size: weigh by their mask.
         """
         del tokens
         return None
@@ -96,8 +96,8 @@ class Task(ABC):
     ) -> dict[str, float]:
         """Return the metrics of frozen weights on held-out data, the same at every call.
 
-        `loss` gives the mean loss, as reported, of the network on batches; `tokens` is as of
-        `validation`.
+        `loss` returns the network's mean loss on batches, in reported units. `tokens` is the
+        argument of `validation`.
         """
         batches = self.validation(tokens)
         return {} if batches is None else {self.loss.held_out.key: loss(batches)}
@@ -107,14 +107,14 @@ class Task(ABC):
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the next batch depends on besides the generator, as ints and tensors."""
+        """Return, as ints and tensors, what the next batch depends on besides the generator."""
         return {}
 
     def load_state_dict(self, state: Any, drawn: int | None = None) -> None:
         """Continue from a `state_dict()` of a task with the same arguments.
 
-        `drawn` is the number of time steps of all batches so far, where it is known. Raises
-        ValueError for a state that no such task can be in by then.
+        `drawn` is the number of time steps of all batches so far, or None if it is unknown. Raises
+        ValueError if a task with these arguments cannot have this state after `drawn` steps.
         """
         del drawn
         if state != {}:

@@ -21,14 +21,20 @@ class CharLM(Task):
     """Predict byte i + 1 of a text from the bytes up to i; one-hot, 256 classes.
 
     mode=crops: every lane is a random crop of `crop` steps and begins with a reset. mode=stream:
-    B lanes read on without end, lane b from byte b·⌊N/B⌋ of the N training bytes, `crop` steps a
-    minibatch; a reset only at the first step of the run and where a lane comes round from the end
-    of the text to its beginning, as byte 0 cannot be predicted from the last one.
+    B lanes read on without end, `crop` steps a minibatch; lane b starts at byte b·⌊N/B⌋ of the N
+    training bytes. A lane is reset at the first step of the run, and when it returns from the end
+    of the text to the beginning, because byte 0 cannot be predicted from the last byte.
 
     The held-out text is `valid_text`, else the corpus's own validation part, else the last
-    `valid_fraction` of the text (0: none). Its regime is that of training. `text` and `valid_text`
-    are `pydoc`, `wikitext103` or a path (snaprun.tasks.text); a text with fewer than crop + 1
-    bytes is refused.
+    `valid_fraction` of the text (0: none); it is read in the mode of the training text. `text` and
+    `valid_text` are `pydoc`, `wikitext103` or a path (snaprun.tasks.text). Raises UserError if a
+    text has fewer than crop + 1 bytes.
+
+    >>> import torch
+    >>> from snaprun.tasks import CharLM
+    >>> batch = CharLM(text="pydoc", crop=8).batch(lanes=3, generator=torch.Generator())
+    >>> tuple(batch.inputs.shape), torch.equal(batch.inputs[1:], batch.targets[:-1])
+    ((8, 3), True)
     """
 
     inputs = 256
@@ -90,7 +96,7 @@ class CharLM(Task):
         return self.crop
 
     def prepare(self, lanes: int) -> None:
-        """Refuse lanes that the text is too short for, or that a begun stream does not have."""
+        """Raise UserError if the text is too short for `lanes`, or the stream began with others."""
         if self.mode == "crops":
             return
         need = lanes * (self.crop + 1)
@@ -115,8 +121,8 @@ class CharLM(Task):
         """Return batches that predict each held-out byte once, up to about `tokens` of them.
 
         mode=crops: adjacent crops, at most 512 lanes a batch. mode=stream: at most 64 contiguous
-        lanes, reset at the first step only; the last batch may be shorter. Less than one crop (or
-        less than one byte a lane) at the end is left out.
+        lanes, reset at the first step only; the last batch may be shorter. The end of the text is
+        left out if it is shorter than one crop (or than one byte a lane).
         """
         if self._valid is None:
             return None
@@ -144,7 +150,7 @@ class CharLM(Task):
         return dict(self._facts)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the stream's positions (B,), or None before its first batch and for crops."""
+        """Return the stream's positions (B,); None before the first batch and for mode=crops."""
         return {"positions": self._positions}
 
     def load_state_dict(self, state: Any, drawn: int | None = None) -> None:
@@ -161,7 +167,7 @@ class CharLM(Task):
         self._positions = positions
 
     def _require_positions(self, positions: Tensor, drawn: int | None) -> None:
-        """ValueError unless all lanes are as far, `drawn` steps if known, from where they began."""
+        """Raise ValueError unless all lanes are equally far (`drawn` steps) from their starts."""
         lanes, ring = positions.numel(), len(self._train) - 1
         if positions.dtype != torch.int64 or positions.dim() != 1 or not lanes:
             raise ValueError("task.positions mismatch: expected integers, one a lane.")
@@ -182,9 +188,10 @@ def _require(what: str, name: str, part: Bytes, need: int, purpose: str) -> None
 
 
 def _window(text: Bytes, starts: Tensor, steps: int, *, reset: bool, ring: int = 0) -> Batch:
-    """`steps` steps of one lane per start (B,); `ring` > 0: input positions are taken modulo it.
+    """Return `steps` steps of one lane for each of `starts` (B,).
 
-    `reset` begins a sequence at step 0 of every lane; position 0 of a ring always begins one.
+    `reset` begins a sequence at step 0 of every lane. With `ring` > 0, positions of inputs are
+    taken modulo `ring`, and position 0 always begins a sequence.
     """
     position = torch.arange(steps).unsqueeze(1) + starts  # (T, B) int64
     resets = torch.zeros(position.shape, dtype=torch.bool)

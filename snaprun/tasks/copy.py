@@ -1,4 +1,4 @@
-"""The copy task: read L bits, then say them again."""
+"""The copy task: read L bits, then repeat them."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -11,8 +11,8 @@ from snaprun.checks import at_least, one_of, within
 from snaprun.metrics import BPC, LEVEL, MASTERED, MASTERED_AVERAGE
 from snaprun.tasks.base import Batch, Task
 
-HELD_OUT = (4, 64)  # minibatches and their lanes
-HELD_OUT_SEED = 2**40  # of the generator, plus L: no stream of training begins there
+HELD_OUT = (4, 64)  # minibatches, and the lanes of each
+HELD_OUT_SEED = 2**40  # plus L: the seed of the generator, which no stream of training has
 DELIMITER, BLANK = 2, 3  # the symbols after the bits 0 and 1
 Scope = Literal["recall", "all"]
 
@@ -30,6 +30,14 @@ class Copy(Task):
     lane that length and switches the curriculum off.
 
     Source: Menick et al. 2020, arXiv 2006.07232, the section on the copy task.
+
+    >>> import torch
+    >>> from snaprun.tasks import Copy
+    >>> batch = Copy(fixed_length=2).batch(lanes=1, generator=torch.Generator())
+    >>> batch.inputs[2:, 0].tolist()  # the delimiter, then two blanks
+    [2, 3, 3]
+    >>> torch.equal(batch.targets[3:], batch.inputs[:2])
+    True
     """
 
     inputs = 4
@@ -62,7 +70,7 @@ class Copy(Task):
         return self._sequences(length, generator)
 
     def _sequences(self, length: Tensor, generator: torch.Generator) -> Batch:
-        """One sequence a lane, with as many bits as `length` (B,) says."""
+        """Return one sequence for each lane; `length` (B,) is the number of its bits."""
         lanes = len(length)
         steps = 2 * int(length.max()) + 1  # T
         bits = torch.randint(0, 2, (steps, lanes), generator=generator)  # a lane uses the first L
@@ -81,7 +89,7 @@ class Copy(Task):
         return Batch(inputs, targets, mask, resets)
 
     def steps(self) -> int:
-        """Return 2 L + 1, with L the level so far."""
+        """Return 2 L + 1, where L is the present level."""
         return 2 * self.level + 1
 
     def observe(self, loss: float) -> None:
@@ -96,12 +104,12 @@ class Copy(Task):
     def held_out(
         self, loss: Callable[[Iterator[Batch]], float], tokens: int | None
     ) -> dict[str, float]:
-        """Return `mastered`: the largest L whose held-out bpc is under the threshold, else 0.
+        """Return `mastered`: the largest L at which held-out bpc is under the threshold, else 0.
 
-        Every L has 256 sequences of its own, all of that length. The search begins at level + 1 and
-        goes up while it succeeds (to 2 level + 1 at most), else down. One lucky minibatch raises
-        the level and nothing lowers it, so the level may be well above. A fixed length is the only
-        one that is tried.
+        Every L has 256 sequences of its own, all of length L. The search begins at level + 1 and
+        goes up while it succeeds (to 2 level + 1 at most), otherwise down. The level may be well
+        above `mastered`, because one lucky minibatch raises the level and nothing lowers it. With
+        `fixed_length`, only that length is tried.
         """
         del tokens
 
@@ -109,7 +117,7 @@ class Copy(Task):
             total = 0.0
             for batch in self._held_out_batches(length):
                 total += loss(iter([batch])) / HELD_OUT[0]
-                if not total < self.threshold:  # whatever the others add
+                if not total < self.threshold:  # the other batches can only add to it
                     return False
             return True
 
@@ -133,7 +141,10 @@ class Copy(Task):
         return {"level": self.level}
 
     def load_state_dict(self, state: Any, drawn: int | None = None) -> None:
-        """Continue at the level of `state`, which takes so many steps to reach."""
+        """Continue at the level of `state`.
+
+        Raises ValueError if `drawn` steps are too few to reach that level.
+        """
         level = state.get("level") if isinstance(state, dict) and len(state) == 1 else None
         if type(level) is not int or level < 1 or (self.fixed_length or level) != level:
             raise ValueError("task mismatch: expected a level ≥ 1, of this task.")

@@ -1,4 +1,4 @@
-"""Where the bytes of a text come from: the standard library, a file, or WikiText-103."""
+"""The sources of a text's bytes: the standard library, a file, or WikiText-103."""
 
 import hashlib
 import os
@@ -41,8 +41,8 @@ ACCEPTED = "pydoc, wikitext103 or the path of a text file"
 def load_text(name: str, what: str = "task.text") -> Corpus:
     """Return the corpus called `name`: `pydoc`, `wikitext103` or the path of a file, as raw bytes.
 
-    `what` is the key that the user typed. Raises UserError when the file cannot be read or is
-    empty, and when WikiText-103 is neither in the cache nor to be had from the web.
+    `what` is the key that the user typed. Raises UserError if the file cannot be read or is empty,
+    or if WikiText-103 is not in the cache and cannot be downloaded.
     """
     if name == "pydoc":
         return _pydoc()
@@ -52,10 +52,10 @@ def load_text(name: str, what: str = "task.text") -> Corpus:
 
 
 def require_same(folder: Path, facts: Mapping[str, Any]) -> list[str]:
-    """Refuse where a text of the run in `folder` is another one now; UserError of one line.
+    """Raise UserError, of one line, if a text has changed since the run in `folder` read it.
 
-    `facts` are what the run recorded (Task.facts): NAME_sha256 beside NAME. The texts that cannot
-    be read any more, and so not be compared, are returned, each as its key and path.
+    `facts` are what the run recorded (Task.facts): NAME_sha256 beside NAME. Returns the key and
+    path of each text that can no longer be read and so cannot be compared.
     """
     unread = []
     for name in ("text", "valid_text"):
@@ -76,18 +76,18 @@ def require_same(folder: Path, facts: Mapping[str, Any]) -> list[str]:
 
 
 def _sha256(name: str) -> str | None:
-    """The sha256 that the text called `name` has now; None where it cannot be read."""
+    """Return the sha256 that the text called `name` has now, or None if it cannot be read."""
     if name == "pydoc":
         return _pydoc().sha256
     if name == "wikitext103":
         return WIKITEXT103.sha256
     path = _path(name)
     with suppress(OSError, ValueError):
-        if not path.is_file():  # to open a pipe would wait for its other end
+        if not path.is_file():  # opening a pipe would wait for its other end
             return None
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
-            # What changes the bytes changes one of these, also where their time is set back.
+            # A change of the bytes changes one of these, even if mtime is set back.
             key = (status.st_dev, status.st_ino, status.st_size)
             key += (status.st_mtime_ns, status.st_ctime_ns)
             if key not in _sums:
