@@ -1,4 +1,4 @@
-"""What reaches a terminal: lines in which every character can be seen."""
+"""Text is printed so that every character of it can be seen."""
 
 import logging
 import os
@@ -6,9 +6,9 @@ import sys
 
 
 def visible(text: str, keep: str = "") -> str:
-    """`text` with control, format and other unseen characters as their Python escapes.
+    """Return `text` with control, format and other invisible characters as Python escapes.
 
-    A name that holds an escape sequence would otherwise move the cursor, hide words or worse. The
+    An escape sequence in a name could otherwise move the cursor, hide words or worse. The
     characters in `keep`, such as line breaks, stay.
     """
     if text.isprintable():
@@ -17,7 +17,7 @@ def visible(text: str, keep: str = "") -> str:
 
 
 def say(text: object, *, end: str = "\n") -> None:
-    """Print the lines of `text` on stdout at once; to nobody where the reader has gone."""
+    """Print the lines of `text` on stdout and flush; do nothing if the reader has exited."""
     try:
         print(visible(str(text), "\n"), end=end, flush=True)
     except BrokenPipeError:
@@ -30,18 +30,18 @@ def note(text: object, *, end: str = "\n") -> None:
 
 
 def complain(line: str) -> None:
-    """Print one line of ours on stderr that says what went wrong."""
+    """Print one line on stderr that says what went wrong."""
     print(f"snaprun: {visible(line)}", file=sys.stderr)
 
 
 def hush() -> None:
-    """Let what is still printed go nowhere, so that Python does not stumble over it at the end."""
+    """Discard all further stdout, so that Python does not fail when it flushes stdout at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class VisibleFormatter(logging.Formatter):
-    """Log lines whose characters can all be seen; conf/hydra/job_logging/plain.yaml names it."""
+    """Makes all characters of log lines visible; conf/hydra/job_logging/plain.yaml names it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, and the trace where there is one."""
+        """Return the line, followed by the trace if there is one."""
         return visible(super().format(record), "\n\t")
