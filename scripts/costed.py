@@ -12,7 +12,7 @@ from snaprun.figures import words
 from snaprun.rules import BPTT, RFLO, UORO, SnAp
 from snaprun.seeding import stream
 
-NAMES = {cell: words.CELLS[cell] for cell in ("gru", "vanilla", "lstm")}  # in the order of the tables
+NAMES = {cell: words.CELLS[cell] for cell in ("gru", "vanilla", "lstm")}  # in table order
 INPUTS = {task: kind.inputs for task, (kind, _) in TASKS.items()}
 
 

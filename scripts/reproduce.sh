@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Make tables and figures from nothing: scripts/reproduce.sh [PANEL] [--budget small|full] [KEY=VALUE…]
-# PANEL is one of conf/panel (default: all); conf/reproduce.yaml lists the keys. Run it again to continue.
+# From nothing to tables and figures: scripts/reproduce.sh [PANEL] [--budget small|full] [KEY=VALUE…]
+# PANEL is one of conf/panel, without it all of them; more in conf/reproduce.yaml. Launched again it goes on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 words=()
