@@ -42,7 +42,7 @@ class TorchEngine(Engine):
         self.isa = torch.backends.cpu.get_cpu_capability()
         if self.backend is native:  # the C++ core stores the influence matrix
             self.isa += f", {native.isa()}"
-        self._stepper = self.optimiser.build(network.parameters)
+        self.stepper = self.optimiser.build(network.parameters)
         outputs = network.readout.parameters[-1].numel()
         setup = Setup(core, self.lanes, network.dtype, outputs, self.noise, self.backend)
         self.rule_state = self.rule.init(setup)
@@ -91,10 +91,10 @@ class TorchEngine(Engine):
                 parameter.grad /= self.targets
             if self.optimiser.clip is not None:
                 torch.nn.utils.clip_grad_norm_(parameters, self.optimiser.clip)
-            for group in self._stepper.param_groups:
+            for group in self.stepper.param_groups:
                 group["lr"] = self.optimiser.rate(self.updates)
-            self._stepper.step()
-            self._stepper.zero_grad()
+            self.stepper.step()
+            self.stepper.zero_grad()
             self.weights_MKJ = self.network.weights()
             self.updates += 1
             if self.decay:
@@ -115,7 +115,7 @@ class TorchEngine(Engine):
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything needed to continue, in the form of snaprun.engine.saved."""
-        of, parameters = self._stepper.state, self.network.parameters
+        of, parameters = self.stepper.state, self.network.parameters
         return {
             "network": copied(self.network.state_dict()),
             "optimiser": {
@@ -147,7 +147,7 @@ class TorchEngine(Engine):
             for i, p in enumerate(self.network.parameters)
             if self.updates
         }
-        groups = self._stepper.state_dict()["param_groups"]
-        self._stepper.load_state_dict({"state": kept, "param_groups": groups})
+        groups = self.stepper.state_dict()["param_groups"]
+        self.stepper.load_state_dict({"state": kept, "param_groups": groups})
         for parameter, summed in zip(self.network.parameters[1:], saved["gradient"], strict=True):
             parameter.grad = summed.to(parameter, copy=True) if self.targets else None
