@@ -43,7 +43,6 @@ def interruptible() -> Iterator[None]:
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    del signum, frame
     raise Terminated
 
 

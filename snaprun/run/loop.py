@@ -156,12 +156,9 @@ class Training:
         if targets and not self._diverged:
             self._task.observe(bits / targets)
         if self._sparsity.due(before, course.tokens):
-            self._prune()
-
-    def _prune(self) -> None:
-        network, sparsity = self._engine.network, self._sparsity
-        live_MKJ = network.core.layout.live_MKJ
-        prune(self._engine, sparsity.pruned(self._course.tokens, live_MKJ, network.weights()))
+            network = engine.network
+            live_MKJ = network.core.layout.live_MKJ
+            prune(engine, self._sparsity.pruned(course.tokens, live_MKJ, network.weights()))
 
     def _write_what_is_due(self) -> None:
         """Write the row, and run the validation and the probe, if they are due."""
@@ -258,7 +255,12 @@ class Training:
         elif course.logged < course.tokens:
             self._row(**{self._task.loss.training.key: None})
         if not engine.updates:
-            self._warn_of_no_update()
+            log.warning(
+                "No update was made: train.update_every=%s is longer than the run of %d steps, "
+                "or no step had a target.",
+                self._options.update_every,
+                course.tokens // self._options.lanes,
+            )
         if not self._diverged and self._sparsity.due(course.tokens, MOST):
             log.warning(
                 "The run ended after %d tokens, before the network was pruned to sparsity.level: "
@@ -285,14 +287,6 @@ class Training:
         )
         self._writer.finish(summary)
         return summary
-
-    def _warn_of_no_update(self) -> None:
-        log.warning(
-            "No update was made: train.update_every=%s is longer than the run of %d steps, "
-            "or no step had a target.",
-            self._options.update_every,
-            self._course.tokens // self._options.lanes,
-        )
 
     def _save(self) -> None:
         self._course.seconds = time.perf_counter() - self._started

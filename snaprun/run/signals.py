@@ -31,7 +31,6 @@ class StopSignals:
             raise Stopped(self._received)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        del frame
         if self._received is not None and signum == signal.SIGINT:
             raise KeyboardInterrupt
         if self._received is None:
