@@ -268,6 +268,9 @@ class Training:
                 course.tokens,
             )
         engine.measure()
+        how = vars(self._diverged) if self._diverged else {}
+        network = engine.network
+        readout = sum(p.numel() for p in network.readout.parameters)
         summary = Summary(
             status=DIVERGED if self._diverged else FINISHED,
             tokens=course.tokens,
@@ -277,10 +280,10 @@ class Training:
             declared=self._task.declared,
             cost=_cost(engine, self._options.lanes, 1e3 * course.in_engine / course.tokens),
             extras={
-                **_told(self._diverged),
+                **{f"diverged_{name}": value for name, value in how.items()},
                 "resumed": course.resumed,
                 "segments": self._segments.to_list(),
-                "parameters": _sizes(engine.network),
+                "parameters": {"recurrent": network.core.layout.size, "readout": readout},
                 **self._task.facts(),
                 **self._extras,
             },
@@ -353,23 +356,6 @@ class Training:
 
 def _next_multiple(every: int, tokens: int) -> int:
     return (tokens // every + 1) * every
-
-
-def _told(diverged: Diverged | None) -> dict[str, Any]:
-    """Return the entries that describe the divergence in the summary."""
-    if diverged is None:
-        return {}
-    return {
-        "diverged_at_token": diverged.token,
-        "diverged_by": diverged.by,
-        "diverged_because": diverged.words,
-    }
-
-
-def _sizes(network: Network) -> dict[str, int]:
-    """Return the numbers of live parameters at the end."""
-    readout = sum(p.numel() for p in network.readout.parameters)
-    return {"recurrent": network.core.layout.size, "readout": readout}
 
 
 def _cost(engine: Engine, lanes: int, ms_per_token: float) -> dict[str, float]:
