@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from snaprun.bench.available import LR, Engine
 from snaprun.bench.interleave import Contender
 from snaprun.bench.problem import Feed, Net, batches, rule_of
-from snaprun.engine.torch import SEQUENCE
+from snaprun.engine.base import SEQUENCE
 from snaprun.tasks import Batch
 
 UPDATES, TRAINING_LR = 1000, 1e-3  # training before timing, so that moments are as in a run
