@@ -67,10 +67,8 @@ def require_same(folder: Path, facts: Mapping[str, Any]) -> list[str]:
             unread.append(f"task.{name}={text}")
         elif now != recorded:
             remedy = "Set restart=true to train on the text as it is now, or name=… to keep both."
-            accepted = (
-                f"the text that {folder} was trained on, of sha256 {str(recorded)[:12]}…; "
-                f"now it has {now[:12]}…"
-            )
+            sums = f"of sha256 {str(recorded)[:12]}…; now it has {now[:12]}…"
+            accepted = f"the text that {folder} was trained on, {sums}"
             refuse(f"task.{name}", text, accepted, remedy)
     return unread
 
@@ -88,8 +86,8 @@ def _sha256(name: str) -> str | None:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             # A change of the bytes changes one of these, even if mtime is set back.
-            key = (status.st_dev, status.st_ino, status.st_size)
-            key += (status.st_mtime_ns, status.st_ctime_ns)
+            names = ("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
+            key = tuple(getattr(status, name) for name in names)
             if key not in _sums:
                 _sums[key] = hashlib.file_digest(file, "sha256").hexdigest()
             return _sums[key]
