@@ -1,8 +1,8 @@
-"""Figures and tables from the metrics of runs, without torch."""
+"""Figures and tables without torch; all raise UserError if the folder `out` cannot be made."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from snaprun.checks import one_of, refuse
 from snaprun.files import write_atomically
@@ -31,7 +31,7 @@ def plot(sources: Sequence[Path], out: Path, kinds: Sequence[str], incomplete: b
     from snaprun.figures.select import load
     from snaprun.figures.style import paper
 
-    modules = dict(zip(KINDS, (learning, cost, tradeoff, alignment), strict=True))
+    modules: dict[str, Any] = dict(zip(KINDS, (learning, cost, tradeoff, alignment), strict=True))
     sheets = load(sources, incomplete)
     folder(Path(out))
     with paper():
@@ -44,7 +44,7 @@ def plot(sources: Sequence[Path], out: Path, kinds: Sequence[str], incomplete: b
 
 
 def counts(costs: "pd.DataFrame", out: Path) -> list[Path]:
-    """Draw the table of `snaprun cost` as `out`/cost.*; UserError if `out` cannot be made."""
+    """Draw the table of `snaprun cost` as `out`/cost.png, .pdf and .csv."""
     from snaprun.figures.counted import draw
     from snaprun.figures.style import paper
 
@@ -54,7 +54,7 @@ def counts(costs: "pd.DataFrame", out: Path) -> list[Path]:
 
 
 def bench(tables: Mapping[str, "pd.DataFrame"], out: Path) -> list[Path]:
-    """Draw the tables of `snaprun bench` as `out`/bench.*, and write each as CSV, or UserError."""
+    """Draw the tables of `snaprun bench` as `out`/bench.png, .pdf and .csv; write each as CSV."""
     from snaprun.figures.measured import draw
     from snaprun.figures.style import paper
 
@@ -69,7 +69,7 @@ def bench(tables: Mapping[str, "pd.DataFrame"], out: Path) -> list[Path]:
 def pattern(
     network: str, kept: "Mapping[str, NDArray[np.bool_]]", unit_P: "NDArray[np.int64]", out: Path
 ) -> list[Path]:
-    """Call `influence.draw` for `out`/pattern.*; raises UserError if `out` cannot be made."""
+    """Draw what rules keep of the influence matrix as `out`/pattern.png, .pdf and .csv."""
     from snaprun.figures.influence import draw
     from snaprun.figures.style import paper
 

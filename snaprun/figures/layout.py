@@ -29,10 +29,9 @@ COLUMN, PAGE = 3.3, 7.2  # inches: the widths of one column and of two in a pape
 _EDGE = 0.06  # inches around the caption and above the legend
 _LINE = 0.12  # inches a line of the caption
 _HANDLE = 2.8  # the length of a line in the legend, in font sizes
-_LEGEND: dict[str, Any] = {
-    **{"loc": "lower center", "frameon": False, "handlelength": _HANDLE},
-    **{"borderpad": 0.3, "borderaxespad": 0, "columnspacing": 1.4},
-}
+_LEGEND: dict[str, Any] = dict(
+    loc="lower center", frameon=False, borderpad=0.3, borderaxespad=0, columnspacing=1.4
+)
 
 
 def blank(width: float, height: float) -> Figure:
@@ -56,7 +55,7 @@ def frame(figure: Figure, handles: Sequence[Artist], caption: str) -> None:
         balanced = math.ceil(len(handles) / math.ceil(len(handles) / columns))
         least = sum(column.max() for column in np.array_split(entries, columns))
         if columns == 1 or least <= width * figure.dpi:
-            legend = figure.legend(handles=handles, ncols=columns, **_LEGEND)
+            legend = figure.legend(handles=handles, ncols=columns, handlelength=_HANDLE, **_LEGEND)
             box = legend.get_window_extent(renderer)
             entries = np.array([_entry(text, renderer) for text in legend.get_texts()])
             if columns == 1 or (box.width <= width * figure.dpi and balanced == columns):

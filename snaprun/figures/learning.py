@@ -90,7 +90,7 @@ def _line(axes: Axes, series: Series, points: Curve, step: bool, phase: float) -
     """Draw one curve; solid lines lie below broken ones, so that curves that coincide show."""
     at, style = points.at, series.look
     line: dict[str, Any] = {"color": style.colour, "linestyle": style.line}
-    line |= {"drawstyle": "steps-post" if step else "default"}
+    line["drawstyle"] = "steps-post" if step else "default"
     axes.plot(at, points.median, **line, zorder=2.0 if style.line == "-" else 2.2)
     band: dict[str, Any] = {"step": "post" if step else None, "color": style.colour}
     axes.fill_between(at, points.low, points.high, **band, alpha=0.13, linewidth=0, zorder=1)

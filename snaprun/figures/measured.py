@@ -136,11 +136,9 @@ def _of_bptt(table: pd.DataFrame) -> Chart:
 
 def _points(table: pd.DataFrame, what: Sequence[str], column: str) -> pd.DataFrame:
     values = table[column]
-    columns = {
-        **{"rule": table["rule"], "engine": table["engine"], "value": values},
-        **{end: table.get(f"{column}_{end}", values) for end in ("low", "high")},
-        "counted": table.get(f"{column}_analytic", math.nan * values),
-    }
+    columns = {"rule": table["rule"], "engine": table["engine"], "value": values}
+    columns |= {end: table.get(f"{column}_{end}", values) for end in ("low", "high")}
+    columns["counted"] = table.get(f"{column}_analytic", math.nan * values)
     return pd.DataFrame({"what": what, **{name: list(cells) for name, cells in columns.items()}})
 
 

@@ -81,10 +81,9 @@ LOOKS = {
 }
 
 # The tick of a counted value.
-COUNTED: dict[str, Any] = {
-    **{"color": BLACK, "marker": "|", "markersize": 10, "linestyle": "none"},
-    **{"clip_on": False, "zorder": 4},
-}
+COUNTED: dict[str, Any] = dict(
+    color=BLACK, marker="|", markersize=10, linestyle="none", clip_on=False, zorder=4
+)
 
 _FILLS: tuple[Fill, ...] = ("full", "none", "left", "top", "right", "bottom")
 

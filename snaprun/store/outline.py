@@ -14,7 +14,7 @@ import pickletools
 import struct
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -165,10 +165,8 @@ class _Storage:
 
 
 _NO_HOOKS = _Global("OrderedDict()")
-_FRESH: dict[str, Callable[[], Any]] = {  # by the operation that puts it on the stack
-    **{"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple},
-    **{"NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False},
-}
+_EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 
 
 def _tree(pickled: bytes) -> Any:
@@ -191,8 +189,10 @@ def _tree(pickled: bytes) -> Any:
                     raise ValueError(f"its pickle has the protocol {said}, not 2")
             case "MARK":
                 marks.append(len(stack))
-            case name if name in _FRESH:
-                stack.append(_FRESH[name]())
+            case name if name in _EMPTY:
+                stack.append(_EMPTY[name]())
+            case name if name in _CONSTANTS:
+                stack.append(_CONSTANTS[name])
             case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT" | "BINUNICODE":
                 stack.append(said)
             case "SETITEM" | "SETITEMS":

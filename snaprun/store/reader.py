@@ -22,16 +22,21 @@ from snaprun.files import Folder
 from snaprun.files import read as read_file
 from snaprun.metrics import Every, Metric, known
 from snaprun.store import parse
+from snaprun.store.lock import Owner
 from snaprun.store.parse import Columns
 from snaprun.store.schema import (
     CHECKPOINT,
     CONFIG,
     COUNTERS,
+    FAILED,
+    FAILURE,
     INCOMPLETE,
     METRICS,
     MOST_OF_CONFIG,
     MOST_OF_METRICS,
     MOST_OF_SUMMARY,
+    RUNNING,
+    STOPPED,
     SUMMARY,
     Summary,
     check_counters,
@@ -172,6 +177,21 @@ def read_config(folder: Path | str) -> dict[str, Any]:
 def read_summary(folder: Path | str) -> Summary | None:
     """Return the run's summary, or None if it is not done; raises UserError if it is damaged."""
     return _read_summary(Path(folder))[0]
+
+
+def state(folder: Path) -> str:
+    """Return the state of the run in `folder`: finished, diverged, running, failed or stopped.
+
+    A run of another host counts as running if one of its files changed in the last five minutes.
+    Takes no lock, so that a process that starts meanwhile is not refused. Raises UserError if the
+    summary is damaged.
+    """
+    if summary := read_summary(folder):
+        return summary.status
+    owner = Owner.read(folder)
+    if owner and owner.lives(folder):
+        return RUNNING
+    return FAILED if (folder / FAILURE).exists() else STOPPED
 
 
 def read_intact(folder: Path | str) -> Summary | None:

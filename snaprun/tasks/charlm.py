@@ -73,10 +73,8 @@ class CharLM(Task):
             _require(valid_what, valid_name, valid, self.crop + 1, "validation (task.crop + 1)")
         self._train: Bytes = train
         self._valid: Bytes | None = valid
-        self._facts |= {
-            "train_bytes": len(train),
-            "valid_bytes": 0 if valid is None else len(valid),
-        }
+        self._facts["train_bytes"] = len(train)
+        self._facts["valid_bytes"] = 0 if valid is None else len(valid)
         self._text = text
         self._positions: Tensor | None = None  # (B,) int64: the next input of each stream lane
 

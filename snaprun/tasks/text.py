@@ -86,8 +86,8 @@ def _sha256(name: str) -> str | None:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             # A change of the bytes changes one of these, even if mtime is set back.
-            names = ("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
-            key = tuple(getattr(status, name) for name in names)
+            key = (status.st_dev, status.st_ino, status.st_size)
+            key += (status.st_mtime_ns, status.st_ctime_ns)
             if key not in _sums:
                 _sums[key] = hashlib.file_digest(file, "sha256").hexdigest()
             return _sums[key]
