@@ -1,4 +1,4 @@
-"""The launchers of a sweep, in the one name space where Hydra looks for them."""
+"""The launchers of a sweep stand here because Hydra looks for launchers only in this package."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from snaprun.config import converted
 from snaprun.jobs import Command, Session
 from snaprun.outcome import Outcome, Status
 
-# Hydra would hold conf/hydra/launcher/NAME.yaml against what it knows of launchers of that name.
+# Otherwise Hydra would check conf/hydra/launcher/NAME.yaml against its own schema of that name.
 for _name in ("basic", "joblib", "ray", "submitit_slurm"):
     ConfigStore.instance().repo.get("hydra", {}).get("launcher", {}).pop(f"{_name}.yaml", None)
 
 
 class _Sweep(Launcher):
-    """Spreads the jobs over workers and tells the session how each ended."""
+    """Spreads the jobs over workers and tells the session how each job ended."""
 
-    package: str | None = None  # that the workers need
+    package: str | None = None  # the package that the workers need
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -37,11 +37,11 @@ class _Sweep(Launcher):
         self._session = task_function
         self._context, self._config = hydra_context, config
         if self.package:
-            workers.needed(self.package)  # before all the configurations are composed
+            workers.needed(self.package)  # before composing the configurations
 
     @abstractmethod
     def _workers(self) -> workers.Workers:
-        """Where the jobs run; raises UserError for an option that is not accepted."""
+        """Return the workers that run the jobs; raises UserError for a wrong option."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -70,19 +70,19 @@ class _Sweep(Launcher):
 
         jobs = [partial(make, number) for number in range(len(names))]
         workers.dispatch(hands, jobs, record)
-        # How a job ended, the session knows; Hydra would stop at the first that failed.
+        # Report success for all: Hydra would stop at the first failure, which the session knows.
         return [JobReturn(status=JobStatus.COMPLETED) for _ in names]
 
 
 def _names(job_overrides: Sequence[Sequence[str]]) -> list[str]:
-    """What is said on the command line about each job and not about all of them."""
+    """Name each job by those of its overrides that not all jobs share."""
     words = [filter_overrides(overrides) for overrides in job_overrides]
     common = set.intersection(*map(set, words)) if len(words) > 1 else set()
     return [" ".join(word for word in own if word not in common) for own in words]
 
 
 def _run(context: HydraContext, config: DictConfig, command: Command, state: Any) -> Outcome:
-    """Run one job, in whichever process this is."""
+    """Run one job in the current process and return its outcome."""
     setup_globals()
     Singleton.set_state(state)
     try:
@@ -93,20 +93,20 @@ def _run(context: HydraContext, config: DictConfig, command: Command, state: Any
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
-    except Exception as error:  # what the configuration asks of Hydra, such as its logging
+    except Exception as error:  # from Hydra's own configuration, such as its logging
         return Outcome(Status.REFUSED, problem=" ".join(str(error).split()))
     return returned.return_value
 
 
 class Basic(_Sweep):
-    """hydra/launcher=basic: one job after the other."""
+    """hydra/launcher=basic runs one job after the other."""
 
     def _workers(self) -> workers.Here:
         return workers.Here()
 
 
 class Joblib(_Sweep):
-    """hydra/launcher=joblib: several jobs at once on this machine."""
+    """hydra/launcher=joblib runs several jobs at once on this machine."""
 
     package = "joblib"
 
@@ -118,7 +118,7 @@ class Joblib(_Sweep):
 
 
 class Ray(_Sweep):
-    """hydra/launcher=ray: on the nodes of a Ray cluster."""
+    """hydra/launcher=ray runs the jobs on the nodes of a Ray cluster."""
 
     package = "ray"
 
@@ -134,7 +134,7 @@ class Ray(_Sweep):
 
 
 class Slurm(_Sweep):
-    """hydra/launcher=submitit_slurm: jobs of SLURM."""
+    """hydra/launcher=submitit_slurm runs the jobs as SLURM jobs."""
 
     package = "submitit"
 
@@ -150,7 +150,7 @@ class Slurm(_Sweep):
 
 
 def _mapping(what: str, value: Any) -> dict[str, Any]:
-    """Keyword arguments, without those that are null."""
+    """Return the keyword arguments in `value` that are not null."""
     if not isinstance(value, DictConfig):
         refuse(what, value, f"keys under it: {what}.KEY=VALUE")
     plain: Any = OmegaConf.to_container(value, resolve=True)

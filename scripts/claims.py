@@ -1,4 +1,4 @@
-"""Write results/README.md: scripts/claims.md.jinja with the numbers of the tables in results/."""
+"""Writes results/README.md and parts of README.md from templates and the tables in results/."""
 
 import re
 from pathlib import Path
@@ -39,9 +39,9 @@ CHARLM = {
 
 
 class Pair(NamedTuple):
-    """The paired difference of two arms: median, edges of its band, p of the sign-flip test.
+    """The paired difference of two arms: median, band, and p of the sign-flip test.
 
-    `holm` is p adjusted for the pairs that the panel planned, NaN for others.
+    `holm` is p adjusted for the pairs that the panel planned, NaN for other pairs.
     """
 
     difference: float
@@ -49,20 +49,20 @@ class Pair(NamedTuple):
     high: float
     p: float
     holm: float
-    least: float  # the smallest p that so many seeds can give
+    least: float  # the smallest p possible with so many seeds
 
 
-LEVEL = 0.05  # of p, at which a difference is taken for one
-TEN_SEEDS = 2**-9  # the smallest p that they can give
+LEVEL = 0.05  # a difference counts as shown if its p is no larger
+TEN_SEEDS = 2**-9  # the smallest p possible with ten seeds
 
 
 def decimals(panel: str) -> int:
-    """Of what a panel's runs are judged by: levels or bpc."""
+    """Return how many decimals a panel's metric is written with: 1 for levels, 2 for bpc."""
     return 1 if panel.startswith("copy") else 2
 
 
 def number(value: float, panel: str, signed: bool = False) -> str:
-    """In the panel's decimals, with a minus sign for the eye and no zeros to no purpose."""
+    """Write a number in the panel's decimals, with a true minus sign and without a final .0."""
     text = f"{value:{'+' if signed else ''}.{decimals(panel)}f}"
     if float(text) == 0:
         return "0"
@@ -70,7 +70,7 @@ def number(value: float, panel: str, signed: bool = False) -> str:
 
 
 def finals(panel: str, arm: str, column: str = "final") -> list[float]:
-    """What the runs of an arm reached, a number a seed; a diverged one counts as worst."""
+    """Return what the runs of an arm reached, one number per seed; diverged counts as worst."""
     runs = table(panel, "summary")
     if column not in runs:
         return []
@@ -80,17 +80,17 @@ def finals(panel: str, arm: str, column: str = "final") -> list[float]:
 
 
 def judge(panel: str) -> str:
-    """The metric that a panel's runs are judged by."""
+    """Return the key of the metric that a panel's runs are judged by."""
     return str(table(panel, "tests").metric.iloc[0])
 
 
 def med(panel: str, arm: str) -> str:
-    """The median over seeds of what an arm reached."""
+    """Write the median over seeds of what an arm reached."""
     return number(over_seeds(finals(panel, arm)).median, panel)
 
 
 def reached(panel: str, arm: str, column: str = "final") -> str:
-    """The median over seeds of what an arm reached, and its band; empty without such runs."""
+    """Write the median over seeds of what an arm reached, with its band; empty if no runs."""
     if not finals(panel, arm, column):
         return ""
     spread = over_seeds(finals(panel, arm, column))
@@ -101,9 +101,9 @@ def reached(panel: str, arm: str, column: str = "final") -> str:
 def pair(
     panel: str, arm: str, other: str, equal: str = "tokens", metric: str | None = None
 ) -> Pair | None:
-    """`arm` minus `other` at equal seeds and `equal` tokens, tenths of them or updates.
+    """Return `arm` minus `other` on equal seeds; None if the panel does not have the pair.
 
-    Of the metric that the panel is judged by where none is named.
+    `equal` is an entry of snaprun.studies.paired.EQUAL. The default `metric` is that of the panel.
     """
     tests = table(panel, "tests")
     tests = tests[(tests.equal == equal) & (tests.metric == (metric or judge(panel)))]
@@ -117,7 +117,7 @@ def pair(
 
 
 def diff(panel: str, arm: str, other: str, equal: str = "tokens", metric: str | None = None) -> str:
-    """A paired difference in words, empty where the panel has none."""
+    """Write a paired difference; empty if the panel does not have the pair."""
     found = pair(panel, arm, other, equal, metric)
     if found is None:
         return ""
@@ -129,21 +129,21 @@ def diff(panel: str, arm: str, other: str, equal: str = "tokens", metric: str | 
 
 
 def chance(p: float) -> str:
-    """A probability in two digits after the point, or three where these are needed."""
+    """Write a probability with two decimals, or with three if two would hide something."""
     if round(p, 2) == 1:
         return "1"
     return f"{p:.3f}" if p < 0.01 or round(p, 2) == LEVEL else f"{p:.2f}"
 
 
 def most(panel: str, arm: str, other: str) -> str:
-    """The largest difference of two arms on one seed, without its sign."""
+    """Write the largest absolute difference of two arms on one seed."""
     runs = table(panel, "summary")
     runs = runs[runs.phase == "final"].set_index(["arm", "seed"]).final
     return number((runs[arm] - runs[other]).abs().max(), panel)
 
 
 def same_rule() -> dict[str, str]:
-    """The panels, and their names, in which RFLO and TBPTT(1) are one rule at one rate."""
+    """Return the panels, with names, in which RFLO equals TBPTT(1) and has the same rate."""
     found = {}
     for panel, name in (COPY | CHARLM).items():
         arms = yaml.safe_load((RESULTS / panel / "panel.yaml").read_text(encoding="utf-8"))["arms"]
@@ -156,21 +156,21 @@ def same_rule() -> dict[str, str]:
 
 
 def span(panels: list[str], arm: str, *others: str, equal: str = "tokens") -> str:
-    """The least and the most of the differences over the others and the panels that have them."""
+    """Write the range of the differences of `arm` to `others`, over the panels that have them."""
     found = [(pair(panel, arm, other, equal), panel) for panel in panels for other in others]
     low, *_, high = sorted((test.difference, panel) for test, panel in found if test)
     return " to ".join(number(*end, signed=True) for end in (low, high))
 
 
 def better(panel: str, found: Pair, metric: str | None = None) -> bool:
-    """Whether the first arm is ahead, by the metric that the panel is judged by or by another."""
+    """Return whether the first arm is ahead by `metric`, by default the metric of the panel."""
     return found.difference * BUILT_IN[metric or judge(panel)].better > 0
 
 
 def holds(panels: list[str], arm: str, *others: str) -> str:
-    """`**holds**`, and the networks on which it does not: `arm` is ahead of all others, p ≤ 0.05.
+    """Write `**holds**` and the exceptions: networks where `arm` is not ahead with p ≤ 0.05.
 
-    Raises where these are a fifth of all or more.
+    Raises AssertionError if a fifth of the networks or more are exceptions.
     """
     without = [
         panel
@@ -189,7 +189,7 @@ def holds(panels: list[str], arm: str, *others: str) -> str:
 def shown(
     panels: list[str], arm: str, other: str, metric: str | None = None, ahead: bool = True
 ) -> str:
-    """On how many of the networks with ten seeds `arm` is ahead, or behind, after Holm."""
+    """Count the networks with ten seeds on which `arm` is ahead (or behind) after Holm."""
     found = {panel: pair(panel, arm, other, metric=metric) for panel in panels}
     tested = {panel: test for panel, test in found.items() if test and test.least <= TEN_SEEDS}
     count = sum(
@@ -200,7 +200,7 @@ def shown(
 
 
 def updates(panels: list[str], arm: str) -> str:
-    """The range over panels of the updates that a run of an arm made, median over seeds."""
+    """Write the range over panels of the median number of updates in the runs of an arm."""
     ends = []
     for panel in panels:
         runs = table(panel, "summary")
@@ -209,18 +209,18 @@ def updates(panels: list[str], arm: str) -> str:
 
 
 def with_arm(panels: dict[str, str], arm: str, column: str = "final") -> list[str]:
-    """The panels that have compared runs of an arm."""
+    """Return the panels that have compared runs of an arm."""
     return [panel for panel in panels if finals(panel, arm, column)]
 
 
 def tokens(panel: str) -> str:
-    """The data-time of the compared runs."""
+    """Write the number of tokens of the compared runs."""
     runs = table(panel, "summary")
     return f"{runs.loc[runs.phase == 'final', 'tokens'].max() / 1e6:.2g} M"
 
 
 def gap(panel: str, arm: str, other: str) -> str:
-    """How far `arm` lies above `other`, without a sign or interval; raises where it does not."""
+    """Write how far `arm` lies above `other`; raises AssertionError if `arm` does not."""
     found = pair(panel, arm, other)
     assert found is not None
     assert found.difference > 0, (panel, arm, other)
@@ -228,7 +228,7 @@ def gap(panel: str, arm: str, other: str) -> str:
 
 
 def late(panel: str, arm: str, other: str, metric: str) -> str:
-    """The paired median difference of a metric's mean over the last tenth of the tokens."""
+    """Write the median paired difference of a metric's mean over the last tenth of the tokens."""
     arms, by = read_arms(RESULTS / panel), BUILT_IN[metric]
     one, two = arms[arm], arms[other]
     differences = [final(one[seed], by) - final(two[seed], by) for seed in one.keys() & two.keys()]
@@ -236,7 +236,7 @@ def late(panel: str, arm: str, other: str, metric: str) -> str:
 
 
 def cosines(folder: str, rule: str) -> str:
-    """The range over a run, but for its first point, of the cosine with the exact gradient."""
+    """Write the range of the cosine with the exact gradient, without the run's first point."""
     rows = table(f"{folder}/figures", "alignment-copy")
     rows = rows[(rows.rule == rule) & (rows.slot == "whole") & (rows.quantity == "cosine")]
     ends = rows.sort_values("tokens").value[1:].agg(["min", "max"])
@@ -246,7 +246,7 @@ def cosines(folder: str, rule: str) -> str:
 
 
 def panels() -> list[dict[str, object]]:
-    """What each panel is, and what it cost."""
+    """Return what each panel recorded of itself, its number of runs and its hours."""
     rows = []
     for file in sorted(RESULTS.glob("*/panel.yaml")):
         recorded = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -255,7 +255,7 @@ def panels() -> list[dict[str, object]]:
     return rows
 
 
-# What the template can say.
+# The functions that a template can call.
 WORDS = (
     *costed.WORDS,
     *(chance, cosines, diff, finals, gap, holds, late, med, most, pair, reached, same_rule, shown),
@@ -264,7 +264,7 @@ WORDS = (
 
 
 def page(template: str = "claims.md.jinja") -> str:
-    """The text of a template of scripts/: results/README.md."""
+    """Fill in a template of scripts/; the default makes results/README.md."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ROOT / "scripts"),
         undefined=jinja2.StrictUndefined,
@@ -283,7 +283,7 @@ def page(template: str = "claims.md.jinja") -> str:
 
 
 def readme() -> str:
-    """README.md with the parts that stand between comments which name their template."""
+    """Return README.md, each part between comments that name a template filled in anew."""
 
     def anew(found: re.Match[str]) -> str:
         return found[1] + page(found[2]) + found[3]
@@ -296,7 +296,7 @@ def readme() -> str:
 
 
 def pages() -> dict[Path, str]:
-    """All files that are made from the tables."""
+    """Return the text of every file that is made from the tables."""
     return {
         RESULTS / "README.md": page(),
         RESULTS / "bench" / "README.md": page("bench.md.jinja"),

@@ -1,4 +1,4 @@
-"""Where the committed tables lie, for the scripts that write pages from them."""
+"""Reads the committed tables, for the scripts that write pages from them."""
 
 from functools import cache
 from pathlib import Path
@@ -11,5 +11,5 @@ RESULTS = ROOT / "results"
 
 @cache
 def table(panel: str, name: str) -> pd.DataFrame:
-    """A committed table."""
+    """Read a committed table of a panel."""
     return pd.read_csv(RESULTS / panel / f"{name}.csv")

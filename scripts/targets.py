@@ -1,4 +1,4 @@
-"""What the developers want of the C++ core, judged by the tables of a `snaprun bench`.
+"""Judges the C++ core, by the tables of a `snaprun bench`, against what its developers want.
 
 .venv/bin/python scripts/targets.py [FOLDER]    the folder of the tables: results/bench/figures
 """
@@ -22,7 +22,7 @@ GRU128, GRU256 = "gru-128@0.75", "gru-256@0.9375"
 
 @dataclass(frozen=True)
 class Target:
-    """A bound on one column of one table; of several rows the worst counts."""
+    """A bound on one column of one table; if several rows match, the worst one counts."""
 
     what: str
     must: float
@@ -33,7 +33,7 @@ class Target:
     lower: bool = False  # smaller is better
 
     def measured(self, tables: Mapping[str, pd.DataFrame]) -> float | None:
-        """The worst value; None where a row is missing."""
+        """Return the worst value; None if a row is missing."""
         found = tables.get(self.table)
         if found is None or found.empty:
             return None
@@ -46,7 +46,7 @@ class Target:
         return None if pd.isna(worst) else float(worst)
 
     def verdict(self, measured: float | None) -> str:
-        """`goal met`, `met`, `not met` or `not measured`."""
+        """Return `goal met`, `met`, `not met` or `not measured`."""
         if measured is None:
             return "not measured"
         sign = -1 if self.lower else 1
@@ -122,7 +122,7 @@ TARGETS = (
 
 
 def judge(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """A row a target, with what `tables` (by part) hold of it."""
+    """Return a row per target with the value in `tables` (by part) and the verdict."""
     rows = []
     for target in TARGETS:
         measured = target.measured(tables)
@@ -140,7 +140,7 @@ def judge(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """The tables of a bench that the targets look at, those that there are."""
+    """Read the tables of a bench that the targets need, as far as they exist."""
     files = {name: folder / f"{name}.csv" for name in ("kernel", "ratios")}
     return {name: pd.read_csv(file) for name, file in files.items() if file.is_file()}
 

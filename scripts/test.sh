@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests, style, types and the direction of imports; needs scripts/setup.sh dev.
+# Check style, types and the direction of imports, and run all tests; needs scripts/setup.sh dev.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"

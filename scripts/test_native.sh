@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # scripts/test_native.sh [pytest arguments]
-# The tests of the C++ core under the instruction sets that this CPU has: all of them (tests/native.txt) under
-# the portable one, the engine's under each. Needs scripts/setup.sh dev.
+# Run the tests of the C++ core under the instruction sets of this CPU: all of them (tests/native.txt) under the
+# portable set, those of the engine under every set. Needs scripts/setup.sh dev.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"

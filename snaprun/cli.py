@@ -1,4 +1,4 @@
-"""The subcommands: each is a Hydra application with its own conf/<command>.yaml."""
+"""The command line; every subcommand is a Hydra application with its own conf/<command>.yaml."""
 
 import atexit
 import contextlib
@@ -34,7 +34,7 @@ eval "$(snaprun -sc install=bash)" completes commands and keys (also zsh, fish).
 
 
 def main() -> None:
-    """Run the command in `sys.argv` and exit: 0, 1 where a run failed, 2 for a user's mistake."""
+    """Run the command in `sys.argv` and exit: 0, 1 if a run failed, 2 for a user's mistake."""
     sys.excepthook = _trace
     sys.exit(_main(sys.argv[1:]))
 
@@ -64,10 +64,10 @@ def _main(argv: list[str]) -> int:
 
 
 def _run(command: str, arguments: list[str]) -> int:
-    """Run one command under Hydra; every mistake of the user's ends in one line."""
+    """Run one command under Hydra; print one line for a user's mistake."""
     full_error = os.environ.get("HYDRA_FULL_ERROR", "0")
     wants_trace = full_error not in ("", "0")
-    # Makes Hydra raise what went wrong instead of printing it and exiting.
+    # With this, Hydra raises an exception instead of printing it and exiting.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [f"snaprun {command}", *arguments]
     overrides: list[str] = []
@@ -78,19 +78,19 @@ def _run(command: str, arguments: list[str]) -> int:
             overrides = _overrides(arguments)
             main = hydra.main(config_path=str(conf_dir()), config_name=command, version_base="1.3")
             main(session)()
-    except Stopped as error:  # a sweep, whose table will tell
+    except Stopped as error:  # from a sweep: session.close prints its table
         code = stopped(error).code
     except KeyboardInterrupt as error:
         tell(stopped(error))
         code = stopped(error).code
     except UserError as error:
         code = _refused(str(error))
-    except BrokenPipeError:  # Hydra's help, whose reader has gone
+    except BrokenPipeError:  # the reader of Hydra's help has exited
         if session.started:
             raise
         hush()
     except Exception as error:
-        # Before the first job there is only the user's own configuration to go wrong.
+        # Before the first job only the user's configuration can be wrong.
         if session.started or wants_trace:
             raise
         code = _refused(config.explanation(error, command, overrides))
@@ -101,7 +101,7 @@ def _run(command: str, arguments: list[str]) -> int:
 
 
 def _overrides(arguments: list[str]) -> list[str]:
-    """The KEY=VALUE words; UserError for a flag that Hydra does not know."""
+    """Return the KEY=VALUE words; raises UserError for a flag that Hydra does not know."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -117,7 +117,7 @@ def _refused(line: str) -> int:
 
 
 def _complete(argv: list[str]) -> int:
-    """Shell completion: the first word is a command, the rest is Hydra's."""
+    """Complete a command's name here, and let Hydra complete its keys."""
     words = os.environ.get("COMP_LINE", "").split(" ")
     command = next((word for word in words[1:] if word in commands.COMMANDS), None)
     if not any(re.fullmatch(r"(install|uninstall|query)=(bash|zsh|fish)", word) for word in argv):
@@ -138,7 +138,7 @@ def _complete(argv: list[str]) -> int:
 
 @functools.cache
 def _scratch() -> str:
-    """A new folder of ours alone for what Hydra writes of a sweep, gone at the end."""
+    """Make a temporary folder for the files that Hydra writes in a sweep; removed at exit."""
     folder = tempfile.mkdtemp(prefix="snaprun-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

@@ -1,9 +1,9 @@
-"""From a composed configuration to plain objects: keys, types, ranges, and the folder of a run.
+"""A composed configuration is checked here and turned into plain objects and a run's folder.
 
-The keys of a group are the keyword arguments of the class that it configures, so a new cell,
-rule or task brings its schema with it. Hydra refuses keys that stand in no YAML file;
-`arguments` refuses those that the class does not take, also where `+key=` went round Hydra.
-torch is imported only where objects are built.
+The keys of a group are the keyword arguments of the class that the group configures, so a new
+cell, rule or task brings its own schema. Hydra refuses keys that no YAML file lists; `arguments`
+refuses keys that the class does not take, including those added past Hydra by `+key=`. torch is
+imported only where objects are built.
 """
 
 import contextlib
@@ -37,15 +37,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_WRONG = (HydraException, OmegaConfBaseException)  # what a wrong configuration raises
-PLUGINS = "plugins"  # the key of the modules from outside
+_WRONG = (HydraException, OmegaConfBaseException)  # raised by a wrong configuration
+PLUGINS = "plugins"  # the key that lists the user's own modules
 GROUPS = ("task", "cell", "sparsity", "rule", "readout", "optim", "train")
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain nested dicts with every interpolation resolved.
+    """Return the configuration as plain nested dicts with every interpolation resolved.
 
-    The plug-ins that it names are imported. Where it names none the key is left out.
+    The plug-ins named in the configuration are imported; without any, their key is left out.
+    Raises UserError if a value is missing or cannot be resolved.
     """
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -64,7 +65,10 @@ def resolve(config: DictConfig) -> dict[str, Any]:
 
 
 def composed(command: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """The resolved configuration of `snaprun command overrides…`; within a command, UserError."""
+    """Return the resolved configuration of `snaprun command overrides…`.
+
+    Works only inside a command, where Hydra is initialised. Raises UserError if it is wrong.
+    """
     try:
         return resolve(compose(command, list(overrides)))
     except _WRONG as error:
@@ -73,7 +77,7 @@ def composed(command: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def explanation(error: Exception, command: str, overrides: Sequence[str]) -> str:
-    """What Hydra and OmegaConf say in paragraphs about a configuration, as one line."""
+    """Return in one line what Hydra and OmegaConf say in paragraphs about a configuration."""
     said = " ".join(str(error).split())
     if isinstance(error, OverrideParseException):
         return (
@@ -97,7 +101,7 @@ def explanation(error: Exception, command: str, overrides: Sequence[str]) -> str
 
 
 def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
-    """One line that names the keys that stand beside an unknown one."""
+    """Return one line that names the accepted keys beside an unknown key."""
     others = [word for word in overrides if word.partition("=")[0] != key]
     group = key.rpartition(".")[0]
     accepted: list[str] = []
@@ -122,12 +126,12 @@ def _no_key(key: str, accepted: Sequence[str]) -> str:
 
 
 def choices(group: str) -> list[str]:
-    """The names of a group's files, also of those in folders of the user's; within a command."""
+    """Return the names of a group's YAML files, the user's own included; only inside a command."""
     return GlobalHydra.instance().config_loader().get_group_options(group)
 
 
 def search_path() -> list[str]:
-    """The overrides by which another command finds the user's own folders of YAML files."""
+    """Return the overrides that make another command find the user's own folders of YAML files."""
     folders = [
         f"{source.schema}://{source.path}"
         for source in HydraConfig.get().runtime.config_sources
@@ -137,11 +141,11 @@ def search_path() -> list[str]:
 
 
 def quoted(text: str) -> str:
-    """`text` as a string on the command line, whatever it holds; as it is where that will do."""
-    plain = r"(?!(null|true|false|nan|inf)$)[a-z/][\w/.-]*"  # the others are no strings
+    """Return `text` quoted for Hydra's command line, or unchanged if it needs no quotes."""
+    plain = r"(?!(null|true|false|nan|inf)$)[a-z/][\w/.-]*"  # the excluded words are no strings
     if re.fullmatch(plain, text, re.ASCII | re.IGNORECASE):
         return text
-    # Backslashes count only before a quote, and at the end, where ours comes.
+    # Hydra reads backslashes as escapes only before a quote, the closing one included.
     escaped = re.sub(
         r"(\\*)('|$)", lambda found: 2 * found[1] + "\\" * bool(found[2]) + found[2], text
     )
@@ -149,7 +153,7 @@ def quoted(text: str) -> str:
 
 
 def parts(plain: Mapping[str, Any]) -> "Parts":
-    """The plain objects of a training run from a resolved configuration; raises UserError."""
+    """Build the objects of a training run from a resolved configuration; raises UserError."""
     from snaprun.engine.optim import OPTIMISERS
     from snaprun.rules import RULES
     from snaprun.run.parts import Parts
@@ -161,19 +165,19 @@ def parts(plain: Mapping[str, Any]) -> "Parts":
         rule=construct("rule", RULES, plain),
         optimiser=construct("optim", OPTIMISERS, plain),
         options=options(plain),
-        task=construct("task", TASKS, plain),  # last: it may read or fetch a text
+        task=construct("task", TASKS, plain),  # last, because it may read or fetch a text
     )
 
 
 def options(plain: Mapping[str, Any]) -> "TrainOptions":
-    """The keys under `train`."""
+    """Return the options under `train`."""
     from snaprun.run.options import TrainOptions
 
     return TrainOptions(**arguments("train", TrainOptions, plain["train"]))
 
 
 def machine(plain: Mapping[str, Any], apart: Collection[str] = ()) -> "Machine":
-    """The keys at the top that are neither groups nor plug-ins nor in `apart`."""
+    """Build the machine from the top-level keys other than groups, plug-ins and `apart`."""
     from snaprun.run.machine import Machine
 
     others = (*GROUPS, *apart, PLUGINS)
@@ -182,7 +186,7 @@ def machine(plain: Mapping[str, Any], apart: Collection[str] = ()) -> "Machine":
 
 
 def architecture(plain: Mapping[str, Any]) -> "Architecture":
-    """Cell, units, sparsity and readout."""
+    """Build the architecture from cell, units, sparsity and readout."""
     from snaprun.model.network import Architecture
     from snaprun.run.options import ReadoutOptions
     from snaprun.sparsity import SPARSITIES
@@ -193,7 +197,7 @@ def architecture(plain: Mapping[str, Any]) -> "Architecture":
 
 
 def cell(plain: Mapping[str, Any]) -> "tuple[Cell, int]":
-    """The cell and its number of units, which is a key of the group but not the cell's own."""
+    """Return the cell and the number of units, a key of the same group."""
     from snaprun.cells import CELLS
 
     group = {key: value for key, value in plain["cell"].items() if key != "units"}
@@ -202,7 +206,7 @@ def cell(plain: Mapping[str, Any]) -> "tuple[Cell, int]":
 
 
 def rule(chosen: Mapping[str, Any]) -> "LearningRule":
-    """The rule that a word of snaprun.rule_names has chosen, in dotted keys."""
+    """Build the rule from dotted keys `rule.…`, as snaprun.rule_names.choices returns them."""
     from snaprun.rules import RULES
 
     keys = {key.removeprefix("rule."): chosen[key] for key in chosen if key.startswith("rule.")}
@@ -210,13 +214,13 @@ def rule(chosen: Mapping[str, Any]) -> "LearningRule":
 
 
 def counted(word: str) -> "LearningRule":
-    """The rule called `word`: a name of the registry, or snapN for SnAp-N."""
+    """Build the rule called `word`: a name in the registry, or snapN for SnAp-N."""
     chosen = rule_names.choices(word)
     return rule(chosen if chosen.keys() <= {"rule.name", "rule.n"} else {"rule.name": word})
 
 
 def panel(keys: Any, budget: str) -> "Panel":
-    """The panel of a configuration group under a budget."""
+    """Build the panel of a configuration group under a budget."""
     from snaprun import studies
 
     if not isinstance(keys, Mapping):
@@ -232,7 +236,7 @@ def panel(keys: Any, budget: str) -> "Panel":
 
 
 def untrained(plain: Mapping[str, Any]) -> "Network":
-    """The network of a run's configuration before training, on the CPU."""
+    """Build the untrained network of a run's configuration, on the CPU."""
     from snaprun.run.machine import DTYPES
     from snaprun.tasks import TASKS
 
@@ -242,7 +246,7 @@ def untrained(plain: Mapping[str, Any]) -> "Network":
 
 
 def construct(group: str, registry: Mapping[str, type[T]], plain: Mapping[str, Any]) -> T:
-    """The object that `plain[group]` configures: `name` is its class, the rest its arguments."""
+    """Build the object of `plain[group]`: `name` chooses the class, other keys are arguments."""
     values = plain[group]
     if not isinstance(values, Mapping) or "name" not in values:
         checks.refuse(group, values, f"a group with a name, one of {', '.join(registry)}")
@@ -254,10 +258,11 @@ def construct(group: str, registry: Mapping[str, type[T]], plain: Mapping[str, A
 def arguments(
     where: str, target: Any, values: Mapping[str, Any], beside: Collection[str] = ()
 ) -> dict[str, Any]:
-    """`values` checked against the names and annotated types of `target`'s keyword arguments.
+    """Check `values` against `target`'s keyword arguments and return them as the annotated types.
 
-    `where` is the group that holds them, "" at the top, where other keys may stand `beside` them.
-    Raises UserError for an unknown or missing key or a wrong type.
+    `where` is the group that holds the values, "" at the top level. `beside` lists other keys
+    that are accepted there, for the message. Raises UserError for an unknown or missing key or a
+    wrong type.
     """
     parameters = inspect.signature(target).parameters
     prefix = f"{where}." if where else ""
@@ -275,7 +280,10 @@ def arguments(
 
 
 def converted(what: str, value: Any, annotation: Any) -> Any:
-    """`value` as the annotated type; an integral float (1e6) passes for an int."""
+    """Return `value` as the annotated type; an integral float (1e6) is accepted for an int.
+
+    Raises UserError, which names the key `what`, if `value` has another type.
+    """
     union = get_origin(annotation) in (Union, types.UnionType)
     options = get_args(annotation) if union else (annotation,)
     for option in options:
@@ -287,7 +295,7 @@ def converted(what: str, value: Any, annotation: Any) -> Any:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         whole = isinstance(value, int) or (number and value.is_integer())
         if number and (option is float or (option is int and whole)):
-            with contextlib.suppress(OverflowError):  # an integer beyond all floats
+            with contextlib.suppress(OverflowError):  # an integer too large for a float
                 return option(value)
     checks.refuse(what, value, " or ".join(map(_described, options)))
 
@@ -308,7 +316,7 @@ def _described(option: Any) -> str:
 
 
 def run_folder(plain: Mapping[str, Any]) -> Path:
-    """`results`/`name`/run_id, where the run of this configuration lies; raises UserError."""
+    """Return the folder of this configuration's run, `results`/`name`/run_id; raises UserError."""
     for group in GROUPS:
         values = plain.get(group)
         if not isinstance(values, Mapping) or (group != "train" and "name" not in values):
@@ -323,7 +331,7 @@ def run_folder(plain: Mapping[str, Any]) -> Path:
 
 
 def require_named(folder: Path, plain: Mapping[str, Any]) -> None:
-    """UserError unless the run of this configuration would lie in a folder of this name."""
+    """Raise UserError unless the run of this configuration belongs in a folder of this name."""
     try:
         name = run_id(plain)
     except (LookupError, TypeError, AttributeError):

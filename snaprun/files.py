@@ -1,8 +1,8 @@
-"""Files that are there whole or not at all, folders held open, one line where the disk refuses.
+"""Files are written whole or not at all, in folders held open; disk errors become one line.
 
-A folder that a user names may be a link, such as one to a larger disk. What snaprun makes below it
-is never followed where a link, a FIFO or a device stands in its place: that may be a stranger's,
-and lead to a file that must not be overwritten.
+A folder that a user names may be a link, for example to a larger disk. Below such a folder snaprun
+follows no link and opens no FIFO or device in the place of its own files: another user may have
+put it there, and it may lead to a file that must not be overwritten.
 """
 
 import errno
@@ -21,7 +21,7 @@ _REMEDY = "Make room or repair the folder, then launch the same command again."
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses inside into a UserError that names `path`."""
+    """Turn an OSError inside the block into a UserError that names `path`."""
     outer = sys.exception()
     try:
         yield
@@ -40,10 +40,10 @@ def writing(path: Path) -> Iterator[None]:
 
 
 class Folder:
-    """A folder held open: what takes its path's place later is another one, and is not touched.
+    """A folder held open by its descriptor, through which all operations go.
 
-    All goes through its descriptor. No link is followed and only regular files are opened; OSError
-    says what stands in their place. A context manager that closes it.
+    If another folder later takes its path, that one is not touched. No link is followed and only
+    regular files are opened; an OSError says what else was found. As a context manager it closes.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
@@ -52,38 +52,38 @@ class Folder:
 
     @classmethod
     def open(cls, path: Path, *, follow: bool = False) -> "Folder":
-        """The folder at `path`; only with `follow` may its last part be a link."""
+        """Open the folder at `path`, whose last part may be a link only if `follow` is true."""
         return cls(path, _open_folder(path, None, follow))
 
     @classmethod
     def make(cls, path: Path) -> "Folder":
-        """The folder at `path`, made if need be, as are those above it, which may be links."""
+        """Open the folder at `path`; make it and its parents, which may be links, if missing."""
         make_folder(path.parent)
         _make(path, None)
         return cls.open(path)
 
     def below(self, name: str, *, make: bool = False) -> "Folder":
-        """The folder `name` in this one; with `make` it is made if need be."""
+        """Open the folder `name` in this folder; if `make` is true, make it if missing."""
         if make and _make(name, self._descriptor):
             self.sync()
         return Folder(self.path / name, _open_folder(name, self._descriptor, False))
 
     def stat(self, name: str) -> os.stat_result | None:
-        """What the file system says of `name` itself, None where there is nothing."""
+        """Return the status of `name`, of a link itself, or None if nothing has this name."""
         with suppress(FileNotFoundError):
             return os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
         return None
 
     def names(self) -> list[str]:
-        """The names of all that lies here."""
+        """Return the names of everything in this folder."""
         return os.listdir(self._descriptor)
 
     def file(self, name: str, mode: str = "rb", buffering: int = -1) -> Any:
-        """The regular file `name`: "rb" to read, "ab" to append, "xb" to make one where none is."""
+        """Open the regular file `name` to read ("rb"), to append ("ab") or as a new file ("xb")."""
         return open(name, mode, buffering, opener=self._opener)
 
     def read(self, name: str, most: int | None = None) -> bytes:
-        """The content of `name`; OSError where it has more than `most` bytes."""
+        """Return the content of `name`; raises OSError if it has more than `most` bytes."""
         with self.file(name) as file:
             size = os.fstat(file.fileno()).st_size
             if most is not None and size > most:
@@ -92,12 +92,13 @@ class Folder:
 
     @contextmanager
     def atomic(self, name: str) -> Iterator[BinaryIO]:
-        """A binary file that takes the place of `name` when the block ends, and not before.
+        """Open a new binary file that replaces `name` when the block ends.
 
-        The old file stays until the new one is on the disk; a crash leaves one or the other, and
-        `sweep` removes what else it leaves. One process at a time. Raises UserError.
+        The old file stays until the new one is on the disk. A crash leaves one of the two, and
+        `sweep` removes the temporary file. Only one process may write `name` at a time. Raises
+        UserError if the disk refuses.
         """
-        # In the same folder, since a rename across file systems is a copy.
+        # In the same folder, because a rename across file systems is a copy.
         temporary = f".{name}.tmp"
         with writing(self.path / name):
             try:
@@ -115,33 +116,33 @@ class Folder:
             self.sync()
 
     def write(self, name: str, text: str) -> None:
-        """Write `text` so that a reader sees all of it or, after a crash, none of it."""
+        """Write `text` to `name`; even after a crash a reader sees all of `text` or none of it."""
         with self.atomic(name) as file:
             file.write(text.encode())
 
     def remove(self, name: str) -> None:
-        """Remove the file or the link `name`, where there is one."""
+        """Remove the file or the link `name`, if there is one."""
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._descriptor)
 
     def move(self, name: str, target: "Folder", new: str) -> None:
-        """Rename what lies here, a link as itself, to `new` in another folder."""
+        """Move `name` from this folder to `new` in `target`; a link is moved, not followed."""
         os.rename(name, new, src_dir_fd=self._descriptor, dst_dir_fd=target._descriptor)
         target.sync()
         self.sync()
 
     def sweep(self) -> None:
-        """Remove the temporary files of a process that died while it wrote here."""
+        """Remove the temporary files that a process left when it died while writing here."""
         for name in self.names():
             if name.startswith(".") and name.endswith(".tmp"):
                 self.remove(name)
 
     def sync(self) -> None:
-        """Bring what was made or renamed here to the disk."""
+        """Flush new and renamed entries of this folder to the disk."""
         _sync(self._descriptor)
 
     def in_place(self) -> bool:
-        """Whether its path still leads to this folder."""
+        """Return whether the path still leads to this folder."""
         try:
             found = os.stat(self._absolute, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
@@ -149,7 +150,7 @@ class Folder:
         return os.path.samestat(found, os.fstat(self._descriptor))
 
     def close(self) -> None:
-        """Let the folder go; harmless when repeated."""
+        """Close the folder; closing it again does nothing."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -161,7 +162,7 @@ class Folder:
         self.close()
 
     def _new(self, name: str) -> BinaryIO:
-        """A new file in the place of one that a dead process may have left."""
+        """Open a new file; it replaces one that a dead process may have left."""
         try:
             return self.file(name, "xb")
         except FileExistsError:
@@ -169,7 +170,7 @@ class Folder:
             return self.file(name, "xb")
 
     def _opener(self, name: str, flags: int) -> int:
-        # A FIFO without a writer would keep the reader waiting.
+        # Without O_NONBLOCK, opening a FIFO without a writer would block.
         flags |= os.O_NOFOLLOW | os.O_NONBLOCK
         try:
             descriptor = os.open(name, flags, 0o666, dir_fd=self._descriptor)
@@ -187,9 +188,9 @@ class Folder:
 
 
 def read(path: Path, most: int | None = None) -> bytes:
-    """The content of a file of a run: neither it nor the folder that it lies in may be a link.
+    """Return the content of a run's file; neither the file nor its folder may be a link.
 
-    Raises OSError, also where it has more than `most` bytes.
+    Raises OSError, also if the file has more than `most` bytes.
     """
     with Folder.open(path.parent) as folder:
         return folder.read(path.name, most)
@@ -197,7 +198,7 @@ def read(path: Path, most: int | None = None) -> bytes:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
-    """As `Folder.atomic`, for a `path` that the user may have led through links."""
+    """Do the same as `Folder.atomic` for a `path` in a folder that may be a link."""
     with writing(path):
         folder = Folder.open(path.parent, follow=True)
     with folder, folder.atomic(path.name) as file:
@@ -205,20 +206,23 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write `text` to `path` so that a reader sees all of it or, after a crash, none of it."""
+    """Write `text` to `path`; even after a crash a reader sees all of `text` or none of it."""
     with atomic(path) as file:
         file.write(text.encode())
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder `path` and those that it lies in, where they are missing."""
+    """Make the folder `path` and its parents, if they are missing."""
     if not path.is_dir():
         make_folder(path.parent)
         _make(path, None)
 
 
 def _make(path: Path | str, inside: int | None) -> bool:
-    """Whether a folder was made; its entry is then on the disk, where `inside` is not given."""
+    """Make a folder if it is missing, and return whether it was.
+
+    If `inside` is None, the new entry is flushed to the disk.
+    """
     try:
         os.mkdir(path, dir_fd=inside)
     except FileExistsError:
@@ -245,7 +249,7 @@ def _open_folder(path: Path | str, inside: int | None, follow: bool) -> int:
 
 
 def _stranger(found: os.stat_result) -> OSError:
-    """What is said of a thing that is no regular file."""
+    """Return the error that says what was found in place of a regular file or folder."""
     kinds = {
         stat.S_ISLNK: "a link, and links are not followed here",
         stat.S_ISDIR: "a folder, not a file",
@@ -260,6 +264,6 @@ def _sync(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems cannot do it for a folder.
+        # Some network file systems cannot flush a folder.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise

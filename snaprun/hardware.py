@@ -1,4 +1,4 @@
-"""The machine that a computation runs on."""
+"""The properties of the machine on which a computation runs."""
 
 import os
 import platform
@@ -13,27 +13,27 @@ import psutil
 
 
 class Cache(NamedTuple):
-    """A data cache that a core sees: `L2`, and its bytes."""
+    """A data cache of a core: its name, such as `L2`, and its bytes."""
 
     name: str
     bytes: int
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def cpu() -> str:
-    """The processor's name."""
+    """Return the processor's name."""
     name = _entry(Path("/proc/cpuinfo"), "model name", ":")
     return name or platform.processor() or platform.machine()
 
 
 def caches(folder: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> list[Cache]:
-    """The data caches of the first core, the smallest first; empty where the system is silent."""
+    """Return the first core's data caches, the smallest first; [] if the system lists none."""
     found = []
     for index in folder.glob("index*"):
         try:
@@ -50,8 +50,8 @@ def caches(folder: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> list[Ca
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had resident so far, its libraries included."""
-    # First of all because ru_maxrss counts what the parent had at the fork, too.
+    """Return the peak resident memory of this process so far, its libraries included."""
+    # First, because ru_maxrss also counts the parent's memory at the fork.
     if found := _entry(Path("/proc/self/status"), "VmHWM", ":"):
         return 1024 * int(found.split()[0])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -59,16 +59,17 @@ def peak_bytes() -> int:
 
 
 def available_bytes() -> tuple[int, str]:
-    """The memory that this process may still take, and what bounds it; nothing is allocated.
+    """Return the bytes that this process may still take, and what bounds them.
 
-    The least of what the machine has available, of what is left of the limits of the process's
-    control groups, both versions of them, and of its own limits (RLIMIT_AS, RLIMIT_DATA).
+    The result is the least of the machine's available memory, the rest of the limits of the
+    process's control groups (version 1 and 2), and the rest of the process's own limits
+    (RLIMIT_AS, RLIMIT_DATA). Nothing is allocated.
     """
     return min([(psutil.virtual_memory().available, "on this machine"), *_limits(), *_groups()])
 
 
 def _limits() -> Iterator[tuple[int, str]]:
-    """What is left of this process's own limits."""
+    """Yield the bytes left of this process's own limits."""
     memory = psutil.Process().memory_info()
     for name, used in (("AS", memory.vms), ("DATA", getattr(memory, "data", memory.vms))):
         limit, _ = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))
@@ -76,7 +77,7 @@ def _limits() -> Iterator[tuple[int, str]]:
             yield max(0, limit - used), f"within RLIMIT_{name}"
 
 
-# Of both versions: where the tree is mounted, the limit, the use, and the part of it that is cache.
+# For each version: the mount point, and the files of limit and use; cache is part of the use.
 _VERSIONS = {
     "": ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
     "memory": (
@@ -91,13 +92,13 @@ _VERSIONS = {
 def _groups(
     membership: Path = Path("/proc/self/cgroup"), root: str = "/"
 ) -> Iterator[tuple[int, str]]:
-    """What is left in the control groups of this process and in those above them."""
+    """Yield the bytes left in this process's control groups and in all groups above them."""
     with suppress(OSError):
         for line in membership.read_text().splitlines():
             _, controllers, group = line.split(":", 2)
             for version in set(controllers.split(",")) & set(_VERSIONS):
                 mount, limit, used, cache = _VERSIONS[version]
-                # In a container the group's own path is often not there: its tree begins at it.
+                # In a container the group's path is often missing: the mount begins at the group.
                 base = Path(root) / mount.lstrip("/")
                 here = base / group.lstrip("/")
                 for folder in [here, *here.parents]:
@@ -111,7 +112,7 @@ def _groups(
 
 
 def _entry(file: Path, name: str, separator: str = " ") -> str:
-    """The text beside the first `name` in a file of the kernel, "" where there is none."""
+    """Return the text after the first `name` in a file of the kernel, or "" if there is none."""
     with suppress(OSError):
         for line in file.read_text().splitlines():
             key, _, value = line.partition(separator)

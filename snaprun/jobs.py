@@ -1,4 +1,4 @@
-"""What Hydra calls: a command with a configuration, and how that ended, whatever happened."""
+"""A job is one command on one configuration; Hydra calls it, and it always ends in an outcome."""
 
 import signal
 import threading
@@ -23,15 +23,15 @@ from snaprun.terminal import complain, hush, note, say
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM where no training loop takes note of it."""
+    """Raised on SIGTERM outside the training loop, which handles the signal itself."""
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """SIGTERM raises Terminated and SIGINT KeyboardInterrupt, unless they are ignored."""
+    """Inside the block SIGTERM raises Terminated and SIGINT KeyboardInterrupt, unless ignored."""
     handlers = {signal.SIGTERM: _terminate, signal.SIGINT: signal.default_int_handler}
     before = {}
-    # Python allows handlers in the main thread alone.
+    # Python allows signal handlers only in the main thread.
     if threading.current_thread() is threading.main_thread():
         heard = [s for s in handlers if signal.getsignal(s) is not signal.SIG_IGN]
         before = {signum: signal.signal(signum, handlers[signum]) for signum in heard}
@@ -48,7 +48,7 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def stopped(error: Stopped | KeyboardInterrupt) -> Outcome:
-    """The outcome of a job, or of all of them, that a signal ended."""
+    """Return the outcome of a job, or of a whole sweep, that a signal ended."""
     if isinstance(error, Stopped):
         signum, rest = error.signum, "; the same command goes on from the checkpoint"
     else:
@@ -59,20 +59,23 @@ def stopped(error: Stopped | KeyboardInterrupt) -> Outcome:
 
 @dataclass(frozen=True)
 class Command:
-    """The command called `name`; may run in another process."""
+    """Runs the command called `name`, in this process or another."""
 
     name: str
-    traces: bool  # show a trace where the mistake is the user's, too
-    sweep: bool = False
+    traces: bool  # whether to show a trace even for a user's mistake
+    sweep: bool = False  # whether the command is a job of a sweep
 
     def __call__(self, config: DictConfig) -> Outcome:
-        """Run it; a single run raises what nobody expected, a job of a sweep nothing."""
+        """Run the command and return its outcome.
+
+        In a single run an unexpected exception propagates; in a sweep it becomes the outcome.
+        """
         try:
             with interruptible():
                 return commands.run(self.name, resolve(config), self.sweep)
         except (Stopped, KeyboardInterrupt) as error:
             return stopped(error)
-        except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        except BrokenPipeError:  # the reader of the output has exited, as `head` does
             hush()
             return Outcome(Status.STOPPED, signum=signal.SIGPIPE)
         except UserError as error:
@@ -84,7 +87,7 @@ class Command:
             return unexpected(error, traceback.format_exc())
 
     def folder(self, config: DictConfig) -> Path | None:
-        """Where the run of this configuration lies, None where there is none."""
+        """Return the folder of this configuration's run; None for other commands and mistakes."""
         with suppress(UserError):
             if self.name == "train":
                 return run_folder(resolve(config))
@@ -92,16 +95,16 @@ class Command:
 
 
 class Session:
-    """The task function of Hydra, which gathers how its jobs ended."""
+    """The task function that Hydra calls; it collects the outcomes of all jobs."""
 
     def __init__(self, command: Command) -> None:
         self.command = command
-        self.started = False  # whether the configuration has been composed
+        self.started = False  # whether Hydra has composed the configuration
         self.sweep = False
         self.outcomes: dict[int, tuple[str, Outcome]] = {}
 
     def __call__(self, config: DictConfig) -> None:
-        """A single run; in a sweep our own launchers call the command and `record` its end."""
+        """Run a single job. In a sweep snaprun's launchers run the jobs and call `record`."""
         hydra = HydraConfig.get()
         if hydra.mode == RunMode.MULTIRUN:
             checks.refuse("hydra.launcher", hydra.launcher._target_, "one of snaprun's own")
@@ -109,9 +112,9 @@ class Session:
         self.outcomes[0] = "", self.command(config)
 
     def record(self, number: int, job: str, outcome: Outcome) -> None:
-        """Tell how the `job` of a sweep ended."""
+        """Record and print how the `job` of a sweep ended."""
         if outcome.status is Status.FAILED and outcome.folder and not _logged(outcome.folder):
-            # Its process is dead, or it failed before the run began.
+            # The process died, or the job failed before the run began: neither wrote a trace.
             _log(outcome.folder, outcome.trace or f"{outcome.problem}\n")
         if outcome.trace and _logged(outcome.folder):
             problem = f"{outcome.problem} (the trace is in failure.log)"
@@ -121,13 +124,13 @@ class Session:
 
     @property
     def code(self) -> int:
-        """The exit code: the gravest, a signal before a mistake of the user's before a failure."""
+        """The gravest exit code: a signal outranks a user's mistake, which outranks a failure."""
         if self.sweep and not self.outcomes:
             return USER_MISTAKE
         return max((outcome.code for _, outcome in self.outcomes.values()), default=0)
 
     def close(self) -> None:
-        """Tell how the single run ended, or the sweep as a whole."""
+        """Print how the single run, or the sweep as a whole, ended."""
         if self.sweep and not self.outcomes:
             complain("The sweep has no job: one of the lists or ranges is empty.")
         elif self.sweep:
@@ -138,7 +141,7 @@ class Session:
 
 
 def _logged(folder: Path | None) -> bool:
-    """Whether the run in `folder` has left a trace there."""
+    """Return whether the run in `folder` has left a trace there."""
     from snaprun.store.schema import FAILURE
 
     return folder is not None and (folder / FAILURE).is_file()
@@ -147,13 +150,13 @@ def _logged(folder: Path | None) -> bool:
 def _log(folder: Path, trace: str) -> None:
     from snaprun.store.schema import FAILURE
 
-    # The disk is full, or the folder a link: the sweep's own words have to do.
+    # If the disk is full or the folder is a link, the sweep's own message must suffice.
     with suppress(UserError, OSError), Folder.open(folder) as opened:
         opened.write(FAILURE, trace)
 
 
 def tell(outcome: Outcome, job: str = "") -> None:
-    """What was reached on stdout, what went wrong on stderr."""
+    """Print the report on stdout, and the trace and the problem on stderr."""
     if outcome.report:
         say(outcome.report)
     if outcome.trace:

@@ -1,4 +1,4 @@
-"""How a job ended: what it tells, its exit code, and the table of a sweep."""
+"""The outcome of a job has a report, a problem and an exit code; a sweep prints a table of them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ USER_MISTAKE = 2
 
 
 class Status(StrEnum):
-    """How a job of a sweep ended, or that it never began."""
+    """How a job ended, or that it never began."""
 
     DONE = "done"
-    SKIPPED = "skipped"  # it had been done before
+    SKIPPED = "skipped"  # it was done before
     DIVERGED = "diverged"
-    FAILED = "failed"  # by our mistake, or its process died
-    REFUSED = "refused"  # by a mistake of the user's
+    FAILED = "failed"  # by a mistake in snaprun, or its process died
+    REFUSED = "refused"  # by a user's mistake
     STOPPED = "stopped"  # by a signal
     NOT_STARTED = "not started"
 
@@ -34,14 +34,14 @@ _CODES = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended; it comes back from other processes and other nodes."""
+    """How a job ended; other processes and nodes send it back."""
 
     status: Status = Status.DONE
-    report: str = ""  # what was reached, for stdout
+    report: str = ""  # what the job achieved, for stdout
     problem: str = ""  # what went wrong, one line
-    folder: Path | None = None  # of the run, where there is one
-    trace: str = ""  # of an unexpected exception
-    signum: int = 0  # of the signal that stopped it
+    folder: Path | None = None  # the run's folder, if there is one
+    trace: str = ""  # the trace of an unexpected exception
+    signum: int = 0  # the signal that stopped the job
 
     @property
     def code(self) -> int:
@@ -50,13 +50,13 @@ class Outcome:
 
 
 def unexpected(error: BaseException, trace: str = "") -> Outcome:
-    """The outcome of a job that ended with an `error` of ours, or without telling how."""
+    """Return the outcome of a job that ended with an unexpected `error`, or whose worker died."""
     said = " ".join(str(error).split())
     return Outcome(Status.FAILED, problem=f"{type(error).__name__}: {said}"[:300], trace=trace)
 
 
 def as_lines(outcomes: Sequence[tuple[str, Outcome]]) -> str:
-    """A line for each job, by its name, that did not end well, and how many ended in which way."""
+    """Return a line for each named job that did not end well, then the count of every status."""
     bad = [(job, o) for job, o in outcomes if o.code or o.status is Status.STOPPED]
     lines = [(o.status, job, (f"{o.folder}: " if o.folder else "") + o.problem) for job, o in bad]
     found = Counter(outcome.status for _, outcome in outcomes)

@@ -1,4 +1,4 @@
-"""Where the configuration lies."""
+"""The place of the configuration files."""
 
 from pathlib import Path
 
@@ -6,6 +6,6 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def conf_dir() -> Path:
-    """The folder of the YAML files: `snaprun/conf` of a wheel, or `conf` beside the package."""
+    """Return the folder of the YAML files: `snaprun/conf` in a wheel, else `conf` beside it."""
     packaged = _PACKAGE / "conf"
     return packaged if (packaged / "train.yaml").is_file() else _PACKAGE.parent / "conf"

@@ -1,4 +1,4 @@
-"""What reaches a terminal: lines in which every character can be seen."""
+"""Text is printed so that every character of it can be seen."""
 
 import logging
 import os
@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 
 
 def visible(text: str, keep: str = "") -> str:
-    """Return `text` with unseen characters as their Python escapes, except those in `keep`."""
-    # A name that holds an escape sequence would otherwise move the cursor, hide words or worse.
+    """Return `text` with invisible characters, except those in `keep`, as Python escapes."""
+    # An escape sequence in a name could otherwise move the cursor, hide words or worse.
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
 
 
@@ -20,7 +20,7 @@ def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[st
 
 
 def say(text: object, *, end: str = "\n") -> None:
-    """Print the lines of `text` on stdout at once; to nobody where the reader has gone."""
+    """Print the lines of `text` on stdout and flush; do nothing if the reader has exited."""
     try:
         print(visible(str(text), "\n"), end=end, flush=True)
     except BrokenPipeError:
@@ -33,18 +33,18 @@ def note(text: object, *, end: str = "\n") -> None:
 
 
 def complain(line: str) -> None:
-    """Print one line of ours on stderr that says what went wrong."""
+    """Print one line on stderr that says what went wrong."""
     print(f"snaprun: {visible(line)}", file=sys.stderr)
 
 
 def hush() -> None:
-    """Let what is still printed go nowhere, so that Python does not stumble over it at the end."""
+    """Discard all further stdout, so that Python does not fail when it flushes stdout at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class VisibleFormatter(logging.Formatter):
-    """Log lines whose characters can all be seen; conf/hydra/job_logging/plain.yaml names it."""
+    """Makes all characters of log lines visible; conf/hydra/job_logging/plain.yaml names it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, and the trace where there is one."""
+        """Return the line, followed by the trace if there is one."""
         return visible(super().format(record), "\n\t")

@@ -1,4 +1,4 @@
-"""Rules' gradients beside the exact one along a training run."""
+"""Compares the gradients of learning rules with the exact gradient along a training run."""
 
 from snaprun.align.candidates import Candidate, candidates, own
 from snaprun.align.options import AlignOptions

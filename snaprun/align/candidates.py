@@ -8,7 +8,7 @@ from snaprun.rules import BPTT, Frozen, LearningRule
 
 
 class Candidate(NamedTuple):
-    """A rule, and how many steps apart its gradients are taken: those of BPTT depend on it."""
+    """A rule, and the number of steps between its gradients, on which truncated BPTT depends."""
 
     rule: LearningRule
     every: int | None = None  # None: the whole sequence
@@ -17,9 +17,10 @@ class Candidate(NamedTuple):
 def candidates(
     words: Sequence[str], rule_of: Callable[[Mapping[str, Any]], LearningRule]
 ) -> dict[str, Candidate]:
-    """The candidates called `words`, as of snaprun.rule_names; `rule_of` builds what is chosen.
+    """Build the candidates that `words`, in the notation of snaprun.rule_names, stand for.
 
-    Raises UserError.
+    `rule_of` builds a rule from the configuration keys of a word. Raises UserError if a word is
+    unknown.
     """
     found: dict[str, Candidate] = {}
     for word in words:
@@ -33,7 +34,7 @@ def candidates(
 
 
 def own(name: str, rule: LearningRule, update_every: int | str) -> dict[str, Candidate]:
-    """The rule that trains, `name` in YAML, as a candidate by its word; none for a frozen core."""
+    """Return the rule that trains (`name` in YAML) as a candidate; {} if the core is frozen."""
     if isinstance(rule, Frozen):
         return {}
     chosen = {f"rule.{key}": value for key, value in vars(rule).items()}

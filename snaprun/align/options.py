@@ -7,9 +7,9 @@ from snaprun.align.estimate import LEAST_DRAWS
 class AlignOptions:
     """Which rules are compared with the exact gradient, how often, and on how many draws.
 
-    `points` data-times are spread evenly from the start of the run to its end. `draws` are those
-    of a stochastic rule's noise. `stale` is the number of updates of a batch at which the run's
-    own rule is compared with itself under weights that stood still (0: none).
+    The rules are compared at `points` data-times, spread evenly from the start of the run to its
+    end. A stochastic rule is drawn `draws` times. At `stale` updates of a batch (0: at none) the
+    run's own rule is compared with the same rule under fixed weights.
     """
 
     def __init__(self, rules: list, points: int = 8, draws: int = 64, stale: int = 4):

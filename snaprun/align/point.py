@@ -1,4 +1,4 @@
-"""All comparisons at one point of a run, as numbers called `<rule>/<slot>/<quantity>`.
+"""All comparisons at one point of a run: numbers named `<rule>/<slot>/<quantity>`.
 
 Shape suffixes: N draws, P live recurrent parameters.
 """
@@ -23,7 +23,7 @@ from snaprun.tasks import Batch
 
 Values = dict[str, float]
 
-# The quantities of staleness: which gradient beside which other, and how.
+# Each quantity of staleness: two gradients, and the quantity of `compare` between them.
 STALENESS = {
     "stale_fresh": ("stale_P", "fresh_P", "cosine"),
     "stale_exact": ("stale_P", "exact_P", "cosine"),
@@ -40,9 +40,9 @@ def beside_exact(
     draws: int,
     generator: Generator,
 ) -> Values:
-    """Each candidate's gradient of the batch, weights held fixed, beside that of BPTT.
+    """Compare each candidate's gradient of the batch, at fixed weights, with that of BPTT.
 
-    Stochastic rules are drawn `draws` times. The readout's `.grad` of `network` is added to.
+    Stochastic rules are drawn `draws` times. Adds to the `.grad` of the readout of `network`.
     """
     credit = still.through(network.readout, batch)
     steps = still.steps(network.core, network.weights(), batch, len(batch.mask), credit)
@@ -63,7 +63,7 @@ def beside_exact(
 
 
 def staleness(core: RecurrentCore, name: str, found: Sequence[Gradients]) -> Values:
-    """Each quantity of staleness of the rule called `name`: the mean over updates that have it."""
+    """Average each quantity of staleness of the rule `name` over the updates where it is known."""
     values: Values = {}
     for slot, within_P in slots(core):
         for quantity, (one, other, how) in STALENESS.items():
@@ -77,7 +77,7 @@ def staleness(core: RecurrentCore, name: str, found: Sequence[Gradients]) -> Val
 
 
 def slots(core: RecurrentCore) -> Iterator[tuple[str, Tensor]]:
-    """All live recurrent parameters, then, where there are several slots, those of each (P,)."""
+    """Yield names and masks (P,): all live parameters, then each slot's if there are several."""
     slot_P = core.layout.slot_P
     yield WHOLE, torch.ones_like(slot_P, dtype=torch.bool)
     if len(core.cell.slots) > 1:

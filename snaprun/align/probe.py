@@ -1,4 +1,4 @@
-"""The comparisons along a training run, which goes on as if nobody had looked."""
+"""The comparisons along a training run; they leave the run itself unchanged."""
 
 import copy
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ from snaprun.tasks import Task
 
 
 class Probe:
-    """Compares `candidates`, and the run's own rule, with the exact gradient; a train.loop.Probe.
+    """Compares `candidates` and the run's own rule with the exact gradient; a run.loop.Probe.
 
-    `name` is that rule's in YAML. All points draw alike, so that what changes from one to the
-    next is the network and, where the task has one, the curriculum.
+    `name` is the YAML name of the run's own rule. Every point starts from the same random seed, so
+    that only the network and the task's curriculum, if it has one, change between points.
     """
 
     lighter = "fewer or cheaper align.rules, fewer align.draws"
@@ -43,14 +43,14 @@ class Probe:
         self.marks = [end * i // apart for i in range(apart + 1)][-options.points :]
 
     def bytes(self, sizes: Sizes) -> int:
-        """The memory of one look: the batch's steps, one rule after another, and its draws."""
+        """Return the bytes that one point needs: the batch's steps and the largest rule's draws."""
         steps = replace(sizes, window=self._parts.task.steps())
         backend = self._parts.machine.backend
         most = 0
         for rule, _ in self._candidates.values():
             needed = rule.storage(steps, backend)
             draws = self._options.draws if rule.claim == "unbiased" else 1
-            # As they were drawn, stacked, and their errors in float64.
+            # The draws singly and stacked, and their errors in float64.
             gradients = draws * sizes.parameters * (2 * sizes.itemsize + 16)
             most = max(most, needed.kept + needed.scratch + needed.step + needed.index + gradients)
         return BPTT().storage(steps, backend).kept + most
@@ -58,7 +58,7 @@ class Probe:
     def __call__(
         self, since: int, tokens: int, task: Task, engine: Engine, stop: StopSignals
     ) -> dict[str, float]:
-        """The values of the point that lies from `since` to `tokens`; {} without one."""
+        """Return the values at the point between `since` and `tokens`; {} if there is no point."""
         if not any(since <= mark <= tokens for mark in self.marks):
             return {}
         machine, lanes = self._parts.machine, self._parts.options.lanes
@@ -80,7 +80,7 @@ class Probe:
         return {f"{ALIGNMENT}/{name}": value for name, value in values.items()}
 
     def _twin(self, engine: Engine) -> Engine:
-        """An engine that trains on as `engine` does, on parameters of its own."""
+        """Return an engine that trains on as `engine` would, on a copy of its parameters."""
         parts, machine = self._parts, copy.copy(self._parts.machine)
         machine.engine = "torch" if isinstance(engine, TorchEngine) else "native"
         twin = build_engine(

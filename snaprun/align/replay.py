@@ -1,4 +1,4 @@
-"""The gradient that a rule finds over given steps, from nothing remembered.
+"""The gradient that a rule computes over given steps, starting from its initial state.
 
 Shape suffixes: N draws, P live recurrent parameters.
 """
@@ -19,7 +19,7 @@ from snaprun.seeding import stream
 
 @dataclass(frozen=True)
 class Replay:
-    """What a rule's start depends on, besides its noise."""
+    """All that a rule's initial state depends on, except its noise."""
 
     core: RecurrentCore
     lanes: int
@@ -27,13 +27,13 @@ class Replay:
     outputs: int
     backend: ModuleType
     seed: int  # of the run
-    pause: Callable[[], None] = lambda: None  # called at times; it may raise
+    pause: Callable[[], None] = lambda: None  # called between windows and steps; it may raise
 
     def begin(self, rule: LearningRule[State], noise: int) -> State:
-        """The rule's state before the first step.
+        """Return the rule's state before the first step.
 
-        What the rule draws once, as random feedback, is that of the run; what it draws at a step
-        follows from `noise`.
+        What a rule draws once, such as random feedback, is the same as in the run; what it draws
+        at every step follows from the seed `noise`.
         """
         generator = stream(self.seed, "noise")
         setup = Setup(self.core, self.lanes, self.dtype, self.outputs, generator, self.backend)
@@ -44,7 +44,7 @@ class Replay:
     def windows(
         self, rule: LearningRule, steps: Sequence[Step], ends: Sequence[int], noise: int
     ) -> list[Tensor]:
-        """The gradients (P,) since the end before, at each of the rising `ends`."""
+        """Return one gradient (P,) for each window; the windows end at the increasing `ends`."""
         state, begin, found = self.begin(rule, noise), 0, list[Tensor]()
         for end in ends:
             self.pause()
@@ -56,12 +56,12 @@ class Replay:
     def whole(
         self, rule: LearningRule, steps: Sequence[Step], noise: int = 0, every: int | None = None
     ) -> Tensor:
-        """The sum of the gradients (P,) taken every `every` steps, or of the one at the end."""
+        """Return the sum (P,) of the gradients taken every `every` steps; None: one, at the end."""
         apart = every or len(steps)
         ends = [*range(apart, len(steps), apart), len(steps)]
         return torch.stack(self.windows(rule, steps, ends, noise)).sum(0)
 
 
 def seed(generator: Generator) -> int:
-    """A seed drawn from `generator`."""
+    """Draw a seed from `generator`."""
     return int(torch.randint(2**62, (), generator=generator))

@@ -1,8 +1,9 @@
-"""What online updates do to a rule that carries its influence over them.
+"""What online updates do to a rule that carries its influence matrix J through them.
 
-Each update finds δ_t J_t with a J_t that earlier weights have built. Beside it stand the same
-rule with J_t recomputed from the beginning of the sequence under the weights of step t, and the
-exact gradient under those weights, all three for the same data and the same credit δ_t.
+Three gradients are compared at an update, for the same data and the same credit δ_t:
+stale, the δ_t J_t of the update itself, where J_t was built up under earlier weights;
+fresh, the same rule with J_t recomputed from the beginning of the sequence under the weights of
+step t; and exact, the exact gradient under the weights of step t.
 Shape suffix: P live recurrent parameters.
 """
 
@@ -22,7 +23,7 @@ from snaprun.tasks import Batch
 
 
 class Gradients(NamedTuple):
-    """Of the steps since the update before."""
+    """The three gradients of the steps since the previous update."""
 
     stale_P: Tensor
     fresh_P: Tensor
@@ -30,27 +31,28 @@ class Gradients(NamedTuple):
 
 
 class Update(NamedTuple):
-    """One made while a batch is trained on."""
+    """One update, made while an engine trains on a batch."""
 
     end: int  # the number of steps before it
-    theta_P: Tensor  # until then
-    gradient_P: Tensor  # along which it was made
+    theta_P: Tensor  # the parameters before it
+    gradient_P: Tensor  # the gradient that it followed
 
 
 Credit = dict[str, Tensor | None]  # δ_t and the output error of one step, by Record's names
 
 
 def carries(rule: LearningRule) -> bool:
-    """Whether something of the rule outlives an update."""
+    """Return whether the rule carries any state through an update."""
     return not isinstance(rule, BPTT | Frozen)
 
 
 def at_updates(
     replay: Replay, rule: LearningRule, engine: Engine, batch: Batch, updates: int, noise: int
 ) -> list[Gradients]:
-    """The gradients at `updates` of the batch's updates, evenly spread, the last one included.
+    """Train `engine` on the batch and return the gradients at `updates` of its updates.
 
-    `engine` is trained on the batch, at whose first step every lane begins.
+    These are evenly spread and include the last one. Every lane must begin a sequence at the
+    first step of the batch.
     """
     credits, made = online(replay, rule, engine, batch, noise)
     found: list[Gradients] = []
@@ -72,14 +74,14 @@ def at_updates(
 def online(
     replay: Replay, rule: LearningRule, engine: Engine, batch: Batch, noise: int
 ) -> tuple[list[Credit], list[Update]]:
-    """The credit of every step, and the updates, while `engine` trains on the batch."""
+    """Train `engine` on the batch; return the credit of every step and all updates."""
     core, network = engine.network.core, engine.network
     credits, made = list[Credit](), list[Update]()
     state, state_BCK = replay.begin(rule, noise), core.initial_state(replay.lanes, replay.dtype)
     for t in range(len(batch.mask)):
         replay.pause()
         piece, updates, theta_P = batch.piece(t, 1), engine.updates, network.theta.clone()
-        # The engine may keep a running sum in its own readout's `.grad`.
+        # A copy: the engine may keep a running sum in its own readout's `.grad`.
         with_credit = still.through(copy.deepcopy(network.readout), piece)
         state_BCK = state_BCK.masked_fill(batch.resets[t][:, None, None], 0)
         state_BCK, linearise = core.step(network.weights(), state_BCK, batch.inputs[t])
@@ -94,6 +96,6 @@ def online(
 
 
 def evenly(count: int, chosen: int) -> list[int]:
-    """`chosen` of `count` indices at even distances up to the last, all where there are fewer."""
+    """Pick `chosen` of `count` indices, evenly spaced and ending at the last; all if fewer."""
     chosen = min(count, chosen)
     return [(count * (i + 1)) // chosen - 1 for i in range(chosen)]

@@ -1,4 +1,4 @@
-"""A batch as a rule sees it while the weights stand still."""
+"""The steps of a batch as a rule sees them under fixed weights."""
 
 from collections.abc import Callable
 
@@ -9,14 +9,14 @@ from snaprun.model.readout import Readout
 from snaprun.rules.over_steps import Step
 from snaprun.tasks import Batch, Task
 
-# The record of step t with its credit, from the record without and the state s(t) (B, c, k).
+# Adds the credit to the record of step t, given t, the record and the state s(t) (B, c, k).
 WithCredit = Callable[[int, Record, Tensor], Record]
 
 
 def draw(task: Task, lanes: int, generator: Generator) -> Batch:
-    """The batch that training could see next, as sequences that begin at its first step.
+    """Draw a batch that training could see next; every lane begins a sequence at its first step.
 
-    The task goes on as if it had not been drawn.
+    The task's own state is restored afterwards.
     """
     state = task.state_dict()
     batch = task.batch(lanes, generator)
@@ -29,7 +29,7 @@ def draw(task: Task, lanes: int, generator: Generator) -> Batch:
 def steps(
     core: RecurrentCore, weights_MKJ: Tensor, batch: Batch, count: int, with_credit: WithCredit
 ) -> list[Step]:
-    """The first `count` steps of `batch` under the weights given."""
+    """Return the first `count` steps of `batch` under the weights `weights_MKJ`."""
     found: list[Step] = []
     state_BCK = core.initial_state(batch.mask.shape[1], weights_MKJ.dtype)
     for t in range(count):
@@ -40,7 +40,7 @@ def steps(
 
 
 def through(readout: Readout, batch: Batch) -> WithCredit:
-    """Credit as training computes it; the readout's `.grad` is added to."""
+    """Return a function that adds credit as training does; it adds to the readout's `.grad`."""
 
     def with_credit(t: int, record: Record, state_BCK: Tensor) -> Record:
         if not batch.mask[t].any():

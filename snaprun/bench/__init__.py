@@ -1,4 +1,4 @@
-"""How fast backends and engines are on this machine: kernel, step, growth and memory."""
+"""Measures backends and engines on this machine: kernel, step, growth, memory and peers."""
 
 from snaprun.bench.options import KEYS, PARTS, BenchOptions
 from snaprun.bench.results import Results

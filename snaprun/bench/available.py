@@ -1,4 +1,4 @@
-"""The backends and engines that can be timed here, and the one place that knows how they differ."""
+"""The backends and engines that can be timed here; no other file knows how they differ."""
 
 import importlib
 from collections.abc import Callable
@@ -19,18 +19,18 @@ from snaprun.seeding import stream
 from snaprun.sparsity import Pattern
 
 NATIVE = "native"
-TIMED = ("torch", NATIVE)  # of backends and engines; naive is a specification
-LR = 1e-6  # parameters hardly move, however long is measured
+TIMED = ("torch", NATIVE)  # the backend naive is a specification and is not timed
+LR = 1e-6  # so small that the parameters hardly move, however long the measurement takes
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine by name: how it is built, and why it cannot run something (None: it can)."""
+    """An engine by name; `refusal` says why the engine cannot run something (None: it can)."""
 
     name: str
     build: Callable[..., Any]
     refusal: Callable[[Network, LearningRule, Adam], str | None]
-    refused: dict[str, str] = field(default_factory=dict)  # what it did not take, and why
+    refused: dict[str, str] = field(default_factory=dict)  # what it cannot run, and why
 
     def start(
         self,
@@ -41,7 +41,7 @@ class Engine:
         seed: int,
         lr: float = LR,
     ) -> Any | None:
-        """The engine with Adam on this network; None where it does not take the combination."""
+        """Build the engine with Adam on this network; None if it cannot run the combination."""
         optimiser = Adam(lr=lr)
         reason = self.refusal(network, rule, optimiser)
         if reason is not None:
@@ -59,12 +59,12 @@ class Engine:
 
 
 def backends() -> dict[str, ModuleType]:
-    """The backends that are there."""
+    """Return the installed backends by name."""
     return {name: BACKENDS[name] for name in TIMED if name in BACKENDS}
 
 
 def engines() -> dict[str, Engine]:
-    """The engines that are there, for the threads of PyTorch."""
+    """Return the installed engines by name, each with as many threads as PyTorch has."""
     on_torch = partial(TorchEngine, backend=BACKENDS["torch"])
     found = {"torch": Engine("torch", on_torch, lambda *_: None)}
     module = _native_engine()
@@ -78,26 +78,29 @@ def engines() -> dict[str, Engine]:
 def influence(
     backend: ModuleType, core: RecurrentCore, pattern: Pattern, lanes: int, dtype: torch.dtype
 ) -> tuple[Any, Any]:
-    """The backend's plan and J_0 for the threads of PyTorch."""
+    """Return the backend's plan and J_0, for as many threads as PyTorch has."""
     plan = backend.plan(core, pattern)
     return plan, backend.init(plan, lanes, dtype)
 
 
 def stored(backend: ModuleType, J: Any) -> int:
-    """Numbers in the storage of J, padding included."""
+    """Return how many numbers the storage of J has, padding included."""
     if hasattr(backend, "stored"):
         return int(backend.stored(J))
     return sum(part.numel() for part in backend.tensors(J))
 
 
 def native_isa() -> str | None:
-    """The instruction set that the extension chose, where it was built; UserError."""
+    """Return the instruction set that the C++ extension chose, None if it was not built.
+
+    Raises UserError if SNAPRUN_ISA asks for a set that is not available.
+    """
     native.require_isa()
     return native.isa() if native.available() else None
 
 
 def missing() -> list[str]:
-    """A line for each thing that is not there and is therefore left out."""
+    """Return one line for each backend or engine that is left out because it is not installed."""
     lines = []
     if NATIVE not in BACKENDS:
         lines.append("influence=native is not installed: left out of the kernel.")

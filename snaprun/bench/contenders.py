@@ -14,7 +14,7 @@ from snaprun.bench.problem import Feed, Net, batches, rule_of
 from snaprun.engine.torch import SEQUENCE
 from snaprun.tasks import Batch
 
-UPDATES, TRAINING_LR = 1000, 1e-3  # of a network before it is timed: its moments are those of a run
+UPDATES, TRAINING_LR = 1000, 1e-3  # training before timing, so that moments are as in a run
 MODULES: dict[str, Callable[..., torch.nn.Module]] = {
     "gru": torch.nn.GRU,
     "lstm": torch.nn.LSTM,
@@ -24,13 +24,13 @@ MODULES: dict[str, Callable[..., torch.nn.Module]] = {
 
 @dataclass(frozen=True)
 class Setting:
-    """What the contenders of a group share: a network that has been trained a little, and data."""
+    """What the contenders of a group share: a briefly trained network, and data."""
 
     net: Net
     lanes: int
     seed: int
     data: Sequence[Batch]
-    trained: dict[str, Any]  # as an engine saves it
+    trained: dict[str, Any]  # the state dict of the engine that trained it
 
     @classmethod
     def make(
@@ -41,7 +41,7 @@ class Setting:
         seed: int,
         updates: int = UPDATES,
     ) -> "Setting":
-        """`updates` updates of SnAp-1, one a step, by the last of `engines` that takes it."""
+        """Make `updates` updates of SnAp-1, one per step, on the last engine that can run it."""
         data = batches(net.task, lanes, seed)
         for engine in reversed(engines):
             started = engine.start(
@@ -55,9 +55,9 @@ class Setting:
 
 
 def ours(engine: Engine, setting: Setting, rule: str) -> tuple[Contender, Any] | None:
-    """The contender `rule engine` and its engine; None where the engine refuses.
+    """Return the contender named `rule engine`, and its engine; None if the engine refuses.
 
-    `rule` is a rule's word with the steps between updates behind a slash, 1 by default.
+    `rule` is a rule's word, optionally with a slash and the steps between updates (default 1).
     """
     name, _, every = rule.partition("/")
     update_every = SEQUENCE if every not in ("", "1") else 1
@@ -75,9 +75,9 @@ def ours(engine: Engine, setting: Setting, rule: str) -> tuple[Contender, Any] |
 
 
 def autograd(setting: Setting, steps: int) -> Contender:
-    """`torch.nn`, dense, with the same readout and fused Adam, an update in `steps` steps.
+    """Return a dense `torch.nn` network with the same readout, fused Adam, an update per `steps`.
 
-    The state is carried on, detached after every update, and zeroed where a sequence begins.
+    The state is carried from update to update, detached, and zeroed when a sequence begins.
     """
     torch.manual_seed(0)
     net = setting.net

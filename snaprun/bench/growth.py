@@ -1,4 +1,4 @@
-"""How step time and memory grow with units, at constant live parameters, and with n."""
+"""Measures how step time and memory grow with n, and with units at equal live parameters."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,7 +19,7 @@ def measure(
     say: Callable[[str], None],
     between: Callable[[], object],
 ) -> pd.DataFrame:
-    """A row an axis, network, rule and engine: time of the whole step, bytes of rule state."""
+    """Measure step time and bytes of rule state; a row per axis, network, rule and engine."""
     rows: list[dict[str, object]] = []
     for growth in sizes.growth:
         for net in growth.nets:

@@ -1,8 +1,7 @@
-"""SnAp-1 and BPTT in JAX, as one would write them there: dense arrays, `lax.scan`, `jit`.
+"""SnAp-1 and BPTT in JAX, written as is usual in JAX: dense arrays, `lax.scan`, `jit`.
 
-Only where the extra `peers` is installed. Shape suffixes: T steps, B lanes, C state components,
-M slots, K units, A inputs; slots without recurrent or input weights are left out of M where a
-weight is meant.
+Needs the extra `peers`. Shape suffixes: T steps, B lanes, C state components, M slots, K units,
+A inputs. In the shape of a weight array, M counts only the slots that have such weights.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ Tree = Any
 
 
 class Shape(NamedTuple):
-    """What a cell's equations need to know."""
+    """The properties of a cell that the equations here depend on."""
 
     cell: str
     components: int
@@ -31,7 +30,7 @@ class Shape(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """Parameters, Adam's moments, and the updates so far."""
+    """Parameters, Adam's moments, and the number of updates so far."""
 
     parameters: Tree
     moments: tuple[Tree, Tree]
@@ -39,7 +38,7 @@ class Trained(NamedTuple):
 
 
 def shape(network: Network, name: str) -> Shape:
-    """The shape of the cell that is called `name`."""
+    """Return the shape of the network's cell, which is called `name`."""
     cell = network.core.cell
     slots = list(enumerate(cell.slots))
     recurrent = tuple(m for m, slot in slots if slot.recurrent)
@@ -48,7 +47,7 @@ def shape(network: Network, name: str) -> Shape:
 
 
 def begin(network: Network, of: Shape) -> Trained:
-    """The network's weights as JAX arrays: `h` (M, K, K), `x` (M, K, A), `1` (M, K), `readout`."""
+    """Copy the network's weights to JAX: `h` (M, K, K), `x` (M, K, A), `1` (M, K), `readout`."""
     weights_MKJ, units = network.weights(), network.core.units
     parameters = {
         "h": array(weights_MKJ[list(of.recurrent), :, :units]),
@@ -61,26 +60,27 @@ def begin(network: Network, of: Shape) -> Trained:
 
 
 def array(tensor: torch.Tensor) -> jax.Array:
-    """A copy for JAX."""
+    """Copy a tensor to JAX."""
     return jnp.array(tensor.detach().numpy())
 
 
 def sequence(of: Shape, rule: str, adam: Adam) -> Callable[..., Trained]:
-    """The compiled function (Trained, inputs_TB, targets_TB) -> Trained of a sequence from zero.
+    """Return a compiled function (Trained, inputs_TB, targets_TB) -> Trained.
 
-    `rule` is `snap1` or `bptt`; the update is along the mean gradient over lanes and steps.
+    The function makes one update along the mean gradient over the lanes and steps of a sequence
+    that starts from a zero state. `rule` is `snap1` or `bptt`.
     """
     whole = {"snap1": _snap1, "bptt": _bptt}[rule]
     return jax.jit(lambda trained, x_TB, y_TB: whole(of, adam, trained, x_TB, y_TB))
 
 
 def moved(batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """Inputs and targets (T, B) of a batch that has a target everywhere and begins with a reset."""
+    """Copy inputs and targets (T, B) of a batch with targets everywhere and an initial reset."""
     return array(batch.inputs), array(batch.targets)
 
 
 def _pre(of: Shape, parameters: Tree, h_BK: jax.Array, x_B: jax.Array) -> list[jax.Array]:
-    """a = U h + W x + b, a (B, K) a slot; W x is a column of W."""
+    """Compute a = U h + W x + b, one (B, K) per slot; W x is a column of W, since x is one-hot."""
     recurrent_MBK = jnp.einsum("bj,mkj->mbk", h_BK, parameters["h"])
     input_MBK = parameters["x"][:, :, x_B].swapaxes(1, 2)
     pre_M = [jnp.broadcast_to(bias_K, h_BK.shape) for bias_K in parameters["1"]]
@@ -91,7 +91,7 @@ def _pre(of: Shape, parameters: Tree, h_BK: jax.Array, x_B: jax.Array) -> list[j
 
 
 def _transition(cell: str, pre: list[jax.Array], state: list[jax.Array]) -> list[jax.Array]:
-    """The next state, a (B, K) a component, elementwise."""
+    """Compute the next state elementwise, one (B, K) per component."""
     sigmoid, tanh = jax.nn.sigmoid, jnp.tanh
     if cell == "vanilla":
         return [tanh(pre[0])]
@@ -106,7 +106,7 @@ def _transition(cell: str, pre: list[jax.Array], state: list[jax.Array]) -> list
 def _slopes(
     cell: str, pre: list[jax.Array], state: list[jax.Array]
 ) -> tuple[list[list[jax.Array]], list[list[jax.Array]]]:
-    """∂s'/∂a by slot and component and ∂s'/∂s by component and component, (B, K) each."""
+    """Compute ∂s'/∂a by slot and component, and ∂s'/∂s by two components, (B, K) each."""
     zeros = ([jnp.zeros_like(x) for x in pre], [jnp.zeros_like(x) for x in state])
 
     def along(argument: int, index: int) -> list[jax.Array]:
@@ -118,7 +118,7 @@ def _slopes(
 
 
 def _loss(readout: list[jax.Array], h_BK: jax.Array, y_B: jax.Array) -> jax.Array:
-    """The sum over lanes of the cross-entropy."""
+    """Compute the cross-entropy, summed over lanes."""
     for weight, bias in zip(readout[:-2:2], readout[1:-2:2], strict=True):
         h_BK = jax.nn.relu(h_BK @ weight.T + bias)
     log_p_BO = jax.nn.log_softmax(h_BK @ readout[-2].T + readout[-1])
@@ -140,7 +140,7 @@ def _bptt(of: Shape, adam: Adam, trained: Trained, x_TB: jax.Array, y_TB: jax.Ar
 def _unrolled(
     of: Shape, parameters: Tree, state: list[jax.Array], x_TB: jax.Array, y_TB: jax.Array
 ) -> jax.Array:
-    """The summed loss of a sequence."""
+    """Compute the summed loss of a sequence."""
 
     def step(state: list[jax.Array], x_B: jax.Array) -> tuple[list[jax.Array], jax.Array]:
         state = _transition(of.cell, _pre(of, parameters, state[0], x_B), state)
@@ -163,7 +163,7 @@ def _snap1(of: Shape, adam: Adam, trained: Trained, x_TB: jax.Array, y_TB: jax.A
 
 
 def _snap1_start(of: Shape, trained: Trained, x_TB: jax.Array) -> tuple[list[jax.Array], Tree]:
-    """The state, and J of zeros: by weights (K, B, sources) by component and slot."""
+    """Return a zero state and a zero J, keyed by weights, component, slot: (K, B, sources) each."""
     lanes, weights = x_TB.shape[1], trained.parameters
     units, kept = weights["1"].shape[1], of.pattern_CM
     sources: dict[str, tuple[Sequence[int], tuple[int, ...]]] = {
@@ -188,7 +188,7 @@ def _snap1_start(of: Shape, trained: Trained, x_TB: jax.Array) -> tuple[list[jax
 def _snap1_step(
     of: Shape, parameters: Tree, state: list[jax.Array], J: Tree, x_B: jax.Array, y_B: jax.Array
 ) -> tuple[list[jax.Array], Tree, Tree]:
-    """Equation (5) with n = 1: state, J and the gradient δ J of the loss summed over lanes."""
+    """Make a step of equation (5), n = 1: state, J, and the gradient δ J of the summed loss."""
     h_BK = state[0]
     pre = _pre(of, parameters, h_BK, x_B)
     by_slot, by_state = _slopes(of.cell, pre, state)
@@ -197,8 +197,9 @@ def _snap1_step(
     decays = [[_decay(of, by_slot, by_state, own_MK, c, q) for q in both] for c in both]
     state = _transition(of.cell, pre, state)
     of_readout, credit_BK = jax.grad(_loss, argnums=(0, 1))(parameters["readout"], state[0], y_B)
-    # Materialised: otherwise XLA computes every tanh again for every entry of J. Lanes stand
-    # between units and sources, for a sum over lanes a power of 2 apart misses the caches.
+    # The barrier materialises these; otherwise XLA recomputes every tanh for every entry of J.
+    # Lanes come between units and sources: summing over lanes that are a power of 2 apart in
+    # memory would miss the caches.
     by_slot, decays, credit_KB = lax.optimization_barrier(
         jax.tree.map(jnp.transpose, (by_slot, decays, credit_BK))
     )
@@ -217,7 +218,7 @@ def _snap1_step(
         name: {c: {m: advanced(name, c, m) for m in of_c} for c, of_c in by_c.items()}
         for name, by_c in J.items()
     }
-    J = lax.optimization_barrier(J)  # likewise: else all of it is computed again for the sums
+    J = lax.optimization_barrier(J)  # for the same reason: the sums would recompute J
     gradient = {
         name: jnp.stack([(wide(name, credit_KB) * of_m).sum(1) for of_m in by_c[0].values()])
         for name, by_c in J.items()
@@ -228,7 +229,7 @@ def _snap1_step(
 def _decay(
     of: Shape, by_slot: Tree, by_state: Tree, own_MK: jax.Array, c: int, q: int
 ) -> jax.Array:
-    """D's entry from component q of a unit to its component c, equation (2), (B, K)."""
+    """Compute the entry of D from component q to component c of each unit, eq. (2), (B, K)."""
     if q:
         return by_state[q][c]
     entry_BK = by_state[q][c]
@@ -238,7 +239,7 @@ def _decay(
 
 
 def _adam(trained: Trained, gradient: Tree, count: int, adam: Adam) -> Trained:
-    """Adam along the gradient over `count`."""
+    """Make an Adam update along the gradient divided by `count`."""
     updates = trained.updates + 1
     g = jax.tree.map(lambda summed: summed / count, gradient)
     (first, second), (beta1, beta2) = trained.moments, (adam.beta1, adam.beta2)

@@ -1,4 +1,4 @@
-"""Timing of several contenders side by side: A B C A B C …, so that all see the same machine."""
+"""Times several contenders in turns, A B C A B C …, so that all see the machine in one state."""
 
 import gc
 import time
@@ -12,7 +12,7 @@ Clock = Callable[[], float]  # seconds
 
 
 class Spread(NamedTuple):
-    """Median and quartiles."""
+    """A median with its quartiles."""
 
     median: float
     low: float
@@ -21,7 +21,7 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to measure: seconds a group and a visit, and the rounds it takes at least."""
+    """How long to measure: seconds per group and per visit, and the least and most rounds."""
 
     seconds: float
     visit: float
@@ -31,7 +31,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Contender:
-    """Something to be timed: `work(n)` does n units of `steps` time steps each."""
+    """Work to be timed: `work(n)` does n units of `steps` time steps each."""
 
     name: str
     work: Callable[[int], object]
@@ -41,34 +41,34 @@ class Contender:
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds a time step, one a round."""
+    """The seconds per time step of each round."""
 
     seconds: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """Seconds a step in the median round."""
+        """Seconds per step in the median round."""
         return quartiles(self.seconds).median
 
     @property
     def best(self) -> float:
-        """Seconds a step in the fastest round."""
+        """Seconds per step in the fastest round."""
         return min(self.seconds)
 
     def columns(self, name: str, scale: float) -> dict[str, float]:
-        """Median, quartiles and best, times `scale`, as columns that begin with `name`."""
+        """Return median, quartiles and best, times `scale`, as columns that begin with `name`."""
         median, low, high = quartiles(self.seconds)
         values = {"": median, "_low": low, "_high": high, "_best": self.best}
         return {name + end: scale * value for end, value in values.items()}
 
 
 def ratio(above: Times, below: Times) -> Spread:
-    """above/below round by round: what slows a whole round falls out."""
+    """Return the ratio above/below, taken round by round so that a slow round cancels out."""
     return quartiles([a / b for a, b in zip(above.seconds, below.seconds, strict=True)])
 
 
 def quartiles(values: Sequence[float]) -> Spread:
-    """Median and quartiles of `values`."""
+    """Compute the median and the quartiles of `values`."""
     low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
     return Spread(float(median), float(low), float(high))
 
@@ -79,10 +79,10 @@ def interleave(
     clock: Clock = time.perf_counter,
     between: Callable[[], object] = lambda: None,
 ) -> dict[str, Times]:
-    """The times of every contender by name; `between` is called once a round.
+    """Time every contender; returns the times by name. Calls `between` after every round.
 
-    A warm-up round finds how many units fill a visit. A visit of several begins with one that is
-    not timed, for the caches still hold the data of the contender before.
+    A warm-up round measures how many units fill a visit. A visit of several units begins with an
+    untimed one, because the caches still hold the data of the previous contender.
     """
     found: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     collecting = gc.isenabled()
@@ -108,7 +108,7 @@ def _fitting(contender: Contender, visit: float, clock: Clock) -> int:
 
 
 def _visit(contender: Contender, units: int, clock: Clock) -> float:
-    """Seconds a step."""
+    """Time one visit, in seconds per step."""
     if contender.prepare is not None:
         contender.prepare()
     if units > 1:

@@ -1,4 +1,4 @@
-"""One step of the influence matrix: its time, its rates, and its part of the roofline."""
+"""Measures one step of the influence matrix: its time, its rates, its part of the roofline."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -20,7 +20,7 @@ from snaprun.sparsity import Pattern
 
 
 class Problem(NamedTuple):
-    """A size with its network and the pattern of its influence matrix."""
+    """A kernel size with its network and the pattern of the network's influence matrix."""
 
     size: Kernel
     network: Network
@@ -28,22 +28,22 @@ class Problem(NamedTuple):
 
     @property
     def working_set(self) -> int:
-        """Bytes of J's live entries, over all lanes."""
+        """The bytes of the live entries of J, over all lanes."""
         return FLOAT * self.pattern.live * self.size.lanes
 
 
 class Timed(NamedTuple):
-    """What was measured of a problem on one backend."""
+    """The measurements of a problem on one backend."""
 
     problem: Problem
     backend: str
-    stored: float  # numbers in storage over live entries
+    stored: float  # numbers in storage per live entry
     with_credit: Times
     without_credit: Times
 
 
 def problems(kernels: Iterable[Kernel], seed: int) -> list[Problem]:
-    """The networks of this seed."""
+    """Build the networks of the kernel sizes from `seed`."""
     built = ((size, size.net.build(seed)) for size in kernels)
     return [Problem(size, network, network.core.pattern(size.n)) for size, network in built]
 
@@ -55,7 +55,7 @@ def measure(
     say: Callable[[str], None],
     between: Callable[[], object],
 ) -> list[Timed]:
-    """Every problem on every backend."""
+    """Time every problem on every backend."""
     timed: list[Timed] = []
     for problem in problems:
         size = problem.size
@@ -65,7 +65,7 @@ def measure(
 
 
 def kernel_table(timed: Sequence[Timed], yardsticks: Yardsticks, threads: int) -> pd.DataFrame:
-    """A row a problem and backend, beside the ceilings of its working set."""
+    """Return a row per problem and backend, with the ceilings of the working set."""
     return pd.DataFrame([_row(one, yardsticks, threads) for one in timed])
 
 
@@ -76,12 +76,12 @@ def two_threads(
     seed: int,
     say: Callable[[str], None],
 ) -> list[Ratio]:
-    """How many times as long one thread takes as two."""
+    """Measure the ratio of the time on one thread to the time on two."""
     return [one for problem in problems for one in _threads(problem, budget, threads, seed, say)]
 
 
 def work(pattern: Pattern, lanes: int, credit: bool) -> Work:
-    """D J, I and, with credit, δ J over live entries alone; J read once and written once."""
+    """Count D J, I and, with credit, δ J over live entries; J is read once and written once."""
     macs = pattern.product_macs + immediate_macs(pattern) + (pattern.live if credit else 0)
     return Work(macs * lanes, 2 * FLOAT * pattern.live * lanes)
 

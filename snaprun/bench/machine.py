@@ -1,4 +1,4 @@
-"""What the numbers were measured on."""
+"""Describes the machine that a bench runs on."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ from snaprun import __version__, hardware
 
 
 def facts(threads: int, native_isa: str | None = None) -> dict[str, Any]:
-    """Processor, cores, threads, versions, and how busy the machine is at the start."""
+    """Collect processor, cores, threads, versions, and how busy the machine is at the start."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
         "cpu": hardware.cpu(),
@@ -30,7 +30,7 @@ def facts(threads: int, native_isa: str | None = None) -> dict[str, Any]:
 
 
 def line(known: dict[str, Any]) -> str:
-    """The facts for a terminal."""
+    """Format the facts for a terminal."""
     isa = known["isa"] + (f" (native {known['native_isa']})" if known["native_isa"] else "")
     text = (
         f"{known['cpu']}, {known['cores']} cores, {isa}, threads={known['threads']}; "

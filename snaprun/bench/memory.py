@@ -1,4 +1,4 @@
-"""Bytes of rule state: what is kept from step to step, measured and counted."""
+"""Measures and counts the bytes of rule state, which is kept from step to step."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,13 +10,13 @@ from snaprun.bench.contenders import Setting, ours
 from snaprun.bench.problem import STEPS, rule_of
 from snaprun.bench.sizes import Sizes
 
-FEW_STEPS = 2  # of rules whose state does not grow with time
+FEW_STEPS = 2  # enough for a rule with a state that does not grow with time
 
 
 def measure(
     sizes: Sizes, engines: Sequence[Engine], seed: int, say: Callable[[str], None]
 ) -> pd.DataFrame:
-    """A row a network, rule and engine: bytes after a window, and as the masks count them."""
+    """Measure the bytes after a window, and count them; a row per network, rule and engine."""
     rows = []
     for size in sizes.memory:
         net, lanes = size.net, size.lanes
@@ -47,7 +47,7 @@ def measure(
 
 
 def state_bytes(engine: Any, rule: str, lanes: int) -> tuple[int, int]:
-    """Bytes that the engine has kept for `rule` at most, and those that its cost counts."""
+    """Return the most bytes that the engine kept for `rule`, and the bytes that `cost` counts."""
     network = engine.network
     counted = rule_of(rule.partition("/")[0]).cost(network.core, STEPS)
     return engine.rule_bytes, counted.state * lanes * network.dtype.itemsize

@@ -9,9 +9,9 @@ PARTS = ("kernel", "step", "growth", "memory", "peers")
 
 
 class BenchOptions:
-    """Which parts are measured, whether quickly, and where everything goes as one JSON file.
+    """Which parts are measured, at quick or full sizes, and the JSON file for all results.
 
-    `seconds` is the time to measure each group of contenders (None: that of the sizes).
+    `seconds` is the time to measure each group of contenders (None: as the sizes say).
     """
 
     def __init__(

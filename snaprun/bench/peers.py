@@ -1,4 +1,4 @@
-"""Our steps beside the same in JAX, dense, in the same rounds; where JAX is installed."""
+"""Times our steps and the same steps in JAX, which are dense, in the same rounds."""
 
 import importlib
 import importlib.util
@@ -22,7 +22,7 @@ MISSING = "jax is not installed: the part peers is left out (pip install 'snapru
 
 
 def installed() -> bool:
-    """Whether JAX can be imported."""
+    """Return whether JAX can be imported."""
     return importlib.util.find_spec(JAX) is not None
 
 
@@ -34,7 +34,7 @@ def measure(
     say: Callable[[str], None],
     between: Callable[[], object],
 ) -> Measured:
-    """A row a network, task and rule for the last of `engines` and for JAX, and the ratios.
+    """Time the last of `engines` and JAX; a row per network, task and rule each, and the ratios.
 
     JAX must be installed.
     """
@@ -56,7 +56,7 @@ def measure(
 
 
 def in_jax(setting: Setting, rule: str) -> Contender:
-    """The contender `rule jax`, a unit a sequence; `rule` is snap1/128 or bptt/128."""
+    """Return the contender `rule jax`, one sequence per unit; rules: snap1/128 and bptt/128."""
     peer = importlib.import_module("snaprun.bench.in_jax")
     name = rule.partition("/")[0]
     network = replace(setting.net, level=0).build(setting.seed)
@@ -76,7 +76,7 @@ def in_jax(setting: Setting, rule: str) -> Contender:
 
 
 def limit(threads: int) -> None:
-    """Have JAX, which reads this where it starts, use the CPU and so many threads of it."""
+    """Make JAX use `threads` threads of the CPU; must be called before JAX is imported."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     os.environ["NPROC"] = str(threads)
     if threads == 1:

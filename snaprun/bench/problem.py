@@ -1,4 +1,4 @@
-"""The networks, rules and data that are timed."""
+"""The networks, rules and data that a bench times."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from snaprun.tasks import Batch, Task
 from snaprun.tasks.charlm import CharLM
 from snaprun.tasks.copy import Copy
 
-STEPS = 128  # T: of a batch, and of a sequence that is unrolled
+STEPS = 128  # T, the steps of a batch and of an unrolled sequence
 COPY, CHARACTERS = "copy", "characters"
 TASKS: dict[str, tuple[type[Task], dict[str, Any]]] = {
     COPY: (Copy, {"bpc_scope": "all", "fixed_length": STEPS // 2}),
     CHARACTERS: (CharLM, {"text": "pydoc", "crop": STEPS}),
 }
-BATCHES = 8  # of a feed, before it begins again
-WARM_UP = 8  # steps that bring the state of a kernel's record into its usual range
+BATCHES = 8  # in a feed, before it starts over
+WARM_UP = 8  # steps before a kernel's record, so that the state is in its usual range
 
 
 @dataclass(frozen=True)
@@ -40,41 +40,45 @@ class Net:
 
     @property
     def name(self) -> str:
-        """As `gru-128@0.75`."""
+        """The name of the network.
+
+        >>> Net("gru", 128, 0.75).name
+        'gru-128@0.75'
+        """
         return f"{self.cell}-{self.units}@{self.level:g}"
 
     @property
     def inputs(self) -> int:
-        """Of the network, one-hot."""
+        """The number of one-hot inputs of the network."""
         return TASKS[self.task][0].inputs
 
     @property
     def outputs(self) -> int:
-        """The classes that it predicts."""
+        """The number of classes that the network predicts."""
         return TASKS[self.task][0].outputs
 
     def build(self, seed: int) -> Network:
-        """The float32 network of this seed."""
+        """Build the float32 network of this seed."""
         parts = Architecture(CELLS[self.cell](), self.units, Uniform(self.level), self.hidden)
         return parts.build(self.inputs, self.outputs, seed)
 
 
 class Feed:
-    """The steps of some batches on and on, whole batches or pieces, the first after the last."""
+    """Repeats some batches without end, as whole batches or as pieces of them."""
 
     def __init__(self, batches: Sequence[Batch]):
         self._batches, self._steps = batches, len(batches[0].mask)
         self._at = 0  # in steps
 
     def sequences(self, count: int) -> Iterator[Batch]:
-        """The next `count` batches that have not begun."""
+        """Yield the next `count` whole batches, leaving out the rest of a batch that has begun."""
         first = -(-self._at // self._steps)
         self._at = (first + count) * self._steps
         for number in range(first, first + count):
             yield self._batches[number % len(self._batches)]
 
     def pieces(self, steps: int) -> Iterator[Batch]:
-        """The next `steps` steps, in as few pieces as the batches allow."""
+        """Yield the next `steps` steps, in as few pieces as the batches allow."""
         while steps:
             number, done = divmod(self._at, self._steps)
             piece = self._batches[number % len(self._batches)].piece(done, steps)
@@ -86,28 +90,28 @@ class Feed:
 def batches(
     task: str, lanes: int, seed: int, steps: int = STEPS, count: int = BATCHES
 ) -> list[Batch]:
-    """Minibatches of a task as a run sees them, cut to `steps`; each begins with a reset."""
+    """Draw minibatches of a task as in a run, cut to `steps`; each begins with a reset."""
     kind, arguments = TASKS[task]
     made, data = kind(**arguments), stream(seed, "data")
     return [_cut(made.batch(lanes, data), steps) for _ in range(count)]
 
 
 def _cut(batch: Batch, steps: int) -> Batch:
-    """The first steps of a batch as a whole one."""
+    """Return the first `steps` steps of a batch as a batch of its own."""
     return Batch(
         batch.inputs[:steps], batch.targets[:steps], batch.mask[:steps], batch.resets[:steps]
     )
 
 
 def rule_of(word: str) -> LearningRule:
-    """The rule of a word of snaprun.rule_names that tells its name and n, as `bptt` or `snap2`."""
+    """Build the rule of a word of snaprun.rule_names with a name and n, as in `bptt` or `snap2`."""
     chosen = rule_names.choices(word)
     kind = RULES[chosen.pop("rule.name")]
     return kind(**{key.removeprefix("rule."): value for key, value in chosen.items()})
 
 
 def record(network: Network, lanes: int, seed: int) -> Record:
-    """What a backend sees of a step in the course of a sequence, with credit."""
+    """Return the record, with credit, of a step in the middle of a sequence."""
     core, weights_MKJ = network.core, network.weights()
     noise = stream(seed, "noise")
     state_BCK = core.initial_state(lanes, network.dtype)
@@ -122,5 +126,5 @@ def record(network: Network, lanes: int, seed: int) -> Record:
 
 
 def immediate_macs(pattern: Pattern) -> int:
-    """Multiply-adds of I_t a lane and step."""
+    """Count the multiply-adds of I_t per lane and step."""
     return int((pattern.own_SG.sum(0) * pattern.columns_G).sum())

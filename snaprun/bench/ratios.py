@@ -1,4 +1,4 @@
-"""Ratios of two contenders of one group, taken round by round."""
+"""Ratios of the times of two contenders of one group, taken round by round."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as long the first of `what` takes as the second: median and quartiles."""
+    """The time of the first of `what` over the time of the second: median and quartiles."""
 
     what: str
     net: Net
@@ -26,7 +26,7 @@ class Ratio:
 
 
 def ratio_table(ratios: Sequence[Ratio]) -> pd.DataFrame:
-    """A row a ratio."""
+    """Return a table with a row per ratio."""
     rows = [
         (one.what, one.net.name, one.net.task, one.net.inputs, one.lanes, one.engine, *one.spread)
         for one in ratios

@@ -1,4 +1,4 @@
-"""All that a run of the bench found, as tables, as text and as JSON."""
+"""The results of a bench as tables and as JSON."""
 
 import json
 from dataclasses import dataclass, field
@@ -12,13 +12,13 @@ from snaprun.files import write_atomically
 
 @dataclass
 class Results:
-    """Tables by name: the parts, ceilings and ratios, those that there are."""
+    """The tables of a bench by name: the measured parts, the ceilings and the ratios."""
 
     machine: dict[str, Any]
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     def write(self, file: Path) -> None:
-        """Everything as one JSON object; what was not measured is null."""
+        """Write everything as one JSON object; a value that was not measured is null."""
         content: dict[str, Any] = {"machine": self.machine}
         for name, table in self.tables.items():
             content[name] = [

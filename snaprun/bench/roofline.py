@@ -1,4 +1,4 @@
-"""What the machine can do at most with a working set, and how near to it a kernel comes."""
+"""Measures the most that the machine can do with a working set, the roofline of a kernel."""
 
 import math
 import time
@@ -12,18 +12,18 @@ from snaprun.bench.interleave import Clock, quartiles
 from snaprun.figures.words import CEILING_NOT_REACHED
 from snaprun.hardware import Cache, caches
 
-TRY = 0.003  # seconds of a try
-TRIES = 50  # of every yardstick, at least
+TRY = 0.003  # seconds per try
+TRIES = 50  # the least number of tries of every yardstick
 COPY, IN_PLACE, PRODUCT = "copy", "in place", "product"
-SIDE = 512  # of the square matrices of a product, at most: larger ones are no faster
-UNKNOWN_CACHE = 32 * 2**20  # bytes of the last-level cache where the system does not tell
+SIDE = 512  # the largest side of the square matrices of a product: larger ones are no faster
+UNKNOWN_CACHE = 32 * 2**20  # bytes of the last-level cache if the system does not tell
 MOST_BYTES = 2**29
 FLOAT = 4  # bytes
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one step of a kernel cannot do without."""
+    """The least work that one step of a kernel takes."""
 
     macs: int  # multiply-adds
     bytes: int  # read and written
@@ -31,33 +31,37 @@ class Work:
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What the machine can do at most, at this number of threads and on this working set."""
+    """The most that the machine can do, with these threads and on this working set."""
 
     macs_per_s: float  # of a float32 matrix product
-    bytes_per_s: float  # read and written, by a copy or in place
+    bytes_per_s: float  # read and written, by a copy or an update in place
 
     def seconds(self, work: Work) -> float:
-        """The roofline: max(bytes / bandwidth, MACs / product's rate)."""
+        """Compute the roofline: max(bytes / bandwidth, MACs / rate of the product)."""
         return max(work.bytes / self.bytes_per_s, work.macs / self.macs_per_s)
 
     def bound(self, work: Work) -> str:
-        """Which of the two it is."""
+        """Return which of the two limits the work, `bytes` or `MACs`.
+
+        >>> Ceilings(macs_per_s=10.0, bytes_per_s=1.0).bound(Work(macs=5, bytes=1))
+        'bytes'
+        """
         by_bytes = work.bytes / self.bytes_per_s > work.macs / self.macs_per_s
         return "bytes" if by_bytes else "MACs"
 
 
 @dataclass
 class Yardstick:
-    """An operation that is as fast as the machine allows, and the tries to see how fast."""
+    """An operation that is as fast as the machine allows, and the times of its tries."""
 
     what: str
     working_set: int  # bytes
-    amount: int  # bytes read and written, or multiply-adds, of one go
+    amount: int  # bytes read and written, or multiply-adds, per go
     go: Callable[[], object]
-    seconds: list[float] = field(default_factory=list)  # of a go, one a try
+    seconds: list[float] = field(default_factory=list)  # per go, one for each try
 
     def attempt(self, clock: Clock) -> None:
-        """One try: as many goes as fill it, after one that brings the data into the caches."""
+        """Make one try: as many goes as fill it, after an untimed one that warms the caches."""
         fastest = min(self.seconds, default=math.inf)
         goes = math.ceil(TRY / fastest) if fastest > 0 else 1
         self.go()
@@ -68,15 +72,15 @@ class Yardstick:
 
     @property
     def best(self) -> float:
-        """The amount a second of the fastest try."""
+        """The amount per second of the fastest try."""
         return self.amount / min(self.seconds)
 
 
 class Yardsticks:
-    """The ceilings of some working sets (bytes), tried once between any two rounds of the bench.
+    """The ceilings of some working sets (bytes), tried once after every round of the bench.
 
-    A copy and an update in place have the working set itself, one beyond the caches at most twice
-    the last of them. A product is of square matrices that fill half a cache.
+    A copy and an update in place work on as many bytes as the working set, but on no more than
+    twice the last cache. A product multiplies square matrices that fill half a cache.
     """
 
     def __init__(
@@ -96,17 +100,17 @@ class Yardsticks:
         ]
 
     def turn(self) -> None:
-        """A try of each."""
+        """Try every yardstick once."""
         for one in self.all:
             one.attempt(self._clock)
 
     def finish(self) -> None:
-        """The tries that are missing to TRIES."""
+        """Try until every yardstick has at least TRIES tries."""
         while any(len(one.seconds) < TRIES for one in self.all):
             self.turn()
 
     def ceilings(self, working_set: int) -> Ceilings:
-        """The best that was seen at this working set; a product may have a smaller one."""
+        """Return the best rates at this working set; a product may work on a smaller one."""
         size = self._within(working_set)
         products = [one for one in self.all if one.what == PRODUCT]
         fitting = [one for one in products if one.working_set <= working_set]
@@ -120,12 +124,12 @@ class Yardsticks:
         )
 
     def level(self, working_set: int) -> str:
-        """The first cache that holds it, or `memory`; empty where the caches are unknown."""
+        """Return the first cache that holds the set, or `memory`; empty if no cache is known."""
         names = [cache.name for cache in self._caches if working_set <= cache.bytes]
         return (names or ["memory"])[0] if self._caches else ""
 
     def as_rows(self) -> pd.DataFrame:
-        """A row a yardstick: G bytes or multiply-adds a second of the best try and the median."""
+        """Return a row per yardstick: GB/s or GMAC/s of the best try and of the median one."""
         return pd.DataFrame(
             {
                 "what": one.what,
@@ -146,9 +150,9 @@ class Yardsticks:
 
 
 def told(fractions: Mapping[str, float]) -> dict[str, float | str | None]:
-    """Parts of one roofline by name, and a note: none of them where one is above 1.
+    """Return the fractions of one roofline with a note; all are None if one of them exceeds 1.
 
-    For then the kernel is faster than what was measured as the most that the machine can do.
+    Then the kernel was faster than the ceiling that was measured, so the ceiling is too low.
     """
     if max(fractions.values()) > 1:
         return {**dict.fromkeys(fractions), "note": CEILING_NOT_REACHED}
@@ -156,7 +160,7 @@ def told(fractions: Mapping[str, float]) -> dict[str, float | str | None]:
 
 
 def _copy(working_set: int) -> Yardstick:
-    # Written at once: untouched zeros would all be the same page of memory.
+    # Ones, which are written at once: untouched zeros would all be the same page of memory.
     source, target = torch.ones(2, working_set // (2 * FLOAT))
     return Yardstick(COPY, working_set, working_set, lambda: target.copy_(source))
 
@@ -173,6 +177,6 @@ def _product(side: int) -> Yardstick:
 
 
 def _side(cache: int, most: int) -> int:
-    """Of three matrices that fill half a cache, a multiple of 16."""
+    """Return the side, a multiple of 16, of three matrices that fill half a cache."""
     side = math.isqrt(cache // (2 * 3 * FLOAT)) // 16 * 16
     return min(max(side, 16), most)

@@ -1,4 +1,4 @@
-"""One run of the bench, part by part."""
+"""Runs the bench, part by part."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,10 +28,11 @@ def run(
     say: Callable[[str], None],
     sizes: Sizes | None = None,
 ) -> Results:
-    """Measure the parts of `options`; `tell` gets every table as text, `say` what goes on.
+    """Measure the parts of `options`.
 
-    The kernel's table comes last, for its ceilings are tried through the whole bench. Denormals are
-    flushed as in a run of `train`. Raises UserError.
+    `tell` is called with every table as text, `say` with the progress. The kernel's table comes
+    last, because its ceilings are tried throughout the bench. Denormals are flushed as in a run of
+    `train`. Raises UserError if only parts that are not installed are asked for.
     """
     sizes = sizes or (QUICK if options.quick else FULL)
     if options.seconds is not None:

@@ -1,4 +1,4 @@
-"""What is measured: the sizes of a full run, and smaller ones for a quick run."""
+"""The sizes that the bench measures: those of a full run, and smaller ones for a quick run."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from snaprun.bench.roofline import SIDE
 
 @dataclass(frozen=True)
 class Kernel:
-    """One step of SnAp-2's influence matrix on this many lanes."""
+    """One step of the influence matrix of SnAp-n on `lanes` lanes."""
 
     net: Net
     lanes: int
@@ -19,12 +19,12 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Step:
-    """Whole online steps of several rules on one network; `bptt/128` updates once in 128 steps."""
+    """Whole steps of several rules on one network; `bptt/128` updates once in 128 steps."""
 
     net: Net
     lanes: int
     rules: tuple[str, ...]
-    autograd: bool = True  # beside torch.nn
+    autograd: bool = True  # whether torch.nn is timed too
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Growth:
 
 @dataclass(frozen=True)
 class Memory:
-    """The rules whose state is measured on one network."""
+    """A network, and the rules for which the rule state is measured on it."""
 
     net: Net
     lanes: int
@@ -48,7 +48,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Sizes:
-    """All that a run of the bench measures."""
+    """Everything that a run of the bench measures."""
 
     budget: Budget
     kernel: tuple[Kernel, ...]
@@ -56,9 +56,9 @@ class Sizes:
     step: tuple[Step, ...]
     growth: tuple[Growth, ...]
     memory: tuple[Memory, ...]
-    peers: tuple[Step, ...]  # with an update in 128 steps
-    updates: int = UPDATES  # of a network before it is timed
-    side: int = SIDE  # of the matrices of a product, at most
+    peers: tuple[Step, ...]  # with one update in 128 steps
+    updates: int = UPDATES  # made before a network is timed
+    side: int = SIDE  # the largest side of the matrices of a product
 
 
 GRU128, GRU256 = Net("gru", 128, 0.75), Net("gru", 256, 0.9375)

@@ -1,4 +1,4 @@
-"""Whole online steps: forward, loss, credit, rule, update and Adam, per rule and engine."""
+"""Times whole training steps: forward, loss, credit, rule, and update by Adam."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -17,7 +17,7 @@ AUTOGRAD = "torch.nn"
 
 
 class Measured(NamedTuple):
-    """The table, a row a network, task, rule and engine, and the ratios."""
+    """A table with a row per network, task, rule and engine, and the ratios."""
 
     table: pd.DataFrame
     ratios: list[Ratio]
@@ -30,7 +30,7 @@ def measure(
     say: Callable[[str], None],
     between: Callable[[], object],
 ) -> Measured:
-    """All groups of whole steps."""
+    """Time all groups of whole steps."""
     rows: list[dict[str, object]] = []
     ratios: list[Ratio] = []
     for size in sizes.step:
@@ -46,13 +46,13 @@ def measure(
 
 
 def started(setting: Setting, rules: Sequence[str], engines: Sequence[Engine]) -> list[Contender]:
-    """A contender a rule and engine that takes it."""
+    """Return a contender for each rule and each engine that can run it."""
     made = [ours(engine, setting, rule) for rule in rules for engine in engines]
     return [one[0] for one in made if one is not None]
 
 
 def row(size: Step, name: str, times: Times) -> dict[str, object]:
-    """What was measured of the contender `rule/steps engine`."""
+    """Return the table row of the contender `rule/steps engine`."""
     rule, engine = name.split(" ")
     family, _, every = rule.partition("/")
     return {
@@ -71,7 +71,7 @@ def row(size: Step, name: str, times: Times) -> dict[str, object]:
 def compared(
     size: Step, times: dict[str, Times], pairs: Sequence[tuple[str, str, str]]
 ) -> list[Ratio]:
-    """The ratios of the pairs (wording, above, below) that both have times."""
+    """Return the ratios of the pairs (wording, above, below) for which both have times."""
     return [
         Ratio(what, size.net, size.lanes, below.split(" ")[1], ratio(times[above], times[below]))
         for what, above, below in pairs

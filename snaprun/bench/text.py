@@ -1,4 +1,4 @@
-"""The tables of the bench for a terminal."""
+"""Formats the tables of the bench for a terminal."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,7 +21,7 @@ def _bytes(value: Any) -> str:
 
 
 def _spread(frame: pd.DataFrame, column: str) -> list[str]:
-    """Median and quartiles of a column."""
+    """Format the median and the quartiles of a column."""
     parts = (frame[column], frame[f"{column}_low"], frame[f"{column}_high"])
     return [
         f"{_number(m)} [{_number(low)}, {_number(high)}]"
@@ -30,7 +30,7 @@ def _spread(frame: pd.DataFrame, column: str) -> list[str]:
 
 
 def kernel(table: pd.DataFrame, ceilings: pd.DataFrame) -> str:
-    """Times, rates, the fraction of the roofline, and the ceilings."""
+    """Format times, rates, the fraction of the roofline, and the ceilings."""
     shown = _columns(
         table,
         {"network": str, "lanes": str, "backend": str},
@@ -85,13 +85,13 @@ def kernel(table: pd.DataFrame, ceilings: pd.DataFrame) -> str:
 
 
 def step(table: pd.DataFrame) -> str:
-    """Microseconds a step."""
+    """Format the microseconds per step."""
     title = "step: whole training step, an update every so many steps; torch.nn's are dense\n"
     return title + _steps(table)
 
 
 def peers(table: pd.DataFrame) -> str:
-    """Microseconds a step, ours and those of the peers."""
+    """Format the microseconds per step of our engine and of the peers."""
     return "peers: whole training step beside JAX, which is dense\n" + _steps(table)
 
 
@@ -108,7 +108,7 @@ def _steps(table: pd.DataFrame) -> str:
 
 
 def growth(table: pd.DataFrame) -> str:
-    """Time and memory along each axis."""
+    """Format time and memory along each axis."""
     shown = _columns(
         table,
         {"axis": str, "network": str, "parameters": _bytes, "rule": str, "engine": str},
@@ -121,7 +121,7 @@ def growth(table: pd.DataFrame) -> str:
 
 
 def memory(table: pd.DataFrame) -> str:
-    """Bytes of rule state."""
+    """Format the bytes of rule state."""
     shown = _columns(
         table,
         {
@@ -139,7 +139,7 @@ def memory(table: pd.DataFrame) -> str:
 
 
 def ratios(table: pd.DataFrame) -> str:
-    """Ratios with their quartiles."""
+    """Format the ratios with their quartiles."""
     shown = _columns(
         table,
         {"what": str, "network": str, "task": str, "inputs": str, "lanes": str, "engine": str},
@@ -157,7 +157,7 @@ _STATE = {"state_bytes": "state bytes", "state_bytes_analytic": "counted"}
 def _columns(
     table: pd.DataFrame, *groups: Mapping[str, Show] | Mapping[str, list[str]]
 ) -> pd.DataFrame:
-    """Columns of `table` through a function each, or ready lists, in this order."""
+    """Return columns in this order, each formatted from `table` by a function or ready-made."""
     return pd.DataFrame(
         {
             name: [how(x) for x in table[name]] if callable(how) else how
@@ -168,7 +168,7 @@ def _columns(
 
 
 def _blocks(table: pd.DataFrame, by: list[str], shown: pd.DataFrame) -> str:
-    """The text with an empty line between groups, columns aligned over all of them."""
+    """Format `shown` with an empty line between groups; columns are aligned over all groups."""
     head, *lines = _text(shown).split("\n")
     text, last = [head], None
     for group, line in zip(zip(*(table[name] for name in by), strict=True), lines, strict=True):
@@ -178,7 +178,7 @@ def _blocks(table: pd.DataFrame, by: list[str], shown: pd.DataFrame) -> str:
 
 
 def _text(shown: pd.DataFrame, left: int = 0) -> str:
-    """Aligned columns, the first `left` of them to the left."""
+    """Format aligned columns, the first `left` of them flush left."""
     for name in shown.columns[:left]:
         width = max([len(name), *shown[name].map(len)])
         shown = shown.assign(**{name: shown[name].str.ljust(width)})

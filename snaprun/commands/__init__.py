@@ -1,7 +1,7 @@
-"""The commands, a file each: `Keys`, a frozen dataclass of its keys, and `run(keys)`.
+"""Every command is a file with `Keys`, a frozen dataclass of its keys, and `run(keys)`.
 
-A command's file is imported when the command is called, so that --help and completion stay quick
-and no other command waits for torch.
+A command's file is imported only when the command is called, so that --help and completion stay
+quick and no command waits for torch without needing it.
 """
 
 from collections.abc import Mapping
@@ -25,9 +25,9 @@ COMMANDS = {
 
 
 def run(name: str, plain: Mapping[str, Any], sweep: bool) -> Outcome:
-    """Run the command called `name` on its resolved configuration; `sweep`: as one of many jobs.
+    """Run the command called `name` on its resolved configuration.
 
-    Raises UserError for keys that are wrong.
+    `sweep` says whether this is one job of a sweep. Raises UserError for wrong keys.
     """
     command = import_module(f"{__name__}.{name}")
     return command.run(command.Keys.of(plain, sweep))

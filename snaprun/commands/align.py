@@ -1,4 +1,4 @@
-"""snaprun align: rules' gradients beside the exact one along a training run."""
+"""snaprun align compares rules' gradients with the exact gradient along a training run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from snaprun.store import read_run
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys of conf/align.yaml: those of a run, and those under `align`."""
+    """The keys of conf/align.yaml: the keys of a run, and the keys under `align`."""
 
     run: train.Keys
     options: align.AlignOptions
@@ -22,7 +22,7 @@ class Keys:
 
     @classmethod
     def of(cls, plain: Mapping[str, Any], sweep: bool) -> Self:
-        """The keys of a configuration, as a job of a sweep or not; raises UserError."""
+        """Read the keys from a configuration; raises UserError if they are wrong."""
         group = plain.get("align")
         if not isinstance(group, Mapping):
             checks.refuse("align", group, "keys under it, as in conf/align.yaml")
@@ -31,7 +31,7 @@ class Keys:
 
 
 def run(keys: Keys) -> Outcome:
-    """Train one run and compare rules' gradients with the exact one on the way."""
+    """Train one run and compare rules' gradients with the exact gradient during training."""
     plain = keys.run.plain
     name = config.converted("name", plain["name"], str)
     written = {**plain, "name": f"{name}-align"}

@@ -1,4 +1,4 @@
-"""Keys that are read as they stand in the configuration."""
+"""The base of commands that read their keys unchanged from the configuration."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -7,11 +7,11 @@ from snaprun import config
 
 
 class FlatKeys:
-    """A base of dataclasses whose fields are all the keys of a command, each of its type."""
+    """The base of dataclasses with a field for every key of a command, annotated with its type."""
 
     @classmethod
     def of(cls, plain: Mapping[str, Any], sweep: bool) -> Self:
-        """The keys of a configuration, whether it is a job of a sweep or not; raises UserError."""
+        """Read the keys from a configuration; raises UserError if they are wrong."""
         del sweep
         own = {key: value for key, value in plain.items() if key != config.PLUGINS}
         return cls(**config.arguments("", cls, own))

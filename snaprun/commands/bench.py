@@ -1,4 +1,4 @@
-"""snaprun bench: how fast this machine takes a step."""
+"""snaprun bench measures how fast this machine takes a training step."""
 
 import sys
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ class Keys(FlatKeys):
 
     @classmethod
     def of(cls, plain: Mapping[str, Any], sweep: bool) -> Self:
-        """As FlatKeys.of."""
+        """Read the keys from a configuration; raises UserError if they are wrong."""
         if not isinstance(plain["bench"], Mapping):
             accepted = f"keys under it: bench.{', bench.'.join(bench.KEYS)}"
             checks.refuse("bench", plain["bench"], accepted)
@@ -52,6 +52,6 @@ def run(keys: Keys) -> Outcome:
 
 
 def _note(line: str) -> None:
-    """What goes on, for someone who watches."""
+    """Print a progress line if stderr is a terminal."""
     if sys.stderr.isatty():
         note(line)

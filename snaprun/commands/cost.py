@@ -1,4 +1,4 @@
-"""snaprun cost: what rules cost, counted."""
+"""snaprun cost counts the multiply-adds and bytes of rules."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ class Keys(FlatKeys):
 
 
 def run(keys: Keys) -> Outcome:
-    """Print what rules cost, and write it as CSV and figure."""
+    """Print the costs of rules, and write them as a CSV file and a figure."""
     for key in ("cells", "sizes", "rules"):
         if not getattr(keys, key):
             checks.refuse(key, getattr(keys, key), "at least one")

@@ -1,4 +1,4 @@
-"""snaprun fsck: whether the files of the runs under a folder are as they were written."""
+"""snaprun fsck checks that the files of the runs under a folder are as they were written."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ class Keys(FlatKeys):
 
 
 def run(keys: Keys) -> Outcome:
-    """Verify the files of every run; FAILED where one is damaged."""
+    """Verify the files of every run; the outcome is FAILED if one is damaged."""
     found = fsck(Path(keys.source), config.require_named, say)
     problem = f"{found.damaged} of {found.runs} runs are damaged."
     return Outcome(Status.FAILED, problem=problem) if found.damaged else Outcome()

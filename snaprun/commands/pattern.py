@@ -1,4 +1,4 @@
-"""snaprun plot kind=pattern: what rules keep of the influence matrix of a small network."""
+"""snaprun plot kind=pattern draws which entries of a small influence matrix rules keep."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ class Keys:
 
     @classmethod
     def under(cls, group: Mapping[str, Any]) -> Self:
-        """The keys of the group; raises UserError."""
+        """Read the keys from the group `pattern`; raises UserError if they are wrong."""
         return cls(**config.arguments("pattern", cls, group))
 
 
 def draw(keys: Keys, out: Path | None) -> list[Path]:
-    """Draw the pattern into `out`, or into its own folder; the files that were written."""
+    """Draw the pattern into `out`, or its default folder, and return the files written."""
     cell = CELLS[checks.one_of("pattern.cell", keys.cell, list(CELLS))]()
     units = checks.at_least("pattern.units", keys.units, 1, most=64)
     inputs = checks.at_least("pattern.inputs", keys.inputs, 1, most=64)

@@ -1,4 +1,4 @@
-"""snaprun plot: figures from the metrics of runs, and of what rules keep."""
+"""snaprun plot draws figures from the metrics of runs, and of the entries that rules keep."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ class Keys(FlatKeys):
 
 
 def run(keys: Keys) -> Outcome:
-    """Draw the figures of a kind, or all that the runs hold numbers for."""
+    """Draw the figures of one kind, or of all kinds for which the runs hold numbers."""
     checks.one_of("kind", keys.kind, ("all", *figures.KINDS, "pattern"))
     out = None if keys.out is None else Path(keys.out)
     if keys.kind == "pattern":

@@ -1,4 +1,4 @@
-"""snaprun reproduce: the experiments behind the claims."""
+"""snaprun reproduce runs the experiments behind the claims."""
 
 import shlex
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Keys(FlatKeys):
 
 
 def run(keys: Keys) -> Outcome:
-    """Run a panel, or all of them, and write their tables and figures; FAILED where a run did."""
+    """Run one panel, or all, and write tables and figures; the outcome is FAILED if a run fails."""
     at_once = hardware.cores() if keys.jobs is None else keys.jobs
     checks.at_least("jobs", at_once, 1, most=4096)
     results = Path(keys.results)
@@ -48,7 +48,10 @@ def run(keys: Keys) -> Outcome:
 
 
 def _planners(keys: Keys) -> list[studies.Planner]:
-    """Those of the panel that is chosen, or of all; a mistake in one is told before any runs."""
+    """Return the planners of the chosen panel, or of all.
+
+    All panels are read before any runs, so a mistake in one is reported at once.
+    """
     if keys.panel is None:
         names = config.choices("panel")
         chosen = [config.composed("reproduce", [f"panel={name}"])["panel"] for name in names]

@@ -1,4 +1,4 @@
-"""snaprun sample: text from a trained character model."""
+"""snaprun sample writes text with a trained character model."""
 
 import sys
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Keys(FlatKeys):
 
 
 def run(keys: Keys) -> Outcome:
-    """Write the prompt, and the text that follows it, to stdout."""
+    """Write the prompt and the text that follows it to stdout."""
     length = checks.at_least("length", keys.length, 1)
     temperature = checks.within("temperature", keys.temperature, 0.0, float("inf"), open_high=True)
     prompt = keys.prompt.encode()
@@ -39,7 +39,7 @@ def run(keys: Keys) -> Outcome:
     checkpoint.load_network(folder, network)
     seed = checks.at_least("seed", keys.seed, 0)
     said = (prompt + sample(network, prompt, length, temperature, seed)).decode(errors="replace")
-    # A file gets the text as it is, a terminal what a text of any bytes must not do to it.
+    # Arbitrary bytes could control a terminal, so it gets visible characters; a file gets all.
     if sys.stdout.isatty():
         say(said)
     else:

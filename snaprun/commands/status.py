@@ -1,4 +1,4 @@
-"""snaprun status: how the runs under a folder stand."""
+"""snaprun status prints the state of the runs under a folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,6 @@ class Keys(FlatKeys):
 
 
 def run(keys: Keys) -> Outcome:
-    """Print a line a run."""
+    """Print a line for every run."""
     say(status(Path(keys.source), keys.state))
     return Outcome()

@@ -1,7 +1,6 @@
-"""snaprun train: one run into its folder.
+"""snaprun train trains one run and writes it to its folder.
 
-torch is imported where there is something to train: whoever launches a finished run again does not
-wait for it.
+torch is imported only if there is something to train, so launching a finished run again is quick.
 """
 
 import os
@@ -23,19 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Keys:
-    """The whole configuration of conf/train.yaml, of which a run's folder keeps a copy."""
+    """The whole configuration of conf/train.yaml; the run's folder keeps a copy of it."""
 
     plain: Mapping[str, Any]
-    sweep: bool  # the run is a job of a sweep
+    sweep: bool  # whether the run is a job of a sweep
 
     @classmethod
     def of(cls, plain: Mapping[str, Any], sweep: bool) -> Self:
-        """The keys of a configuration."""
+        """Keep the configuration as it is."""
         return cls(plain, sweep)
 
 
 def run(keys: Keys) -> Outcome:
-    """Train one run, go on with one that was broken off, or say that it is already there."""
+    """Train one run, resume an interrupted run, or report that the run is complete."""
     return launch(keys, config.run_folder(keys.plain), keys.plain)
 
 
@@ -45,7 +44,7 @@ def launch(
     written: Mapping[str, Any],
     probe: "Callable[[Parts], Probe] | None" = None,
 ) -> Outcome:
-    """Train the run of `keys` in `folder`, with `written` as the configuration that is kept."""
+    """Train the run of `keys` in `folder` and write `written` there as its configuration."""
     plain = keys.plain
     if plain.get("dry"):
         from snaprun.run.dry import rehearse
@@ -82,7 +81,7 @@ def launch(
         status, report = Status.DONE, _report(folder, summary)
     if summary.status != DIVERGED:
         return Outcome(status, report)
-    # A summary of snaprun 0.1.0 knows of one way only.
+    # A summary of snaprun 0.1.0 knows only one way to diverge and does not name it.
     how = summary.extras.get("diverged_because", "the loss became non-finite at")
     token, lr = summary.extras.get("diverged_at_token"), plain["optim"]["lr"]
     problem = f"{how} token {token} with optim.lr={lr}; the metrics are kept. Try a smaller "
@@ -91,8 +90,8 @@ def launch(
 
 
 def _report(folder: Path, summary: Summary) -> str:
-    """The end of a run in a few lines: what it reached, what it cost, where it lies."""
-    # What a task is about comes before its losses, of which less is better.
+    """Describe a finished run in a few lines: its metrics, its cost and its folder."""
+    # The task's own metrics come first, then the losses, of which less is better.
     losses = {metric.key for metric in known(summary.declared).values() if metric.better < 0}
     losses |= {key + AVERAGE for key in losses}
     losses_last = sorted(summary.metrics.items(), key=lambda item: item[0] in losses)

@@ -1,4 +1,4 @@
-"""snaprun verify: gradients against independent computations."""
+"""snaprun verify checks gradients against independent computations."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from snaprun.run.machine import Machine
 from snaprun.sparsity import SPARSITIES, Sparsity
 from snaprun.terminal import say
 
-# The smallest that each may be; fewer draws give no confidence interval.
+# The smallest accepted value of each key; fewer draws give no confidence interval.
 LEAST = {"inputs": 1, "outputs": 1, "lanes": 1, "steps": 1, "draws": 100}
 
 
@@ -20,7 +20,7 @@ LEAST = {"inputs": 1, "outputs": 1, "lanes": 1, "steps": 1, "draws": 100}
 class Keys:
     """The keys of conf/verify.yaml."""
 
-    title: str  # the choices, in words
+    title: str  # the choices in words
     machine: Machine
     cell: Cell
     units: int
@@ -30,7 +30,7 @@ class Keys:
 
     @classmethod
     def of(cls, plain: Mapping[str, Any], sweep: bool) -> Self:
-        """The keys of a configuration, whether it is a job of a sweep or not; raises UserError."""
+        """Read the keys from a configuration; raises UserError if they are wrong."""
         del sweep
         machine = config.machine(plain, LEAST)
         cell, units = config.cell(plain)
@@ -46,7 +46,7 @@ class Keys:
 
 
 def run(keys: Keys) -> Outcome:
-    """Print a table of checks; FAILED where a gradient differs."""
+    """Print a table of checks; the outcome is FAILED if a gradient differs."""
     keys.machine.start()
     sizes = {"cell.units": keys.units} | keys.counts
     with checks.telling_exhaustion(lambda: checks.too_large(sizes)):

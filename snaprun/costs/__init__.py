@@ -1,4 +1,4 @@
-"""What learning rules cost, counted from the masks alone."""
+"""Counts what learning rules cost, from the masks alone."""
 
 from snaprun.costs.table import Size, as_text, count
 

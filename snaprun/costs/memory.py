@@ -1,4 +1,4 @@
-"""How much memory a training run will take, from counts alone, before anything is allocated."""
+"""Predicts the memory of a training run from counts, before anything is allocated."""
 
 from dataclasses import dataclass
 from types import ModuleType
@@ -7,7 +7,7 @@ from snaprun.core import Sizes
 from snaprun.influence.native import layout_storage
 from snaprun.rules import BPTT, LearningRule
 
-TOKEN_BYTES = 64  # of a batch while it is drawn: inputs, targets, masks, losses, and indices
+TOKEN_BYTES = 64  # per token of a batch: inputs, targets, masks, losses and indices
 
 PARAMETERS = "parameters"
 OPTIMISER = "optimiser"
@@ -16,27 +16,27 @@ TAPE = "tape"
 SCRATCH = "scratch"
 INDEX = "masks and index arrays"
 BATCH = "batch"
-LOOKS = "comparisons"  # beside the run, by who looks at it
-PASSING = "in passing"  # set-up, the end of a window, a checkpoint: the largest of them
-ALLOCATOR = "allocator"  # what it keeps of memory that was freed: a tenth of all, as measured
+LOOKS = "comparisons"  # made beside the run, by a probe such as that of `snaprun align`
+PASSING = "in passing"  # the largest of set-up, the end of a window, a checkpoint
+ALLOCATOR = "allocator"  # freed memory that it keeps; measured: a tenth of all
 
 
 @dataclass(frozen=True)
 class Demand:
-    """Bytes by part; `setup`, on the host, passes before the rest is there."""
+    """Bytes by part; the `setup` bytes, on the host, are freed before the rest is allocated."""
 
     parts: dict[str, int]
-    setup: int  # masks and initial weights as they are drawn
+    setup: int  # for drawing the masks and the initial weights
 
     @property
     def total(self) -> int:
-        """The peak."""
+        """The peak, in bytes."""
         return max(sum(self.parts.values()), self.setup)
 
     @property
     def largest(self) -> tuple[str, int]:
-        """The part that is the largest of what lasts, and its bytes."""
-        no_cause = (PASSING, ALLOCATOR)  # they follow from the others
+        """The largest part of the memory that is held for the whole run, and its bytes."""
+        no_cause = (PASSING, ALLOCATOR)  # these follow from the other parts
         lasting = {part: size for part, size in self.parts.items() if part not in no_cause}
         part = max(lasting, key=lasting.__getitem__)
         return (
@@ -56,12 +56,13 @@ def predict(
     prunes: bool,
     looks: int = 0,
 ) -> Demand:
-    """What a run takes on the torch engine with an influence backend; None: on the C++ engine.
+    """Predict the memory of a run on the torch engine with an influence `backend`.
 
-    `moments` are those that the optimiser keeps of each parameter, `copies` the further copies of
-    the parameters (their average), `batch_steps` the steps of a batch, `held_out_lanes` the lanes
-    of a held-out one. Where the mask `prunes`, a second engine is built beside the first. `looks`
-    are the bytes of comparisons along the run.
+    With `backend` None the run is on the C++ engine. `moments` is how many moments the optimiser
+    keeps of each parameter, `copies` how many further copies of the parameters exist (their
+    average), `batch_steps` the steps of a batch, `held_out_lanes` the lanes of a held-out batch.
+    If the mask `prunes`, a second engine is built beside the first. `looks` is the bytes that
+    comparisons along the run need.
     """
     n, w = sizes, sizes.itemsize
     stored = rule.storage(n, backend)
@@ -75,11 +76,11 @@ def predict(
     if backend is None:
         arrays = layout_storage(n)
         index, setup = index + arrays.index, setup + arrays.setup
-        # An engine of its own.
+        # Validation has an engine of its own.
         validation += 2 * trained + arrays.index + arrays.setup if held_out_lanes else 0
         scratch = stored.scratch + step * n.padded * w
     else:
-        # The dense weights, and those of the update that takes their place.
+        # The dense weights, and the dense weights of the next update, which replace them.
         scratch = stored.scratch + (step * n.lanes + 2 * n.dense) * w
     # Parameters and gradient, moments, and what the rule keeps.
     checkpoint = n.dense + (2 + copies) * trained + optimiser + stored.saved
@@ -101,18 +102,22 @@ def predict(
 
 
 def drawn_bytes(n: Sizes) -> int:
-    """What drawing the masks and the initial weights takes, and passes."""
+    """Return the bytes that are needed, for a while, to draw the masks and the initial weights."""
     masks = n.dense + max(8 * n.units * max(n.units, n.inputs), 32 * n.parameters + 8 * n.dense)
     return masks + 8 * n.parameters
 
 
 def _step_numbers(n: Sizes) -> int:
-    """Numbers a lane that a step of any engine writes besides the rule's: slopes to logits."""
+    """Return how many numbers per lane a step writes, from slopes to logits, without the rule."""
     return n.sources + 2 * n.record + 2 * n.slots * n.units + 4 * (n.hidden + n.outputs)
 
 
 def in_units(count: float) -> str:
-    """A number of bytes, to three digits."""
+    """Return a number of bytes with its unit, to three digits.
+
+    >>> in_units(1234567)
+    '1.23 MB'
+    """
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if count < 999.5:
             return f"{count:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""A table of exact costs: cells × sizes × rules."""
+"""A table of exact costs for each cell, size and rule."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,14 +17,18 @@ from snaprun.sparsity import Uniform
 
 
 class Size(NamedTuple):
-    """A number of units and the sparsity of every recurrent and input matrix."""
+    """A number of units and the sparsity of every recurrent and input matrix.
+
+    >>> Size.read("128@0.75")
+    Size(units=128, level=0.75)
+    """
 
     units: int
     level: float
 
     @classmethod
     def read(cls, text: object) -> "Size":
-        """The size written as units@sparsity; UserError."""
+        """Parse a size written as units@sparsity; raises UserError if it is not one."""
         found = re.fullmatch(r"(\d+)@([\d.]+(?:[eE]-?\d+)?)", str(text))
         if not found:
             checks.refuse("sizes", text, "units@sparsity, such as 128@0.75")
@@ -44,16 +48,25 @@ def count(
     bytes_per_number: int,
     generator: Generator,
 ) -> pd.DataFrame:
-    """One row for each cell, size and rule, a lane and step each, zeros skipped.
+    """Count what each rule costs on each cell and size; one row each.
 
-    Columns: parameters (live, recurrent core), influence_sparsity (fraction), macs (multiply-adds
-    with the forward step, without the readout), macs_to_bptt (ratio), state_bytes, bytes_per_step
-    (of the state, read and written), memory_order and time_order. `horizon` is T of BPTT. Inputs
-    are dense, and masks are drawn uniformly.
+    Per lane and step, zeros skipped: parameters (live, recurrent core), influence_sparsity
+    (fraction), macs (multiply-adds with the forward step, without the readout), macs_to_bptt
+    (ratio), state_bytes, bytes_per_step (of the state, read and written), memory_order and
+    time_order. `horizon` is T of BPTT. Inputs are dense, and masks are drawn uniformly.
 
-    Of all `lanes` together, in bytes: parameter_bytes, optimiser_bytes (its `moments`), rule_bytes
-    (J, traces, θ̃), tape_bytes, and total_bytes, their sum. What an engine stores besides is left
-    out: its padding, scratch and index arrays.
+    In bytes, for all `lanes` together: parameter_bytes, optimiser_bytes (its `moments`), rule_bytes
+    (J, traces, θ̃), tape_bytes, and total_bytes, their sum. The padding, scratch and index arrays
+    of an engine are not counted.
+
+    >>> from snaprun.cells import GRU
+    >>> from snaprun.rules import SnAp
+    >>> rules = {"snap1": SnAp(n=1), "bptt": BPTT()}
+    >>> fixed = {"horizon": 128, "lanes": 1, "moments": 2, "bytes_per_number": 4}
+    >>> masks = Generator().manual_seed(0)
+    >>> costs = count({"gru": GRU()}, [Size(8, 0.5)], rules, inputs=4, generator=masks, **fixed)
+    >>> costs[["rule", "parameters", "state_bytes"]].values.tolist()
+    [['snap1', 176, 704], ['bptt', 176, 31232]]
     """
     rows = []
     for cell_name, cell in cells.items():
@@ -93,7 +106,7 @@ def count(
 
 
 def _require_memory(cell: Cell, size: Size, sparsity: Uniform, inputs: int) -> None:
-    """UserError where the masks of a size do not fit."""
+    """Raise UserError if drawing the masks of a size needs more memory than is left."""
     others = {"lanes": 1, "window": 1, "outputs": 1, "hidden": 0, "itemsize": 4, "threads": 1}
     needed = drawn_bytes(Sizes.before(cell, sparsity, size.units, inputs, **others))
     left, bound = hardware.available_bytes()
@@ -105,7 +118,7 @@ def _require_memory(cell: Cell, size: Size, sparsity: Uniform, inputs: int) -> N
 
 
 def as_text(costs: pd.DataFrame) -> str:
-    """The table for a terminal: one block for each cell and size."""
+    """Format the table for a terminal, with one block for each cell and size."""
     blocks = []
     for _, block in costs.groupby(["cell", "units", "sparsity"], sort=False):
         first = block.iloc[0]

@@ -1,1 +1,1 @@
-"""Training, a time step at a time: in PyTorch, which is the specification, and in C++."""
+"""Engines train a network one time step at a time; the PyTorch engine specifies the C++ engine."""

@@ -1,8 +1,9 @@
-"""What the C++ engine is told of a rule, and how its memory reads in the rule's saved form.
+"""The adapters translate between a rule in Python and the same rule in the C++ engine.
 
-One adapter a rule; the table at the end says which rule has which. In C++ lanes come last, padded;
-the padding stays zero. Shape suffixes: T steps, B lanes, C components, K units, P parameters, L
-entries of a pattern, X numbers that a lane carries.
+An adapter tells the engine how to set the rule up, and presents the engine's memory in the form in
+which the rule saves its state. ADAPTERS lists the adapter of every rule. In C++ lanes are the last
+dimension and padded; the padding stays zero. Shape suffixes: T steps, B lanes, C components,
+K units, P parameters, L entries of a pattern, X numbers carried per lane.
 """
 
 from collections.abc import Mapping
@@ -17,14 +18,14 @@ from snaprun.influence import choose
 from snaprun.influence.native import block_fields
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, LearningRule, Setup, SnAp
 
-Memory = Mapping[str, Tensor]  # the engine's, by the names that it gives
+Memory = Mapping[str, Tensor]  # the engine's buffers, by the engine's names
 
 
 @dataclass
 class Adapter:
-    """A rule that sums its gradient step by step and carries nothing else."""
+    """The adapter of a rule that sums its gradient step by step and carries nothing else."""
 
-    name = ""  # of the rule in C++
+    name = ""  # the rule's name in C++
 
     rule: Any
     core: RecurrentCore
@@ -34,67 +35,67 @@ class Adapter:
     noise: Generator
 
     def fields(self) -> dict[str, Any]:
-        """What the rule needs in the engine's configuration."""
+        """Return the entries that the rule needs in the engine's configuration."""
         return {}
 
     def pattern(self) -> dict[str, Any]:
-        """What the rule needs in the configuration's pattern."""
+        """Return the entries that the rule needs in the pattern of that configuration."""
         return {}
 
     def views(self, memory: Memory) -> dict[str, Any]:
-        """The rule's saved tensors that lie in `memory`, as views."""
+        """Return views into `memory` of the rule's saved tensors that lie there."""
         return {"gradient": memory["gradient 0"]}
 
     def carried(self, carried_BX: Tensor) -> dict[str, Tensor]:
-        """The rule's saved tensors that the engine reads out, and does not list."""
+        """Return the rule's saved tensors that the engine copies out as `carried_BX`."""
         del carried_BX
         return {}
 
     def carry(self, saved: Memory) -> Tensor | None:
-        """The reverse: what the engine is assigned, shape (B, X), or None."""
+        """Return the (B, X) tensor to assign to the engine, the inverse of `carried`; or None."""
         del saved
         return None
 
     def draw(self, steps: int) -> Tensor | None:
-        """The noise of so many steps, or None."""
+        """Return the noise of `steps` steps, or None for a rule without noise."""
         del steps
         return None
 
 
 class InfluenceAdapter(Adapter):
-    """SnAp-n and RTRL: J in blocks."""
+    """The adapter of SnAp-n and RTRL, which store J in blocks."""
 
     name = "influence"
 
     def pattern(self) -> dict[str, Any]:
-        """The blocks of the rule's pattern."""
+        """Return the blocks of the rule's pattern."""
         return block_fields(self.core.pattern(self.rule.n))
 
     def carried(self, carried_BX: Tensor) -> dict[str, Tensor]:
-        """J, in the order of `Pattern.entries`."""
+        """Return J with its entries in the order of `Pattern.entries`."""
         return {"J": carried_BX}
 
     def carry(self, saved: Memory) -> Tensor:
-        """J."""
+        """Return J."""
         return saved["J"]
 
 
 class SnAp1Adapter(Adapter):
-    """SnAp-1: J as traces (C, P), of which the pattern's entries are saved."""
+    """The adapter of SnAp-1, which stores J as traces (C, P) and saves the pattern's entries."""
 
     name = "snap1"
 
     def _entries(self) -> Tensor:
-        """Where J's entries lie among the traces."""
+        """Return the index of every entry of J among the traces."""
         row_L, column_L = self.core.pattern(1).entries
         return row_L // self.core.units * self.core.layout.size + column_L
 
     def carried(self, carried_BX: Tensor) -> dict[str, Tensor]:
-        """J, in the order of `Pattern.entries`."""
+        """Return J with its entries in the order of `Pattern.entries`."""
         return {"J": carried_BX[:, self._entries()]}
 
     def carry(self, saved: Memory) -> Tensor:
-        """The traces, zero where J has no entry."""
+        """Return the traces, which are zero where J has no entry."""
         traces = self.core.cell.components * self.core.layout.size
         carried_BX = saved["J"].new_zeros(self.lanes, traces)
         carried_BX[:, self._entries()] = saved["J"]
@@ -102,12 +103,12 @@ class SnAp1Adapter(Adapter):
 
 
 class BPTTAdapter(Adapter):
-    """BPTT: the tape of the window."""
+    """The adapter of BPTT, which keeps the tape of the window."""
 
     name = "bptt"
 
     def views(self, memory: Memory) -> dict[str, Any]:
-        """The tape, steps first, then lanes."""
+        """Return the tape with dimensions (T, B, …)."""
         begins, has_credit = (memory[name].view(torch.bool) for name in ("begins", "has_credit"))
         slots, units, sources = self.core.layout.live_MKJ.shape
         components = self.core.cell.components
@@ -127,42 +128,42 @@ class BPTTAdapter(Adapter):
 
 
 class RFLOAdapter(Adapter):
-    """RFLO: traces, and the feedback where it is random."""
+    """The adapter of RFLO, which keeps traces and, if the feedback is random, the feedback."""
 
     name = "rflo"
 
     def fields(self) -> dict[str, Any]:
-        """The feedback, as the rule itself draws it."""
+        """Return the random feedback, drawn by the Python rule."""
         setup = Setup(self.core, self.lanes, self.dtype, self.outputs, self.noise, choose("auto"))
         feedback_OK = self.rule.init(setup).feedback_OK
         return {} if feedback_OK is None else {"feedback": feedback_OK.double().flatten().tolist()}
 
     def views(self, memory: Memory) -> dict[str, Any]:
-        """The gradient, and the feedback."""
+        """Return the gradient and, if it is random, the feedback."""
         feedback = {"feedback": memory["feedback"]} if "feedback" in memory else {}
         return super().views(memory) | feedback
 
     def carried(self, carried_BX: Tensor) -> dict[str, Tensor]:
-        """The traces (B, C, P)."""
+        """Return the traces (B, C, P)."""
         return {"trace": carried_BX.unflatten(1, (-1, self.core.layout.size))}
 
     def carry(self, saved: Memory) -> Tensor:
-        """The traces."""
+        """Return the traces, flattened to (B, C·P)."""
         return saved["trace"].flatten(1)
 
 
 class UOROAdapter(Adapter):
-    """UORO: s̃ and θ̃, and ν as the rule itself draws it."""
+    """The adapter of UORO, which keeps s̃ and θ̃ and draws ν as the Python rule does."""
 
     name = "uoro"
 
     def views(self, memory: Memory) -> dict[str, Any]:
-        """The gradient, s̃ (B, C, K) and θ̃ (B, P)."""
+        """Return the gradient, s̃ (B, C, K) and θ̃ (B, P)."""
         factors = {name: lanes_first(memory[name], self.lanes) for name in ("s", "theta")}
         return super().views(memory) | factors
 
     def draw(self, steps: int) -> Tensor:
-        """ν of every step, shape (T, B, C, K)."""
+        """Return ν of every step, shape (T, B, C, K)."""
         shape = (self.lanes, self.core.cell.components, self.core.units)
         nu_TBCK = torch.empty(steps, *shape, dtype=torch.int8)
         for t in range(steps):
@@ -171,12 +172,12 @@ class UOROAdapter(Adapter):
 
 
 class FrozenAdapter(Adapter):
-    """A core that does not learn keeps nothing."""
+    """The adapter of a core that does not learn; the rule keeps nothing."""
 
     name = "frozen"
 
     def views(self, memory: Memory) -> dict[str, Any]:
-        """Nothing."""
+        """Return no views."""
         del memory
         return {}
 
@@ -192,19 +193,19 @@ ADAPTERS: dict[type[LearningRule], type[Adapter]] = {
 
 
 def adapter(rule: LearningRule) -> type[Adapter] | None:
-    """The adapter of a rule, None where the C++ core has none for it."""
+    """Return the adapter class of `rule`, or None if the C++ core does not have the rule."""
     if type(rule) is SnAp and rule.n == 1:
         return SnAp1Adapter
     return ADAPTERS.get(type(rule))
 
 
 def lanes_first(padded: Tensor, lanes: int) -> Tensor:
-    """A tensor of the engine without its padded lanes, the lanes first."""
+    """Return an engine tensor without the padded lanes, and with lanes as the first dimension."""
     return padded[..., :lanes].movedim(-1, 0)
 
 
 def fill(tree: Any, saved: Any) -> None:
-    """Every tensor of `tree` in place from the one that stands there in `saved`."""
+    """Copy every tensor of `saved` into the tensor at the same place in `tree`."""
     if isinstance(tree, Tensor):
         tree.copy_(saved)
         return

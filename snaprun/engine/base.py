@@ -1,4 +1,4 @@
-"""What an engine is."""
+"""The interface of an engine."""
 
 from typing import Any, Protocol
 
@@ -10,61 +10,64 @@ from snaprun.tasks import Batch
 
 
 class Engine(Protocol):
-    """What the training loop needs of an engine; TorchEngine is the specification."""
+    """The training loop calls an engine through this interface; TorchEngine specifies it."""
 
     network: Network
     rule: LearningRule
-    in_core: bool  # the C++ core does the work
+    in_core: bool  # whether the C++ core does the work
 
     @property
     def isa(self) -> str:
-        """The instruction sets that the numbers depend on."""
+        """The instruction sets on which the computed numbers depend."""
         ...
 
     @property
     def updates(self) -> int:
-        """Steps of the optimiser."""
+        """The number of steps that the optimiser has made."""
         ...
 
     @property
     def finite(self) -> bool:
-        """Whether all parameters were numbers when `run` last returned."""
+        """Whether all parameters were finite when `run` last returned."""
         ...
 
     @property
     def longest_window(self) -> int:
-        """Steps between updates, at most so far."""
+        """The largest number of steps between two updates so far."""
         ...
 
     @property
     def rule_bytes(self) -> int:
-        """The most that the rule has kept at the end of a window."""
+        """The most bytes that the rule has kept at the end of a window so far."""
         ...
 
     def run(self, batch: Batch) -> Tensor:
-        """Train on a batch or a piece of one; the losses, shape (T, B)."""
+        """Train on a batch, or on a piece of one, and return the losses, shape (T, B)."""
         ...
 
     def measure(self) -> None:
-        """Take note of the length of the window so far, and of what the rule keeps."""
+        """Record the length of the open window and the bytes that the rule keeps."""
         ...
 
     def average(self) -> list[Tensor] | None:
-        """A copy of the average of the parameters; None where none is kept, or nothing updated."""
+        """Return a copy of the averaged parameters; None if none is kept or before an update."""
         ...
 
     def update(self) -> None:
-        """End the window of updates here: the optimiser steps if there was a target."""
+        """End the window here: the optimiser steps if the window had a target."""
         ...
 
     def reset(self) -> None:
-        """Be as before the first step, on the network as it is now."""
+        """Return to the state before the first step, with the network as it is now."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of all that training goes on from, in the form of snaprun.engine.saved."""
+        """Return a copy of everything needed to continue, in the form of snaprun.engine.saved."""
         ...
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go on where `saved` was taken; ValueError, and no use of this engine, if it cannot."""
+        """Continue from `saved`, a `state_dict`.
+
+        Raises ValueError if `saved` does not fit; the engine is then unusable.
+        """
         ...

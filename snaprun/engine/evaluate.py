@@ -1,4 +1,4 @@
-"""Validation: the mean loss on held-out data with frozen weights."""
+"""Validation computes the mean loss on held-out data with frozen weights."""
 
 from collections.abc import Iterable
 
@@ -15,9 +15,20 @@ _NEVER = 2**40  # steps between updates
 
 
 def mean_loss(network: Network, batches: Iterable[Batch], in_core: bool = False) -> float:
-    """The mean loss over every target of `batches`, as reported; nothing is updated.
+    """Return the mean loss over every target of `batches`, in the unit that the loss reports.
 
-    With `in_core` the C++ core computes it, where it can; it skips the dead weights.
+    Nothing is updated. If `in_core` is true and the C++ core supports the network, the C++ core
+    computes the loss and skips the dead weights.
+
+    >>> from snaprun.cells import Vanilla
+    >>> from snaprun.model.network import Architecture
+    >>> from snaprun.seeding import stream
+    >>> from snaprun.sparsity import Dense
+    >>> from snaprun.tasks import Copy
+    >>> network = Architecture(Vanilla(), 8, Dense(), hidden=0).build(4, 4, seed=0)
+    >>> batch = Copy(fixed_length=3).batch(2, stream(0, "data"))
+    >>> 1 < mean_loss(network, [batch]) < 4  # bits; a uniform guess of 4 symbols is 2
+    True
     """
     in_core = in_core and native.supports(network, Frozen(), SGD()) is None
     total, targets = 0.0, 0
@@ -33,14 +44,14 @@ def mean_loss(network: Network, batches: Iterable[Batch], in_core: bool = False)
 
 
 class _Torch:
-    """The losses of one batch after another; the state goes on where no lane begins."""
+    """Computes the losses of successive batches; a lane's state is carried until a reset."""
 
     def __init__(self, network: Network, lanes: int):
         self._network, self._weights_MKJ = network, network.weights()
         self._state_BCK = network.core.initial_state(lanes, network.dtype)
 
     def of(self, batch: Batch) -> float:
-        """Their sum."""
+        """Return the sum of the losses of `batch`."""
         network, total = self._network, 0.0
         readout = network.readout
         for t in range(len(batch.mask)):
@@ -53,7 +64,7 @@ class _Torch:
 
 
 class _Core:
-    """The same in C++: an engine that never reaches its first update."""
+    """Does the same in C++, with an engine that never reaches its first update."""
 
     def __init__(self, network: Network, lanes: int):
         self._engine = native.NativeEngine(
@@ -61,5 +72,5 @@ class _Core:
         )
 
     def of(self, batch: Batch) -> float:
-        """Their sum."""
+        """Return the sum of the losses of `batch`."""
         return float(self._engine.run(batch).sum(dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""The online step of engine.py in C++: whole batches without Python inside."""
+"""The C++ engine runs the online step of snaprun.engine.torch on whole batches without Python."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from snaprun.rules import LearningRule
 from snaprun.tasks import Batch
 
 COUNTERS = ("steps", "targets", "updates", "longest_window", "rule_bytes")
-# What the C++ core was built with, by the names of the registries: snaprun/native/README.md.
+# What the C++ core was built with, by registry name (snaprun/native/README.md).
 _KNOWN: dict[str, Any] = (
     _native.capabilities()
     if _native
@@ -28,7 +28,7 @@ _KNOWN: dict[str, Any] = (
 
 
 def supports(network: Network, rule: LearningRule, optimiser: Optimiser) -> str | None:
-    """None, or in words why the native engine cannot train this."""
+    """Return in words why the native engine cannot train this, or None if it can."""
     core, loss = network.core, network.readout.loss
     return lacks(core.cell, core.device.type, network.dtype, rule, optimiser, loss)
 
@@ -41,7 +41,7 @@ def lacks(
     optimiser: Optimiser,
     loss: Loss,
 ) -> str | None:
-    """The same before there is a network."""
+    """Return the same as `supports`, from the choices alone, before the network is built."""
     if _native is None:
         return "the C++ core was not built"
     if device != "cpu":
@@ -61,12 +61,16 @@ def lacks(
 
 
 def _constants(kind: str, name: str, made: object) -> dict[str, float]:
-    """The constants that the core wants of an object, which are attributes of these names."""
+    """Return the constants that the C++ core needs from `made`, its attributes of these names."""
     return {key: getattr(made, key) for key in _KNOWN[kind][name]["constants"]}
 
 
 class NativeEngine:
-    """The same as TorchEngine in C++: parameters are shared with PyTorch, the rest lives there."""
+    """Does the same as TorchEngine in C++.
+
+    The parameters are shared with PyTorch; all other state lives in C++. Raises ValueError if
+    `supports` gives a reason against the combination.
+    """
 
     in_core = True
 
@@ -95,7 +99,7 @@ class NativeEngine:
         self.reset()
 
     def reset(self) -> None:
-        """Be as before the first step, on the network as it is now."""
+        """Return to the state before the first step, with the network as it is now."""
         assert _native is not None
         network, rule, optimiser = self.network, self.rule, self._optimiser
         core, readout = network.core, network.readout.parameters
@@ -137,35 +141,35 @@ class NativeEngine:
 
     @property
     def isa(self) -> str:
-        """The instruction set of the C++ core, which does all that is done at a step."""
+        """The instruction set of the C++ core, which does all the work of a step."""
         return isa()
 
     @property
     def updates(self) -> int:
-        """Steps that the optimiser has made."""
+        """The number of steps that the optimiser has made."""
         return self._engine.updates
 
     @property
     def finite(self) -> bool:
-        """Whether all parameters were numbers when `run` last returned."""
+        """Whether all parameters were finite when `run` last returned."""
         return self._engine.finite
 
     @property
     def longest_window(self) -> int:
-        """Steps between updates, at most so far."""
+        """The largest number of steps between two updates so far."""
         return self._engine.longest_window
 
     @property
     def rule_bytes(self) -> int:
-        """The most that the rule has kept at the end of a window, in its own storage."""
+        """The most bytes of C++ storage that the rule has kept at the end of a window so far."""
         return self._engine.rule_bytes
 
     def measure(self) -> None:
-        """Take note of the length of the window so far, and of what the rule keeps."""
+        """Record the length of the open window and the bytes that the rule keeps."""
         self._engine.measure()
 
     def average(self) -> list[Tensor] | None:
-        """A copy of the average of the parameters; None where none is kept, or nothing updated."""
+        """Return a copy of the averaged parameters; None if none is kept or before an update."""
         return (
             copied(self._views(self._engine.buffers())["average"])
             if self._decay and self.updates
@@ -173,13 +177,13 @@ class NativeEngine:
         )
 
     def update(self) -> None:
-        """End the window of updates here: the optimiser steps if there was a target."""
+        """End the window here: the optimiser steps if the window had a target."""
         self._engine.update(*self._parameters())
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of all that training goes on from, in the form of snaprun.engine.saved."""
+        """Return a copy of everything needed to continue, in the form of snaprun.engine.saved."""
         state = copied(self._views(self._engine.buffers()))
-        # What a window has not written yet is still that of an older one.
+        # Entries that this window has not written yet hold the values of an older window.
         if "tape" in state["rule"]:
             tape = state["rule"]["tape"]
             tape["credit"][~tape["has_credit"]] = 0
@@ -195,7 +199,10 @@ class NativeEngine:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go on where `saved` was taken; ValueError, and no use of this engine, if it cannot."""
+        """Continue from `saved`, a `state_dict`.
+
+        Raises ValueError if `saved` does not fit; the engine is then unusable.
+        """
         require_fit(saved, self.state_dict(), self._update_every)
         self.network.load_state_dict(saved["network"])
         set_noise(self._noise, saved["noise"])
@@ -208,7 +215,7 @@ class NativeEngine:
             self._engine.assign(carried_BX.contiguous())
 
     def _views(self, memory: dict[str, Tensor]) -> dict[str, Any]:
-        """The entries of a saved engine that lie in `memory`, as views: all but what is carried."""
+        """Return views into `memory` of all entries of the saved form except the carried ones."""
 
         def of_parameters(name: str) -> list[Tensor]:
             return [memory[f"{name} {i}"].view(p.shape) for i, p in enumerate(parameters)]
@@ -224,15 +231,16 @@ class NativeEngine:
         }
 
     def _carried(self) -> dict[str, Tensor]:
-        """A copy of J, or of the traces."""
+        """Return a copy of J, or of the traces."""
         carried_BX = torch.empty(self._lanes, self._engine.entries, dtype=self.network.dtype)
         self._engine.read(carried_BX)
         return self._adapter.carried(carried_BX)
 
     def run(self, batch: Batch) -> Tensor:
-        """Train on a batch or a piece of one, which may be cut anywhere without a change.
+        """Train on a batch, or on a piece of one.
 
-        Returns the loss of every step before its update, shape (T, B).
+        A batch may be cut into pieces anywhere: the results are the same bit by bit. Returns the
+        loss of every step, computed before the update of that step, shape (T, B).
         """
         loss_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype)
         one_hot, classes = batch.inputs.dim() == 2, self.network.readout.loss.classes
@@ -253,6 +261,6 @@ class NativeEngine:
         return loss_TB
 
     def _parameters(self) -> tuple[Tensor, list[Tensor]]:
-        """θ, and the readout's."""
+        """Return θ and the readout's parameters."""
         theta, *readout = (p.detach() for p in self.network.parameters)
         return theta, readout

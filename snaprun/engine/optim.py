@@ -1,4 +1,4 @@
-"""Optimisers by the name that YAML uses, over PyTorch's own."""
+"""The optimisers, by the names that YAML uses; each builds one of PyTorch's own."""
 
 import math
 from abc import ABC, abstractmethod
@@ -12,9 +12,10 @@ from snaprun.registry import Registry
 
 
 class Optimiser(ABC):
-    """What all share: a learning rate and, where `clip` is set, a bound on the gradient's norm.
+    """The base of all optimisers: a learning rate that may decay, and a bound on the gradient.
 
-    `half_life` is the number of updates in which the learning rate falls to its half.
+    `clip` is the largest norm that the gradient may have (None: no bound). `half_life` is the
+    number of updates in which the learning rate halves (None: it stays constant).
     """
 
     def __init__(self, lr: float, clip: float | None, half_life: float | None):
@@ -23,17 +24,17 @@ class Optimiser(ABC):
         self.half_life = _positive("optim.half_life", half_life)
 
     def rate(self, updates: int) -> float:
-        """The learning rate after so many updates: lr 2^(−updates / half_life)."""
+        """Return the learning rate after `updates` updates, lr 2^(−updates / half_life)."""
         return self.lr if self.half_life is None else self.lr * 2 ** (-updates / self.half_life)
 
     @property
     @abstractmethod
     def moments(self) -> tuple[str, ...]:
-        """PyTorch's names of what it keeps of every parameter, besides a count of steps."""
+        """PyTorch's names of what it keeps for every parameter besides a count of steps."""
 
     @abstractmethod
     def build(self, parameters: Sequence[Parameter]) -> torch.optim.Optimizer:
-        """The PyTorch optimiser of these parameters."""
+        """Return the PyTorch optimiser of `parameters`."""
 
 
 def _positive(key: str, value: float | None) -> float | None:
@@ -43,7 +44,14 @@ def _positive(key: str, value: float | None) -> float | None:
 
 
 class Adam(Optimiser):
-    """Adam (Kingma & Ba 2015, arXiv 1412.6980)."""
+    """Adam (Kingma & Ba 2015, arXiv 1412.6980).
+
+    >>> adam = Adam(lr=0.5, half_life=10)
+    >>> adam.rate(0), adam.rate(10)
+    (0.5, 0.25)
+    >>> adam.moments
+    ('exp_avg', 'exp_avg_sq')
+    """
 
     def __init__(
         self,
@@ -61,16 +69,24 @@ class Adam(Optimiser):
 
     @property
     def moments(self) -> tuple[str, ...]:
-        """The means of the gradient and of its square."""
+        """The running means of the gradient and of its square."""
         return ("exp_avg", "exp_avg_sq")
 
     def build(self, parameters: Sequence[Parameter]) -> torch.optim.Optimizer:
-        """The fused implementation, one kernel a step."""
+        """Return PyTorch's fused implementation, one kernel per step."""
         return torch.optim.Adam(parameters, self.lr, (self.beta1, self.beta2), self.eps, fused=True)
 
 
 class SGD(Optimiser):
-    """Stochastic gradient descent with momentum."""
+    """Stochastic gradient descent with momentum.
+
+    >>> import torch
+    >>> theta = torch.nn.Parameter(torch.ones(2))
+    >>> theta.grad = torch.tensor([2.0, 4.0])
+    >>> SGD(lr=0.25).build([theta]).step()
+    >>> theta.tolist()
+    [0.5, 0.0]
+    """
 
     def __init__(
         self,
@@ -84,16 +100,20 @@ class SGD(Optimiser):
 
     @property
     def moments(self) -> tuple[str, ...]:
-        """The velocity, where there is momentum."""
+        """The velocity, if there is momentum."""
         return ("momentum_buffer",) if self.momentum else ()
 
     def build(self, parameters: Sequence[Parameter]) -> torch.optim.Optimizer:
-        """The fused implementation, one kernel a step."""
+        """Return PyTorch's fused implementation, one kernel per step."""
         return torch.optim.SGD(parameters, self.lr, self.momentum, fused=True)
 
 
 class RMSprop(Optimiser):
-    """RMSprop (Tieleman & Hinton 2012) with momentum."""
+    """RMSprop (Tieleman & Hinton 2012) with momentum.
+
+    >>> RMSprop().moments, RMSprop(momentum=0.9).moments
+    (('square_avg',), ('square_avg', 'momentum_buffer'))
+    """
 
     def __init__(
         self,
@@ -111,21 +131,22 @@ class RMSprop(Optimiser):
 
     @property
     def moments(self) -> tuple[str, ...]:
-        """The mean of the squared gradient, and the velocity where there is momentum."""
+        """The running mean of the squared gradient, and the velocity if there is momentum."""
         return ("square_avg", "momentum_buffer") if self.momentum else ("square_avg",)
 
     def build(self, parameters: Sequence[Parameter]) -> torch.optim.Optimizer:
-        """PyTorch's implementation."""
+        """Return PyTorch's implementation."""
         return torch.optim.RMSprop(
             parameters, self.lr, self.alpha, self.eps, momentum=self.momentum
         )
 
 
 def newest(decay: float, updates: int) -> float:
-    """The weight of θ_n in the exponential average θ̄_n ∝ Σ_{i ≤ n} aⁿ⁻ⁱ θ_i of n updates.
+    """Return the weight w of θ_n in the exponential average of the parameters after n updates.
 
-    θ̄_n = θ̄_{n−1} + w (θ_n − θ̄_{n−1}), w = (1 − a)/(1 − aⁿ): the weights of the first updates, too,
-    sum to one, as in the means of Adam.
+    θ̄_n = θ̄_{n−1} + w (θ_n − θ̄_{n−1}) with w = (1 − a)/(1 − aⁿ), so θ̄_n ∝ Σ_{i ≤ n} aⁿ⁻ⁱ θ_i.
+    The weights of all θ_i sum to one from the first update on, as in Adam's bias-corrected means.
+    `decay` is a, `updates` is n.
     """
     return -(1 - decay) / math.expm1(updates * math.log(decay))
 

@@ -1,4 +1,4 @@
-"""A change of the mask in training: what is kept of dead weights is dropped, the rest stays."""
+"""A change of the mask in training drops the state of dead weights and keeps all other state."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,11 +12,12 @@ from snaprun.rules import LearningRule
 
 
 def prune(engine: Engine, live_MKJ: Tensor) -> None:
-    """Go on with `live_MKJ` alone, a part of the live weights so far; the others are zero.
+    """Set every weight outside `live_MKJ` to zero and train on without those weights.
 
-    The window of updates ends here. θ, moments, traces and J keep, bit for bit, what belongs to
-    live weights, J in the rows that these still reach. So where sequences begin with the change an
-    exact rule stays exact; within one, it forgets what only dead weights carried.
+    `live_MKJ` must be a subset of the live weights. The window of updates ends here. θ, moments,
+    traces and J keep the entries of the live weights bit for bit; J keeps the rows that the live
+    weights still reach. If every lane begins a sequence right after the change, an exact rule
+    stays exact. Within a sequence, the rule forgets the influence that only dead weights carried.
     """
     network, before = engine.network, engine.network.core
     if live_MKJ.to(before.device).equal(before.layout.live_MKJ):
@@ -26,7 +27,7 @@ def prune(engine: Engine, live_MKJ: Tensor) -> None:
     network.prune(live_MKJ)
     engine.reset()
     engine.measure()
-    # A tape, empty now, does not depend on the mask.
+    # The tape is empty now, and its size does not depend on the mask.
     saved["rule_bytes"] = engine.rule_bytes or saved["rule_bytes"]
     engine.load_state_dict(reindexed(saved, engine.rule, before, network.core))
 
@@ -34,13 +35,16 @@ def prune(engine: Engine, live_MKJ: Tensor) -> None:
 def reindexed(
     saved: Mapping[str, Any], rule: LearningRule, before: RecurrentCore, after: RecurrentCore
 ) -> dict[str, Any]:
-    """An engine's state (snaprun.engine.saved) on a core whose mask is a part of another's."""
+    """Return the engine state `saved` (snaprun.engine.saved) without the weights dead in `after`.
+
+    The mask of the core `after` must be a subset of the mask of `before`.
+    """
     kept_P = before.layout.gather(after.layout.live_MKJ)
     labels, left = rule.labels(before), rule.labels(after)
     kept = {name: torch.isin(x, left[name], assume_unique=True) for name, x in labels.items()}
 
     def live(of_all: Sequence[Tensor]) -> list[Tensor]:
-        """What an entry a parameter, θ's first, keeps."""
+        """Drop the dead weights from the first tensor of a list over the parameters, θ's."""
         return [of_all[0][kept_P], *of_all[1:]]
 
     return {

@@ -1,18 +1,18 @@
-"""What an engine saves: one form for all engines, so that one goes on where another stopped.
+"""All engines save their state in one form, so that one engine continues where another stopped.
 
-A dict of integers, tensors, and lists and dicts of them:
+The form is a dict of integers, tensors, and lists and dicts of these:
 
-    network    the mask and the parameters, as of Network.state_dict
+    network    Network.state_dict: the mask and the parameters
     optimiser  the moments by PyTorch's names, each a list over the parameters, θ (P,) first;
                zero before the first update
-    average    of the weights, a list over the parameters; zero before the first update, absent
-               where none is kept
-    gradient   of the readout's parameters since the last update, a list
+    average    the averaged parameters, a list; zero before the first update, absent if no
+               average is kept
+    gradient   the gradients of the readout's parameters since the last update, a list
     state      s, shape (B, c, k)
     rule       LearningRule.state_dict
     noise      the state of the rule's generator
-    updates, longest_window, rule_bytes
-    steps, targets    since the last update
+    updates, longest_window, rule_bytes    as in snaprun.engine.base
+    steps, targets    time steps, and (lane, step) pairs with a target, since the last update
 """
 
 import struct
@@ -25,7 +25,7 @@ from snaprun.require import mismatch, require_count, require_like
 
 
 def require_fit(saved: Any, own: dict[str, Any], update_every: int | str) -> None:
-    """Raise unless `saved` is of the kind of `own`, what the engine that goes on would save now."""
+    """Raise ValueError unless `saved` has the form of `own`, the loading engine's own state."""
     require_like("state", saved, own)
     steps, lanes = saved["steps"], len(own["state"])
     if isinstance(update_every, int):
@@ -37,7 +37,7 @@ def require_fit(saved: Any, own: dict[str, Any], update_every: int | str) -> Non
 
 
 def copied(tree: Any) -> Any:
-    """The same dicts and lists of copies of the tensors, contiguous."""
+    """Return the same dicts and lists with contiguous copies of the tensors."""
     if isinstance(tree, dict):
         return {name: copied(x) for name, x in tree.items()}
     if isinstance(tree, list):
@@ -46,10 +46,13 @@ def copied(tree: Any) -> Any:
 
 
 def set_noise(noise: Generator, state: Any, where: str = "state.noise") -> None:
-    """Go on with a saved state of a generator on the CPU; ValueError where it is none."""
+    """Set the CPU generator `noise` to the saved `state`.
+
+    Raises ValueError, which names `where`, if `state` is not the state of such a generator.
+    """
     own = noise.get_state()
     require_like(where, state, own)
-    # PyTorch trusts two indices into the 624 words: how many are left, and which is next.
+    # PyTorch does not check two indices into the 624 words: how many are left, and the next one.
     _, left, _, following = struct.unpack_from("QiiQ", state.numpy().tobytes())
     try:
         if left != 1 and left + following > 625:

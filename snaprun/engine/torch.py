@@ -1,4 +1,4 @@
-"""The online step: forward, loss, credit, rule, update. A faster engine offers the same `run`."""
+"""The online step in PyTorch: forward, loss, credit, rule, update."""
 
 import math
 from types import ModuleType
@@ -22,8 +22,25 @@ class TorchEngine:
 
     After `update_every` steps, or at the end of every batch for "sequence", the optimiser steps
     along the mean gradient over the (lane, step) pairs with a target since the last update; a
-    window without a target makes no update. State and rule state go on over updates and batches
-    and are zeroed only for lanes where a sequence begins.
+    window without a target makes no update. The network's state and the rule's state are carried
+    across updates and batches, and are zeroed only in lanes where a sequence begins. `noise`
+    is the rule's generator, `backend` the module that stores the influence matrix, `average` the
+    decay of the average of the parameters (None: no average is kept).
+
+    >>> from snaprun.cells import GRU
+    >>> from snaprun.engine.optim import Adam
+    >>> from snaprun.influence import choose
+    >>> from snaprun.model.network import Architecture
+    >>> from snaprun.rules import SnAp
+    >>> from snaprun.seeding import stream
+    >>> from snaprun.sparsity import Dense
+    >>> from snaprun.tasks import Copy
+    >>> network = Architecture(GRU(), 8, Dense(), hidden=0).build(Copy.inputs, Copy.outputs, seed=0)
+    >>> engine = TorchEngine(network, SnAp(1), Adam(), lanes=2, update_every=1,
+    ...                      noise=stream(0, "noise"), backend=choose("auto"))
+    >>> loss_TB = engine.run(Copy(fixed_length=3).batch(2, stream(0, "data")))
+    >>> tuple(loss_TB.shape), engine.updates  # 3 bits, the delimiter, 3 recalled bits
+    ((7, 2), 3)
     """
 
     in_core = False
@@ -52,21 +69,21 @@ class TorchEngine:
 
     @property
     def isa(self) -> str:
-        """That of PyTorch's kernels, and of the C++ core where it keeps the influence matrix."""
+        """The instruction sets of PyTorch and, if it stores the influence matrix, the C++ core."""
         own = torch.backends.cpu.get_cpu_capability()
         return f"{own}, {native.isa()}" if self._backend is native else own
 
     @property
     def finite(self) -> bool:
-        """Whether all parameters are numbers."""
-        # A sum takes a tenth of the time, but that of numbers may overflow.
+        """Whether all parameters are finite."""
+        # A sum takes a tenth of the time, but a sum of finite numbers may overflow.
         return all(
             math.isfinite(p.sum().item()) or bool(p.isfinite().all())
             for p in self.network.parameters
         )
 
     def reset(self) -> None:
-        """Be as before the first step, on the network as it is now."""
+        """Return to the state before the first step, with the network as it is now."""
         network, core = self.network, self.network.core
         self.optimiser = self._build_optimiser(network.parameters)
         outputs = network.readout.parameters[-1].numel()
@@ -76,15 +93,16 @@ class TorchEngine:
         self.weights_MKJ = network.weights()
         self._average = [torch.zeros_like(p) for p in network.parameters if self._decay]
         self.updates = 0
-        self.longest_window = 0  # steps between updates, at most so far
-        self.rule_bytes = 0  # the most that the rule has kept at the end of a window
+        self.longest_window = 0  # the most steps between two updates so far
+        self.rule_bytes = 0  # the most bytes that the rule has kept at the end of a window
         self._steps = 0  # since the last update
         self._targets = 0
 
     def run(self, batch: Batch) -> Tensor:
-        """Train on a batch or a piece of one, which may be cut anywhere without a change.
+        """Train on a batch, or on a piece of one.
 
-        Returns the loss of every step before its update, shape (T, B).
+        A batch may be cut into pieces anywhere: the results are the same bit by bit. Returns the
+        loss of every step, computed before the update of that step, shape (T, B).
         """
         steps = len(batch.mask)
         loss_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype, device=batch.mask.device)
@@ -117,7 +135,7 @@ class TorchEngine:
         self._targets += targets
 
     def update(self) -> None:
-        """End the window of updates here: the optimiser steps if there was a target."""
+        """End the window here: the optimiser steps if the window had a target."""
         self.measure()
         gradient_P, self.rule_state = self.rule.gradient(self.rule_state)
         if self._targets:
@@ -141,17 +159,17 @@ class TorchEngine:
         self._steps = self._targets = 0
 
     def average(self) -> list[Tensor] | None:
-        """A copy of the average of the parameters; None where none is kept, or nothing updated."""
+        """Return a copy of the averaged parameters; None if none is kept or before an update."""
         return copied(self._average) if self._average and self.updates else None
 
     def measure(self) -> None:
-        """Take note of the length of the window so far, and of what the rule keeps."""
+        """Record the length of the open window and the bytes that the rule keeps."""
         self.longest_window = max(self.longest_window, self._steps)
         kept = sum(x.numel() * x.element_size() for x in self.rule.kept(self.rule_state))
         self.rule_bytes = max(self.rule_bytes, kept)
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of all that training goes on from, in the form of snaprun.engine.saved."""
+        """Return a copy of everything needed to continue, in the form of snaprun.engine.saved."""
         of, parameters = self.optimiser.state, self.network.parameters
         return {
             "network": copied(self.network.state_dict()),
@@ -174,7 +192,10 @@ class TorchEngine:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go on where `saved` was taken; ValueError, and no use of this engine, if it cannot."""
+        """Continue from `saved`, a `state_dict`.
+
+        Raises ValueError if `saved` does not fit; the engine is then unusable.
+        """
         require_fit(saved, self.state_dict(), self.update_every)
         self.network.load_state_dict(saved["network"])
         set_noise(self.noise, saved["noise"])

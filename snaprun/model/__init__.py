@@ -1,1 +1,1 @@
-"""A network: the recurrent core with its parameters, and the readout on top of it."""
+"""A network is a recurrent core with its parameters, and a readout on top of the core."""

@@ -1,4 +1,4 @@
-"""A recurrent core with its parameters, and a readout on top."""
+"""A network is a recurrent core with its parameters, and a readout on top of the core."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,12 +19,12 @@ from snaprun.sparsity import Layout, Sparsity
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a network is, apart from its task and its seed."""
+    """The choices that define a network, apart from its task and its seed."""
 
     cell: Cell
     units: int
     sparsity: Sparsity
-    hidden: int  # of the readout; 0: linear
+    hidden: int  # units in the readout's hidden layer; 0: the readout is linear
 
     def build(
         self,
@@ -35,7 +35,16 @@ class Architecture:
         device: torch.device | str = "cpu",
         loss: Loss | None = None,
     ) -> "Network":
-        """A network drawn from the streams `mask` and `init` of `seed`; by default of classes."""
+        """Draw a network from the streams `mask` and `init` of `seed`.
+
+        `inputs` and `outputs` are numbers of features; the default loss is softmax cross-entropy.
+
+        >>> from snaprun.cells import GRU
+        >>> from snaprun.sparsity import Dense
+        >>> network = Architecture(GRU(), 8, Dense(), hidden=16).build(4, 2, seed=0)
+        >>> [tuple(p.shape) for p in network.parameters]  # θ, then the readout's two layers
+        [(320,), (16, 8), (16,), (2, 16), (2,)]
+        """
         core = RecurrentCore.build(
             self.cell, self.sparsity, self.units, inputs, stream(seed, "mask")
         ).to(device)
@@ -47,7 +56,7 @@ class Architecture:
 
 @dataclass
 class Network:
-    """θ (P,) of the core's live weights, and the readout's parameters."""
+    """A recurrent core, its live weights θ (P,), and a readout."""
 
     core: RecurrentCore
     theta: Parameter
@@ -55,25 +64,28 @@ class Network:
 
     @property
     def parameters(self) -> list[Parameter]:
-        """θ and the readout's, in the optimiser's order."""
+        """θ, then the readout's parameters: the order in which the optimiser holds them."""
         return [self.theta, *self.readout.parameters]
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of parameters and state."""
+        """The dtype of parameters and state."""
         return self.theta.dtype
 
     def at(self, parameters: Sequence[Tensor]) -> "Network":
-        """The same network with other values of `parameters`, which are not copied."""
+        """Return the same network with the values `parameters`, which are not copied."""
         theta, *readout = (Parameter(p, False) for p in parameters)
         return Network(self.core, theta, self.readout.at(readout))
 
     def weights(self) -> Tensor:
-        """The dense weights (m, k, J) of θ."""
+        """Return θ as dense weights (m, k, J), zero where a weight is dead."""
         return self.core.layout.scatter(self.theta.detach())
 
     def prune(self, live_MKJ: Tensor) -> None:
-        """Keep some of the live weights, every bias among them; ValueError for another mask."""
+        """Keep only the weights of `live_MKJ`, a subset of the live weights with every bias.
+
+        Raises ValueError for any other mask.
+        """
         own_MKJ = self.core.layout.live_MKJ
         live_MKJ = live_MKJ.to(own_MKJ)
         if live_MKJ.shape != own_MKJ.shape:
@@ -86,12 +98,15 @@ class Network:
             self.core = replace(self.core, layout=layout)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Mask and parameters."""
+        """Return the mask and the parameters."""
         named = {f"readout.{i}": p.detach() for i, p in enumerate(self.readout.parameters)}
         return {"live": self.core.layout.live_MKJ, "theta": self.theta.detach(), **named}
 
     def load_state_dict(self, saved: Any) -> None:
-        """Mask and parameters from `state_dict`, whose mask must be a part of this one."""
+        """Take the mask and the parameters of `saved`, a `state_dict`.
+
+        Raises ValueError if `saved` does not fit or its mask is not a subset of this network's.
+        """
         own = self.state_dict()
         require_entries("network", saved, own)
         require_like("network.live", saved["live"], own["live"])

@@ -1,4 +1,4 @@
-"""From the output h to the loss and back: exact gradients, written out.
+"""The readout maps the output h to the loss; its exact gradients are written out by hand.
 
 Shape suffixes: B lanes, K units, H hidden, O outputs.
 """
@@ -15,18 +15,18 @@ from snaprun.losses import Loss, SoftmaxCrossEntropy
 
 
 class Credit(NamedTuple):
-    """The loss of one step and its derivatives."""
+    """The loss L of one step, summed over lanes, and its derivatives."""
 
-    loss_B: Tensor  # of each lane; 0 without a target
-    credit_BK: Tensor  # δ = ∂L/∂h, L the sum over lanes
+    loss_B: Tensor  # the loss of each lane; 0 without a target
+    credit_BK: Tensor  # δ = ∂L/∂h
     error_BO: Tensor  # ∂L/∂outputs
 
 
 class Readout:
-    """A loss on outputs = W h + b, or W₂ relu(W₁ h + b₁) + b₂ with `hidden` units.
+    """Computes a loss on outputs = W h + b, or W₂ relu(W₁ h + b₁) + b₂ with `hidden` units.
 
-    Weights and biases start uniform in ±1/√fan-in, as `torch.nn.Linear` does. `learn` adds to
-    the parameters' `.grad`.
+    Weights and biases are drawn uniformly from ±1/√fan-in, as in `torch.nn.Linear`. `learn` adds
+    the gradients to the parameters' `.grad`.
     """
 
     def __init__(
@@ -47,27 +47,27 @@ class Readout:
                 self.parameters.append(Parameter((drawn / fan_in**0.5).to(dtype), False))
 
     def to(self, device: torch.device | str) -> "Readout":
-        """The same readout, its parameters moved to `device`."""
+        """Move the parameters to `device` and return this readout."""
         self.parameters = [Parameter(p.to(device), False) for p in self.parameters]
         return self
 
     def at(self, parameters: list[Parameter]) -> "Readout":
-        """The same readout with other parameters."""
+        """Return a readout with the same loss and other parameters."""
         other = copy.copy(self)
         other.parameters = parameters
         return other
 
     @property
     def macs(self) -> int:
-        """Multiply-adds a lane and step of the forward pass."""
+        """The number of multiply-adds of the forward pass, per lane and step."""
         return sum(p.numel() for p in self.parameters[::2])
 
     def outputs(self, h_BK: Tensor) -> Tensor:
-        """Shape (B, O)."""
+        """Return the outputs, shape (B, O)."""
         return self._layers(h_BK)[-1]
 
     def learn(self, h_BK: Tensor, targets: Tensor, mask_B: Tensor) -> Credit:
-        """The loss of the lanes in `mask_B` (boolean) and its credit; gradients go to `.grad`."""
+        """Return loss and credit of the lanes in `mask_B` (boolean); add gradients to `.grad`."""
         *below, outputs_BO = self._layers(h_BK)
         loss_B, error_BO = self.loss.value_and_error(outputs_BO, targets, mask_B)
 
@@ -82,7 +82,7 @@ class Readout:
         return Credit(loss_B, credit, error_BO)
 
     def _layers(self, h_BK: Tensor) -> list[Tensor]:
-        """The input of every layer, and the logits."""
+        """Return the input of every layer, then the outputs."""
         values = [h_BK]
         for weight, bias in zip(self.parameters[::2], self.parameters[1::2], strict=True):
             source = values[-1].relu() if len(values) > 1 else values[-1]

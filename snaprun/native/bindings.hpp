@@ -1,4 +1,4 @@
-// What the parts of the module share.
+// Functions that the parts of the module share.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -24,7 +24,7 @@ inline void require(bool holds, const char* what) {
     if (!holds) refuse(what);
 }
 
-// Throws what Python sees as OverflowError: a size that is right but beyond the indices here.
+// Throws what Python sees as OverflowError: a valid size that is too large for the indices here.
 inline void index(bool holds, const char* what) {
     if (!holds) throw std::overflow_error(what);
 }
@@ -51,13 +51,13 @@ void within(const A& a, int64_t bound, const char* name) {
     }
 }
 
-// A Pattern from a dict of its fields (lists of integers); ValueError where it is not one. Without
-// "rows" only the layout of θ.
+// A Pattern from a dict of its fields (lists of integers). Without "rows" the dict describes only
+// the layout of θ. Python sees ValueError if the dict is not a pattern.
 Pattern read_pattern(nanobind::dict fields);
 
-EngineConfig read_config(nanobind::dict fields);  // ValueError where it is not one
+EngineConfig read_config(nanobind::dict fields);  // ValueError in Python if it is wrong
 
-const Capabilities& known();  // what the engine can train
+const Capabilities& known();  // everything that the engine can train
 
 void bind_engine(nanobind::module_& m);
 void bind_influence(nanobind::module_& m);

@@ -19,12 +19,12 @@ public:
 
     void reserve(int64_t steps) override {
         if (steps <= capacity_) return;
-        // Ahead of what is asked for, so that a batch in pieces is not copied with every piece.
+        // Reserve more than asked for, so that a batch in pieces does not copy the tape every time.
         const int64_t wanted = capacity_ ? std::max(steps, capacity_ / 2 * 3) : steps;
         tape_.resize(wanted * step_size());
         begins_.resize(wanted * stride_);
         has_credit_.resize(wanted);
-        capacity_ = wanted;  // last: any of these may run out of memory
+        capacity_ = wanted;  // set last, because any allocation may fail
     }
 
     void reset(const uint8_t* lanes) override {
@@ -56,7 +56,7 @@ public:
     int64_t bytes() const override { return length_ * step_size() * sizeof(T); }
 
 private:
-    static constexpr int kChunk = 4;  // steps whose I are summed at once: their src stay in L1
+    static constexpr int kChunk = 4;  // steps summed at once, so that their src stay in L1
 
     size_t step_size() const {
         const size_t c = components_;

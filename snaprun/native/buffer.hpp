@@ -30,10 +30,10 @@ public:
     Buffer& operator=(const Buffer&) = delete;
     ~Buffer() { std::free(data_); }
 
-    // Keeps what was there; what is new is 0.
+    // Keeps the old numbers; the new ones are 0.
     void resize(size_t size) {
         if (size > (size_t(-1) >> 2) / sizeof(T)) throw std::bad_alloc();
-        // What is large lies on huge pages where the system has them: fewer misses of the TLB.
+        // Large buffers use huge pages where the system has them, for fewer TLB misses.
         const size_t bytes_wanted = size * sizeof(T) + 64;
         const size_t page = bytes_wanted >= 2 * kHugePage ? kHugePage : 64;
         const size_t bytes = (bytes_wanted + page - 1) / page * page;

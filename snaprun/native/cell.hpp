@@ -1,4 +1,4 @@
-// The cells of snaprun.cells: next state, ∂s'/∂a and ∂s'/∂s of every unit, lanes innermost.
+// The cells of snaprun.cells compute next state, ∂s'/∂a and ∂s'/∂s per unit, lanes innermost.
 #pragma once
 
 #include "engine.hpp"
@@ -111,7 +111,7 @@ struct CellEntry : CellInfo {
     void (*step)(const CellStep<T>&);
 };
 
-// All cells: a new one is a struct above and a line here.
+// All cells. To add one, write a struct above and a line here.
 template <class T>
 const std::vector<CellEntry<T>>& cells() {
     static const std::vector<CellEntry<T>> all{

@@ -1,7 +1,7 @@
-// Numbers too small for full precision are taken as zero while an object of this class lives.
+// While an object of this class lives, its thread treats denormal numbers as zero.
 //
-// The traces of rare inputs decay into them, and a CPU takes a hundred times as long for each.
-// Every thread has a mode of its own.
+// The traces of rare inputs decay into denormal numbers, and an operation on one takes a CPU a
+// hundred times as long. The mode belongs to the thread.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +36,7 @@ public:
 
 private:
 #if defined(__aarch64__)
-    static constexpr uint64_t kFlush = uint64_t(1) << 24;  // of inputs, too
+    static constexpr uint64_t kFlush = uint64_t(1) << 24;  // flushes inputs and results
 #else
     static constexpr uint32_t kFlush = 0x8000, kAreZero = 0x0040;
 #endif

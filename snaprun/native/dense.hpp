@@ -109,7 +109,7 @@ inline void outer(const T* credit, size_t stride, const T* across, size_t width,
     }
 }
 
-// The products of a single lane, along the rows of W (rows, columns) instead of across lanes.
+// Products for a single lane run along the rows of W (rows, columns) instead of across lanes.
 
 // Y[r·stride] = start[r] + Σ_j W[r][j] x[j].
 template <class T>

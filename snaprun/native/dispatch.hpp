@@ -1,4 +1,4 @@
-// The instruction sets that the kernels were compiled for, and the best one that this CPU has.
+// Chooses the best instruction set for which the kernels were compiled and which this CPU has.
 #pragma once
 
 #include <cstdlib>
@@ -10,7 +10,7 @@ namespace snaprun {
 
 enum class Isa { portable, v3, v4 };
 
-// The best that the CPU has and the kernels were compiled for.
+// The best instruction set of the CPU for which the kernels were compiled.
 inline Isa best_isa() {
     Isa best = Isa::portable;
 #if defined(__x86_64__)
@@ -32,7 +32,7 @@ inline Isa best_isa() {
     return best;
 }
 
-// SNAPRUN_ISA=portable|v3 in the environment asks for less than the CPU has.
+// SNAPRUN_ISA=portable|v3 in the environment chooses less than the CPU has.
 inline Isa isa() {
     static const Isa chosen = [] {
         Isa best = best_isa();
@@ -45,7 +45,7 @@ inline Isa isa() {
     return chosen;
 }
 
-// The words for SNAPRUN_ISA that this CPU can follow, the least first.
+// The values of SNAPRUN_ISA that this CPU supports, the least first.
 inline std::vector<std::string> isas() {
     std::vector<std::string> words{"portable"};
     if (best_isa() != Isa::portable) words.push_back("v3");

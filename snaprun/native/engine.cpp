@@ -1,4 +1,4 @@
-// The online loop: forward, loss, credit, rule, update; the twin of snaprun.engine.torch.
+// The online step (forward, loss, credit, rule, update) is the twin of snaprun.engine.torch.
 #include "engine.hpp"
 
 #include <algorithm>
@@ -26,7 +26,7 @@ public:
           constants_(c_.cell_constants.begin(), c_.cell_constants.end()),
           rule_(find(rules<T>(), c_.rule)->make({c_, cell_, rows_, stride_})) {
         for (int b = 0; b < c_.lanes; ++b) ones_[b] = 1;
-        // Adding a column to single lanes is slow; a few inputs are cheaper as dense ones.
+        // Adding a column to single lanes is slow, so few inputs are cheaper as a dense product.
         by_index_ = c_.inputs * (stride_ / kWidth<T>) > 4 * c_.lanes;
     }
 
@@ -153,7 +153,7 @@ private:
         if (last) update(s.parameters, stepped);
     }
 
-    // `stepped`: the readout has taken its part of this step of the optimiser.
+    // If `stepped` is true, the optimiser has already stepped for the readout's parameters.
     void update(T* const* parameters, bool stepped) {
         measure();
         rule_->finish(parameters[0], now_.targets ? gradient_.data() : nullptr);
@@ -179,7 +179,7 @@ private:
         now_.steps = now_.targets = 0;
     }
 
-    // As torch.nn.utils.clip_grad_norm_; NaN stays NaN.
+    // The factor of torch.nn.utils.clip_grad_norm_; NaN stays NaN.
     T clipping(T scale) {
         T squares = square_sum(gradient_.data(), gradient_.size());
         for (int i = 0; i < 2 * readout_.layers(); ++i) {
@@ -189,7 +189,7 @@ private:
         return factor > 1 ? T(1) : factor;
     }
 
-    // By the exponent's bits: one without all of them set, which no compiler's licence changes.
+    // Tests for an exponent bit that is 0; no compiler option removes this test, unlike isfinite.
     static bool all_finite(const T* values, size_t count) {
         using U = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
         constexpr U infinity = sizeof(T) == 4 ? U(0x7f800000) : U(0x7ff0000000000000);

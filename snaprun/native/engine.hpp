@@ -1,4 +1,4 @@
-// Whole sequences of online training without Python, allocation or lock inside a step.
+// Trains online on whole sequences; no step calls Python, allocates memory or takes a lock.
 //
 // Suffixes: T steps, B lanes, k units, c state components, m slots, a inputs, J = k + a + 1
 // sources [h; x; 1], P live recurrent parameters, O outputs.
@@ -15,17 +15,17 @@
 
 namespace snaprun {
 
-// What there is, by name: the tables in cell.hpp, rules.hpp, optim.hpp and loss.hpp.
+// Describes by name the tables in cell.hpp, rules.hpp, optim.hpp and loss.hpp.
 struct CellInfo {
     std::string name;
-    std::vector<std::string> reach;  // a word a component, '1' for every slot that reaches it
+    std::vector<std::string> reach;  // one word per component, '1' for every slot that reaches it
     std::vector<std::string> constants;
     int components() const { return int(reach.size()); }
     int slots() const { return int(reach[0].size()); }
 };
 struct RuleInfo {
     std::string name;
-    bool blocks, noise;  // whether it needs the blocks of the pattern, or noise
+    bool blocks, noise;  // whether the rule needs the blocks of the pattern, and noise
 };
 struct OptimiserInfo {
     std::string name;
@@ -42,7 +42,7 @@ struct Capabilities {
     std::vector<LossInfo> losses;
 };
 
-// A line of a table: what a class is called, and how one is made.
+// A line of a table: the description of a class, and a function that makes an object of it.
 template <class Info, class Base, class Setup>
 struct Entry : Info {
     std::unique_ptr<Base> (*make)(const Setup&);
@@ -57,11 +57,11 @@ struct Entry : Info {
 
 struct EngineConfig {
     std::string cell, rule, optimiser, loss;
-    std::vector<double> cell_constants, optimiser_constants;  // as the tables list them
-    Pattern pattern;  // the layout of θ always; its blocks for a rule that needs them
+    std::vector<double> cell_constants, optimiser_constants;  // in the order of the tables
+    Pattern pattern;  // the layout of θ, and the blocks if the rule needs them
     int inputs = 0, outputs = 0, hidden = 0, lanes = 0, threads = 1;
     int64_t update_every = 1;  // 0: at the end of a batch
-    std::vector<double> feedback;  // (O, k) of RFLO, empty: the readout's own
+    std::vector<double> feedback;  // (O, k) for RFLO; empty: the readout's weights
     double lr = 1e-3;
     double clip = -1.0;  // < 0: none
     double average = 0.0;  // decay of the average of the parameters; 0: none is kept
@@ -74,7 +74,7 @@ constexpr int kMostParameters = 5;
 template <class T>
 struct Sequence {
     int64_t steps = 0;
-    bool ends = true;  // with its last step the batch ends: it is not a piece of a longer one
+    bool ends = true;  // whether the batch ends here; false for a piece before its end
     T* parameters[kMostParameters] = {};
     const int64_t* indices = nullptr;  // (T, B), or
     const T* dense = nullptr;          // (T, B, a)
@@ -86,14 +86,14 @@ struct Sequence {
     T* losses = nullptr;               // (T, B)
 };
 
-// Counters from which training goes on.
+// The counters that a resumed run needs.
 struct Counters {
     int64_t steps = 0, targets = 0;  // since the last update; targets are (lane, step) pairs
     int64_t updates = 0;
-    int64_t longest_window = 0, rule_bytes = 0;  // at the end of a window, at most so far
+    int64_t longest_window = 0, rule_bytes = 0;  // the largest at the end of a window so far
 };
 
-// Memory from which training goes on.
+// A buffer that a resumed run needs.
 template <class T>
 struct Named {
     std::string name;
@@ -105,14 +105,14 @@ template <class T>
 class EngineBase {
 public:
     virtual ~EngineBase() = default;
-    // All sizes and indices must have been checked.
+    // The caller must have checked all sizes and indices.
     virtual void run(const Sequence<T>& sequence) = 0;
     virtual void update(T* const* parameters) = 0;  // ends the window here
-    virtual void measure() = 0;  // the open window, too
-    virtual bool finite() const = 0;  // all parameters, when `run` last returned
+    virtual void measure() = 0;  // counts the open window, too
+    virtual bool finite() const = 0;  // of all parameters, when `run` last returned
     virtual const Counters& counters() const = 0;
-    // What a stopped run needs to go on: first `resume`, then all that `buffers` names is filled in
-    // (a run may move it), and J or the traces assigned, `entries` numbers of every lane.
+    // To resume a run, call `resume`, then fill every buffer that `buffers` names (`run` may move
+    // them), then `assign` J or the traces, `entries` numbers per lane.
     virtual void resume(const Counters& counters) = 0;
     virtual std::vector<Named<T>> buffers() = 0;
     virtual int64_t entries() const = 0;
@@ -121,7 +121,7 @@ public:
     virtual void assign(const T* in) = 0;
 };
 
-// The entry of a table, or of what Capabilities lists, with this name; null where there is none.
+// The entry with this name in a table or a list of Capabilities, or null.
 template <class Table>
 const typename Table::value_type* find(const Table& table, const std::string& name) {
     for (const auto& entry : table) {

@@ -1,4 +1,4 @@
-// Python's view of the engine: everything is checked here, so that a step need not.
+// The engine for Python: all arguments are checked here, so that a step checks nothing.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -121,7 +121,7 @@ public:
         engine_->resume({steps, targets, updates, longest_window, rule_bytes});
     }
 
-    // Copies of the engine's memory, as tensors.
+    // Returns copies of the engine's memory as tensors.
     nb::dict buffers() {
         const Busy busy(busy_);
         nb::dict all;
@@ -141,10 +141,10 @@ public:
         return all;
     }
 
-    // The engine's memory from tensors as `buffers` gives them, all of them.
+    // Fills the engine's memory from all the tensors that `buffers` returns.
     void fill(nb::dict all) {
         const Busy busy(busy_);
-        for (const bool checked : {false, true}) {  // all of them before the first is copied
+        for (const bool checked : {false, true}) {  // check all before copying the first
             for (const Named<T>& b : engine_->buffers()) {
                 require(all.contains(b.name.c_str()), (b.name + " is missing").c_str());
                 std::visit(
@@ -200,8 +200,8 @@ private:
         return all;
     }
 
-    // What another thread of Python may change while the engine runs without the GIL, and what must
-    // stay within bounds.
+    // Copies of the indices, which must stay within bounds: another Python thread may change the
+    // tensors while the engine runs without the GIL.
     template <class A>
     static void copy(const A& from, std::vector<int64_t>& to) {
         to.assign(from.data(), from.data() + from.size());
@@ -239,10 +239,10 @@ private:
     };
 
     EngineConfig config_;
-    bool draws_;    // the rule needs noise
-    bool classes_;  // the loss has classes as targets
+    bool draws_;    // whether the rule needs noise
+    bool classes_;  // whether the targets are classes
     std::unique_ptr<EngineBase<T>> engine_;
-    std::vector<int64_t> inputs_, targets_;  // of the sequence that runs
+    std::vector<int64_t> inputs_, targets_;  // of the running sequence
     mutable std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
 };
 
@@ -274,9 +274,9 @@ void bind(nb::module_& m, const char* name) {
         .def_prop_ro("rule_bytes", &E::template count<&Counters::rule_bytes>);
 }
 
-// By name: a cell's components, slots, constants and, a word a component, '1' for every slot that
-// reaches it; whether a rule needs blocks or noise; an optimiser's constants; whether a loss has
-// classes as targets.
+// Returns by name: a cell's components, slots, constants and one word per component with '1' for
+// every slot that reaches it; whether a rule needs blocks or noise; an optimiser's constants;
+// whether a loss has classes as targets.
 template <class Info, class Describe>
 nb::dict by_name(const std::vector<Info>& table, Describe describe) {
     nb::dict all;

@@ -12,7 +12,8 @@
 namespace snaprun {
 namespace SNAPRUN_NS {
 
-// Steps down for one step up, which is a tenth slower: the hardware prefetches upwards.
+// J moves down for kSlack steps, then up in one step. The step up is a tenth slower, because the
+// hardware prefetches upwards.
 constexpr int kSlack = 3;
 constexpr int kMostThreads = 64;
 
@@ -24,16 +25,16 @@ struct Influence<T>::State : Index {
     int groups;   // of N lanes
     int singles;  // lanes beyond the groups
     Chunks by_group, by_single;
-    // Groups, then singles. A chunk is not written where it is read but `gap` numbers before it,
-    // where the chunks before it have been read already. So nothing is copied, and J moves down a
-    // gap each step, until after kSlack steps one goes back up, from the last chunk to the first.
+    // Groups, then singles. A step reads a chunk in one place and writes it `gap` numbers lower,
+    // where the earlier chunks have been read already; this saves a copy. J so moves down a gap
+    // each step. After kSlack steps one step moves J back up, from the last chunk to the first.
     std::vector<Buffer<T>> panels;
     size_t gap = 0;
     int level = kSlack;  // gaps below J
-    std::vector<Buffer<T>> D;         // a table a panel
-    std::vector<Buffer<T>> credit;    // a table a panel: (c·k) vectors, or numbers
-    std::vector<Buffer<T>> gathered, gathered_credit;  // of D and δ for a block, a thread each
-    std::vector<int32_t> bounds;      // of the threads' blocks
+    std::vector<Buffer<T>> D;         // one table per panel
+    std::vector<Buffer<T>> credit;    // one table per panel: (c·k) vectors, or numbers
+    std::vector<Buffer<T>> gathered, gathered_credit;  // D and δ of a block, one per thread
+    std::vector<int32_t> bounds;      // the range of blocks of every thread
 
     State(const Pattern& p, int lanes_, int stride_, int threads_)
         : Index(p), lanes(lanes_), stride(stride_), threads(std::max(threads_, 1)) {
@@ -136,7 +137,7 @@ struct Influence<T>::State : Index {
         }
     }
 
-    // Where the chunks of a thread are at present.
+    // The present place of a thread's chunks.
     T* at(int panel, int thread) {
         return panels[panel].data() + gap * (kSlack * thread + level);
     }
@@ -153,7 +154,7 @@ struct Influence<T>::State : Index {
                                credit_block, out);
         add_immediate<kLanes>(b, c, panel, slopes, src, J);
         if (!credit_block) return;
-        // The unit's own rows are complete only now.
+        // Only now are the unit's own rows complete.
         for (int i = 0; i < b.own_count; ++i) {
             const int r = own[b.first_own + i];
             const T* of_row = credit[panel].data() + pattern.rows[b.first_row + r] * (kLanes ? N : 1);
@@ -291,9 +292,9 @@ void Influence<T>::reset(const uint8_t* lanes) {
             any |= gone;
             all &= gone;
         }
-        if (all)  // the gap, too
+        if (all)  // clears the gap, too
             std::memset(J.data(), 0, J.size() * sizeof(T));
-        else if (any)  // by choice, not by product: what is dropped may be infinite
+        else if (any)  // assigned, not multiplied: 0 · ∞ is NaN
             for (size_t i = 0; i < J.size(); ++i)
                 if (keep[i % N] == T(0)) J.data()[i] = T(0);
     }

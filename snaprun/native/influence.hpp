@@ -1,6 +1,6 @@
 // The influence matrix of SnAp-n and RTRL, equation (7), in blocks.
 //
-// Arrays that are passed in have lanes innermost, padded to `stride` lanes (a multiple of 8):
+// Arguments have lanes innermost, padded to `stride` lanes (a multiple of 8):
 // slopes (c, m, k, stride), blocks (c, c, k, stride), src (k + a + 1, stride), credit (c, k, stride).
 #pragma once
 
@@ -14,7 +14,7 @@
 
 namespace snaprun {
 
-// What is fixed for a core and a pattern; the indices are those of snaprun.influence.blocks.
+// The constants of a core and a pattern; snaprun.influence.blocks defines the indices.
 struct Pattern {
     int units = 0, components = 0, slots = 0, sources = 0;  // k, c, m, k + a + 1
     int parameters = 0;                                     // P
@@ -22,23 +22,23 @@ struct Pattern {
     std::vector<int32_t> unit_P, slot_P, source_P;
     // Block g keeps the state rows rows[row_begin[g] .. row_begin[g + 1]), ascending, for the
     // parameters columns[column_begin[g] .. column_begin[g + 1]), ascending, all of one unit;
-    // own[...] beside rows says whether I_t feeds the row.
+    // own[i] says whether I_t feeds rows[i].
     std::vector<int32_t> row_begin, rows, column_begin, columns;
     std::vector<uint8_t> own;
     // Live entries of D that lie inside a block, sorted by (row, column).
     std::vector<int32_t> entry_row, entry_column;
 };
 
-// What the bindings see, whichever instruction set the kernels were compiled for.
+// The interface for the bindings, the same for every instruction set.
 template <class T>
 class InfluenceBase {
 public:
     virtual ~InfluenceBase() = default;
 
-    // J ← 0 in the lanes where `lanes[b]` is not 0.
+    // J ← 0 in every lane b with lanes[b] ≠ 0.
     virtual void reset(const uint8_t* lanes) = 0;
 
-    // J ← D[R, R] J + (rows of u) ⊗ I; adds Σ_b δ_b J_b to gradient (P) where credit is not null.
+    // J ← D[R, R] J + (rows of u) ⊗ I; adds Σ_b δ_b J_b to gradient (P) if credit is not null.
     // theta (P) are the weights of the forward step. Lanes beyond `lanes` must hold zeros.
     virtual void step(const T* theta, const T* slopes, const T* blocks, const T* src,
                       const T* credit, T* gradient) = 0;
@@ -50,7 +50,7 @@ public:
     virtual int64_t entries() const = 0;
 
     virtual int64_t stored() const = 0;  // numbers in storage, padding included
-    virtual int threads() const = 0;     // that a step takes
+    virtual int threads() const = 0;     // of a step
 };
 
 namespace SNAPRUN_NS {

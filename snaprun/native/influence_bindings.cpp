@@ -1,4 +1,4 @@
-// Python's view of the influence kernel: everything is checked here, so that a step need not.
+// The influence kernel for Python: arguments are checked here, so that a step checks nothing.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>

@@ -1,4 +1,4 @@
-// What the influence kernel reads of a pattern: blocks, their entries of D, and chunks of columns.
+// The kernel's index of a pattern: blocks, their entries of D, and chunks of columns.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 namespace snaprun {
 namespace SNAPRUN_NS {
 
-constexpr size_t kChunkBytes = 24 * 1024;  // of the old rows, which share L1 with D's and the new
+constexpr size_t kChunkBytes = 24 * 1024;  // of old rows; D and the new rows share L1 with them
 
 struct Block {
     int rows, columns;
@@ -19,7 +19,7 @@ struct Block {
     int unit;
     int64_t first_begin;  // of this block's begin[rows + 1] in the link index
     int own_count, first_own;
-    int64_t first_entry;  // of J's live entries, as they are listed
+    int64_t first_entry;  // the index among the listed entries of J
 };
 
 // The columns of a block in `vectors` vectors, cut into chunks of nearly equal width.
@@ -37,12 +37,12 @@ struct Chunks {  // of one panel: a lane group, or a single lane
 struct Index {
     Pattern pattern;
     std::vector<Block> blocks;
-    std::vector<int64_t> begin;        // of every block's rows, into
-    std::vector<int32_t> link_entry;   // the live entries of D[R, R] by row: which of the table of
-    std::vector<int16_t> link_source;  // D, and the local row that they multiply
+    std::vector<int64_t> begin;        // where each row's live entries of D[R, R] begin
+    std::vector<int32_t> link_entry;   // the index of a live entry in the table of D
+    std::vector<int16_t> link_source;  // the local row that it multiplies
     std::vector<int32_t> own;          // local rows that I feeds
-    // Entry e of D is Σ over terms[term_begin[e] ..] of slope · weight, and the unit's own ∂s'/∂s
-    // where local[e] ≥ 0.
+    // Entry e of D is Σ over terms[term_begin[e] ..] of slope · weight, plus the unit's own ∂s'/∂s
+    // if local[e] ≥ 0.
     struct Term {
         int32_t slope, parameter;
     };
@@ -61,7 +61,7 @@ struct Index {
     void index_blocks() {
         const int count = static_cast<int>(pattern.row_begin.size()) - 1;
         std::vector<int32_t> local_row(static_cast<size_t>(pattern.components) * pattern.units, -1);
-        // Entries are sorted by row: where each row of D begins.
+        // Entries are sorted by row; find where each row of D begins.
         std::vector<int32_t> row_of_D(local_row.size() + 1, 0);
         int64_t entries = 0;
         for (int32_t row : pattern.entry_row) ++row_of_D[row + 1];
@@ -141,7 +141,7 @@ struct Index {
         return chunks;
     }
 
-    // Multiply-adds a lane of the blocks before each, and of all; a row of J costs as much as four.
+    // Multiply-adds per lane before each block, and of all; a row of J costs as much as four.
     std::vector<double> work_before() const {
         std::vector<double> work{0};
         for (const Block& b : blocks) {

@@ -8,7 +8,7 @@
 namespace snaprun {
 namespace SNAPRUN_NS {
 
-constexpr int kMaxWidth = 12;  // accumulators that, with D and J, fit 16 registers
+constexpr int kMaxWidth = 12;  // with D and J, so many accumulators fit in 16 registers
 
 // An entry of D of a lane group is a vector of lanes; of a single lane one number for all columns.
 template <class T, bool kLanes>
@@ -16,7 +16,7 @@ SNAPRUN_INLINE Vec<T> entry_of(const T* D, size_t entry) {
     return kLanes ? load(D + entry * kWidth<T>) : splat(D[entry]);
 }
 
-// The entries of D that a block needs, one after the other as `multiply` reads them.
+// The entries of D that a block needs, in the order in which `multiply` reads them.
 template <class T, bool kLanes>
 SNAPRUN_INLINE void gather(const T* D, const int32_t* entry, int count, T* out) {
     for (int i = 0; i < count; ++i) {
@@ -43,18 +43,18 @@ SNAPRUN_INLINE void contract(const T* J, int first, int last, const T* credit, V
     for (int w = 0; w < W; ++w) out[w] = sum[w];
 }
 
-constexpr int kTogether = 8;  // rows whose credit is taken at once, while they are in L1
+constexpr int kTogether = 8;  // rows whose credit is summed at once, while they are in L1
 
 // to ← D[R, R] from, both `rows` × W vectors, which do not overlap, and Σ_r credit[r] to[r] added to
 // `out` unless credit is null. The entries of row r are D[begin[r] .. begin[r + 1]), relative to
-// begin[0]; `source` are their rows. The chunk that comes next, at `next`, is fetched into L2
-// meanwhile.
+// begin[0]; `source` are their rows. Meanwhile the next chunk, at `next`, is prefetched into
+// L2.
 template <class T, int W, bool kLanes>
 SNAPRUN_INLINE void multiply(const T* __restrict from, T* __restrict to, const T* next, int rows,
                              const int64_t* begin, const int16_t* source, const T* D,
                              const T* credit, Vec<T>* out) {
     constexpr int N = kWidth<T>;
-    // All at once from L2: the rows are wanted in no order, and a miss each would be waited for.
+    // Fetch all rows at once, because they are read in no order and every miss would stall.
     for (int i = 0; i < rows * W; i += 64 / kBytes) __builtin_prefetch(from + i * N, 0, 3);
     for (int done = 0; done < rows; done += kTogether) {
         const int until = done + kTogether < rows ? done + kTogether : rows;

@@ -1,4 +1,4 @@
-// The losses: the twins of snaprun.losses, with lanes innermost.
+// The losses are the twins of snaprun.losses, with lanes innermost.
 #pragma once
 
 #include <cmath>
@@ -14,7 +14,7 @@ struct LossSetup {
     int outputs, lanes, stride;
 };
 
-// One step of all lanes. Where a lane has no target its loss and error are zero.
+// One step of all lanes. The loss and error of a lane without a target are zero.
 template <class T>
 struct LossStep {
     const T* outputs;        // (O, stride), of the readout
@@ -79,7 +79,7 @@ private:
     Buffer<T> greatest_, total_;
 };
 
-// All losses: a new one is a class above and a line here.
+// All losses. To add one, write a class above and a line here.
 template <class T>
 const auto& losses() {
     using E = Entry<LossInfo, Loss<T>, LossSetup>;

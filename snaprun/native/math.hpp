@@ -34,7 +34,7 @@ inline void exp_parts(Vec<T> x, Vec<T>& p, Vec<T>& power) {
     Vec<T> n = shifted - C::magic;
     Vec<T> r = (x - n * C::ln2_high) - n * C::ln2_low;
     power = (Vec<T>)(((Bits<T>)shifted + C::bias) << C::mantissa);
-    // Σ r^i / i!, i = 2 …; two halves would be shorter chains, but several calls overlap anyway.
+    // Σ r^i / i!, i ≥ 2. Two halves would be shorter chains, but several calls overlap anyway.
     constexpr double factor[] = {1.0,
                                  1.0,
                                  1.0 / 2,

@@ -5,7 +5,7 @@
 #include "bindings.hpp"
 
 NB_MODULE(_native, m) {
-    // What nanobind says of a field that is not of the type it should be.
+    // nanobind raises this for a field of the wrong type.
     nanobind::register_exception_translator([](const std::exception_ptr& raised, void*) {
         try {
             std::rethrow_exception(raised);

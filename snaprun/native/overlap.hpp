@@ -1,4 +1,4 @@
-// Arrays that are written must not share memory with any other.
+// Checks that no array that is written shares memory with another array.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// What Python hands over before a run: a pattern and a configuration, checked here.
+// Reads and checks the pattern and the configuration that Python passes before a run.
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -37,7 +37,7 @@ bool ascending(const std::vector<int32_t>& values, int begin, int end) {
     return true;
 }
 
-// The entry of a table that d[key] names, with the constants that it asks for.
+// `named` finds the table entry that d[key] names, `constants` the constants that it needs.
 template <class Info>
 const Info& named(nb::dict d, const char* key, const std::vector<Info>& all, std::string& name) {
     name = nb::cast<std::string>(d[key]);

@@ -1,4 +1,4 @@
-// From h to the loss and back: snaprun.model.readout with lanes innermost.
+// Maps h to the loss and back, as snaprun.model.readout, with lanes innermost.
 #pragma once
 
 #include "dense.hpp"
@@ -8,7 +8,7 @@
 namespace snaprun {
 namespace SNAPRUN_NS {
 
-// What the loss of one step needs; parameter 0 is θ, 1 + 2l and 2 + 2l are layer l's.
+// The data of one step. Parameter 0 is θ; 1 + 2l and 2 + 2l are weight and bias of layer l.
 template <class T>
 struct ReadoutStep {
     T* const* parameters;
@@ -18,8 +18,8 @@ struct ReadoutStep {
     const uint8_t* mask;     // (B)
     T* losses;               // (B)
     T* credit;               // (k, stride): δ
-    // Where this step ends a window that is not clipped: the optimiser steps layer by layer, on
-    // the gradient times `scale`, as soon as the gradient of a few rows is there.
+    // If this step ends a window and the gradient is not clipped, the optimiser steps on `scale`
+    // times the gradient as soon as the gradient of a few rows of a layer is known.
     Optimiser<T>* optimiser;
     T scale;
 };
@@ -55,11 +55,11 @@ public:
     T* gradient(int i) {
         return i % 2 ? bias_gradient_[i / 2].data() : weight_gradient_[i / 2].data();
     }
-    const T* error() const { return credit_[layers_ - 1].data(); }  // ∂L/∂logits (O, stride)
-    // At the end of a window, or in one with gradients so far.
+    const T* error() const { return credit_[layers_ - 1].data(); }  // ∂L/∂outputs (O, stride)
+    // Called at the end of a window, or to resume one that has gradients already.
     void resume(bool with_gradients) { fresh_ = !with_gradients; }
 
-    // The loss of the lanes in `mask`, its credit, and the parameters' gradients.
+    // Computes the loss of the lanes in `mask`, the credit, and the parameters' gradients.
     void learn(const ReadoutStep<T>& s) {
         for (int l = 0; l < layers_; ++l) {
             if (l) rectify(value_[l - 1]);
@@ -96,7 +96,7 @@ private:
 
     const T* source(const ReadoutStep<T>& s, int l) { return l ? value_[l - 1].data() : s.h; }
 
-    // NaN passes, as in torch.
+    // NaN stays NaN, as in torch.
     static void rectify(Buffer<T>& values) {
         for (size_t i = 0; i < values.size(); i += kWidth<T>) {
             const Vec<T> v = load(values.data() + i);
@@ -119,7 +119,7 @@ private:
         for (int r = 0; r < rows; r += kOuterRows) {
             const int count = std::min(kOuterRows, rows - r);
             const size_t first = size_t(r) * columns;
-            // A gradient that is used at once need not go to memory.
+            // A gradient that is used at once is not stored.
             T* const here = fresh_ && s.optimiser ? rows_.data() : gradient + first;
             outer(credit + size_t(r) * stride_, stride_, across_[l].data(), width, lanes_, here,
                   count, columns, !fresh_);

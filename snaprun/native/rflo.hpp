@@ -32,7 +32,7 @@ public:
     }
 
 private:
-    // (∂L/∂logits) B, shape (k, stride).
+    // (∂L/∂outputs) B, shape (k, stride).
     const T* random_credit(const T* error) {
         for (int u = 0; u < units_; ++u) {
             for (int b = 0; b < stride_; b += kWidth<T>) {

@@ -1,4 +1,4 @@
-// What the engine asks of a learning rule; the twin of snaprun.rules.base.
+// The interface of a learning rule for the engine; the twin of snaprun.rules.base.
 #pragma once
 
 #include "sparse.hpp"
@@ -6,7 +6,7 @@
 namespace snaprun {
 namespace SNAPRUN_NS {
 
-// Where the engine writes a step: src (J, stride), slopes (c, m, k, stride),
+// The memory to which the engine writes a step: src (J, stride), slopes (c, m, k, stride),
 // blocks (c, c, k, stride), credit (c, k, stride).
 template <class T>
 struct Place {
@@ -18,12 +18,12 @@ struct Step {
     Place<T> at;
     bool has_credit;
     const T* theta;
-    const T* gathered;    // with a single lane src_j of every parameter (P), else null
-    const T* error;       // ∂L/∂logits (O, stride), where there is credit
+    const T* gathered;    // src_j of every parameter (P) if there is a single lane, else null
+    const T* error;       // ∂L/∂outputs (O, stride), if there is credit
     const int8_t* noise;  // (B, c, k) for UORO
 };
 
-// What a rule is built from.
+// The data from which a rule is built.
 struct RuleSetup {
     const EngineConfig& config;
     const CellInfo& cell;
@@ -37,19 +37,19 @@ public:
     explicit Rule(const RuleSetup& setup) : Rule(setup.config.pattern, setup.stride) {}
     virtual ~Rule() = default;
 
-    // Before a batch: there will be so many steps between updates, at most, those so far included.
+    // Called before a batch: a window will have at most so many steps, earlier ones included.
     virtual void reserve(int64_t steps) { (void)steps; }
-    // Lanes (stride) where a sequence begins.
+    // Zeroes the state in `lanes` (stride), where a sequence begins.
     virtual void reset(const uint8_t* lanes) = 0;
     virtual Place<T> place() {
         return {src_.data(), slopes_.data(), blocks_.data(), credit_.data()};
     }
-    // Adds what is known of the gradient (P) at once.
+    // Adds the part of the gradient (P) that is known at once.
     virtual void step(const Step<T>& step, T* gradient) = 0;
-    // At the end of a window: adds the rest, where it is wanted (not null).
+    // Called at the end of a window: adds the rest of the gradient, unless it is null.
     virtual void finish(const T* theta, T* gradient) { (void)theta, (void)gradient; }
     virtual int64_t bytes() const = 0;  // kept from step to step
-    // As the engine's: `steps` since the last update.
+    // As in the engine; `steps` counts from the last update.
     virtual void resume(int64_t steps) { (void)steps; }
     virtual void list(std::vector<Named<T>>& buffers) { (void)buffers; }
     virtual int64_t entries() const { return 0; }
@@ -119,7 +119,7 @@ inline void slot_vjp(const Rows& w, int components, const T* slopes, const T* cr
     }
 }
 
-// 0 in the lanes of `lanes` for every one of `count` rows of `stride`.
+// Zeroes the lanes in `lanes` of all `count` rows of length `stride`.
 template <class T>
 inline void zero_lanes(T* values, size_t count, int stride, const uint8_t* lanes) {
     for (int b = 0; b < stride; ++b) {

@@ -1,4 +1,4 @@
-// All rules: a new one is a file of its own and a line here.
+// All rules. To add one, write a file for it and a line here.
 #pragma once
 
 #include "bptt.hpp"

@@ -9,8 +9,8 @@
 namespace snaprun {
 namespace SNAPRUN_NS {
 
-// Row r = u·m + slot holds the entries begin[r] … begin[r + 1]; those of h come first, those of x
-// from input[r], the bias from bias[r].
+// Row r = u·m + slot holds the entries begin[r] … begin[r + 1]: first the entries of h, from
+// input[r] on the entries of x, from bias[r] on the bias.
 struct Rows {
     int units = 0, slots = 0, sources = 0, rows = 0, parameters = 0, stride = 0;
     Buffer<int32_t> begin, input, bias;
@@ -47,7 +47,7 @@ struct Rows {
     }
 };
 
-// Calls f with the lanes of a block as a compile-time number of vectors, for every block.
+// Calls f for every block of lanes, with its number of vectors known at compile time.
 template <class T, class F>
 inline void lane_blocks(int stride, F&& f) {
     const int vectors = stride / kWidth<T>;
@@ -60,7 +60,7 @@ inline void lane_blocks(int stride, F&& f) {
     }
 }
 
-// Σ θ_e src_e over the entries [e, end), added to acc: chains of four or two side by side.
+// Adds Σ θ_e src_e over the entries [e, end) to acc, in four or two parallel chains.
 template <class T, int N>
 inline void dot(const T* theta, const int32_t* offset, int e, int end, const T* src,
                 Vec<T> (&total)[N]) {
@@ -101,7 +101,7 @@ inline void forward(const Rows& w, const T* theta, const T* src, T* pre, Entries
     });
 }
 
-// The same for a single lane, whose src_j stand beside θ in `gathered` (P).
+// The same for a single lane; `gathered` (P) holds the src_j of every entry of θ.
 template <class T>
 inline void gather(const Rows& w, const T* src, T* gathered) {
     for (int e = 0; e < w.parameters; ++e) gathered[e] = src[w.offset[e]];
@@ -123,7 +123,7 @@ inline void single_forward(const Rows& w, const T* theta, const T* gathered, T* 
     }
 }
 
-// pre += the column of every lane's one-hot input.
+// Adds the column of θ of every lane's one-hot input to pre.
 template <class T>
 inline void add_inputs(const Rows& w, const T* theta, const int64_t* indices, int lanes, T* pre) {
     for (int b = 0; b < lanes; ++b) {

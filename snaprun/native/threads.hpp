@@ -1,4 +1,4 @@
-// How many threads a parallel step takes: as many as its work pays for, and as the system starts.
+// A parallel step takes as many threads as its work pays for and as the system can start.
 #pragma once
 
 #include <algorithm>
@@ -11,15 +11,16 @@
 namespace snaprun {
 namespace SNAPRUN_NS {
 
-// Multiply-adds a thread and step. To start and to join a team takes some 10 µs where cores are
-// free, and as long as a time slice where they are not: these take 150 µs.
+// The least multiply-adds per thread and step, which take 150 µs. Starting and joining a team takes
+// some 10 µs if cores are free, and as long as a time slice if they are not.
 constexpr double kPays = 4e6;
 
 inline int paying_threads(int most, double multiply_adds) {
     return std::max(1, static_cast<int>(std::min<double>(most, multiply_adds / kPays)));
 }
 
-// Up to `wanted`, this thread included: OpenMP ends the process where it cannot start one.
+// The threads that the system can start, this one included, up to `wanted`: OpenMP ends the
+// process if it cannot start one.
 inline int startable_threads(int wanted) {
     std::mutex mutex;
     std::condition_variable all_started;
@@ -34,7 +35,7 @@ inline int startable_threads(int wanted) {
             });
         }
     } catch (const std::exception&) {
-        // No thread or no memory for one: one less.
+        // The system has no further thread, or no memory for it: stop here.
     }
     {
         const std::lock_guard<std::mutex> lock(mutex);

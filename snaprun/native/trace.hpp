@@ -10,8 +10,8 @@
 namespace snaprun {
 namespace SNAPRUN_NS {
 
-// A row's parameters stand together, each with the components that its slot reaches, lanes
-// innermost; a single lane is stored without padding, components outside.
+// The parameters of a row are stored together, each with the components that its slot reaches,
+// lanes innermost; a single lane is stored without padding, components outermost.
 template <class T>
 class Traces {
 public:
@@ -44,7 +44,7 @@ public:
         }
     }
 
-    // As (lanes, c, P); 0 where a slot does not reach a component.
+    // The traces as (lanes, c, P); 0 if the slot does not reach the component.
     int64_t entries() const { return int64_t(components_) * rows_.parameters; }
     void read(T* out) const {
         std::memset(out, 0, size_t(lanes_) * entries() * sizeof(T));
@@ -54,7 +54,7 @@ public:
         each(*this, [&](int64_t entry, T& value) { value = in[entry]; });
     }
 
-    // D (c, c, k, stride); credit (k, stride) or null: then the gradient stays as it is.
+    // D is (c, c, k, stride); credit is (k, stride), or null, which leaves the gradient unchanged.
     void step(const Step<T>& s, const T* D, const T* credit, T* gradient) {
         const Place<T>& at = s.at;
         gathered_ = s.gathered;
@@ -62,7 +62,7 @@ public:
             for (int m = 0; m < slots_; ++m) {
                 const std::vector<int>& to = reached_[m];
                 const Row row{u * slots_ + m, u, m, to.data()};
-                // δ falls on h alone: what does not reach it now adds nothing.
+                // δ concerns h alone: a slot that does not reach h at this step adds nothing.
                 const T* const q = to.size() && to[0] == 0 ? credit : nullptr;
                 switch (to.size()) {
                     case 1: each_lane<1>(row, at, D, q, gradient); break;
@@ -81,10 +81,10 @@ private:
         const int* to;
     };
 
-    // The components that the slot of row r reaches.
+    // The components reached by the slot of row r.
     const std::vector<int>& reached(int r) const { return reached_[r % slots_]; }
 
-    // Calls visit(entry of (lanes, c, P), number in storage) for every trace.
+    // Calls visit(index into (lanes, c, P), number in storage) for every trace.
     template <class Self, class Visit>
     static void each(Self& self, Visit visit) {
         const Rows& rows = self.rows_;
@@ -120,7 +120,7 @@ private:
         }
     }
 
-    // What is the same for all parameters of a row.
+    // The values that all parameters of a row share.
     template <int C, int N>
     struct Factors {
         Vec<T> D[C][C][N], slope[C][N], credit[N];
@@ -199,7 +199,7 @@ private:
         for (int n = 0; n < count; ++n) {
             T fresh[C];
             for (int p = 0; p < C; ++p) {
-                // In the order in which these have been added since the first runs.
+                // Keep this order of addition: earlier runs stay bit-identical.
                 fresh[p] = factor[p][0] * e[n];
                 if (p == 0) fresh[p] += slope[p] * src[n];
                 for (int q = 1; q < C; ++q) fresh[p] += factor[p][q] * e[q * count + n];

@@ -38,7 +38,7 @@ public:
         });
     }
 
-    // θ̃ comes from outside: its norms are to be taken anew, in the order of `update`.
+    // θ̃ was assigned from outside: recompute its norms in the order of `update`.
     void resume(int64_t) override { norm_known_ = false; }
     void list(std::vector<Named<T>>& buffers) override {
         buffers.push_back({"s", s_.data(), {components_, units_, stride_}});

@@ -1,1 +1,1 @@
-"""A training run: its loop, checkpoints, memory and setting."""
+"""A training run has a loop, checkpoints, a memory check and a record of its setting."""

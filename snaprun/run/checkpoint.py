@@ -1,8 +1,8 @@
-"""A run between two time steps on disk: parameters, optimiser, rule, data, counters.
+"""A checkpoint stores a run between two time steps: parameters, optimiser, rule, data, counters.
 
-checkpoint.pt is what torch.save writes, then the sha256 of it (32 bytes), since torch.load does
-not notice a byte that has changed. It is read by snaprun.store.outline, which runs no code from the
-file and refuses whatever no checkpoint of ours holds before that costs memory.
+The file checkpoint.pt holds the bytes of torch.save followed by their sha256 (32 bytes), because
+torch.load does not notice a changed byte. snaprun.store.outline reads the file: it runs no code
+from the file, and refuses content that snaprun never writes before that content takes memory.
 """
 
 import hashlib
@@ -25,34 +25,34 @@ RESTART = "Set restart=true to start the run afresh; what is there is kept aside
 
 
 class Due:
-    """When the next checkpoint is due: every so many tokens (int) or seconds (float)."""
+    """Decides when the next checkpoint is due: every `every` tokens (int) or seconds (float)."""
 
     def __init__(self, every: int | float | None):
         self._every = every
         self.begin(0)
 
     def begin(self, tokens: int) -> None:
-        """Count from here."""
+        """Start counting at `tokens` and now."""
         self._tokens, self._time = tokens, time.monotonic()
 
     def reached(self, tokens: int) -> bool:
-        """The next one is due."""
+        """Return whether the next checkpoint is due at `tokens`."""
         if isinstance(self._every, float):
             return time.monotonic() - self._time >= self._every
         return self._every is not None and tokens - self._tokens >= self._every
 
 
 def write(file: BinaryIO, contents: Mapping[str, Any]) -> None:
-    """Write `contents`, of numbers, strings, dicts, lists and tensors, to an empty file."""
+    """Write `contents` (numbers, strings, dicts, lists and tensors) to an empty file."""
     hashed = _Hashed(file)
     torch.save({"version": VERSION, **contents}, cast(IO[bytes], hashed))
     file.write(hashed.digest())
 
 
 def load(folder: Path | Folder) -> dict[str, Any] | None:
-    """The contents of the checkpoint in `folder`, on the CPU; None where there is none.
+    """Return the contents of the checkpoint in `folder`, on the CPU, or None if there is none.
 
-    Raises UserError for a damaged file or one of another version.
+    Raises UserError if the file is damaged or of another version.
     """
     path = folder if isinstance(folder, Path) else folder.path
     try:
@@ -80,7 +80,7 @@ def load(folder: Path | Folder) -> dict[str, Any] | None:
 
 
 def restore(folder: Path, target: Any, saved: Any) -> None:
-    """`target.load_state_dict(saved)`; UserError where it does not fit."""
+    """Call `target.load_state_dict(saved)`; raises UserError if `saved` does not fit."""
     try:
         target.load_state_dict(saved)
     except ValueError as error:
@@ -88,7 +88,10 @@ def restore(folder: Path, target: Any, saved: Any) -> None:
 
 
 def load_network(folder: Path, network: Network) -> None:
-    """Parameters of the checkpoint in `folder` into `network`; UserError if there are none."""
+    """Load the parameters of the checkpoint in `folder` into `network`.
+
+    Raises UserError if `folder` has no checkpoint or the parameters do not fit.
+    """
     saved = load(folder)
     if saved is None:
         remedy = "Train the run first: `snaprun train` writes the checkpoint."
@@ -98,7 +101,7 @@ def load_network(folder: Path, network: Network) -> None:
 
 
 def _with_tensors(outline: Outline, value: Any) -> Any:
-    """`value` of the outline's tree with each tensor in its place, in memory of its own."""
+    """Return a copy of `value`, a part of the outline's tree, with every tensor read from disk."""
     if isinstance(value, dict):
         return {key: _with_tensors(outline, item) for key, item in value.items()}
     if isinstance(value, list):
@@ -115,7 +118,7 @@ def _with_tensors(outline: Outline, value: Any) -> Any:
 
 
 class _Hashed:
-    """A file to write to that takes the sha256 of all that passes."""
+    """A file that computes the sha256 of everything written to it."""
 
     def __init__(self, file: Any):
         self._file, self._sha256 = file, hashlib.sha256()

@@ -1,4 +1,4 @@
-"""Where a run stands between two time steps: what the loop itself counts and holds."""
+"""The course of a run: what the training loop itself counts and holds between two time steps."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -19,7 +19,7 @@ from snaprun.tasks import Batch
 
 @dataclass
 class Begun:
-    """A batch of which the first `steps` time steps are done, with their losses."""
+    """A batch in progress: its first `steps` time steps are done and have losses."""
 
     batch: Batch
     nats_TB: Tensor
@@ -28,24 +28,24 @@ class Begun:
 
 @dataclass
 class Course:
-    """The counters of a run; all of it goes into checkpoints."""
+    """The counters of a run; checkpoints store all of them."""
 
     log_at: int  # data-time of the next row
     eval_at: int  # data-time of the next validation
-    tokens: int = 0  # data-time of all batches that are done
-    bits: float = 0.0  # since the last row
+    tokens: int = 0  # data-time of all finished batches
+    bits: float = 0.0  # summed loss since the last row
     targets: int = 0  # since the last row
     logged: int = 0  # data-time of the last row
     validated: int = 0  # data-time of the last validation
     seconds: float = 0.0  # wall clock of training
-    in_engine: float = 0.0  # seconds of it in the engine, at most its processor time
-    probed: int = 0  # data-time below which a probe has looked
-    resumed: int = 0  # how often the run has gone on from a checkpoint
+    in_engine: float = 0.0  # seconds spent in the engine, at most their processor time
+    probed: int = 0  # the probe has looked at all data-time below this
+    resumed: int = 0  # how often the run was resumed from a checkpoint
     last: dict[str, float] = field(default_factory=dict)  # the newest value of every metric
     begun: Begun | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """All fields as numbers, dicts and tensors."""
+        """Return all fields as numbers, dicts and tensors."""
         saved = {f.name: getattr(self, f.name) for f in fields(self)}
         if self.begun is not None:
             batch = {f.name: getattr(self.begun.batch, f.name) for f in fields(Batch)}
@@ -54,7 +54,10 @@ class Course:
 
     @classmethod
     def from_state_dict(cls, saved: Any, network: Network, lanes: int) -> "Course":
-        """The course that `state_dict` described; ValueError where it is none of such a run."""
+        """Rebuild the course from `saved`, a `state_dict`.
+
+        Raises ValueError if a run of `network` with `lanes` lanes cannot have written `saved`.
+        """
         require_entries("course", saved, [f.name for f in fields(cls)])
         for f in fields(cls):
             if f.type is int:
@@ -71,7 +74,7 @@ class Course:
         last = saved["last"]
         require_entries("course.last", last, last if isinstance(last, dict) else ())
         for name, value in last.items():
-            if type(value) is not float:  # of the averaged weights it may be infinite
+            if type(value) is not float:  # a metric of the averaged weights may be infinite
                 require_number(f"course.last.{name}", value)
         begun = None if saved["begun"] is None else _begun(saved["begun"], network, lanes)
         return cls(**{**saved, "last": dict(last), "begun": begun})

@@ -1,7 +1,7 @@
-"""When a run has diverged: a number is none, or the loss stays far above that of chance.
+"""A run has diverged if a number is not finite, or if the loss stays far above chance.
 
-Both are looked for at the end of every minibatch, so what is found depends neither on the rows that
-are logged nor on where a run was stopped.
+The loop looks for both at the end of every minibatch, so the finding depends neither on how often
+rows are logged nor on where a run was stopped.
 """
 
 import math
@@ -15,15 +15,15 @@ from snaprun.losses import Loss
 from snaprun.require import require_count, require_entries, require_number
 from snaprun.store import BLOW_UP, NON_FINITE
 
-FACTOR = 4.0  # times the bits of chance
-WINDOW = 50  # updates, at least, over which the loss is averaged
-STRETCH = 1000  # updates without a window below FACTOR at the end of a run, or, of a short one,
-SHARE = 0.1  # of all its updates
+FACTOR = 4.0  # a window is calm if its mean loss is below FACTOR times the loss of chance
+WINDOW = 50  # a window lasts at least so many updates
+STRETCH = 1000  # a run has blown up if its last STRETCH updates contain no calm window;
+SHARE = 0.1  # in a short run, its last SHARE of all updates
 
 
 @dataclass(frozen=True)
 class Diverged:
-    """How a run diverged; `words` end before the token."""
+    """How a run diverged; `words` is a sentence that the token completes."""
 
     token: int
     by: str  # NON_FINITE | BLOW_UP
@@ -32,11 +32,12 @@ class Diverged:
 
 @dataclass
 class Watch:
-    """The losses of a run in windows of updates, each ending with a minibatch; in checkpoints.
+    """Watches the losses of a run in windows of updates; checkpoints store the fields.
 
-    A run has blown up if at its end the mean loss of every window has been at least FACTOR times
-    that of chance for STRETCH updates, or for SHARE of all if those are fewer. The verdict falls
-    when the run has reached its tokens: it never stops a run, so none that would recover.
+    A window ends with a minibatch. A run has blown up if at its end every window of the last
+    STRETCH updates, or of the last SHARE of all updates if those are fewer, had a mean loss of at
+    least FACTOR times the loss of chance. The verdict is given only after the run has reached its
+    tokens, so that it never stops a run that would recover.
     """
 
     begun_at: int = 0  # data-time where the open window began
@@ -48,9 +49,10 @@ class Watch:
 
     @classmethod
     def from_state_dict(cls, saved: Any, tokens: int, updates: int) -> "Watch":
-        """The watch whose fields are `saved`, of a run at `tokens`; ValueError where they are none.
+        """Rebuild the watch of a run at `tokens` from its fields, `saved`.
 
-        None stands for a run that was not watched up to there.
+        If `saved` is None, the run was not watched so far, and watching begins now. Raises
+        ValueError if `saved` does not fit such a run.
         """
         if saved is None:
             return cls(tokens, updates, 0.0, 0, tokens, updates)
@@ -64,7 +66,7 @@ class Watch:
         return cls(**saved)
 
     def count(self, bits: float, targets: int, *, chance: float, tokens: int, updates: int) -> None:
-        """Take a minibatch that ended at `tokens` after `updates`; `chance` is in bits a target."""
+        """Count a minibatch that ended at `tokens` and `updates`; `chance` is bits per target."""
         self.bits, self.targets = self.bits + bits, self.targets + targets
         if updates - self.begun_updates < WINDOW or not self.targets:
             return
@@ -73,7 +75,7 @@ class Watch:
         self.begun_at, self.begun_updates, self.bits, self.targets = tokens, updates, 0.0, 0
 
     def verdict(self, updates: int, chance: float, loss: Loss) -> Diverged | None:
-        """Whether a run that ends after so many updates has blown up, and since when."""
+        """Return how a run that ends after `updates` updates has blown up, or None."""
         above = self.begun_updates - self.calm_updates
         if not self.begun_updates and self.bits >= FACTOR * chance * max(self.targets, 1):
             above = updates  # of a run too short for a window
@@ -85,9 +87,9 @@ class Watch:
 
 
 def non_finite(nats_TB: Tensor, bits: float, finite: bool, tokens: int) -> Diverged | None:
-    """What is no number after a minibatch that began at `tokens`: a loss, or a parameter.
+    """Return how a minibatch that began at `tokens` made a loss or a parameter non-finite, or None.
 
-    `bits` is the sum of the losses as reported, `finite` says that all parameters are numbers.
+    `bits` is the sum of the reported losses; `finite` says whether all parameters are finite.
     """
     if not math.isfinite(bits):
         total = nats_TB.flatten().cumsum(0, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""What a run would be, without writing anything: its parameters, its memory and its time."""
+"""A dry run tells a run's parameters, memory and time without writing anything."""
 
 import math
 import time
@@ -19,11 +19,14 @@ from snaprun.run.parts import Parts
 from snaprun.seeding import stream
 from snaprun.tasks import Batch
 
-SECONDS = 2.0  # of training, at most but for the first step
+SECONDS = 2.0  # the longest time to train, not counting the first step
 
 
 def rehearse(parts: Parts, probe: Probe | None = None) -> str:
-    """A few indented lines about the run; it trains for a moment, and UserError where it cannot."""
+    """Train for a moment and return a few indented lines about the run.
+
+    Raises UserError if the run cannot be trained.
+    """
     expected = memory.demand(parts, memory.sizes(parts), probe)
     left = [f"{in_units(n)} is left {where}" for _, n, where in memory.places(parts, expected)]
     with checks.telling_exhaustion(lambda: memory.exhausted(parts, probe)):
@@ -55,21 +58,21 @@ def rehearse(parts: Parts, probe: Probe | None = None) -> str:
 
 
 def _dense_parameters(counts: Sizes) -> int:
-    """What `counts` would be of a dense network."""
+    """Return the number of recurrent parameters of the same network without sparsity."""
     n = counts
     per_unit = [n.units * s.recurrent + n.inputs * s.input + 1 for s in n.cell.slots]
     return n.units * sum(per_unit)
 
 
 def _timed(parts: Parts, engine: Engine) -> tuple[float, int]:
-    """Seconds of a time step, its part in drawing batches included, and over how many steps."""
+    """Return the seconds per time step, drawing batches included, and the steps measured."""
     data, lanes = stream(parts.machine.seed, "data"), parts.options.lanes
 
     def drawn() -> Batch:
         return parts.task.batch(lanes, data).to(engine.network.core.device)
 
     batch, first = drawn(), 1
-    _wait(engine.run(batch.piece(0, 1)))  # the first step pays for much that comes once
+    _wait(engine.run(batch.piece(0, 1)))  # the first step includes costs that occur once
     done, piece, start, seconds = 0, 1, time.perf_counter(), 0.0
     while seconds < SECONDS and done < max(1, parts.options.tokens // lanes):
         if first >= len(batch.mask):
@@ -83,11 +86,11 @@ def _timed(parts: Parts, engine: Engine) -> tuple[float, int]:
 
 
 class _Enough(Exception):
-    """The time for this is over."""
+    """The time for measuring is over."""
 
 
 def _validation_seconds(parts: Parts, engine: Engine) -> tuple[float, str]:
-    """Of all validations together, each as of the network now, and in words if that is a bound."""
+    """Return the seconds of all validations of a run, and "at least " if they are a bound."""
     options, each, bound = parts.options, 0.0, ""
     end = time.perf_counter() + SECONDS
 
@@ -95,8 +98,8 @@ def _validation_seconds(parts: Parts, engine: Engine) -> tuple[float, str]:
         nonlocal each
         per_step = None
         for batch in batches:
-            if per_step is None:  # the first batch stands for the others
-                # The last steps: those before may have no target.
+            if per_step is None:  # measure the first batch in place of all
+                # Its last steps, because earlier ones may have no target.
                 piece = batch.piece(max(0, len(batch.mask) - EVAL_STEPS), EVAL_STEPS)
                 start = time.perf_counter()
                 mean_loss(engine.network, [piece], engine.in_core)
@@ -120,7 +123,7 @@ def _wait(loss_TB: torch.Tensor) -> None:
 
 
 def _duration(seconds: float) -> str:
-    """In the unit that suits."""
+    """Return `seconds` in words, in a suitable unit."""
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.2g} {unit}"

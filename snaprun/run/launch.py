@@ -1,4 +1,4 @@
-"""One training run from plain objects to its folder."""
+"""Launching trains one run from plain objects and writes it to its folder."""
 
 import logging
 import traceback
@@ -31,16 +31,20 @@ def run(
     bar: bool,
     probe: Probe | None = None,
 ) -> Summary:
-    """Train what `parts` composes and write it to `folder`, with `config` beside it.
+    """Train the run of `parts` and write it to `folder`, together with its `config`.
 
-    A run that has a checkpoint goes on from it; one that is complete is left as it is.
+    A run that has a checkpoint continues from it; a complete run is left as it is. `tensorboard`
+    also writes the metrics for TensorBoard; `bar` shows a progress bar.
     """
     with checks.telling_exhaustion(lambda: memory.exhausted(parts, probe)):
         return _run(parts, folder, config, tensorboard, bar, probe)
 
 
 def build(parts: Parts, probe: Probe | None = None) -> Engine:
-    """The engine at its start, and the task prepared; UserError where memory does not suffice."""
+    """Prepare the task and return the engine before its first step.
+
+    Raises UserError if there is not enough memory.
+    """
     machine, options = parts.machine, parts.options
     machine.start()
     parts.task.prepare(options.lanes)
@@ -100,7 +104,7 @@ def _run(
         )
         summary = read_summary(folder)
         if summary is not None and summary.complete(options.tokens):
-            return summary  # by another process, since this one looked
+            return summary  # another process has finished the run in the meantime
         try:
             _start(writer, training, summary, options.strict)
             return training.run()
@@ -112,7 +116,7 @@ def _run(
 
 
 def _start(writer: RunWriter, training: Training, summary: Summary | None, strict: bool) -> None:
-    """From the checkpoint where there is one, else from the beginning."""
+    """Restore the checkpoint if there is one, else begin the run."""
     saved = checkpoint.load(writer.opened)
     if saved is not None:
         checkpoint.restore(writer.folder, training, saved)
@@ -132,7 +136,7 @@ def _start(writer: RunWriter, training: Training, summary: Summary | None, stric
 
 
 def _tell_of_change(folder: Path, training: Training, strict: bool) -> None:
-    """The setting is not known to be that of the checkpoint: one line, or UserError."""
+    """Warn that the setting may differ from the checkpoint's; raise UserError if `strict`."""
     line = f"{folder} is resumed at token {training.tokens}; {training.changed}."
     if strict:
         remedy = "Resume it in the setting of its checkpoint, or set train.strict=false."

@@ -1,4 +1,4 @@
-"""The training loop, top to bottom: batches in, metric rows out, a summary at the end."""
+"""The training loop takes batches, writes rows of metrics, and ends with a summary."""
 
 import logging
 import math
@@ -31,37 +31,37 @@ from snaprun.sparsity import Sparsity
 from snaprun.store import DIVERGED, FINISHED, NON_FINITE, Mark, RunWriter, Summary, outline
 from snaprun.tasks import Batch, Task
 
-PIECE_SECONDS = 0.5  # of a batch, between two looks at the signals and at the clock
+PIECE_SECONDS = 0.5  # the loop checks signals and the clock between pieces of this duration
 PARTS = ("run", "facts", "metrics", "course", "engine", "task", "data")  # of a checkpoint
-LATER = ("watch", "segments")  # and those which snaprun 0.1.0 did not keep
-EVAL_STEPS = 16  # of a held-out batch, between two looks at the signals
+LATER = ("watch", "segments")  # parts that a checkpoint of snaprun 0.1.0 lacks
+EVAL_STEPS = 16  # validation checks signals between pieces of so many steps
 
 log = logging.getLogger(__name__)
 
 
 class Probe(Protocol):
-    """Looks at a run between two batches; training goes on as if it had not."""
+    """A probe looks at a run between two batches and leaves training unchanged."""
 
-    lighter: str  # what makes it need less memory
+    lighter: str  # the choice that makes the probe need less memory, in words
 
     def bytes(self, sizes: Sizes) -> int:
-        """The memory that a look takes beside the run."""
+        """Return the bytes that a look takes in addition to the run."""
         ...
 
     def __call__(
         self, since: int, tokens: int, task: Task, engine: Engine, stop: StopSignals
     ) -> Mapping[str, float]:
-        """What it sees of the run from `since` up to `tokens`, both included, as one row; or {}."""
+        """Look at the run from `since` to `tokens`, both included, and return a row, or {}."""
         ...
 
 
 class Training:
-    """A run of `options.tokens` of data-time.
+    """Trains a run for `options.tokens` of data-time.
 
-    Losses are those before the update of their step. A non-finite loss or parameter ends the run as
-    diverged, and one that has blown up (snaprun.run.divergence) is diverged at its end; the
-    summary says at which token. `extras` go into the summary as they are. Checkpoints are taken
-    between time steps, so that a run which goes on from one is the run that never stopped.
+    The loss of a step is computed before the update of that step. A non-finite loss or parameter
+    ends the run at once as diverged; a run that has blown up (snaprun.run.divergence) counts as
+    diverged at its end. The summary names the token. `extras` go into the summary unchanged.
+    Checkpoints are taken between time steps, and a resumed run equals an unbroken one bit by bit.
     """
 
     def __init__(
@@ -86,20 +86,20 @@ class Training:
         self._data = stream(seed, "data")
         self._course = Course(log_at=options.log_every, eval_at=options.eval_every)
         self._due = checkpoint.Due(options.checkpoint_every)
-        self._steps_per_second = 0.0  # of the last piece
+        self._steps_per_second = 0.0  # in the last piece
         self._watch = Watch()
         self._diverged: Diverged | None = None
-        self.mark = Mark(0, 0)  # of the metrics, where the run goes on
-        self.changed = ""  # in the setting, since the checkpoint; in words
+        self.mark = Mark(0, 0)  # where the metrics of a resumed run continue
+        self.changed = ""  # how the setting differs from the checkpoint's, in words
         self._started = time.perf_counter()
 
     @property
     def tokens(self) -> int:
-        """Data-time of the batches that are done."""
+        """The data-time of all finished batches."""
         return self._course.tokens
 
     def run(self) -> Summary:
-        """Train to the end; returns the summary, which is then on disk. Raises Stopped."""
+        """Train to the end, write the summary and return it. Raises Stopped after a signal."""
         self._started = time.perf_counter() - self._course.seconds
         self._progress.begin(self._course.tokens)
         while True:
@@ -111,7 +111,7 @@ class Training:
             self._account_for(batch)
 
     def _batch_in_progress(self) -> Begun:
-        """The batch in progress, or the next one."""
+        """Return the batch in progress, or the next batch if none is."""
         if self._course.begun is None:
             batch = self._task.batch(self._options.lanes, self._data)
             batch = batch.to(self._engine.network.core.device)
@@ -120,7 +120,7 @@ class Training:
         return self._course.begun
 
     def _train_on_what_is_left(self, begun: Begun) -> None:
-        """Train on what is left of the batch, in pieces, with checkpoints between them."""
+        """Train on the rest of the batch in pieces, with checkpoints between the pieces."""
         while begun.steps < len(begun.batch.mask):
             self._checkpoint_if_due()
             steps = max(1, int(PIECE_SECONDS * self._steps_per_second))
@@ -131,17 +131,17 @@ class Training:
             begun.nats_TB[begun.steps : begun.steps + steps] = nats_TB
             begun.steps += len(nats_TB)
             self._steps_per_second = len(nats_TB) / max(seconds, 1e-9)
-            # Of the wall clock not what other processes took, as far as one thread can tell.
+            # Wall time less the time that other processes took, as far as one thread can tell.
             self._course.in_engine += min(seconds, busy)
 
     def _checkpoint_if_due(self) -> None:
-        """Between two steps: write a checkpoint if one is due, or if the run has to stop."""
+        """Write a checkpoint if one is due or the run has to stop; raise Stopped if it has to."""
         if self._due.reached(self._course.tokens) or self._stop.requested:
             self._save()
         self._stop.check()
 
     def _account_for(self, done: Begun) -> None:
-        """Count a batch that is done, tell the task its loss, and prune where that is due."""
+        """Count a finished batch, tell the task its loss, and prune if that is due."""
         course, engine = self._course, self._engine
         bits = self._task.loss.reported(float(done.nats_TB.sum(dtype=torch.float64)))
         self._diverged = non_finite(done.nats_TB, bits, engine.finite, course.tokens)
@@ -164,7 +164,7 @@ class Training:
         prune(self._engine, sparsity.pruned(self._course.tokens, live_MKJ, network.weights()))
 
     def _write_what_is_due(self) -> None:
-        """The row and the validation that are due by now."""
+        """Write the row, and run the validation and the probe, if they are due."""
         course, options = self._course, self._options
         if self._diverged:
             return
@@ -175,7 +175,7 @@ class Training:
             try:
                 self._validate()
             except Stopped:
-                self._save()  # says that the validation is due
+                self._save()  # the checkpoint records that the validation is due
                 raise
             course.eval_at = _next_multiple(options.eval_every, course.tokens)
         if not self._diverged and course.tokens >= course.probed:
@@ -202,7 +202,7 @@ class Training:
         self._course.validated = self._course.tokens
 
     def _held_out(self, network: Network) -> dict[str, float]:
-        """The task's metrics of `network` on held-out data."""
+        """Return the task's metrics of `network` on held-out data."""
 
         def loss(batches: Iterable[Batch]) -> float:
             return mean_loss(network, self._interruptible(batches), self._engine.in_core)
@@ -217,7 +217,7 @@ class Training:
                     course.probed, course.tokens, self._task, self._engine, self._stop
                 )
             except Stopped:
-                self._save()  # says that the probe is yet to look
+                self._save()  # the checkpoint records that the probe has yet to look
                 raise
             if seen:
                 self._write(seen)
@@ -244,10 +244,10 @@ class Training:
         )
 
     def _finish(self) -> Summary:
-        """The last checkpoint, the rows that stand at the end of every run, the summary."""
+        """Write the last checkpoint, the last rows and the summary; return the summary."""
         course, engine = self._course, self._engine
         if not self._diverged:
-            self._save()  # before the rows of the end, which a run that goes further does not have
+            self._save()  # before the last rows, which a run with more tokens does not have
             if course.logged < course.tokens:
                 self._write_training_row()
             if course.validated < course.tokens:
@@ -302,7 +302,7 @@ class Training:
         self._due.begin(self._course.tokens)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the run depends on from here, and where its metrics stand."""
+        """Return everything that the rest of the run depends on, and the mark of its metrics."""
         return {
             "run": self._writer.folder.name,
             "facts": self._task.facts(),
@@ -316,7 +316,10 @@ class Training:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go on from a `state_dict`; ValueError where it is one of another run, or damaged."""
+        """Continue from `saved`, a `state_dict`.
+
+        Raises ValueError if `saved` is damaged or belongs to another run.
+        """
         require_entries("checkpoint", saved, (*PARTS, *(name for name in LATER if name in saved)))
         require_equal("run", saved["run"], self._writer.folder.name)
         require_equal("data", saved["facts"], self._task.facts())
@@ -359,7 +362,7 @@ def _next_multiple(every: int, tokens: int) -> int:
 
 
 def _told(diverged: Diverged | None) -> dict[str, Any]:
-    """What the summary says of it."""
+    """Return the entries that describe the divergence in the summary."""
     if diverged is None:
         return {}
     return {
@@ -370,13 +373,13 @@ def _told(diverged: Diverged | None) -> dict[str, Any]:
 
 
 def _sizes(network: Network) -> dict[str, int]:
-    """How many parameters live at the end."""
+    """Return the numbers of live parameters at the end."""
     readout = sum(p.numel() for p in network.readout.parameters)
     return {"recurrent": network.core.layout.size, "readout": readout}
 
 
 def _cost(engine: Engine, lanes: int, ms_per_token: float) -> dict[str, float]:
-    """Measured and analytic cost of core and rule; the readout, the same for all, is apart."""
+    """Return measured and analytic costs of core and rule, with the readout's counted apart."""
     counted = engine.rule.cost(engine.network.core, engine.longest_window)
     return {
         "ms_per_token": ms_per_token,
@@ -384,5 +387,5 @@ def _cost(engine: Engine, lanes: int, ms_per_token: float) -> dict[str, float]:
         "readout_macs_per_token": engine.network.readout.macs,
         "state_bytes": engine.rule_bytes,
         "state_bytes_analytic": counted.state * lanes * engine.network.dtype.itemsize,
-        "peak_bytes": hardware.peak_bytes(),  # of the process
+        "peak_bytes": hardware.peak_bytes(),  # of the whole process
     }

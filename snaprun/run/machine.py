@@ -1,4 +1,4 @@
-"""Where a computation runs, in which precision, and on which engine."""
+"""The machine chooses a device, a precision, a number of threads and an engine."""
 
 import logging
 from collections.abc import Iterator
@@ -26,7 +26,15 @@ DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in get_arg
 
 
 class Machine:
-    """Where a computation runs and in which precision; the keys that every command shares."""
+    """The device, precision, threads and engine of a computation, and its seed.
+
+    Its arguments are keys that commands share. `influence` is the backend of the influence matrix,
+    by name. Raises UserError for a value that this machine does not support.
+
+    >>> machine = Machine(seed=1, dtype="float64")
+    >>> machine.seed, machine.device, machine.dtype, machine.threads, machine.engine
+    (1, 'cpu', torch.float64, 1, 'auto')
+    """
 
     def __init__(
         self,
@@ -52,26 +60,26 @@ class Machine:
         self.engine = checks.one_of("engine", engine, get_args(EngineName))
 
     def start(self) -> None:
-        """Set the threads of this process."""
+        """Set the number of threads of this process."""
         use_threads(self.threads)
 
 
 def use_threads(threads: int) -> None:
-    """Set the threads of PyTorch, by which the C++ core goes: no more than there are cores.
+    """Set the number of threads of PyTorch and of the C++ core, at most the number of cores.
 
-    Where the system does not start as many, OpenMP would end the process: it gets fewer.
+    If the system cannot start so many threads, fewer are set, because OpenMP would end the process.
     """
     torch.set_num_threads(native.startable_threads(min(threads, hardware.cores())))
 
 
 @contextmanager
 def denormals_flushed() -> Iterator[None]:
-    """PyTorch takes numbers too small for full precision as zero, as the C++ core does by itself.
+    """Make PyTorch treat denormal numbers as zero inside the block, as the C++ core always does.
 
-    The traces of rare inputs decay into them, and a CPU takes a hundred times as long for each.
-    The mode is the thread's, and is as before afterwards.
+    The traces of rare inputs decay into denormal numbers, and an operation on one takes a CPU a
+    hundred times as long. The mode belongs to the thread; it is restored afterwards.
     """
-    # PyTorch tells no other way.
+    # PyTorch has no function that returns the mode.
     before = not (torch.tensor(torch.finfo(torch.float64).tiny, dtype=torch.float64) * 0.5).item()
     torch.set_flush_denormal(True)
     try:
@@ -81,7 +89,7 @@ def denormals_flushed() -> Iterator[None]:
 
 
 def takes_native(machine: Machine, lacks: str | None) -> bool:
-    """Whether the C++ engine trains a run; `lacks` says in words why it cannot, None if it can."""
+    """Return whether the C++ engine trains a run; `lacks` is in words why it cannot, or None."""
     return machine.engine != "torch" and machine.influence not in ("naive", "torch") and not lacks
 
 
@@ -96,10 +104,11 @@ def build_engine(
     noise: Generator,
     average: float | None = None,
 ) -> Engine:
-    """The engine that `machine.engine` asks for; UserError where native is asked for in vain.
+    """Build the engine that `machine.engine` names.
 
-    `auto` takes the native one where it supports the run, else says once why it does not. An
-    influence backend that is named is one of the torch engine's.
+    "auto" is the native engine if it supports the run, else the torch engine with a warning that
+    says why. Naming the influence backend "naive" or "torch" chooses the torch engine. Raises
+    UserError if "native" is named and the native engine does not support the run.
     """
     reason = supports(network, rule, optimiser)
     if machine.influence in ("naive", "torch"):

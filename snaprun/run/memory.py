@@ -1,4 +1,4 @@
-"""A run that needs more memory than there is, refused in one line before it takes any."""
+"""The memory check refuses a run that needs too much memory before the run takes any."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from snaprun.run.loop import Probe
     from snaprun.run.parts import Parts
 
-# J as it is expected of a random mask is at least 1 / MOST times what it turns out to be, the
-# padding of its storage included, and at most LEAST times, from 64 units on and where a unit feeds
-# FED others or more; where it feeds fewer, few units may reach the many that some do.
+# The size of J expected for a random mask is between 1 / MOST and LEAST times the actual size,
+# storage padding included. This holds from 64 units on if a unit feeds at least FED others on
+# average. If units feed fewer, J may turn out much smaller.
 LEAST, MOST, FED = 2.1, 1.5, 2.0
 
 
 def sizes(parts: "Parts", core: RecurrentCore | None = None) -> Sizes:
-    """The counts of a run: exact from its core, expected before that is drawn."""
+    """Return the counts of a run: exact if `core` is given, else as expected before drawing."""
     architecture, options = parts.architecture, parts.options
     steps = parts.task.steps()
     window = options.update_every if isinstance(options.update_every, int) else steps
@@ -56,7 +56,7 @@ def sizes(parts: "Parts", core: RecurrentCore | None = None) -> Sizes:
 
 
 def demand(parts: "Parts", counts: Sizes, probe: "Probe | None" = None) -> Demand:
-    """What the run takes on the engine that will train it, and what the probe takes that looks."""
+    """Return the memory that the run takes on the engine that will train it, and the probe's."""
     machine = parts.machine
     cell, device, optimiser = parts.architecture.cell, machine.device, parts.optimiser
     lacks = native.lacks(cell, device, machine.dtype, parts.rule, optimiser, parts.task.loss)
@@ -74,29 +74,32 @@ def demand(parts: "Parts", counts: Sizes, probe: "Probe | None" = None) -> Deman
 
 
 def check(parts: "Parts", probe: "Probe | None" = None) -> bool:
-    """Whether the run certainly fits; UserError where it certainly does not. Nothing is drawn."""
+    """Return whether the run certainly fits into memory, without drawing anything.
+
+    Raises UserError if the run certainly does not fit.
+    """
     expected = demand(parts, sizes(parts), probe)
     architecture = parts.architecture
     fed = architecture.sparsity.linked(1) * architecture.units
-    # Of a mask that may reach far less it is only sure that it is drawn.
+    # If the mask may reach far less than expected, only the memory of drawing it is certain.
     drawn = Demand(dict.fromkeys(expected.parts, 0), expected.setup)
     _refuse_beyond(parts, probe, drawn if 0 < fed < FED else expected, LEAST)
     return all(MOST * needed <= left for needed, left, _ in places(parts, expected))
 
 
 def check_drawn(parts: "Parts", core: RecurrentCore, probe: "Probe | None" = None) -> None:
-    """UserError where the run does not fit, counted from its masks."""
+    """Raise UserError if the run, counted exactly from its core, does not fit into memory."""
     _refuse_beyond(parts, probe, demand(parts, sizes(parts, core), probe), 1.0)
 
 
 def exhausted(parts: "Parts", probe: "Probe | None" = None) -> UserError:
-    """What to say where memory ran out all the same."""
+    """Return the error for a run that ran out of memory in spite of the check."""
     expected = demand(parts, sizes(parts), probe)
     return UserError(_line(parts, probe, expected, expected.total, "and memory ran out"))
 
 
 def places(parts: "Parts", needed: Demand) -> list[tuple[int, int, str]]:
-    """Bytes needed, bytes left and where: here, and on a CUDA device, where most of them lie."""
+    """Return (bytes needed, bytes left, where) for the host, and for a CUDA device in use."""
     left, bound = hardware.available_bytes()
     if parts.machine.device != "cuda":
         return [(needed.total, left, bound)]
@@ -114,7 +117,7 @@ def _refuse_beyond(parts: "Parts", probe: "Probe | None", needed: Demand, factor
 
 
 def _line(parts: "Parts", probe: "Probe | None", needed: Demand, total: int, left: str) -> str:
-    """What needs how much memory, what is left, and which choice needs less."""
+    """Say which choices need how much memory, what is left, and which choice needs less."""
     part, size = needed.largest
     causes, remedies = _words(parts, part)
     if part == LOOKS and probe:
@@ -126,7 +129,7 @@ def _line(parts: "Parts", probe: "Probe | None", needed: Demand, total: int, lef
 
 
 def _words(parts: "Parts", part: str) -> tuple[list[str], list[str]]:
-    """The choices that make a part of the demand large, the first the most, and what helps."""
+    """Return the choices that make `part` large, the most influential first, and the remedies."""
     task, options, architecture = parts.task, parts.options, parts.architecture
     units, lanes, steps = architecture.units, options.lanes, task.steps()
     of_lanes = (f"train.lanes={lanes}", "fewer train.lanes" if lanes > 1 else "")
@@ -162,6 +165,6 @@ def _either(choices: Sequence[str]) -> str:
 
 
 def _name(registry: Mapping[str, type], made: object) -> str:
-    """The name by which the configuration chose an object."""
+    """Return the name by which the configuration chose the object."""
     name = checks.registered(registry, made)
     return f"{name}{getattr(made, 'n', None) or ''}" or type(made).__name__

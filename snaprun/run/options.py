@@ -1,4 +1,4 @@
-"""The keys under `train` and under `readout` in the configuration."""
+"""The options are the keys under `train` and under `readout` in the configuration."""
 
 import re
 from typing import Literal, get_args
@@ -10,11 +10,16 @@ class TrainOptions:
     """How long to train, on how many lanes, how often to update, to log and to validate.
 
     `tokens` is data-time, time steps × lanes; the run ends with the first batch that reaches it.
-    `update_every` counts time steps, or is "sequence". `log_every` and `eval_every` are in
-    tokens, as is `eval_tokens`, the size of the held-out part that is used (None: all of it).
+    `update_every` counts time steps, or is "sequence". `log_every`, `eval_every` and `eval_tokens`
+    are in tokens; `eval_tokens` is the size of the held-out part that is used (None: all of it).
     `average` is the decay a of an exponential average of the weights (None: none is kept).
-    `checkpoint_every` is in tokens, or in seconds as in "60s" (None: only at the end). `strict`
-    refuses to go on in another setting (snaprun.run.setting) than that of the checkpoint.
+    `checkpoint_every` is in tokens, or in seconds as in "60s" (None: only at the end). With
+    `strict` a run is not resumed in a setting (snaprun.run.setting) other than its checkpoint's.
+    Raises UserError for a value out of range.
+
+    >>> options = TrainOptions(tokens=1_000, update_every="sequence", checkpoint_every="30s")
+    >>> options.tokens, options.lanes, options.update_every, options.checkpoint_every
+    (1000, 16, 'sequence', 30.0)
     """
 
     def __init__(
@@ -52,7 +57,7 @@ class TrainOptions:
 
 
 def _interval(every: int | str | None) -> int | float | None:
-    """Tokens as an int, seconds as a float."""
+    """Return tokens as an int, seconds as a float."""
     if isinstance(every, str):
         found = re.fullmatch(r"(\d+(?:\.\d+)?)s", every)
         if not found or not float(found[1]):
@@ -66,7 +71,7 @@ ReadoutName = Literal["linear", "mlp"]
 
 
 class ReadoutOptions:
-    """The width of the readout's hidden layer; 0 makes it linear."""
+    """The width of the readout's hidden layer; with width 0 the readout is linear."""
 
     def __init__(self, name: ReadoutName = "mlp", hidden: int = 256):
         checks.one_of("readout.name", name, get_args(ReadoutName))

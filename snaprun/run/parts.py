@@ -1,4 +1,4 @@
-"""What a run is composed of."""
+"""The parts of a run."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from snaprun.tasks import Task
 
 @dataclass(frozen=True)
 class Parts:
-    """The plain objects of a run, made from its configuration or by hand."""
+    """The plain objects that make up a run, built from a configuration or by hand."""
 
     task: Task
     architecture: Architecture

@@ -1,4 +1,4 @@
-"""How a run tells what it is doing: a bar on a terminal, a log line every ten seconds elsewhere."""
+"""A run shows its progress: a bar on a terminal, a log line every ten seconds elsewhere."""
 
 import logging
 import time
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Counts tokens towards a total; a context manager. In a sweep (`bar=False`) only lines."""
+    """A context manager that shows tokens counted towards a total; with `bar=False` only lines."""
 
     def __init__(self, label: str, total: int, bar: bool = True):
         self._label, self._total = visible(label), total
@@ -29,11 +29,11 @@ class Progress:
         self._tokens = 0
 
     def begin(self, tokens: int) -> None:
-        """`tokens` were there before this process."""
+        """Start at `tokens`, the tokens of earlier processes."""
         self._bar.initial = self._bar.n = self._tokens = min(tokens, self._total)
 
     def update(self, tokens: int, values: dict[str, float]) -> None:
-        """`tokens` have been seen in all; `values` are the newest metrics."""
+        """Show that the run stands at `tokens`, with the newest metrics `values`."""
         shown = {visible(name): f"{value:.4g}" for name, value in values.items()}
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update(min(tokens, self._total) - self._tokens)

@@ -1,4 +1,4 @@
-"""Text from a trained character model."""
+"""A trained character model writes text."""
 
 import torch
 
@@ -8,10 +8,10 @@ from snaprun.seeding import stream
 
 
 def sample(network: Network, prompt: bytes, length: int, temperature: float, seed: int) -> bytes:
-    """`length` bytes that follow `prompt`, each drawn from softmax(logits/temperature).
+    """Return `length` bytes that follow `prompt`, each drawn from softmax(logits/temperature).
 
     The prompt has at least one byte; the state starts at zero. Temperature 0 takes the
-    likeliest byte.
+    likeliest byte. Raises UserError if the network's outputs are not finite.
     """
     generator = stream(seed, "sample")
     weights_MKJ, core = network.weights(), network.core
@@ -27,7 +27,7 @@ def sample(network: Network, prompt: bytes, length: int, temperature: float, see
         if temperature == 0:
             byte = int(logits_O.argmax())
         else:
-            # Less the largest first, so that no temperature is too small.
+            # Subtracting the largest logit first keeps tiny temperatures from overflowing.
             p_O = torch.softmax((logits_O - logits_O.max()) / temperature, 0)
             byte = int(torch.multinomial(p_O, 1, generator=generator))
         drawn.append(byte)

@@ -1,4 +1,4 @@
-"""The settings that a run went through: what its bits depend on besides its configuration."""
+"""The setting of a run is what its bits depend on besides its configuration."""
 
 import copy
 import platform
@@ -11,12 +11,12 @@ from snaprun import __version__, hardware
 from snaprun.engine.base import Engine
 from snaprun.run.machine import Machine
 
-LONGEST = 200  # characters of a value in a checkpoint
-Setting = dict[str, Any]  # strings and counts by name, those of `versions` by package
+LONGEST = 200  # the most characters of a value in a checkpoint
+Setting = dict[str, Any]  # strings and counts by name; `versions` maps packages to versions
 
 
 def setting(engine: Engine, machine: Machine) -> Setting:
-    """The setting of this process: a run in one setting is bit-identical when repeated."""
+    """Return the setting of this process; a run repeated in one setting is bit-identical."""
     return {
         "isa": engine.isa,
         "engine": type(engine).__name__,
@@ -32,10 +32,9 @@ def setting(engine: Engine, machine: Machine) -> Setting:
 
 
 class Segments:
-    """The stretches of a run, each in one setting: {tokens: where it begins, **setting}.
+    """The segments of a run, each trained in one setting: {tokens: where it begins, **setting}.
 
-    A stretch of which nothing is known (of a checkpoint of snaprun 0.1.0, which kept none) has null
-    for every value.
+    Checkpoints of snaprun 0.1.0 did not record the setting; the values of such a segment are null.
     """
 
     def __init__(self, own: Setting):
@@ -43,14 +42,15 @@ class Segments:
         self._segments = [{"tokens": 0, **own}]
 
     def to_list(self) -> list[dict[str, Any]]:
-        """All stretches in time order, the newest last."""
-        # Each on its own: a checkpoint holds no dict in two places.
+        """Return all segments in time order, the newest last."""
+        # Copies, because a checkpoint must not hold the same dict in two places.
         return [copy.deepcopy(segment) for segment in self._segments]
 
     def resume(self, saved: Any, tokens: int) -> str:
-        """Go on at `tokens` from a `to_list`, None where there is none; what changes, in words.
+        """Continue at `tokens` after the segments `saved`, and return in words what changes.
 
-        "" where the setting is the one before. ValueError where `saved` is no such list.
+        `saved` is a `to_list`, or None if the checkpoint has none. Returns "" if the setting is
+        unchanged. Raises ValueError if `saved` is not such a list.
         """
         unknown = {"tokens": 0, **_blank(self._own)}
         segments = [unknown] if saved is None else saved
@@ -61,7 +61,7 @@ class Segments:
         starts = [segment["tokens"] for segment in segments]
         if None in starts or starts[0] or sorted(set(starts)) != starts or starts[-1] > tokens:
             raise ValueError(f"segments begin at {str(starts)[:60]}, the run goes on at {tokens}")
-        if starts[-1] == tokens:  # nothing was done in it
+        if starts[-1] == tokens:  # no step was made in the last segment
             segments = segments[:-1]
         now = {"tokens": tokens, **self._own}
         before = segments[-1] if segments else now
@@ -73,7 +73,7 @@ class Segments:
 
 
 def _require(saved: Any, own: Any, name: str = "segment") -> None:
-    """Raise ValueError unless `saved` has the keys and types of `own`, or null where unknown."""
+    """Raise ValueError unless `saved` has the keys of `own`, and its types or null as values."""
     if isinstance(own, dict):
         if not isinstance(saved, dict) or saved.keys() != own.keys():
             raise ValueError(f"{name} mismatch: expected the entries {', '.join(own)}")
@@ -86,12 +86,12 @@ def _require(saved: Any, own: Any, name: str = "segment") -> None:
 
 
 def _blank(known: Setting) -> Setting:
-    """The same names with null for every value."""
+    """Return the same names with null for every value."""
     return {k: _blank(v) if isinstance(v, dict) else None for k, v in known.items()}
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """`name=now (was before)` of every value that differs."""
+    """Return `name=now (was before)` for every value that differs."""
     found = []
     for name, value in now.items():
         if isinstance(value, dict):

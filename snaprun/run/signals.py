@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: it finishes its step, saves a checkpoint and ends."""
+"""A signal asks a run to stop: the run finishes its step, saves a checkpoint and ends."""
 
 import os
 import signal
@@ -11,9 +11,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignals:
-    """Takes note of SIGINT and SIGTERM; a context manager. A second SIGINT interrupts at once.
+    """A context manager that records SIGINT and SIGTERM; a second SIGINT interrupts at once.
 
-    Python allows handlers in the main thread alone: elsewhere signals do what they did before.
+    Python allows signal handlers only in the main thread; in other threads nothing changes.
     """
 
     def __init__(self) -> None:
@@ -22,11 +22,11 @@ class StopSignals:
 
     @property
     def requested(self) -> bool:
-        """A signal has come."""
+        """Whether a signal has arrived."""
         return self._received is not None
 
     def check(self) -> None:
-        """Raise Stopped if a signal has come."""
+        """Raise Stopped if a signal has arrived."""
         if self._received is not None:
             raise Stopped(self._received)
 
@@ -37,7 +37,7 @@ class StopSignals:
         if self._received is None:
             hint = "; SIGINT again ends it at once" if signum == signal.SIGINT else ""
             said = f"snaprun: {signal.Signals(signum).name}: saving a checkpoint{hint}\n"
-            # Not print: the signal may have come within one, whose buffer is locked.
+            # Not print: the signal may interrupt a print, which holds the lock of the buffer.
             os.write(2, said.encode())
         self._received = self._received or signum
 

@@ -1,4 +1,4 @@
-"""Panels: arms compared on equal seeds, each at the learning rate that separate seeds chose."""
+"""Panels compare arms on equal seeds, each arm at a learning rate chosen on other seeds."""
 
 from snaprun.studies.dry import Left, left
 from snaprun.studies.panel import Panel, Selection, under

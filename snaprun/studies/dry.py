@@ -1,4 +1,4 @@
-"""What is left of a panel, and how long it will take."""
+"""The runs of a panel that are not done yet, and how long they will take."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from snaprun.studies.rates import choose_rates
 
 @dataclass(frozen=True)
 class Left:
-    """The jobs that can start now, all that are not done, and what is known of their time."""
+    """The runs of a panel that can start now, all that are not done, and their estimated time."""
 
     now: list[PlannedRun]
     all: list[PlannedRun]
-    hours: float  # of one core, of those jobs whose arm has run before
-    unknown: list[str]  # the other arms
+    hours: float  # of one core, over the jobs of arms that have run before
+    unknown: list[str]  # the arms that have never run
 
     def __str__(self) -> str:
         if not self.all:
@@ -30,14 +30,15 @@ class Left:
 
 
 def left(planner: Planner, results: Path) -> Left:
-    """What `reproduce` would do; times a token are those of the runs that chose the rates.
+    """List the runs that `reproduce` would make and estimate their time.
 
-    Before there are any, they are those of the panel's small budget.
+    The seconds per token come from the runs that choose the learning rates; before any of these
+    is done, they come from the folder of the panel's small budget.
     """
     planner.check()
     selection = planner.selection()
     now = [job for job in selection if not job.done]
-    if now:  # the learning rates, which do not matter for how long a run takes, are not chosen yet
+    if now:  # no rates are chosen yet; any will do, for a run takes as long with each
         rates = {arm: grid[0] for arm, grid in planner.panel.rates.items()}
         every = now + [job for job in planner.final(rates) if not job.done]
     else:
@@ -51,7 +52,7 @@ def left(planner: Planner, results: Path) -> Left:
 
 
 def _speeds(jobs: Sequence[PlannedRun]) -> dict[str, float]:
-    """Seconds a token by arm, medians over those jobs that are done."""
+    """Return the seconds per token of each arm: the median over the jobs that are done."""
     found: dict[str, list[float]] = {}
     for job in jobs:
         summary = read_summary(job.folder)

@@ -1,8 +1,8 @@
 """The number that a run is judged by: a metric late in training.
 
-Rows are taken by the data-time at which they were due, a multiple of `train.log_every` or
-`train.eval_every`, not by the tokens that they carry: a batch ends where its sequences end, some
-tokens later, and these differ between runs.
+A row of metrics counts at the data-time at which it was due, a multiple of `train.log_every` or
+`train.eval_every`, and not at its own number of tokens: a batch ends where its sequences end, some
+tokens after the row was due, and how many differs between runs.
 """
 
 import numpy as np
@@ -11,14 +11,15 @@ from snaprun.figures.stats import Array, carried
 from snaprun.metrics import Every, Metric
 from snaprun.store import DIVERGED, Run
 
-LATE = 0.1  # of a run: its last part, over which the final value is the mean
+LATE = 0.1  # the last part of a run; the final value is the mean over it
 
 
 def final(run: Run, metric: Metric, until: float | None = None) -> float:
-    """The mean of the metric over the last tenth of the run, or of its part up to `until`.
+    """Return the mean of the metric over the last tenth of the run.
 
-    `until` is a data-time, as of `end`. Where no row was due in that tenth it is the last value
-    before it; NaN where there is none. A diverged run counts as worst.
+    With `until`, a data-time on the scale of `end`, the run counts as if it had ended there. If no
+    row was due in the last tenth, returns the last value before it, and NaN if there is none. For a
+    diverged run, returns the worst value of the metric.
     """
     if run.status == DIVERGED:
         return metric.worst
@@ -32,7 +33,7 @@ def final(run: Run, metric: Metric, until: float | None = None) -> float:
 
 
 def overall(run: Run, metric: Metric) -> float:
-    """The mean of the metric over the whole run; a diverged run counts as worst."""
+    """Return the mean of the metric over the whole run; the worst value if the run diverged."""
     if run.status == DIVERGED:
         return metric.worst
     _, values_N = _known(run, metric)
@@ -40,18 +41,18 @@ def overall(run: Run, metric: Metric) -> float:
 
 
 def end(run: Run) -> float:
-    """As Run.end; rows are counted where the configuration does not say when they are due."""
+    """Return Run.end, or the number of rows if the configuration lacks when rows are due."""
     return float(len(run.metrics)) if run.due() is None else run.end
 
 
 def due(run: Run, every: Every = "log_every") -> Array:
-    """As Run.due; rows are counted where the configuration does not say."""
+    """Return Run.due, or 1, 2, 3, … if the configuration lacks when rows are due."""
     at_N = run.due(every)
     return np.arange(1.0, len(run.metrics) + 1) if at_N is None else at_N
 
 
 def _known(run: Run, metric: Metric) -> tuple[Array, Array]:
-    """When a value was due, and the values; of several at one data-time the last."""
+    """Return the data-times at which values were due, and at each the last recorded value."""
     if metric.key not in run.metrics:
         return np.empty(0), np.empty(0)
     at_N, values_N = due(run, metric.every), run.metrics[metric.key].to_numpy(float)

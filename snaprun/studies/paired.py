@@ -12,7 +12,7 @@ from snaprun.store import DIVERGED, Run, declared
 from snaprun.studies.metric import due, end, final
 
 EQUAL = ("tokens", "tokens/10", "updates")
-_EXACT = 12  # seeds up to which all 2^n signs are tried
+_EXACT = 12  # the most seeds for which all 2^n signs are tried
 _DRAWS = 100_000
 _COLUMNS = (
     *("metric", "arm", "other", "equal", "seeds", "difference", "low", "high", "band"),
@@ -25,15 +25,16 @@ def compare(
     metric: Metric,
     planned: Sequence[tuple[str, str]] = (),
 ) -> pd.DataFrame:
-    """A row a metric, pair of arms and counter: how much better the first is on equal seeds.
+    """Compare every pair of arms on equal seeds: one row per metric, pair and entry of EQUAL.
 
-    `arms` holds the runs by arm and seed; beside `metric` those that belong to it are compared
-    where runs have them. At equal tokens final values are compared, and those after a tenth of the
-    tokens; at equal updates those at the number of updates that the run with fewer made. Pairs of
-    which no seed has a value there have no row.
-    Differences are in the metric's unit, the first minus the second; `p` is two-sided, `p_least`
-    the smallest that so many seeds can give, `p_holm` p adjusted for all `planned` pairs of the
-    panel, NaN for others; where none is planned, for all pairs.
+    `arms` holds the runs by arm and seed. The metrics in `metric.beside` are compared too if the
+    runs have them. `equal` says at which point two runs are compared: `tokens` at the end of the
+    shorter run, `tokens/10` after a tenth of it, `updates` after as many updates as the run with
+    fewer updates made. A pair without a value on any seed has no row.
+
+    `difference` is the median over seeds of the first arm minus the second, in the metric's unit.
+    `p` is two-sided; `p_least` is the smallest p possible with so many seeds; `p_holm` is p
+    adjusted for all `planned` pairs (for all pairs if none is planned) and NaN for other pairs.
     """
     columns = {name for runs in arms.values() for run in runs.values() for name in run.metrics}
     known = declared(run for runs in arms.values() for run in runs.values())
@@ -74,24 +75,24 @@ def _row(pairs: Sequence[tuple[Run, Run]], metric: Metric, equal: str) -> dict[s
 
 
 def _difference(one: Run, two: Run, metric: Metric, equal: str) -> float:
-    """What `one` has reached minus what `two` has, at windows that ended for both."""
-    # Not where a diverged run broke off: it is worst from beginning to end.
+    """Return the value of `one` minus that of `two`, at a point that both runs reached."""
+    # A diverged run counts as worst from beginning to end, so where it broke off does not matter.
     whole = [run for run in (one, two) if run.status != DIVERGED]
     if equal == "updates":
         updates = min((run.metrics["updates"].iloc[-1] for run in whole), default=0)
         ends = [_window_of(run, updates) for run in (one, two)]
     else:
         last = min(map(end, whole), default=0.0)
-        if equal == "tokens/10":  # which in a short run comes before the first row is due
+        if equal == "tokens/10":  # in a short run a tenth ends before the first row is due
             last = max(last / 10, *(due(run)[0] for run in whole), 0.0)
         ends = [last, last]
     return final(one, metric, ends[0]) - final(two, metric, ends[1])
 
 
 def _window_of(run: Run, updates: int) -> float:
-    """The data-time of the log window that ended closest to so many updates, as of `end`.
+    """Return the data-time (on the scale of `end`) of the log window that ended nearest `updates`.
 
-    Between rows, of which a thinned run lacks some, updates come evenly.
+    A thinned run lacks some rows; the updates between two rows are taken as evenly spread.
     """
     at_N = np.append(due(run)[:-1], end(run))
     at = float(np.interp(updates, run.metrics["updates"].to_numpy(float), at_N))
@@ -100,10 +101,14 @@ def _window_of(run: Run, updates: int) -> float:
 
 
 def sign_flip(differences_S: Array) -> float:
-    """The two-sided p of the paired permutation test of mean zero; NaN without a difference.
+    """Return the two-sided p of the paired permutation test of mean zero.
 
-    Under the hypothesis each difference is as likely with either sign (Fisher 1935). All signs
-    are tried up to 12 seeds, else 100 000 draws of them.
+    Under the hypothesis each of the differences (S,) is as likely with either sign (Fisher 1935).
+    The test tries all signs for up to 12 seeds, and 100 000 random draws of signs for more.
+    Returns NaN if `differences_S` is empty.
+
+    >>> sign_flip(np.array([1.0, 2.0, 3.0, 4.0]))  # only + + + + and - - - - reach a sum of ±10
+    0.125
     """
     seeds = len(differences_S)
     if not seeds:
@@ -113,17 +118,20 @@ def sign_flip(differences_S: Array) -> float:
     else:
         rng = np.random.default_rng(0)
         signs_NS = rng.choice((1, -1), size=(_DRAWS, seeds))
-        signs_NS[0] = 1  # what was seen is one of the draws, so that p is never zero
+        signs_NS[0] = 1  # the observed signs count as one of the draws, so that p is never zero
     sums_N = np.abs(signs_NS @ differences_S)
     seen = abs(differences_S.sum())
     return float(np.mean(sums_N >= seen * (1 - 1e-12)))
 
 
 def holm(p_N: Array) -> Array:
-    """The p-values (N,) adjusted so that each can be read at the level of all together.
+    """Adjust p-values (N,) for having made N tests (Holm 1979).
 
-    The i-th smallest of N is multiplied by N − i + 1, and none may be below a smaller one's (Holm
-    1979); NaN stays NaN and counts for nothing.
+    The i-th smallest p of N is multiplied by N - i + 1, and no adjusted p may be below the adjusted
+    p of a smaller one, nor above 1. NaN stays NaN and is not counted in N.
+
+    >>> holm(np.array([0.25, 0.125, np.nan])).tolist()
+    [0.25, 0.25, nan]
     """
     adjusted_N = np.full(len(p_N), np.nan)
     order = np.argsort(p_N, kind="stable")[: np.isfinite(p_N).sum()]  # NaN comes last

@@ -1,4 +1,4 @@
-"""What a panel compares and how: the keys of conf/panel/*.yaml."""
+"""The keys of conf/panel/*.yaml: what a panel compares, and how."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 from snaprun import checks
 from snaprun.metrics import BUILT_IN, Metric, known
 
-OTHERS = "others"  # the arms that a mapping of arms does not name
-# What an override cannot set, since the panel does so for each run, and by which key.
+OTHERS = "others"  # in a mapping of arms, stands for the arms that it does not name
+# The keys that no override may set, because the panel sets them for each run, and from what.
 _SET_BY = {
     "optim.lr": "panel.rates",
     "seed": "panel.seeds",
@@ -17,7 +17,7 @@ _SET_BY = {
 
 
 class Selection:
-    """Where learning rates are chosen: on seeds of their own, and with these overrides."""
+    """The seeds on which the learning rates are chosen, and the overrides of those runs."""
 
     def __init__(self, seeds: list | dict, overrides: list | None = None):
         self.seeds = seeds
@@ -27,11 +27,12 @@ class Selection:
 class Panel:
     """Arms that share an experiment and differ in their overrides, compared by one metric.
 
-    `rates` are the learning rates to choose from, `selection.seeds` the seeds on which they are,
-    `seeds` the number of fresh seeds, counted from `first_seed`; each is one for all arms, or a
-    mapping of arms with `others` (only this on top of a base that gives one). `planned` are the
-    pairs of arms whose p-values are adjusted for each other, without them all pairs. Raises
-    UserError.
+    `rates` are the learning rates to choose from, `selection.seeds` the seeds on which they are
+    chosen, and `seeds` is the number of fresh seeds, counted from `first_seed`. Each of the three
+    is one value for all arms, or a mapping of values by arm, with `others` for the other arms; on
+    top of a base with a mapping only a mapping is accepted. The p-values of the `planned` pairs
+    of arms are adjusted for each other; if no pair is planned, those of all pairs are. Raises
+    UserError if a value is not accepted.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Panel:
 
 
 def under(panel: Mapping[str, Any], budget: str) -> dict[str, Any]:
-    """The keys of a panel under one of its budgets, each of which is a delta; raises UserError."""
+    """Apply one of a panel's budgets, a delta, to its keys; raises UserError if it is unknown."""
     rest = dict(panel)
     budgets = rest.pop("budgets", None)
     if not isinstance(budgets, Mapping) or not budgets:
@@ -96,16 +97,16 @@ def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
         pair = old[key], new[key]
         if all(isinstance(value, Mapping) for value in pair):
             both[key] = _merged(*pair)
-        elif key == "overrides":  # of two that name one key the last counts
+        elif key == "overrides":  # if two set the same key, the last one counts
             both[key] = [word for value in pair for word in _words("overrides", value or [])]
     return {**old, **new, **both}
 
 
 def _metric(key: str) -> Metric:
-    """The built-in metric of this key, or else the one that a task declares."""
+    """Return the metric called `key`: a built-in one, or else one that a task declares."""
     metrics = BUILT_IN
     if key not in metrics:
-        from snaprun.tasks import TASKS  # torch, for which the others need not wait
+        from snaprun.tasks import TASKS  # imports torch, which built-in metrics do not need
 
         metrics = known(metric for task in TASKS.values() for metric in task.declared)
         checks.one_of("panel.metric", key, list(metrics))
@@ -113,7 +114,7 @@ def _metric(key: str) -> Metric:
 
 
 def _by_arm(what: str, value: Any, arms: Mapping[str, Any]) -> dict[str, Any]:
-    """The value of each arm that is not left out."""
+    """Return the value of each arm that is not left out."""
     present = [arm for arm, words in arms.items() if words is not None]
     if not isinstance(value, Mapping):
         return dict.fromkeys(present, value)
@@ -137,7 +138,7 @@ def _words(what: str, words: Any) -> tuple[str, ...]:
 def _pairs(
     what: str, pairs: Any, known: Collection[str], present: Collection[str]
 ) -> tuple[tuple[str, str], ...]:
-    """Those pairs of known arms that are both present."""
+    """Return the pairs of which both arms are present; refuses a pair with an unknown arm."""
     for pair in pairs if isinstance(pairs, list) else [pairs]:
         if not isinstance(pair, list) or len(set(map(str, pair))) != 2 or len(pair) != 2:
             checks.refuse(what, pairs, "a list of pairs of arms, such as [[snap1, uoro]]")

@@ -1,4 +1,4 @@
-"""The runs of a panel: which there are, and which are done."""
+"""The runs that a panel consists of, and which of them are done."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ from snaprun.store import read_summary
 from snaprun.store.panel import FINAL
 from snaprun.studies.panel import Panel
 
-SELECTION = "selection"  # the phase of the runs that choose the rates; FINAL compares
+SELECTION = "selection"  # the phase that chooses the learning rates; the phase FINAL compares
 SMALL = "small"  # the budget whose results are committed
 
 
 @dataclass(frozen=True, eq=False)
 class PlannedRun:
-    """One run of an arm: the overrides of `snaprun train` and the configuration they compose."""
+    """One run of an arm: its overrides of `snaprun train` and the resulting configuration."""
 
     arm: str
     phase: Literal["selection", "final"]
@@ -28,17 +28,17 @@ class PlannedRun:
 
     @property
     def tokens(self) -> int:
-        """The data-time that the run is to reach."""
+        """The number of tokens after which the run is done."""
         return self.config["train"]["tokens"]
 
     @property
     def log(self) -> Path:
-        """What the run says on stderr, kept where it fails."""
+        """The file with the stderr of the run, kept if the run fails."""
         return Path(f"{self.folder}.log")
 
     @property
     def done(self) -> bool:
-        """Whether the run lies on disk, finished or diverged; UserError if it is damaged."""
+        """Whether the run is on disk, finished or diverged; raises UserError if it is damaged."""
         summary = read_summary(self.folder)
         return summary is not None and summary.complete(self.tokens)
 
@@ -48,10 +48,10 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Planner:
-    """From a panel to its jobs.
+    """Turns a panel into its runs.
 
-    `compose` turns overrides of `snaprun train` into its configuration, `place` that into the
-    folder of the run; `common` are overrides of every job.
+    `compose` turns overrides of `snaprun train` into a configuration, and `place` turns a
+    configuration into the folder of the run. The overrides `common` apply to every run.
     """
 
     panel: Panel
@@ -63,11 +63,11 @@ class Planner:
 
     @property
     def name(self) -> str:
-        """The name of the folder of the compared runs under the results."""
+        """The name of the panel's folder of compared runs, under the results."""
         return self.panel.name if self.budget == SMALL else f"{self.panel.name}_{self.budget}"
 
     def check(self) -> None:
-        """Raise UserError where an override is wrong or two arms would share their runs."""
+        """Raise UserError if an override is wrong or two arms have the same runs."""
         arms: dict[Path, str] = {}
         for job in self.final(dict.fromkeys(self.panel.arms, 1.0)):
             if (other := arms.setdefault(job.folder, job.arm)) != job.arm:
@@ -75,7 +75,7 @@ class Planner:
                 refuse("panel.arms", f"{other} and {job.arm}", "arms that differ", remedy)
 
     def selection(self) -> list[PlannedRun]:
-        """The runs that choose the learning rates, of those arms that have a choice."""
+        """Return the runs that choose the learning rates, for arms with more than one rate."""
         panel = self.panel
         return [
             job
@@ -85,7 +85,7 @@ class Planner:
         ]
 
     def final(self, rates: Mapping[str, float]) -> list[PlannedRun]:
-        """The fresh seeds of every arm that has a learning rate."""
+        """Return the runs on fresh seeds of every arm that has a learning rate in `rates`."""
         return [
             job
             for arm in self.panel.arms
@@ -104,7 +104,7 @@ class Planner:
         panel = self.panel
         experiment = [f"experiment={panel.experiment}"] if panel.experiment else []
         words = (*experiment, *self.common, *panel.overrides, *panel.arms[arm], *overrides)
-        # Composing takes a tenth of a second: once for all rates and seeds.
+        # Composing takes a tenth of a second, so it is done once for all rates and seeds.
         if words not in self._composed:
             self._composed[words] = self.compose(words)
         config = self._composed[words]
@@ -113,6 +113,6 @@ class Planner:
             for seed in seeds:
                 optim = {**config["optim"], "lr": lr}
                 own = {**config, "name": name, "seed": seed, "optim": optim}
-                # hydra.mode: an experiment that sweeps by itself is one run here.
+                # hydra.mode=RUN makes one run even of an experiment that is itself a sweep.
                 last = (f"name={name}", f"optim.lr={lr!r}", f"seed={seed}", "hydra.mode=RUN")
                 yield PlannedRun(arm, phase, seed, lr, (*words, *last), own, self.place(own))

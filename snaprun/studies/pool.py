@@ -1,4 +1,4 @@
-"""The runs of a panel, beside each other."""
+"""Makes the runs of a panel, several at once."""
 
 import sys
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from snaprun.workers import Processes, dispatch
 
 
 def run(jobs: Sequence[PlannedRun], at_once: int, label: str) -> list[PlannedRun]:
-    """Run those jobs that are not done, `at_once` side by side; the jobs that failed.
+    """Run the jobs that are not done, `at_once` side by side, and return the jobs that failed.
 
-    What a failed job said is kept in `job.log`, its last line told. A mistake of the user's in the
-    first run that ends raises UserError, since the others will share it.
+    The stderr of a failed job stays in `job.log`, and its last line is printed. If the first run
+    that ends was refused for a mistake of the user, raises UserError: the other runs share it.
     """
     left = [job for job in jobs if not job.done]
     ended, failed = set(jobs) - set(left), list[PlannedRun]()
-    for job in ended:  # a log may have outlived a reproduction that was killed
+    for job in ended:  # a `reproduce` that was killed may have left its log
         job.log.unlink(missing_ok=True)
     # disable=None: silent where stderr is not a terminal.
     bar = tqdm(total=len(jobs), initial=len(ended), desc=visible(label), unit="run", disable=None)
@@ -54,7 +54,7 @@ def _start(job: PlannedRun) -> Popen:
             folder.remove(job.log.name)
             log = folder.file(job.log.name, "xb")
         with log:
-            # In a session of its own it gets the one signal of `stop`, and not the terminal's too.
+            # A session of its own: the run gets the signal of `stop` only, not also the terminal's.
             return Popen(command, stdout=DEVNULL, stderr=log, start_new_session=True)
     except OSError as error:
         refuse("results", str(job.folder.parent), f"a folder that can be written ({error})")

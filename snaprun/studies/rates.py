@@ -13,10 +13,11 @@ from snaprun.studies.plan import PlannedRun
 
 
 def choose_rates(panel: Panel, runs: Mapping[PlannedRun, Run]) -> dict[str, float]:
-    """Per arm the rate with the best final metric, of equals the best mean over the whole run.
+    """Choose for each arm the learning rate with the best final metric.
 
-    Where both are equal it is the smaller rate, the safer one in longer runs. Means are over the
-    selection seeds; a rate that diverged on one of them is left out, and an arm without another.
+    Ties go to the rate with the better mean over the whole run, then to the smaller rate, which is
+    the safer one in longer runs. All values are means over the selection seeds. A rate that
+    diverged on a seed is not chosen; an arm for which every rate did is left out of the result.
     """
     found: dict[str, dict[float, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for job, run in runs.items():
@@ -37,8 +38,8 @@ def choose_rates(panel: Panel, runs: Mapping[PlannedRun, Run]) -> dict[str, floa
 
 
 def _score(runs: Sequence[Run], metric: Metric) -> tuple[float, ...]:
-    """The larger the better; without any value it is the worst."""
-    # fmean rounds once: the order of the seeds must not tell equals apart.
+    """Return the scores of runs, larger is better; minus infinity if there is no value."""
+    # fmean rounds once, so that the order of the seeds cannot break a tie.
     scores = [
         metric.better * fmean(measure(run, metric) for run in runs) for measure in (final, overall)
     ]

@@ -1,4 +1,4 @@
-"""A panel's README: what was compared, by which command, how, on what, and what came out."""
+"""A panel's README: what was compared, by which command, on what hardware, with what result."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,7 +20,7 @@ def readme(
     summary: pd.DataFrame,
     arms: Mapping[str, Mapping[int, Run]],
 ) -> str:
-    """Five lines under a title; `rates` are those of the arms that have one."""
+    """Write five paragraphs under a title; `rates` lacks the arms without a learning rate."""
     claims = f" ({', '.join(panel.claims)})" if panel.claims else ""
     lines = [
         f"# {panel.name}{claims}, budget {budget}",
@@ -34,14 +34,14 @@ def readme(
 
 
 def _tokens(summary: pd.DataFrame) -> str:
-    """Data-time of a run in each phase; runs end with the batch that reaches it."""
+    """Return the tokens of a run in each phase; the largest, as runs end with a whole batch."""
     most = summary.dropna(subset="tokens").groupby("phase")["tokens"].agg("max") / 1e6
     chosen = f", {most[SELECTION]:.3g} M to choose rates" if SELECTION in most else ""
     return f"{most[FINAL]:.3g} M tokens a run{chosen}."
 
 
 def _rates(metric: Metric, rates: Mapping[str, float], summary: pd.DataFrame) -> str:
-    """How they were chosen, told by the runs that chose them."""
+    """Describe how the learning rates were chosen, from the table of the runs that chose them."""
     text = ", ".join(f"{arm} {lr:g}" for arm, lr in rates.items()) + "."
     tried = summary.loc[summary["phase"] == SELECTION].groupby("arm", sort=False)
     if len(tried):
@@ -63,7 +63,7 @@ def _rates(metric: Metric, rates: Mapping[str, float], summary: pd.DataFrame) ->
 
 
 def _grouped(arms: Mapping[str, Sequence[float]]) -> str:
-    """The numbers of each arm; those of most arms are named once, after the others."""
+    """List the numbers of each arm; the numbers that most arms share come once, at the end."""
     groups: dict[tuple[float, ...], list[str]] = {}
     for arm, numbers in arms.items():
         groups.setdefault(tuple(numbers), []).append(arm)
@@ -76,7 +76,7 @@ def _grouped(arms: Mapping[str, Sequence[float]]) -> str:
 
 
 def _hardware(summary: pd.DataFrame) -> str:
-    """The processors and devices that the runs name; runs of snaprun 0.1.0 name no processor."""
+    """List the processors and devices of the runs; runs of snaprun 0.1.0 record no processor."""
     hours = summary["seconds"].sum() / 3600 if "seconds" in summary else 0.0
     named = [summary[name].dropna() for name in ("cpu", "device") if name in summary]
     machines = sorted({name for names in named for name in names} - {"cpu"})
@@ -85,7 +85,7 @@ def _hardware(summary: pd.DataFrame) -> str:
 
 
 def _result(panel: Panel, arms: Mapping[str, Mapping[int, Run]]) -> str:
-    """What the arms reached, in one sentence a metric, the best one first."""
+    """Write one sentence per metric with what each arm reached, the best arm first."""
     columns = {name for runs in arms.values() for run in runs.values() for name in run.metrics}
     known = declared(run for runs in arms.values() for run in runs.values())
     metrics = [panel.metric, *(known[key] for key in panel.metric.beside if key in known)]

@@ -1,4 +1,4 @@
-"""From a panel to its folder: learning rates, fresh seeds, tables and figures."""
+"""Makes a panel's folder: chooses learning rates, runs fresh seeds, writes tables and figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,11 +29,11 @@ from snaprun.terminal import note
 def reproduce(
     planner: Planner, results: Path, at_once: int, choose: bool = True
 ) -> tuple[list[Path], list[PlannedRun]]:
-    """Run what is not done of a panel, and write its folder under `results`.
+    """Make the runs of a panel that are not done, and write the panel's folder under `results`.
 
-    `at_once` runs go side by side. Where not `choose` the learning rates, and the rows of the runs
-    that chose them, are those of the folder as it is. Returns the written files and the failed
-    jobs; raises UserError and Stopped.
+    `at_once` runs go side by side. If `choose` is false, the learning rates and the rows of the
+    runs that chose them are read from the existing folder. Returns the written files and the
+    failed jobs. Raises UserError, and Stopped after a signal.
     """
     panel, folder = planner.panel, results / planner.name
     planner.check()
@@ -70,9 +70,10 @@ def reproduce(
 
 
 def derive(planner: Planner, results: Path) -> list[Path]:
-    """Write all of a panel's folder that follows from its runs' tables; raises UserError.
+    """Write the tests, the README and the figures of a panel's folder; return the files.
 
-    The tests, the README and the figures, from panel.yaml, summary.csv and curves.csv alone.
+    They follow from panel.yaml, summary.csv and curves.csv alone. Raises UserError if the folder
+    lacks these.
     """
     panel, folder = planner.panel, _folder(planner, results / planner.name)
     arms, summary, rates = read_arms(folder), read_summaries(folder), read_rates(folder)
@@ -83,7 +84,7 @@ def derive(planner: Planner, results: Path) -> list[Path]:
 
 
 def _chosen(planner: Planner, folder: Path) -> dict[str, float]:
-    """The rates that the panel's folder records."""
+    """Read the learning rates that the panel's folder records."""
     rates = read_rates(_folder(planner, folder))
     if without := [arm for arm in planner.panel.arms if arm not in rates]:
         remedy = "With choose=true the runs that choose it are made."
@@ -99,7 +100,7 @@ def _folder(planner: Planner, folder: Path) -> Path:
 
 
 def _arms(panel: Panel, compared: Sequence[PlannedRun]) -> dict[str, dict[str, Any]]:
-    """Each arm's overrides, learning rate and configuration, without what differs by seed."""
+    """Return each arm's overrides, learning rate and configuration without per-seed keys."""
     apart = ("seed", "name", "results", "tensorboard", "restart")
     return {
         job.arm: {

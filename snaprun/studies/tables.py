@@ -1,4 +1,4 @@
-"""What the runs of a panel reached and cost, as tables."""
+"""Tables of what the runs of a panel reached and what they cost."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,12 +24,12 @@ _COUNTS = (
 
 
 def read(job: PlannedRun, metric: Metric) -> Run:
-    """The run of a job that is done, up to the job's data-time; raises UserError."""
+    """Read a finished run up to `job.tokens`; raises UserError if the run lacks the metric."""
     run = read_run(job.folder)
     if run.status != DIVERGED and metric.key not in run.columns:
         found = ", ".join(run.columns)
         refuse("panel.metric", metric.key, f"one that the runs write; {job.folder} has {found}")
-    # It may have gone further since. Several rows can share the data-time at which it got there.
+    # The run may have gone further since. Several rows can share the data-time that ends it here.
     tokens_N = run.columns["tokens"]
     end = tokens_N[tokens_N >= job.tokens].min(initial=np.iinfo(np.int64).max)
     kept_N = tokens_N <= end
@@ -39,9 +39,10 @@ def read(job: PlannedRun, metric: Metric) -> Run:
 def summary(
     jobs: Sequence[PlannedRun], runs: Mapping[PlannedRun, Run], metric: Metric
 ) -> pd.DataFrame:
-    """A row a job: `final` and `mean` are of the metric, late and over the whole run.
+    """Return a table with one row per job.
 
-    `final_…` are of the metrics that are compared beside it, where the runs have them.
+    `final` and `mean` are the metric late in the run and over the whole run; `final_<key>` are the
+    final values of the metrics in `metric.beside`, if the runs have them.
     """
     table = pd.DataFrame([_row(job, runs.get(job), metric) for job in jobs])
     for name in _COUNTS:
@@ -88,13 +89,13 @@ def _row(job: PlannedRun, run: Run | None, metric: Metric) -> dict[str, object]:
 
 
 def _settings(known: Summary, key: str) -> str | None:
-    """What a run went through, in the order in which it did; None if a part of it is unknown."""
+    """Return the values of a setting over a run's segments, in order; None if one is unknown."""
     values = dict.fromkeys(part[key] for part in known.extras.get("segments", [{key: None}]))
     return None if None in values else ", ".join(values)
 
 
 def curves(runs: Mapping[PlannedRun, Run], metric: Metric) -> pd.DataFrame:
-    """The thinned metrics of the compared runs, a row an arm, seed and point of data-time."""
+    """Return the thinned metrics of the compared runs: a row per arm, seed and data-time."""
     known = declared(runs.values())
     kept = [known[key] for key in metric.columns if key in known]
     parts = [

@@ -1,4 +1,4 @@
-"""Independent oracles for every cell, rule and backend: `snaprun verify`."""
+"""Compares every cell, rule and backend with independent oracles: `snaprun verify`."""
 
 from snaprun.verify.check import Check, as_text
 from snaprun.verify.suite import verify

@@ -1,4 +1,4 @@
-"""Rules that claim no more than their own definition, each against what the definition implies."""
+"""Checks biased rules, which claim only their own definition, against that definition."""
 
 import torch
 from torch import Generator, Tensor
@@ -14,7 +14,10 @@ from snaprun.verify.problem import NO_TARGET, Problem
 
 
 def checks(rule: LearningRule, problem: Problem) -> list[Check]:
-    """The gradient of the whole sequence against the rule's definition."""
+    """Check the gradient of the whole sequence against the rule's definition.
+
+    Raises UserError if this file has no definition of the rule.
+    """
     state = rule.init(
         problem.setup(Generator().manual_seed(0), choose("auto", problem.core.device.type))
     )
@@ -37,7 +40,7 @@ def checks(rule: LearningRule, problem: Problem) -> list[Check]:
 
 
 def _fed_back(problem: Problem, feedback_OK: Tensor) -> unrolled.Loss:
-    """A loss whose derivative with respect to h is (∂L/∂logits) B."""
+    """Return a loss with the derivative (∂L/∂logits) B with respect to h."""
 
     def loss(h_BK: Tensor, targets_B: Tensor) -> Tensor:
         logits_BO = (h_BK.detach() @ problem.readout_OK.T).requires_grad_()

@@ -1,4 +1,4 @@
-"""One comparison, and a table of them."""
+"""The result of one comparison, and a table of such results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,11 @@ from snaprun.terminal import table
 
 @dataclass(frozen=True)
 class Check:
-    """What was compared, the error that was found, and the largest one that passes."""
+    """What was compared, the error that was found, and the largest error that passes.
+
+    >>> Check("gradient, autograd", error=1e-16, bound=1e-10).passed
+    True
+    """
 
     what: str
     error: float
@@ -19,12 +23,12 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """error ≤ bound; never so for a NaN."""
+        """Whether error ≤ bound; a NaN does not pass."""
         return self.error <= self.bound
 
 
 def equal(what: str, got: Tensor, want: Tensor, bound: float = 1e-10) -> Check:
-    """The check max |got - want| / max |want| ≤ bound; absolute where `want` is zero throughout."""
+    """Check max |got - want| / max |want| ≤ bound; the absolute error if `want` is all zeros."""
     if got.shape != want.shape:
         shapes = f"shape {tuple(got.shape)}, not {tuple(want.shape)}"
         return Check(what, float("inf"), bound, shapes)
@@ -35,7 +39,7 @@ def equal(what: str, got: Tensor, want: Tensor, bound: float = 1e-10) -> Check:
 
 
 def as_text(checks: Sequence[Check]) -> str:
-    """A header and one aligned row for every check: what, error, bound, ok or MISMATCH, detail."""
+    """Format one aligned row per check under a header: what, error, bound, verdict, detail."""
     rows = [("compared", "error", "bound", "", "")]
     for check in checks:
         verdict = "ok" if check.passed else "MISMATCH"

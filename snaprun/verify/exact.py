@@ -1,4 +1,4 @@
-"""Rules that claim the exact gradient, against autograd through the unrolled network."""
+"""Checks rules that claim the exact gradient against autograd through the unrolled network."""
 
 import torch
 from torch import Generator
@@ -12,10 +12,11 @@ from snaprun.verify.problem import Problem
 
 
 def checks(rule: LearningRule, problem: Problem) -> list[Check]:
-    """The gradient of the whole sequence, and the gradients of its windows.
+    """Check the gradient of the whole sequence, and the gradients of its windows.
 
-    RTRL carries its influence over updates, so its windows add up to the whole. The tape of BPTT
-    is cut at each, as autograd's is when the state is detached.
+    RTRL carries its influence matrix through updates, so the gradients of its windows add up to
+    that of the whole sequence. BPTT's tape is cut at every update, as autograd's tape is when the
+    state is detached.
     """
     every = max(1, problem.steps // 3)
     steps = list(problem.records())

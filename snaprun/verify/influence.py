@@ -1,4 +1,4 @@
-"""The influence matrix of RTRL and SnAp-n: against its definition, and backend against backend."""
+"""Checks the influence matrix of RTRL and SnAp-n against its definition, on every backend."""
 
 from collections.abc import Iterator
 from types import ModuleType
@@ -15,7 +15,7 @@ from snaprun.verify.problem import Problem
 
 
 def definition_checks(rule: SnAp, problem: Problem) -> list[Check]:
-    """J_t of every step and Σ_t δ_t J_t against equation (5) with Jacobians from `torch.func`."""
+    """Check every J_t and Σ_t δ_t J_t against equation (4) or (5), Jacobians by `torch.func`."""
     name = "(4)" if rule.n is None else "(5)"
     got = list(_advanced(rule, problem, naive))
     want = list(defined(problem, onestep.mask(problem.core, rule.n)))
@@ -23,7 +23,7 @@ def definition_checks(rule: SnAp, problem: Problem) -> list[Check]:
 
 
 def backend_checks(rule: SnAp, problem: Problem) -> list[Check]:
-    """J_t of every step and Σ_t δ_t J_t of each backend against `naive`."""
+    """Check every J_t and Σ_t δ_t J_t of each backend against the backend `naive`."""
     want = list(_advanced(rule, problem, naive))
     checks = []
     for name, backend in BACKENDS.items():
@@ -35,7 +35,7 @@ def backend_checks(rule: SnAp, problem: Problem) -> list[Check]:
 
 
 def defined(problem: Problem, M_SP: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """J_t = M ∘ (I_t + D_t J_(t-1)) (B, S, P) and Σ_(τ≤t) δ_τ J_τ (P,) after every step."""
+    """Yield J_t = M ∘ (I_t + D_t J_(t-1)) (B, S, P) and Σ_(τ≤t) δ_τ J_τ (P,) after every step."""
     J_BSP = M_SP.new_zeros(problem.lanes, *M_SP.shape, dtype=torch.float64)
     gradient_P = torch.zeros_like(problem.theta_P)
     for resets_B, (D_BSS, I_BSP, credit_BS) in zip(
@@ -48,7 +48,7 @@ def defined(problem: Problem, M_SP: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _advanced(rule: SnAp, problem: Problem, backend: ModuleType) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same from the rule itself."""
+    """Yield what `defined` yields, computed by the rule itself."""
     state = rule.init(problem.setup(Generator(), backend))
     for step in problem.records():
         state = advance(rule, state, [step])

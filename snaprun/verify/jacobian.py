@@ -1,4 +1,4 @@
-"""A cell's closed-form slopes, and every product built on them, against `torch.func`."""
+"""Checks a cell's closed-form slopes, and every product built on them, against `torch.func`."""
 
 import torch
 from torch import Generator, Tensor
@@ -14,7 +14,7 @@ BOUND = 1e-12
 
 
 def unit_slopes(cell: Cell, pre_BMK: Tensor, state_BCK: Tensor) -> tuple[Tensor, Tensor]:
-    """∂s'_u/∂a_mu (B, c, m, k) and ∂s'_u/∂s_u (B, c, c, k) of the transition, unit by unit."""
+    """Return ∂s'_u/∂a_mu (B, c, m, k) and ∂s'_u/∂s_u (B, c, c, k) by autodiff, unit by unit."""
 
     def unit(pre_M: Tensor, state_C: Tensor) -> Tensor:
         return cell.transition(pre_M[None, :, None], state_C[None, :, None])[0, :, 0]
@@ -24,7 +24,7 @@ def unit_slopes(cell: Cell, pre_BMK: Tensor, state_BCK: Tensor) -> tuple[Tensor,
 
 
 def cell_checks(cell: Cell, device: torch.device | str = "cpu") -> list[Check]:
-    """Slopes at random points, and exact zeros outside the declared patterns."""
+    """Check the slopes at random points, and the exact zeros outside the declared patterns."""
     generator = Generator().manual_seed(0)
 
     def normal(rows: int) -> Tensor:
@@ -44,7 +44,7 @@ def cell_checks(cell: Cell, device: torch.device | str = "cpu") -> list[Check]:
 
 
 def product_checks(problem: Problem, seed: int) -> list[Check]:
-    """D, I, D v, λ D and λ I of every step of the problem."""
+    """Check D, I, D v, λ D, λ I and δ of every step of the problem."""
     core = problem.core
     generator = Generator().manual_seed(seed)
     got: dict[str, list[Tensor]] = {}

@@ -1,4 +1,4 @@
-"""The one-step map (s, θ) → s' and its Jacobians by `torch.func`, and what they can ever be.
+"""The one-step map (s, θ) → s', its Jacobians by `torch.func`, and where these can be nonzero.
 
 Shape suffixes as in verify/problem.py, S = c·k states (component-major).
 """
@@ -17,7 +17,7 @@ PROBES = 32  # a slope that is zero on half of all inputs is missed once in 2^32
 
 
 def next_state(core: RecurrentCore, state_S: Tensor, theta_P: Tensor, x_A: Tensor) -> Tensor:
-    """s' of one lane, shape (S,)."""
+    """Compute the next state s' of one lane, shape (S,)."""
     state_1CK = state_S.view(1, core.cell.components, core.units)
     pre_1MK = attached(dense_weights(core, theta_P), state_1CK[:, 0], x_A[None])
     return core.cell.transition(pre_1MK, state_1CK).flatten()
@@ -26,7 +26,7 @@ def next_state(core: RecurrentCore, state_S: Tensor, theta_P: Tensor, x_A: Tenso
 def jacobians(
     core: RecurrentCore, state_S: Tensor, theta_P: Tensor, x_A: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """D = ∂s'/∂s (S, S) and I = ∂s'/∂θ (S, P) of one lane."""
+    """Compute D = ∂s'/∂s (S, S) and I = ∂s'/∂θ (S, P) of one lane."""
 
     def step(state_S: Tensor, theta_P: Tensor) -> Tensor:
         return next_state(core, state_S, theta_P, x_A)
@@ -35,7 +35,7 @@ def jacobians(
 
 
 def trajectory(problem: Problem) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """D (B, S, S), I (B, S, P) and the direct credit δ_t (B, S) of every step."""
+    """Yield D (B, S, S), I (B, S, P) and the direct credit δ_t (B, S) of every step."""
     core, loss = problem.core, cross_entropy(problem)
     state_BS = core.initial_state(problem.lanes, torch.float64).flatten(1)
     for t in range(problem.steps):
@@ -56,7 +56,7 @@ def trajectory(problem: Problem) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
 
 
 def structure(core: RecurrentCore) -> tuple[Tensor, Tensor]:
-    """P_D (S, S) and P_I (S, P): the entries that differ from zero at any of many random probes."""
+    """Return P_D (S, S) and P_I (S, P): the entries nonzero at any of PROBES random points."""
     generator = Generator().manual_seed(0)
 
     def normal(size: int) -> Tensor:
@@ -75,7 +75,7 @@ def structure(core: RecurrentCore) -> tuple[Tensor, Tensor]:
 
 
 def mask(core: RecurrentCore, n: int | None) -> Tensor:
-    """M_n = OR_{m<n} P_D^m P_I, equation (5), by Boolean powers (S, P); all ones for n=None."""
+    """Compute M_n = OR_{m<n} P_D^m P_I (S, P) of equation (5); all ones if `n` is None."""
     if n is None:
         size = (core.states, core.layout.size)
         return torch.ones(size, dtype=torch.bool, device=core.device)

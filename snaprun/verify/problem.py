@@ -1,4 +1,4 @@
-"""A random problem in float64: a core, data with gaps and resets, and a linear softmax readout.
+"""A random problem in float64: a core, data with gaps and resets, a linear softmax readout.
 
 Shape suffixes: T steps, B lanes, A inputs, K units, O outputs, P live parameters.
 """
@@ -22,7 +22,7 @@ NO_TARGET = -100  # the `ignore_index` of torch's cross_entropy
 
 @dataclass(frozen=True)
 class Problem:
-    """Weights, a readout, and sequences with steps without a target and resets in mid-sequence."""
+    """Weights, a readout, and sequences with steps without a target and mid-sequence resets."""
 
     core: RecurrentCore
     theta_P: Tensor
@@ -45,10 +45,11 @@ class Problem:
         seed: int,
         device: torch.device | str = "cpu",
     ) -> "Problem":
-        """A problem drawn on the CPU, so that it is the same on every device.
+        """Draw a problem, on the CPU, so that it is the same on every device.
 
-        All lanes begin at step 0, every second one again in the middle. Step 1 has no target in
-        any lane, later ones have none in a quarter of the lanes.
+        All lanes begin a sequence at step 0, and every second lane begins another one in the
+        middle. Step 1 has no target in any lane; every other step but the last lacks the target in
+        about a quarter of the lanes.
         """
         generator = Generator().manual_seed(seed)
 
@@ -76,16 +77,16 @@ class Problem:
 
     @property
     def steps(self) -> int:
-        """T."""
+        """The number of steps, T."""
         return self.inputs_TBA.shape[0]
 
     @property
     def lanes(self) -> int:
-        """B."""
+        """The number of lanes, B."""
         return self.inputs_TBA.shape[1]
 
     def repeated(self, times: int) -> "Problem":
-        """The same sequences `times` over, as further lanes."""
+        """Return the problem with every lane repeated `times` times."""
         return replace(
             self,
             inputs_TBA=self.inputs_TBA.repeat(1, times, 1),
@@ -94,12 +95,12 @@ class Problem:
         )
 
     def setup(self, noise: Generator, backend: ModuleType) -> Setup:
-        """What a rule is told of this problem."""
+        """Return what a rule needs to start on this problem."""
         outputs = len(self.readout_OK)
         return Setup(self.core, self.lanes, torch.float64, outputs, noise, backend)
 
     def records(self) -> Iterator[Step]:
-        """The steps as the training loop hands them to a rule, weights held fixed."""
+        """Yield the steps as the training loop hands them to a rule, under fixed weights."""
         weights_MKJ = self.core.layout.scatter(self.theta_P)
         state_BCK = self.core.initial_state(self.lanes, torch.float64)
         for resets_B, x_BA, targets_B in zip(
@@ -110,7 +111,7 @@ class Problem:
             yield resets_B, self._with_credit(linearise(), state_BCK, targets_B)
 
     def _with_credit(self, record: Record, state_BCK: Tensor, targets_B: Tensor) -> Record:
-        """∂L/∂logits = softmax - target, and δ = (∂L/∂logits) W on the output h."""
+        """Add the error ∂L/∂logits = softmax - target and the credit δ = (∂L/∂logits) W on h."""
         masked_B = targets_B != NO_TARGET
         if not masked_B.any():
             return record

@@ -1,4 +1,4 @@
-"""Rules that claim an unbiased estimate: its mean over many draws, with a confidence interval.
+"""Checks rules that claim an unbiased gradient, by the mean over many draws and its interval.
 
 Shape suffixes: G groups of draws, P live parameters.
 """
@@ -17,16 +17,16 @@ from snaprun.verify import unrolled
 from snaprun.verify.check import Check
 from snaprun.verify.problem import Problem
 
-GROUPS = 256  # a rule returns sums over lanes, so the spread is seen between groups of draws
+GROUPS = 256  # a rule returns sums over lanes, so the spread is measured between groups of draws
 FALSE_ALARM = 1e-6  # the chance that an unbiased rule fails a check
-ROUNDING = 1e-12  # of the largest entry
+ROUNDING = 1e-12  # relative to the largest entry
 
 
 def checks(rule: LearningRule, problem: Problem, draws: int, seed: int) -> list[Check]:
-    """The largest |t| over parameters (Bonferroni), and |t| along the exact gradient.
+    """Check the largest |t| over parameters (Bonferroni), and |t| along the exact gradient.
 
-    Draws are lanes with the same data and noise of their own. An entry that is the same in every
-    draw must be exact. Details give the power of the test.
+    Every draw is a lane with the same data and with noise of its own. An entry that is the same in
+    every draw must be exact. The details of the checks give the power of the test.
     """
     groups = min(GROUPS, at_least("draws", draws, 100))
     repeats = ceil(draws / groups)
@@ -59,7 +59,7 @@ def checks(rule: LearningRule, problem: Problem, draws: int, seed: int) -> list[
 
 
 def sample(rule: LearningRule, problem: Problem, groups: int, repeats: int, seed: int) -> Tensor:
-    """Means of `repeats` independent draws of the problem's gradient, shape (G, P)."""
+    """Return `groups` means (G, P), each over `repeats` independent draws of the gradient."""
     problem = problem.repeated(repeats)
     setup = problem.setup(Generator().manual_seed(seed), choose("auto", problem.core.device.type))
     steps = list(problem.records())
@@ -68,14 +68,17 @@ def sample(rule: LearningRule, problem: Problem, groups: int, repeats: int, seed
 
 
 def statistic(difference: Tensor, deviation: Tensor, rounding: float) -> Tensor:
-    """|difference| in standard errors; 0 within rounding, ∞ for an error without spread."""
+    """Return |difference| in standard errors: 0 within rounding, ∞ for an error without spread."""
     return torch.where(difference.abs() <= rounding, 0.0, difference.abs() / deviation)
 
 
 def student_quantile(tail: float, freedom: int) -> float:
-    """The t that Student's distribution exceeds with probability `tail`.
+    """Return the t that Student's distribution with ν = `freedom` exceeds with probability `tail`.
 
-    The expansion of Abramowitz & Stegun 26.7.5 to the third order in 1/ν; made for ν ≥ 100.
+    Uses the expansion of Abramowitz & Stegun 26.7.5 to third order in 1/ν, meant for ν ≥ 100.
+
+    >>> round(student_quantile(0.025, 100), 3)
+    1.984
     """
     z = -NormalDist().inv_cdf(tail)
     first = (z**3 + z) / 4

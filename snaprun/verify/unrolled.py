@@ -1,6 +1,6 @@
 """The network unrolled over time, differentiated by autograd: the oracle of exact gradients.
 
-It knows of a cell its `transition` alone, never `slopes`. Shape suffixes as in
+It uses only the `transition` of a cell, never its `slopes`. Shape suffixes as in
 verify/problem.py, M slots, C components, J sources [h; x; 1].
 """
 
@@ -18,14 +18,14 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def dense_weights(core: RecurrentCore, theta_P: Tensor) -> Tensor:
-    """The weights (m, k, J) with θ at its live entries and zero elsewhere."""
+    """Return the weights (m, k, J): θ at the live entries and zero elsewhere."""
     layout = core.layout
     zero_MKJ = theta_P.new_zeros(layout.live_MKJ.shape)
     return zero_MKJ.index_put((layout.slot_P, layout.unit_P, layout.source_P), theta_P)
 
 
 def attached(weights_MKJ: Tensor, h_BK: Tensor, x_BA: Tensor) -> Tensor:
-    """Equation (1): a_mu = Σ_j U_muv h_v + Σ_j W_muj x_j + b_mu, shape (B, m, k)."""
+    """Compute a_mu = Σ_v U_muv h_v + Σ_j W_muj x_j + b_mu, equation (1), shape (B, m, k)."""
     units = h_BK.shape[1]
     recurrent_BMK = torch.einsum("muv,bv->bmu", weights_MKJ[:, :, :units], h_BK)
     input_BMK = torch.einsum("mua,ba->bmu", weights_MKJ[:, :, units:-1], x_BA)
@@ -33,12 +33,12 @@ def attached(weights_MKJ: Tensor, h_BK: Tensor, x_BA: Tensor) -> Tensor:
 
 
 def detached(weights_MKJ: Tensor, h_BK: Tensor, x_BA: Tensor) -> Tensor:
-    """Equation (1) with h constant: no credit flows back through U."""
+    """Compute equation (1) with h as a constant: no credit flows back through U."""
     return attached(weights_MKJ, h_BK.detach(), x_BA)
 
 
 def cross_entropy(problem: Problem) -> Loss:
-    """The loss of the problem's readout, summed over the lanes with a target."""
+    """Return the loss of the problem's readout, summed over the lanes with a target."""
 
     def loss(h_BK: Tensor, targets_B: Tensor) -> Tensor:
         logits_BO = h_BK @ problem.readout_OK.T
@@ -54,9 +54,10 @@ def gradients(
     preactivations: Preactivations = attached,
     loss: Loss | None = None,
 ) -> list[Tensor]:
-    """∂(Σ loss)/∂θ (P,) of every window of `every` steps, the state detached at its edges.
+    """Return ∂(Σ loss)/∂θ (P,) of every window of `every` steps (default: one window).
 
-    One window by default. `preactivations` and `loss` say what is differentiated.
+    The state is detached between windows. `preactivations` and `loss` replace equation (1) and the
+    loss of the problem in what is differentiated.
     """
     loss = loss or cross_entropy(problem)
     every = every or problem.steps

@@ -1,4 +1,4 @@
-"""Where the jobs of a sweep run: in this process, in others beside it, or on other nodes."""
+"""Run the jobs of a sweep in this process, in other local processes or on other nodes."""
 
 from snaprun.workers.base import Here, Job, Workers, dispatch, needed
 from snaprun.workers.joblib import Joblib

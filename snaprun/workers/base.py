@@ -1,4 +1,4 @@
-"""What workers do, the loop that keeps them busy, and the simplest of them: this process."""
+"""The interface of workers, the loop that gives them jobs, and the simplest worker."""
 
 import importlib
 import math
@@ -13,43 +13,43 @@ from snaprun.checks import Stopped, UserError
 from snaprun.outcome import Outcome, Status
 from snaprun.run.signals import StopSignals
 
-Job = Callable[[], Outcome]  # can be pickled
+Job = Callable[[], Outcome]  # must be picklable
 J = TypeVar("J")
-PATIENCE = 0.2  # seconds between two looks at whether a signal has come
+PATIENCE = 0.2  # seconds between two checks for a signal
 
 
 class Workers(ABC, Generic[J]):
-    """Runs jobs, some of them at once; they go by a number."""
+    """Runs jobs, several at once; each job is identified by a number."""
 
-    most: float = math.inf  # jobs that it takes on before one of them has ended
-    stopping = 0  # the signal that stops the jobs, once one does
+    most: float = math.inf  # the most jobs that it takes on at once
+    stopping = 0  # the signal that stops the jobs; 0 until there is one
 
     @abstractmethod
     def submit(self, number: int, job: J) -> None:
-        """Take on `job`."""
+        """Start `job`, or queue it."""
 
     @abstractmethod
     def ended(self) -> Iterable[tuple[int, Outcome]]:
-        """The jobs that have ended since the last call; waits a moment for one."""
+        """Return the jobs that have ended since the last call, after waiting briefly for one."""
 
     def stop(self) -> None:
-        """Ask the jobs that run to save a checkpoint and end; those that wait never run."""
+        """Ask running jobs to save a checkpoint and end; jobs that wait will not run."""
 
     def close(self) -> None:
-        """End at once every process that was started for the jobs."""
+        """Kill every process that was started for the jobs."""
 
 
 class Here(Workers[Job]):
-    """One job after the other in this process."""
+    """Runs one job after another in this process."""
 
     most = 1
 
     def submit(self, number: int, job: Job) -> None:
-        """Keep `job` for its turn, which is now."""
+        """Keep `job` until the next call of `ended`, which runs it."""
         self._next = number, job
 
     def ended(self) -> Iterator[tuple[int, Outcome]]:
-        """That job, run; Stopped where it took the signal that was meant for all of them."""
+        """Run the submitted job; raises Stopped after it if a signal stopped the job."""
         number, job = self._next
         yield number, (outcome := job())
         if outcome.status is Status.STOPPED:
@@ -59,10 +59,16 @@ class Here(Workers[Job]):
 def dispatch(
     workers: Workers[J], jobs: Iterable[Callable[[], J]], record: Callable[[int, Outcome], None]
 ) -> None:
-    """Run `jobs`, each made when its turn has come, and `record` how each ended.
+    """Run `jobs`, making each one when its turn comes, and `record` how each of them ended.
 
-    After SIGINT or SIGTERM, which raise Stopped, or a UserError no other job starts, and it is
-    raised when those that run have ended; a second SIGINT raises KeyboardInterrupt at once.
+    After SIGINT or SIGTERM, or a UserError, no further job starts; when the running jobs have
+    ended, raises Stopped or that UserError. A second SIGINT raises KeyboardInterrupt at once.
+
+    >>> from functools import partial
+    >>> done = partial(Outcome, Status.DONE)
+    >>> dispatch(Here(), [lambda: done] * 2, lambda number, how: print(number, how.status.name))
+    0 DONE
+    1 DONE
     """
     waiting, running = deque(enumerate(jobs)), set[int]()
 
@@ -98,7 +104,7 @@ def dispatch(
             record(number, Outcome(Status.NOT_STARTED))
 
 
-# The extra that brings each package, and the launcher that needs it.
+# For each optional package: the extra that installs it, and the launcher that needs it.
 _OPTIONAL = {
     "joblib": ("joblib", "joblib"),
     "ray": ("ray", "ray"),
@@ -107,7 +113,7 @@ _OPTIONAL = {
 
 
 def needed(package: str) -> ModuleType:
-    """An optional package, as it is called here; UserError where it is not installed."""
+    """Import an optional package or module of one; raises UserError if it is not installed."""
     try:
         return importlib.import_module(package)
     except ImportError as error:

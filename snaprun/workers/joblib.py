@@ -1,4 +1,4 @@
-"""Several processes on this machine, through joblib's loky."""
+"""Workers that are processes on this machine, through joblib's loky."""
 
 import os
 import re
@@ -19,10 +19,10 @@ from snaprun.workers.base import PATIENCE, Job, Workers, needed
 
 
 class Joblib(Workers[Job]):
-    """Runs `n_jobs` jobs at once in processes that stay; -1: as many as there are cores.
+    """Runs `n_jobs` jobs at once (-1: one per core) in processes that are reused.
 
-    Each process has an executor of its own, so that the death of one ends one job: a pool of
-    several processes would be lost as a whole.
+    Each process has an executor of its own, so that the death of a process ends only its own job;
+    a pool of several processes would be lost as a whole.
     """
 
     def __init__(self, n_jobs: int) -> None:
@@ -41,7 +41,7 @@ class Joblib(Workers[Job]):
         self._running[executor.submit(job)] = (number, executor, process)
 
     def ended(self) -> Iterator[tuple[int, Outcome]]:
-        """The jobs whose outcome is there, or whose process is dead."""
+        """Yield the jobs that have an outcome or a dead process."""
         done, _ = futures.wait(self._running, PATIENCE, futures.FIRST_COMPLETED)
         for future in done:
             number, executor, _ = self._running.pop(future)
@@ -53,9 +53,9 @@ class Joblib(Workers[Job]):
                 yield number, Outcome(Status.STOPPED) if self.stopping else _died(error)
 
     def stop(self) -> None:
-        """SIGTERM to each process that runs a job."""
+        """Send SIGTERM to each process that runs a job."""
         for _, _, process in self._running.values():
-            with suppress(Exception):  # it is dead, and `ended` will say so
+            with suppress(Exception):  # the process is dead, which `ended` will report
                 os.kill(process.result(), signal.SIGTERM)
 
     def close(self) -> None:
@@ -68,23 +68,23 @@ class Joblib(Workers[Job]):
 
 
 def _died(error: BaseException) -> Outcome:
-    """The outcome of a job that could not tell its end."""
+    """Return the outcome of a job that ended without reporting one."""
     if code := re.search(r"exit codes of the workers are \{(.+?)\}", str(error)):
         return Outcome(Status.FAILED, problem=f"its process died: {code[1]}")
     return unexpected(error)
 
 
 def _begin(parent: int) -> None:
-    """Let the process take signals from its `parent` alone, and stop when that has gone."""
-    os.setpgid(0, 0)  # out of the terminal's reach
+    """Make this process take signals from its `parent` only, and stop when the parent is gone."""
+    os.setpgid(0, 0)  # signals of the terminal do not reach another process group
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
-    # The lock that tqdm makes of itself would outlive a process that is killed.
+    # The lock that tqdm makes by default would outlive a process that is killed.
     tqdm.set_lock(threading.RLock())
 
 
 def _follow(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
-    while True:  # a run ends on the first signal, the process on the next
+    while True:  # the first signal ends the run, the next one the process
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(1)

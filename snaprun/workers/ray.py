@@ -1,4 +1,4 @@
-"""Processes on the nodes of a Ray cluster, which launches a job again when its node dies."""
+"""Workers on a Ray cluster, which starts a job again when its node dies."""
 
 import os
 import signal
@@ -10,22 +10,22 @@ from snaprun.checks import Stopped, UserError
 from snaprun.outcome import Outcome, Status, unexpected
 from snaprun.workers.base import PATIENCE, Job, Workers, needed
 
-OWN = "local"  # Ray's word for one that ends with this process
-STORE = 80_000_000  # bytes for Ray's objects, about the least that it takes: outcomes are small
+OWN = "local"  # Ray's word for a cluster that ends with this process
+STORE = 80_000_000  # bytes for Ray's objects, about the least that Ray accepts: outcomes are small
 
 
 class _Sessions(AbstractContextManager):
-    """Within it every process that is forked gets a session of its own.
+    """A context in which every forked process gets a session of its own.
 
-    A signal to our process group, from a terminal or a batch system, does not reach it there.
-    `subprocess` runs Python in a child, and so this, only where it has a `preexec_fn`: Ray's have.
+    A signal to our process group, from a terminal or a batch system, does not reach such a process.
+    A child of `subprocess` runs this hook only if it has a `preexec_fn`, which Ray's children have.
     """
 
     def __init__(self) -> None:
         self._within = self._registered = False
 
     def __enter__(self) -> None:
-        if not self._registered:  # cannot be undone
+        if not self._registered:  # registering cannot be undone
             os.register_at_fork(after_in_child=self._leave)
         self._within = self._registered = True
 
@@ -43,7 +43,8 @@ SESSIONS = _Sessions()
 class Ray(Workers[Job]):
     """Hands all jobs to Ray at once; `init` goes to `ray.init`, `remote` to `ray.remote`.
 
-    A Ray of our own ends with the sweep; a cluster that was there before stays as it is.
+    With `address` "local" Ray is started for the sweep and ends with it; a cluster that was running
+    before is left as it is.
     """
 
     def __init__(self, address: str, init: Mapping[str, Any], remote: Mapping[str, Any]) -> None:
@@ -55,11 +56,11 @@ class Ray(Workers[Job]):
             with SESSIONS:
                 self._ray.init(address, **{**own, **init})
             self._remote = self._ray.remote(**remote, retry_exceptions=[Stopped])(_run)
-        except Exception as error:  # an option, the network, the token, the version
+        except Exception as error:  # a wrong option, network, token or version
             said = " ".join(str(error).split())
             raise UserError(f"hydra.launcher.address={address}: {said}") from error
         finally:
-            signal.signal(signal.SIGTERM, ours)  # Ray's handler exits
+            signal.signal(signal.SIGTERM, ours)  # Ray's handler would exit
         self._running: dict[Any, int] = {}
 
     def submit(self, number: int, job: Job) -> None:
@@ -67,7 +68,7 @@ class Ray(Workers[Job]):
         self._running[self._remote.remote(os.getcwd(), job)] = number
 
     def ended(self) -> Iterator[tuple[int, Outcome]]:
-        """The jobs whose outcome is there, or that Ray has given up."""
+        """Yield the jobs that have an outcome or that Ray has given up."""
         done, _ = self._ray.wait(list(self._running), timeout=PATIENCE)
         for reference in done:
             number = self._running.pop(reference)
@@ -82,17 +83,17 @@ class Ray(Workers[Job]):
             yield number, outcome
 
     def stop(self) -> None:
-        """SIGINT, as it were, to each process that runs a job."""
+        """Cancel all jobs, which acts on each process that runs a job as SIGINT would."""
         for reference in self._running:
             self._ray.cancel(reference)
 
     def close(self) -> None:
-        """Leave the cluster; end a Ray of our own."""
+        """Leave the cluster; a Ray that was started for the sweep ends."""
         self._ray.shutdown()
 
 
 def _run(folder: str, job: Job) -> Outcome:
-    """Run `job` on a node; raises Stopped where the node goes, so that Ray takes another one."""
+    """Run `job` on a node; raises Stopped on SIGTERM, so that Ray tries another node."""
     os.chdir(folder)
     outcome = job()
     if outcome.signum == signal.SIGTERM:

@@ -1,4 +1,4 @@
-"""Jobs of the SLURM workload manager, through submitit."""
+"""Workers that are jobs of the SLURM workload manager, through submitit."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -11,9 +11,10 @@ from snaprun.workers.base import PATIENCE, Job, Workers, needed
 
 
 class Slurm(Workers[Job]):
-    """Submits all jobs as one array; what submitit writes goes to `folder`, which nodes share.
+    """Submits all jobs as one SLURM array.
 
-    `parameters` are those of `submitit.AutoExecutor.update_parameters`.
+    submitit writes its files to `folder`, which the nodes must share. `parameters` go to
+    `submitit.AutoExecutor.update_parameters`.
     """
 
     def __init__(self, cluster: str, folder: Path, parameters: Mapping[str, Any]) -> None:
@@ -21,18 +22,18 @@ class Slurm(Workers[Job]):
         try:
             self._executor = submitit.AutoExecutor(folder.absolute(), cluster=cluster)
             self._executor.update_parameters(**parameters)
-        except Exception as error:  # an option, or there is no SLURM
+        except Exception as error:  # a wrong option, or no SLURM
             said = " ".join(str(error).split())
             raise UserError(f"hydra.launcher.cluster={cluster}: {said}") from error
         self._kept: list[tuple[int, Job]] = []
         self._running: dict[int, Any] = {}
 
     def submit(self, number: int, job: Job) -> None:
-        """Keep `job` for the array."""
+        """Keep `job` for the array that the next call of `ended` submits."""
         self._kept.append((number, job))
 
     def ended(self) -> Iterator[tuple[int, Outcome]]:
-        """The jobs whose outcome is there, or that SLURM has ended; the others are submitted."""
+        """Submit the kept jobs; yield the jobs that have an outcome or that SLURM has ended."""
         if self.stopping:
             yield from ((number, Outcome(Status.NOT_STARTED)) for number, _ in self._kept)
         elif self._kept:
@@ -46,7 +47,7 @@ class Slurm(Workers[Job]):
             yield number, self._outcome(job)
 
     def stop(self) -> None:
-        """Cancel all jobs: SLURM sends SIGTERM to those that run."""
+        """Cancel all jobs; SLURM sends SIGTERM to the running ones."""
         for job in self._running.values():
             job.cancel()
 
@@ -61,7 +62,7 @@ class Slurm(Workers[Job]):
 
 
 class _Requeued:
-    """A job that submitit queues once more when SLURM preempts it or its time is over."""
+    """A job that submitit queues again when SLURM preempts it or its time limit is reached."""
 
     def __call__(self, job: Job) -> Outcome:
         return job()
