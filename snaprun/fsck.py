@@ -41,9 +41,9 @@ class Found:
 def fsck(source: Path, require_named: RequireNamed, tell: Callable[[str], None]) -> Found:
     """Verify the runs under `source`, and `tell` one line for each run and one for all.
 
-    Verifies the sha256 of every checkpoint, and that the metrics begin as the checkpoint says; of
-    a run that is done also the crc32 of its configuration, metrics and summary. A folder that
-    holds only a part of a run counts as a damaged run. Raises UserError if there are no runs.
+    Verifies the sha256 of every checkpoint, and that the metrics begin as it says; of a done run
+    also the crc32 of configuration, metrics and summary. A folder with only a part of a run counts
+    as a damaged run. Raises UserError if there are no runs.
     """
     source = chosen(source)
     found: Counter[str] = Counter()
@@ -82,9 +82,9 @@ def _verify(folder: Path, require_named: RequireNamed) -> tuple[str, str]:
                     raise ValueError("it is that of another run")
             if mark is not None:
                 marked(opened, METRICS, mark)
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
         said = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(f"{folder / CHECKPOINT}: {said}.") from error
     if read_intact(folder) is not None:

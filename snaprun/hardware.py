@@ -28,12 +28,8 @@ def cores() -> int:
 
 def cpu() -> str:
     """Return the processor's name."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for entry in info.read_text().splitlines():
-            if entry.startswith("model name"):
-                return entry.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    name = _entry(Path("/proc/cpuinfo"), "model name", ":")
+    return name or platform.processor() or platform.machine()
 
 
 def caches(folder: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> list[Cache]:
@@ -55,11 +51,9 @@ def caches(folder: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> list[Ca
 
 def peak_bytes() -> int:
     """Return the peak resident memory of this process so far, its libraries included."""
-    status = Path("/proc/self/status")
-    if status.exists():  # ru_maxrss also counts the parent's memory at the fork
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return 1024 * int(line.split()[1])
+    # First, because ru_maxrss also counts the parent's memory at the fork.
+    if found := _entry(Path("/proc/self/status"), "VmHWM", ":"):
+        return 1024 * int(found.split()[0])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # Linux counts in KiB
 
@@ -110,19 +104,18 @@ def _groups(
                 for folder in [here, *here.parents]:
                     with suppress(OSError, ValueError):
                         most = int((folder / limit).read_text())  # ValueError: "max"
-                        taken = int((folder / used).read_text()) - _entry(
-                            folder / "memory.stat", cache
-                        )
-                        yield max(0, most - taken), "in the control group"
+                        kept = int(_entry(folder / "memory.stat", cache) or 0)
+                        left = most - int((folder / used).read_text()) + kept
+                        yield max(0, left), "in the control group"
                     if folder == base:
                         break
 
 
-def _entry(stat: Path, name: str) -> int:
-    """Return the number beside `name` in the file memory.stat, or 0 if there is none."""
+def _entry(file: Path, name: str, separator: str = " ") -> str:
+    """Return the text after the first `name` in a file of the kernel, or "" if there is none."""
     with suppress(OSError):
-        for line in stat.read_text().splitlines():
-            key, _, value = line.partition(" ")
-            if key == name:
-                return int(value)
-    return 0
+        for line in file.read_text().splitlines():
+            key, _, value = line.partition(separator)
+            if key.strip() == name:
+                return value.strip()
+    return ""

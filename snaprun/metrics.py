@@ -77,12 +77,9 @@ class Metric:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that differ from their defaults."""
-        values = ((f, getattr(self, f.name)) for f in fields(self))
-        return {
-            f.name: list(value) if isinstance(value, tuple) else value
-            for f, value in values
-            if value != f.default
-        }
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        kept = {f.name: values[f.name] for f in fields(self) if values[f.name] != f.default}
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in kept.items()}
 
 
 MASTERED = Metric("mastered", "L mastered", "bits", 1, 0, "eval_every", whole=True)

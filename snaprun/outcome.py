@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from snaprun.terminal import table
+
 USER_MISTAKE = 2
 
 
@@ -57,13 +59,8 @@ def as_lines(outcomes: Sequence[tuple[str, Outcome]]) -> str:
     """Return a line for each named job that did not end well, then the count of every status."""
     bad = [(job, o) for job, o in outcomes if o.code or o.status is Status.STOPPED]
     lines = [(o.status, job, (f"{o.folder}: " if o.folder else "") + o.problem) for job, o in bad]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     found = Counter(outcome.status for _, outcome in outcomes)
     always = (Status.DONE, Status.SKIPPED, Status.DIVERGED, Status.FAILED)
     counts = [f"{found[status]} {status}" for status in Status if status in always or found[status]]
-    return "\n".join(
-        [
-            *("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines),
-            f"{len(outcomes)} {'job' if len(outcomes) == 1 else 'jobs'}: {', '.join(counts)}",
-        ]
-    )
+    total = f"{len(outcomes)} {'job' if len(outcomes) == 1 else 'jobs'}: {', '.join(counts)}"
+    return "\n".join([*table(lines), total])

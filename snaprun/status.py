@@ -27,7 +27,7 @@ from snaprun.store import (
 )
 from snaprun.store.outline import Outline
 from snaprun.store.schema import CONFIG, METRICS, MOST_OF_CONFIG, check_counters
-from snaprun.terminal import visible
+from snaprun.terminal import table, visible
 
 DAMAGED = "damaged"  # the files of the run cannot be read
 STATES = (RUNNING, FINISHED, DIVERGED, FAILED, STOPPED, DAMAGED)
@@ -65,14 +65,13 @@ def status(source: Path, only: str = "all") -> str:
     source = chosen(source)
     standings = [standing(folder) for folder in find_runs(source)]
     shown = [standing for standing in standings if only in ("all", standing.state)]
-    return "\n".join([*_table(shown, source), _totals(standings)])
+    head = ("run", "state", "tokens", "of", "tokens/s", "ETA", "last")
+    rows = [head, *(_cells(standing, source) for standing in shown)]
+    return "\n".join([*table(rows, right=range(2, 6)), _totals(standings)])
 
 
 def standing(folder: Path) -> Standing:
-    """Return the state and progress of the run in `folder`, which may change meanwhile.
-
-    Takes no lock.
-    """
+    """Return the state and progress of a run, which may change meanwhile: takes no lock."""
     total = _total(folder)
     try:
         now, summary = "", read_summary(folder)
@@ -84,11 +83,9 @@ def standing(folder: Path) -> Standing:
     except (UserError, ValueError):
         return Standing(folder, DAMAGED, total=total)
     if summary is not None:
-        speed = summary.tokens / summary.seconds if summary.seconds else None
-        mixed = _mixed(summary.extras)
-        return Standing(
-            folder, summary.status, summary.tokens, total, speed, summary.metrics, mixed
-        )
+        now, tokens, mixed = summary.status, summary.tokens, _mixed(summary.extras)
+        speed = tokens / summary.seconds if summary.seconds else None
+        return Standing(folder, now, tokens, total, speed, summary.metrics, mixed)
     # Not of stopped runs: there may be thousands, and to read a checkpoint takes milliseconds.
     mixed = now == RUNNING and _mixed(_checkpoint(folder))
     if not rows:
@@ -107,11 +104,7 @@ def _mixed(record: Mapping[str, Any]) -> bool:
 
 def _checkpoint(folder: Path) -> Mapping[str, Any]:
     """Return the content of the checkpoint, its sha256 unverified; {} if it cannot be read."""
-    with (
-        suppress(OSError, ValueError),
-        Folder.open(folder) as held,
-        held.file(CHECKPOINT) as file,
-    ):
+    with suppress(OSError, ValueError), Folder.open(folder) as held, held.file(CHECKPOINT) as file:
         tree = Outline(file).tree
         return tree if isinstance(tree, dict) else {}
     return {}
@@ -149,24 +142,13 @@ def _speed(rows: Sequence[Mapping[str, Any]]) -> float | None:
     return None
 
 
-def _table(standings: Sequence[Standing], source: Path) -> list[str]:
-    head = ("run", "state", "tokens", "of", "tokens/s", "ETA", "last")
-    lines = [head, *(_cells(standing, source) for standing in standings)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    left = (0, 1, 6)
-    return [
-        "  ".join(
-            cell.ljust(width) if place in left else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-
-
 def _cells(standing: Standing, source: Path) -> tuple[str, ...]:
     values = (standing.last or {}).items()
+    name = visible(str(standing.folder.relative_to(source)))
+    if len(name) > WIDTH:  # without its middle, as the end holds the seed and the hash
+        name = f"{name[: WIDTH - WIDTH // 2 - 1]}…{name[-(WIDTH // 2) :]}"
     return (
-        _shortened(visible(str(standing.folder.relative_to(source)))),
+        name,
         standing.state + MIXED * standing.mixed,
         _count(standing.tokens),
         _count(standing.total),
@@ -174,14 +156,6 @@ def _cells(standing: Standing, source: Path) -> tuple[str, ...]:
         duration(standing.seconds_left),
         "  ".join(f"{visible(name)} {value:.4g}" for name, value in values if value is not None),
     )
-
-
-def _shortened(name: str) -> str:
-    """Return `name`, if long without its middle, as the end holds the seed and the hash."""
-    if len(name) <= WIDTH:
-        return name
-    end = WIDTH // 2
-    return f"{name[: WIDTH - end - 1]}…{name[-end:]}"
 
 
 def _count(value: float | None) -> str:
@@ -210,7 +184,5 @@ def _totals(standings: Sequence[Standing]) -> str:
     left = [s.seconds_left for s in standings if s.seconds_left is not None]
     until = f"; those that run end in {duration(max(left))}" if left else ""
     mixed = sum(standing.mixed for standing in standings)
-    lines = [f"{len(standings)} {noun}: {counts}{until}"]
-    if mixed:
-        lines.append(f"{MIXED} {mixed} resumed in another setting: segments in summary.json")
-    return "\n".join(lines)
+    line = f"\n{MIXED} {mixed} resumed in another setting: segments in summary.json"
+    return f"{len(standings)} {noun}: {counts}{until}" + (line if mixed else "")

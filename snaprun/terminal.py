@@ -3,17 +3,20 @@
 import logging
 import os
 import sys
+from collections.abc import Collection, Sequence
 
 
 def visible(text: str, keep: str = "") -> str:
-    """Return `text` with control, format and other invisible characters as Python escapes.
-
-    An escape sequence in a name could otherwise move the cursor, hide words or worse. The
-    characters in `keep`, such as line breaks, stay.
-    """
-    if text.isprintable():
-        return text
+    """Return `text` with invisible characters, except those in `keep`, as Python escapes."""
+    # An escape sequence in a name could otherwise move the cursor, hide words or worse.
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
+
+
+def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """Return the rows as lines with aligned columns, those numbered in `right` at the right."""
+    widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+    form = "  ".join(f"{{:{'>' if n in right else '<'}{w}}}" for n, w in enumerate(widths))
+    return [form.format(*row).rstrip() for row in rows]
 
 
 def say(text: object, *, end: str = "\n") -> None:

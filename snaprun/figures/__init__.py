@@ -1,8 +1,8 @@
-"""Figures and tables from the metrics of runs, without torch."""
+"""Figures and tables without torch; all raise UserError if the folder `out` cannot be made."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from snaprun.checks import one_of, refuse
 from snaprun.files import write_atomically
@@ -31,12 +31,7 @@ def plot(sources: Sequence[Path], out: Path, kinds: Sequence[str], incomplete: b
     from snaprun.figures.select import load
     from snaprun.figures.style import paper
 
-    draw = {
-        "learning": learning.draw,
-        "cost": cost.draw,
-        "tradeoff": tradeoff.draw,
-        "alignment": alignment.draw,
-    }
+    modules: dict[str, Any] = dict(zip(KINDS, (learning, cost, tradeoff, alignment), strict=True))
     sheets = load(sources, incomplete)
     folder(Path(out))
     with paper():
@@ -44,15 +39,12 @@ def plot(sources: Sequence[Path], out: Path, kinds: Sequence[str], incomplete: b
             file
             for sheet in sheets
             for kind in kinds
-            for file in draw[kind](sheet, Path(out) / f"{kind}-{sheet.task}")
+            for file in modules[kind].draw(sheet, Path(out) / f"{kind}-{sheet.task}")
         ]
 
 
 def counts(costs: "pd.DataFrame", out: Path) -> list[Path]:
-    """Draw the table of `snaprun cost` as `out`/cost.png, .pdf and .csv.
-
-    Raises UserError if `out` cannot be made.
-    """
+    """Draw the table of `snaprun cost` as `out`/cost.png, .pdf and .csv."""
     from snaprun.figures.counted import draw
     from snaprun.figures.style import paper
 
@@ -62,10 +54,7 @@ def counts(costs: "pd.DataFrame", out: Path) -> list[Path]:
 
 
 def bench(tables: Mapping[str, "pd.DataFrame"], out: Path) -> list[Path]:
-    """Draw the tables of `snaprun bench` as `out`/bench.png, .pdf and .csv, and write each as CSV.
-
-    Raises UserError if `out` cannot be made.
-    """
+    """Draw the tables of `snaprun bench` as `out`/bench.png, .pdf and .csv; write each as CSV."""
     from snaprun.figures.measured import draw
     from snaprun.figures.style import paper
 
@@ -78,16 +67,9 @@ def bench(tables: Mapping[str, "pd.DataFrame"], out: Path) -> list[Path]:
 
 
 def pattern(
-    network: str,
-    kept: "Mapping[str, NDArray[np.bool_]]",
-    unit_P: "NDArray[np.int64]",
-    out: Path,
+    network: str, kept: "Mapping[str, NDArray[np.bool_]]", unit_P: "NDArray[np.int64]", out: Path
 ) -> list[Path]:
-    """Draw what rules keep of the influence matrix as `out`/pattern.png, .pdf and .csv.
-
-    `kept` maps each rule to a mask (S, P); `unit_P` is the unit that each parameter feeds. Raises
-    UserError if `out` cannot be made.
-    """
+    """Draw what rules keep of the influence matrix as `out`/pattern.png, .pdf and .csv."""
     from snaprun.figures.influence import draw
     from snaprun.figures.style import paper
 

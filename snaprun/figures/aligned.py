@@ -1,7 +1,4 @@
-"""The columns that `snaprun align` added to the metrics, as lines along a run.
-
-Shapes: G points of a run, S seeds.
-"""
+"""The columns that `snaprun align` added, as lines along a run; G points of a run, S seeds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -71,18 +68,11 @@ def lines(runs: Sequence[Run]) -> Lines:
 
 def as_rows(drawn: Lines) -> pd.DataFrame:
     """Return a table with a row for every point, rule, slot and quantity."""
-    parts = [
-        pd.DataFrame(
-            {
-                "tokens": line.tokens.astype("int64"),
-                **dict(zip(("rule", "slot", "quantity"), key, strict=True)),
-                "value": line.value,
-                "low": line.low,
-                "high": line.high,
-            }
-        )
-        for key, line in drawn.items()
-    ]
+    parts = []
+    for (rule, slot, quantity), line in drawn.items():
+        part = {"tokens": line.tokens.astype("int64"), "rule": rule, "slot": slot}
+        part |= {"quantity": quantity, "value": line.value, "low": line.low, "high": line.high}
+        parts.append(pd.DataFrame(part))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -56,13 +56,15 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
 def _figure(sheet: Sheet, facet: Facet, drawn: Lines, stem: Path) -> list[Path]:
     looks = _looks({rule for rule, _, _ in drawn})
     slots = dict.fromkeys(slot for _, slot, _ in drawn if slot != WHOLE)
-    stale = [rule for rule in looks if _known(drawn, rule, "stale_fresh")]
+    cosines = {rule: drawn.get((rule, WHOLE, "stale_fresh")) for rule in looks}
+    stale = [rule for rule, line in cosines.items() if line and np.isfinite(line.value).any()]
     noisy = any(_noisy(drawn, rule) for rule in looks)
     kinds = [kind for kind in QUANTITIES if kind != "variance" or noisy]
     wide: list[Draw] = [partial(_quantity, drawn=drawn, looks=looks, kind=kind) for kind in kinds]
     wide += [partial(_staleness, drawn=drawn, rule=rule) for rule in stale]
-    narrow: list[Draw] = [partial(_slot, drawn=drawn, looks=looks, slot=slot) for slot in slots]
-    figure, first, others = _axes(1 + len(wide), len(narrow))
+    of_slot = partial(_quantity, drawn=drawn, looks=looks, kind="cosine")
+    narrow: list[Draw] = [partial(of_slot, slot=slot) for slot in slots]
+    figure, (first, *others) = _axes(1 + len(wide), len(narrow))
     metrics = curves.shown(sheet)
     often = [metric for metric in metrics if metric.every == "log_every"]
     learned = learning.alone(first, facet, [*often, *metrics][0])
@@ -73,18 +75,19 @@ def _figure(sheet: Sheet, facet: Facet, drawn: Lines, stem: Path) -> list[Path]:
         layout.linear(ax.xaxis)
     for ax in (first, *others):
         ax.set_xlabel("data-time (tokens)")
-    layout.frame(figure, _legend(looks), _caption(facet, noisy, bool(stale)))
+    handles = [
+        Line2D([], [], **style.line_kwargs(), label=words.called(rule).text)
+        for rule, style in looks.items()
+    ]
+    layout.frame(figure, handles, _caption(facet, noisy, bool(stale)))
     learned = learned.rename(columns={"median": "value", "at": "tokens"})
     columns = ["tokens", "rule", "slot", "quantity", "value", "low", "high"]
     table = pd.concat([learned, aligned.as_rows(drawn)], ignore_index=True)
     return layout.save(figure, table.reindex(columns=columns), stem)
 
 
-def _axes(wide: int, narrow: int) -> tuple[Figure, Axes, list[Axes]]:
-    """Return a figure, the first of its axes, and the others.
-
-    The `wide` facets stand in rows of three, the `narrow` facets below them in rows of four.
-    """
+def _axes(wide: int, narrow: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its axes: `wide` ones three in a row, below them `narrow` ones four."""
     rows = [-(-wide // _WIDE), -(-narrow // _NARROW)]
     figure = layout.blank(layout.PAGE, _ROW * sum(rows))
     parts = figure.add_gridspec(sum(rows))
@@ -93,8 +96,7 @@ def _axes(wide: int, narrow: int) -> tuple[Figure, Axes, list[Axes]]:
     if narrow:
         lower = parts[rows[0] :].subgridspec(rows[1], _NARROW)
         places += [lower[divmod(i, _NARROW)] for i in range(narrow)]
-    first, *others = [figure.add_subplot(place) for place in places]
-    return figure, first, others
+    return figure, [figure.add_subplot(place) for place in places]
 
 
 def _looks(words_of_rules: set[str]) -> Looks:
@@ -111,7 +113,7 @@ def _quantity(axes: Axes, drawn: Lines, looks: Looks, kind: str, slot: str = WHO
     for rule, line in shown.items():
         _line(axes, line, looks[rule])
     title, label = QUANTITIES[kind]
-    axes.set_title(title, loc="left")
+    axes.set_title(title if slot == WHOLE else f"{title}, slot {slot}", loc="left")
     axes.set_ylabel(label)
     values = np.concatenate([line.value for line in shown.values()])
     if kind == "cosine":
@@ -130,17 +132,6 @@ def _quantity(axes: Axes, drawn: Lines, looks: Looks, kind: str, slot: str = WHO
 
 def _noisy(drawn: Lines, rule: str) -> bool:
     return bool((drawn[rule, WHOLE, "variance"].value > 0).any())
-
-
-def _known(drawn: Lines, rule: str, kind: str) -> bool:
-    line = drawn.get((rule, WHOLE, kind))
-    return line is not None and bool(np.isfinite(line.value).any())
-
-
-def _slot(axes: Axes, drawn: Lines, looks: Looks, slot: str) -> None:
-    """Draw the cosine within one slot."""
-    _quantity(axes, drawn, looks, "cosine", slot)
-    axes.set_title(f"direction, slot {slot}", loc="left")
 
 
 def _staleness(axes: Axes, drawn: Lines, rule: str) -> None:
@@ -166,13 +157,6 @@ def _line(axes: Axes, line: Line, style: Look) -> None:
     axes.fill_between(line.tokens, line.low, line.high, color=style.colour, alpha=0.13, linewidth=0)
     if len(line.tokens) == 1:  # a band of one point has no width
         axes.vlines(line.tokens, line.low, line.high, color=style.colour)
-
-
-def _legend(looks: Looks) -> list[Line2D]:
-    return [
-        Line2D([], [], **style.line_kwargs(), label=words.called(rule).text)
-        for rule, style in looks.items()
-    ]
 
 
 def _caption(facet: Facet, noisy: bool, stale: bool) -> str:

@@ -3,7 +3,9 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -12,7 +14,9 @@ from matplotlib.transforms import blended_transform_factory
 from snaprun.figures import layout
 from snaprun.figures.select import Facet, Series, Sheet
 from snaprun.figures.stats import Spread, band_name, over_seeds
-from snaprun.figures.style import INK, compact
+from snaprun.figures.style import BLACK, COUNTED, INK, compact
+
+_SMALL: dict[str, Any] = {"va": "center", "fontsize": 6, "color": INK}
 
 
 @dataclass(frozen=True)
@@ -67,24 +71,26 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
 
 def as_rows(facet: Facet) -> pd.DataFrame:
     """Return a row for each series: each cost with its band over seeds and its analytic value."""
-    return pd.DataFrame([_row(facet, series) for series in facet.series])
+    rows = []
+    for series in facet.series:
+        row: dict[str, object] = {"panel": facet.title, "series": series.label}
+        for cost in COSTS:
+            row |= as_cells(cost.key, cost_of(series, cost.key))
+            if cost.analytic:
+                row[cost.analytic] = cost_of(series, cost.analytic).median
+        rows.append(row | ends(series, len(series.runs) - series.incomplete))
+    return pd.DataFrame(rows)
 
 
-def _row(facet: Facet, series: Series) -> dict[str, object]:
-    row: dict[str, object] = {"panel": facet.title, "series": series.label}
-    for cost in COSTS:
-        measured = cost_of(series, cost.key)
-        row[cost.key] = measured.median
-        row[f"{cost.key}_low"], row[f"{cost.key}_high"] = measured.low, measured.high
-        if cost.analytic:
-            row[cost.analytic] = cost_of(series, cost.analytic).median
-    done = len(series.runs) - series.incomplete
-    return row | {
-        "band": band_name(done),
-        "seeds": done,
-        "diverged": series.diverged,
-        "incomplete": series.incomplete,
-    }
+def as_cells(name: str, spread: Spread) -> dict[str, object]:
+    """Return the median and the band as cells of a table's row."""
+    return {name: spread.median, f"{name}_low": spread.low, f"{name}_high": spread.high}
+
+
+def ends(series: Series, seeds: int) -> dict[str, object]:
+    """Return the last cells of a row: the band over these seeds, and how the runs ended."""
+    counts = {"diverged": series.diverged, "incomplete": series.incomplete}
+    return {"band": band_name(seeds), "seeds": seeds, **counts}
 
 
 def _limits(axes: Axes, positive: list[float], log: bool) -> None:
@@ -103,52 +109,26 @@ def _dot(
 ) -> None:
     if math.isnan(measured.median):
         at_edge = blended_transform_factory(axes.transAxes, axes.transData)
-        axes.text(0.02, place, "not known", transform=at_edge, va="center", fontsize=6, color=INK)
+        axes.text(0.02, place, "not known", transform=at_edge, **_SMALL)
         return
     style = series.look
     # A logarithmic axis has no zero: the left edge stands for it, and the number beside it says 0.
     edge = axes.get_xlim()[0] if log else 0
-    axes.plot(
-        measured.median or edge,
-        place,
-        **style.marker_kwargs(),
-        markersize=4.5,
-        clip_on=False,
-        zorder=3,
-    )
+    marker = {**style.marker_kwargs(), "markersize": 4.5, "clip_on": False, "zorder": 3}
+    axes.plot(measured.median or edge, place, **marker)
     if measured.low > 0:
         axes.plot([measured.low, measured.high], [place, place], color=style.colour, linewidth=1)
     if math.isfinite(analytic):
-        axes.plot(
-            analytic or edge,
-            place,
-            "|",
-            color="black",
-            markersize=10,
-            markeredgewidth=0.9,
-            clip_on=False,
-            zorder=4,
-        )
-    rightmost = max(
-        value for value in (measured.median, measured.high, analytic, edge) if value == value
-    )
-    axes.annotate(
-        compact(measured.median),
-        (rightmost, place),
-        (5, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=6,
-        color=INK,
-    )
+        axes.plot(analytic or edge, place, **COUNTED, markeredgewidth=0.9)
+    rightmost = np.nanmax([measured.median, measured.high, analytic, edge])
+    number = {"textcoords": "offset points", **_SMALL}
+    axes.annotate(compact(measured.median), (rightmost, place), (5, 0), **number)
 
 
 def _legend() -> list[Line2D]:
-    dot = Line2D([], [], color=INK, linestyle="none", marker="o", label="measured (MACs: counted)")
-    tick = Line2D(
-        [], [], color="black", linestyle="none", marker="|", markersize=9, label="analytic value"
-    )
-    return [dot, tick]
+    dot = {"color": INK, "marker": "o", "label": "measured (MACs: counted)"}
+    tick = {"color": BLACK, "marker": "|", "markersize": 9, "label": "analytic value"}
+    return [Line2D([], [], linestyle="none", **entry) for entry in (dot, tick)]
 
 
 def _caption(sheet: Sheet) -> str:

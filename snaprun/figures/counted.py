@@ -36,17 +36,10 @@ def _facet(ax: Axes, costs: pd.DataFrame, column: str) -> None:
     for name, of_rule in costs.groupby("rule", sort=False):
         rule = words.called(str(name))
         shown = look(rule.family, rule.degree)
-        sizes = [
-            f"{units}\n{100 * level:.4g} %"
-            for units, level in zip(of_rule["units"], of_rule["sparsity"], strict=True)
-        ]
-        ax.plot(
-            sizes,
-            of_rule[column].where(of_rule[column] > 0),  # a log axis has no zero
-            color=shown.colour,
-            linestyle=shown.line,
-            marker=shown.marker,
-            label=rule.text,
-        )
+        both = zip(of_rule["units"], of_rule["sparsity"], strict=True)
+        sizes = [f"{units}\n{100 * level:.4g} %" for units, level in both]
+        positive = of_rule[column].where(of_rule[column] > 0)  # a log axis has no zero
+        line = {"color": shown.colour, "linestyle": shown.line, "marker": shown.marker}
+        ax.plot(sizes, positive, **line, label=rule.text)
     ax.set_yscale("log")
     counts(ax.yaxis)

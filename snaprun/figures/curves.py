@@ -29,16 +29,13 @@ def shown(sheet: Sheet) -> list[Metric]:
     there = [metric for metric in known.values() if metric.key in columns]
     second = {key for metric in there for key in (*metric.beside, *metric.shown)}
     for metric in there:
-        if metric.key not in second and not _fixed(metric, sheet):
+        configs = [run.config["task"] for run in sheet.runs]
+        fixed = all(config.get(metric.fixed_by) is not None for config in configs)
+        if metric.key not in second and not fixed:
             return [*(one for one in there if one.key in metric.shown), metric]
     beside = {key for metric in known.values() for key in metric.beside}
     expected = ", ".join(key for key in known if key not in beside)
     refuse("source", ", ".join(sorted(columns)), f"runs with a column of {expected}")
-
-
-def _fixed(metric: Metric, sheet: Sheet) -> bool:
-    """Return whether the configuration keeps the metric constant in all runs."""
-    return all(run.config["task"].get(metric.fixed_by) is not None for run in sheet.runs)
 
 
 @dataclass(frozen=True)
@@ -88,16 +85,11 @@ def curve(series: Series, metric: Metric, counter: Counter = TOKENS) -> Curve | 
     grid_G = grid_G[grid_G >= max(track.at[0] for track in tracks)]
     if len(grid_G) > _GRID:
         grid_G = grid_G[np.linspace(0, len(grid_G) - 1, _GRID).round().astype(int)]
-    values_SG = np.array([track.on(grid_G) for track in tracks])
-    median_G, low_G, high_G = median_band(values_SG)
-    return Curve(
-        grid_G,
-        median_G,
-        low_G,
-        high_G,
-        np.isfinite(values_SG).sum(axis=0),
-        [(track.at[-1], track.values[-1]) for track in tracks if track.diverged],
-    )
+    values_SG = np.array([carried(track.at, track.values, grid_G) for track in tracks])
+    values_SG[grid_G > np.array([[track.end] for track in tracks])] = np.nan
+    seeds_G = np.isfinite(values_SG).sum(axis=0)
+    stops = [(track.at[-1], track.values[-1]) for track in tracks if track.diverged]
+    return Curve(grid_G, *median_band(values_SG), seeds_G, stops)
 
 
 @dataclass(frozen=True)
@@ -108,10 +100,6 @@ class _Track:
     values: Array  # (N,)
     end: float  # up to where the last value holds
     diverged: bool
-
-    def on(self, grid_G: Array) -> Array:
-        values_G = carried(self.at, self.values, grid_G)
-        return np.where(grid_G <= self.end, values_G, np.nan)
 
 
 def _track(run: Run, metric: Metric, counter: Counter) -> _Track | None:
@@ -138,8 +126,7 @@ def _due(run: Run) -> Array:
 
     With the tokens at which rows were written, the points of different seeds would not coincide.
     """
-    known = [run.due(every) for every in EVERY]
-    due = [at_N for at_N in known if at_N is not None]
+    due = [at_N for every in EVERY if (at_N := run.due(every)) is not None]
     if not due:
         return run.columns["tokens"].astype(float)
     return np.append(np.max(due, axis=0)[:-1], run.end)

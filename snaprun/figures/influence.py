@@ -24,16 +24,12 @@ _NAMED = 20  # the most units with a number: more numbers would touch each other
 
 
 def draw(
-    network: str,
-    kept: Mapping[str, NDArray[np.bool_]],
-    unit_P: NDArray[np.int64],
-    stem: Path,
+    network: str, kept: Mapping[str, NDArray[np.bool_]], unit_P: NDArray[np.int64], stem: Path
 ) -> list[Path]:
-    """Draw the masks of rules and write the files.
+    """Draw the masks of rules, an entry in the colour of its first rule, and write the files.
 
-    `kept` maps each rule, in words, to its mask (S, P), which contains the mask before it. An entry
-    has the colour of the first rule that keeps it. `unit_P` is the unit that each parameter feeds,
-    in ascending order; states are component-major.
+    `kept` maps each rule, in words, to its mask (S, P), which contains the mask before it. `unit_P`
+    is the unit that each parameter feeds, in ascending order; states are component-major.
     """
     states, parameters = next(iter(kept.values())).shape
     # Entries are square unless the matrix would be too high for a page.
@@ -83,8 +79,7 @@ def _units(axes: Axes, unit_P: NDArray[np.int64], states: int, below: bool) -> N
     axes.set_xlim(-0.2, unit_P.size + 0.2)
     axes.grid(visible=False)
     axes.set_ylim(states, 0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelbottom=below)
     every = math.ceil(units / _NAMED)
     middle = (starts[:-1] + starts[1:]) / 2

@@ -29,10 +29,7 @@ class Point:
 
 
 def place(axes: Axes, points: Sequence[Point]) -> None:
-    """Write the text of each point at the nearest free place around the point.
-
-    Call this function when the limits and the size of the axes are final.
-    """
+    """Write each point's text at the nearest free place; the axes' limits and size are final."""
     figure = axes.get_figure()
     assert isinstance(figure, Figure)
     renderer = FigureCanvasAgg(figure).get_renderer()
@@ -48,7 +45,8 @@ def place(axes: Axes, points: Sequence[Point]) -> None:
         for reach, (right, up) in product(_REACHES, _DIRECTIONS):
             _put(label, reach, right, up)
             box = label.get_window_extent(renderer).padded(0.8 * pixels)
-            cost = sum(_shared(box, other) for other in taken) + 3 * _outside(box, inside)
+            outside = box.width * box.height - _shared(box, inside)
+            cost = sum(_shared(box, other) for other in taken) + 3 * outside
             candidates.append((cost, reach, right, up, box))
             if cost == 0:
                 break
@@ -57,13 +55,9 @@ def place(axes: Axes, points: Sequence[Point]) -> None:
         _put(label, reach, right, up)
         taken.append(box)
         if reach > _LEADER:
-            axes.annotate(
-                "",
-                spot,
-                (right * reach, up * reach),
-                textcoords="offset points",
-                arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.4, "shrinkB": 2},
-            )
+            line = {"arrowstyle": "-", "color": INK, "linewidth": 0.4, "shrinkB": 2}
+            ends = spot, (right * reach, up * reach)
+            axes.annotate("", *ends, textcoords="offset points", arrowprops=line)
 
 
 def _put(label: Annotation, reach: float, right: int, up: int) -> None:
@@ -93,7 +87,3 @@ def _shared(one: Bbox, other: Bbox) -> float:
     width = min(one.x1, other.x1) - max(one.x0, other.x0)
     height = min(one.y1, other.y1) - max(one.y0, other.y0)
     return max(width, 0) * max(height, 0)
-
-
-def _outside(box: Bbox, inside: Bbox) -> float:
-    return box.width * box.height - _shared(box, inside)

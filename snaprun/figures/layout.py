@@ -5,7 +5,7 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,9 @@ COLUMN, PAGE = 3.3, 7.2  # inches: the widths of one column and of two in a pape
 _EDGE = 0.06  # inches around the caption and above the legend
 _LINE = 0.12  # inches a line of the caption
 _HANDLE = 2.8  # the length of a line in the legend, in font sizes
+_LEGEND: dict[str, Any] = dict(
+    loc="lower center", frameon=False, borderpad=0.3, borderaxespad=0, columnspacing=1.4
+)
 
 
 def blank(width: float, height: float) -> Figure:
@@ -51,26 +54,15 @@ def frame(figure: Figure, handles: Sequence[Artist], caption: str) -> None:
     while handles:
         balanced = math.ceil(len(handles) / math.ceil(len(handles) / columns))
         least = sum(column.max() for column in np.array_split(entries, columns))
-        if columns > 1 and least > width * figure.dpi:
-            columns = balanced if balanced < columns else columns - 1
-            continue
-        legend = figure.legend(
-            handles=handles,
-            ncols=columns,
-            loc="lower center",
-            frameon=False,
-            borderpad=0.3,
-            borderaxespad=0,
-            handlelength=_HANDLE,
-            columnspacing=1.4,
-        )
-        box = legend.get_window_extent(renderer)
-        entries = np.array([_entry(text, renderer) for text in legend.get_texts()])
-        if columns == 1 or (box.width <= width * figure.dpi and balanced == columns):
-            legend_height = box.height / figure.dpi + _EDGE
-            legend.set_bbox_to_anchor((0, base / (height + base + legend_height), 1, 1))
-            break
-        legend.remove()
+        if columns == 1 or least <= width * figure.dpi:
+            legend = figure.legend(handles=handles, ncols=columns, handlelength=_HANDLE, **_LEGEND)
+            box = legend.get_window_extent(renderer)
+            entries = np.array([_entry(text, renderer) for text in legend.get_texts()])
+            if columns == 1 or (box.width <= width * figure.dpi and balanced == columns):
+                legend_height = box.height / figure.dpi + _EDGE
+                legend.set_bbox_to_anchor((0, base / (height + base + legend_height), 1, 1))
+                break
+            legend.remove()
         columns = balanced if balanced < columns else columns - 1
     total = height + base + legend_height
     figure.set_size_inches(width, total)
@@ -107,12 +99,12 @@ def linear(axis: Axis, integer: bool = False) -> None:
     axis.set_major_formatter(FuncFormatter(compact))
 
 
-def counts(axis: Axis) -> None:
-    """Give a linear or logarithmic axis of counts few ticks, in compact numbers."""
+def counts(axis: Axis, subs: Sequence[float] = (1.0,)) -> None:
+    """Give a linear or logarithmic axis few ticks, `subs` in a decade, in compact numbers."""
     if axis.get_scale() == "linear":
         linear(axis)
         return
-    axis.set_major_locator(LogLocator(numticks=7))
+    axis.set_major_locator(LogLocator(subs=subs, numticks=7))
     axis.set_major_formatter(FuncFormatter(compact))
     axis.set_minor_formatter(NullFormatter())
 
@@ -127,10 +119,7 @@ def cost_axis(axes: Axes, values: Iterable[float], name: Literal["x", "y"] = "x"
     axes.set(**{f"{name}scale": "log"})
     # Decades alone would leave one or two ticks on a short axis.
     span = max(positive) / min(positive)
-    subs = (1, 2, 5) if span < 30 else (1, 3) if span < 100 else (1,)
-    axis.set_major_locator(LogLocator(subs=subs, numticks=7))
-    axis.set_major_formatter(FuncFormatter(compact))
-    axis.set_minor_formatter(NullFormatter())
+    counts(axis, (1, 2, 5) if span < 30 else (1, 3) if span < 100 else (1,))
     return True
 
 
@@ -144,10 +133,7 @@ def wrapped(text: str, width: float, size: float) -> str:
 def named(same: Sequence[Series]) -> str:
     """Return the label that these series share, with how many of their runs did not finish."""
     runs = sum(len(one.runs) for one in same)
-    ends = {
-        "diverged": sum(one.diverged for one in same),
-        "incomplete": sum(one.incomplete for one in same),
-    }
+    ends = {end: sum(getattr(one, end) for one in same) for end in ("diverged", "incomplete")}
     notes = [f"{count} of {runs} {end}" for end, count in ends.items() if count]
     label = same[0].label
     return f"{label} ({', '.join(notes)})" if notes else label
@@ -159,13 +145,11 @@ def legend(sheet: Sheet, lines: bool = True) -> list[Line2D]:
     for facet in sheet.facets:
         for series in facet.series:
             same[series.rank].append(series)
-    handles = []
-    for _, alike in sorted(same.items()):
-        style = alike[0].look.line_kwargs()
-        if not lines:
-            style["linestyle"] = "none"
-        handles.append(Line2D([], [], **style, label=named(alike)))
-    return handles
+    none: dict[str, Any] = {} if lines else {"linestyle": "none"}
+    return [
+        Line2D([], [], **(alike[0].look.line_kwargs() | none), label=named(alike))
+        for _, alike in sorted(same.items())
+    ]
 
 
 def text_caption(series: Iterable[Series]) -> str:
@@ -181,12 +165,9 @@ def seeds_caption(series: Iterable[Series], point: str, bar: str) -> str:
     if counts[-1] == 1:
         return "1 seed."
     several = [count for count in counts if count > 1]
-    kinds = []
-    if several[-1] >= BOOTSTRAP_SEEDS:
-        kinds.append("bootstrap 95 % interval of the median")
-    if several[0] < BOOTSTRAP_SEEDS:
-        kinds.append("range")
-    text = kinds[0]
-    if len(kinds) == 2:
-        text = f"{kinds[0]} (from {BOOTSTRAP_SEEDS} seeds on) or {kinds[1]} (fewer)"
+    text = "bootstrap 95 % interval of the median"
+    if several[-1] < BOOTSTRAP_SEEDS:
+        text = "range"
+    elif several[0] < BOOTSTRAP_SEEDS:
+        text = f"{text} (from {BOOTSTRAP_SEEDS} seeds on) or range (fewer)"
     return f"{number} seeds: {point} is the median, {bar} the {text}."

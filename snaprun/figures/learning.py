@@ -9,6 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -87,36 +88,15 @@ def _facet(axes: Axes, facet: Facet, metric: Metric, counter: Counter) -> pd.Dat
 
 def _line(axes: Axes, series: Series, points: Curve, step: bool, phase: float) -> None:
     """Draw one curve; solid lines lie below broken ones, so that curves that coincide show."""
-    style = series.look
-    zorder = 2.0 if style.line == "-" else 2.2
-    drawstyle = "steps-post" if step else "default"
-    axes.plot(
-        points.at,
-        points.median,
-        color=style.colour,
-        linestyle=style.line,
-        drawstyle=drawstyle,
-        zorder=zorder,
-    )
-    axes.fill_between(
-        points.at,
-        points.low,
-        points.high,
-        step="post" if step else None,
-        color=style.colour,
-        alpha=0.13,
-        linewidth=0,
-        zorder=1,
-    )
+    at, style = points.at, series.look
+    line: dict[str, Any] = {"color": style.colour, "linestyle": style.line}
+    line["drawstyle"] = "steps-post" if step else "default"
+    axes.plot(at, points.median, **line, zorder=2.0 if style.line == "-" else 2.2)
+    band: dict[str, Any] = {"step": "post" if step else None, "color": style.colour}
+    axes.fill_between(at, points.low, points.high, **band, alpha=0.13, linewidth=0, zorder=1)
     # Markers stand at even distances, at other places on each line, and above all lines.
-    axes.plot(
-        points.at,
-        points.median,
-        linestyle="none",
-        **style.marker_kwargs(),
-        markevery=(phase * _MARKERS, _MARKERS),
-        zorder=3,
-    )
+    markers = {**style.marker_kwargs(), "markevery": (phase * _MARKERS, _MARKERS)}
+    axes.plot(at, points.median, linestyle="none", **markers, zorder=3)
     for at, value in points.stops:
         axes.plot(at, value, "x", color=style.colour, markersize=6, markeredgewidth=1.4, zorder=4)
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from snaprun.figures import words
 from snaprun.figures.layout import PAGE, blank, cost_axis, frame, save
-from snaprun.figures.style import BLACK, INK, Look, compact, look
+from snaprun.figures.style import BLACK, COUNTED, INK, Look, compact, look
 
 ENGINES: dict[str, dict[str, Any]] = {  # and backends
     "native": {"marker": "o", "markersize": 4.5},
@@ -38,17 +38,6 @@ class Chart:
     points: pd.DataFrame  # what, rule, engine, value, low, high, counted; x for lines
     draw: Callable[[Axes, pd.DataFrame], None]
     label: str  # of the axis of values
-
-
-# The tick of a counted value.
-COUNTED: dict[str, Any] = {
-    "color": BLACK,
-    "marker": "|",
-    "markersize": 10,
-    "linestyle": "none",
-    "clip_on": False,
-    "zorder": 4,
-}
 
 
 def draw(tables: Mapping[str, pd.DataFrame], stem: Path) -> list[Path]:
@@ -93,27 +82,22 @@ def _charts(tables: Mapping[str, pd.DataFrame]) -> list[Chart]:
     if "growth" in tables:
         for axis, grown in tables["growth"].groupby("axis", sort=False):
             for column, label, what in (("us", TIME, "time"), ("state_bytes", STATE, "rule state")):
+                points = _points(grown, _rules(grown), column)
                 if axis == "units":
-                    points = _points(grown, _rules(grown), column)
                     points["x"] = grown["units"].tolist()
-                    title = f"{what}, equal live parameters"
-                    found.append(Chart(title, points, _lines, label))
+                    found.append(Chart(f"{what}, equal live parameters", points, _lines, label))
                 else:
-                    points = _points(grown, _rules(grown), column)
                     found.append(Chart(f"{what}, by n: {_network(grown)}", points, _dots, label))
     return found
 
 
 def _kernel(table: pd.DataFrame) -> Chart:
-    what = [
-        f"{_pretty(name)}, {_lanes(lanes)}"
-        for name, lanes in zip(table["network"], table["lanes"], strict=True)
-    ]
+    both = zip(table["network"], table["lanes"], strict=True)
     fraction = table["fraction"].astype(float)  # None if the ceiling was not reached
     known = fraction.notna()
     points = pd.DataFrame(
         {
-            "what": what,
+            "what": [f"{_pretty(name)}, {_lanes(lanes)}" for name, lanes in both],
             "rule": "snap2",
             "engine": table["backend"],
             "value": fraction,
@@ -130,13 +114,10 @@ def _steps(table: pd.DataFrame, about: str) -> list[Chart]:
     """Return a chart for each task and number of lanes, of the network with the most rules."""
     name = table.groupby("network", sort=False)["rule"].nunique().idxmax()
     charts = []
-    for (task, lanes), rows in table.loc[table["network"] == name].groupby(
-        ["task", "lanes"], sort=False
-    ):
-        what = [
-            f"{_rule(rule)}, T={int(every)}"
-            for rule, every in zip(rows["rule"], rows["update_every"], strict=True)
-        ]
+    widest = table.loc[table["network"] == name]
+    for (task, lanes), rows in widest.groupby(["task", "lanes"], sort=False):
+        both = zip(rows["rule"], rows["update_every"], strict=True)
+        what = [f"{_rule(rule)}, T={int(every)}" for rule, every in both]
         points = _points(rows, what, "us")
         title = f"{about}: {_network(rows)}, {task}, {_lanes(lanes)}"
         charts.append(Chart(title, points, _dots, f"{TIME}, an update every T steps"))
@@ -145,12 +126,8 @@ def _steps(table: pd.DataFrame, about: str) -> list[Chart]:
 
 def _of_bptt(table: pd.DataFrame) -> Chart:
     """Return the chart of SnAp-1's time over BPTT's: a row for each cell, task and lanes."""
-    what = [
-        f"{_cell(network)}, {task}, {_lanes(lanes)}"
-        for network, task, lanes in zip(
-            *(table[name] for name in ("network", "task", "lanes")), strict=True
-        )
-    ]
+    each = zip(table["network"], table["task"], table["lanes"], strict=True)
+    what = [f"{_cell(network)}, {task}, {_lanes(lanes)}" for network, task, lanes in each]
     points = _points(table.assign(rule="snap1"), what, "ratio")
     units, _, level = _network(table).partition("-")[2].partition(" ")
     title = f"SnAp-1 / BPTT: {units} units {level}"
@@ -158,18 +135,11 @@ def _of_bptt(table: pd.DataFrame) -> Chart:
 
 
 def _points(table: pd.DataFrame, what: Sequence[str], column: str) -> pd.DataFrame:
-    low, high, counted = f"{column}_low", f"{column}_high", f"{column}_analytic"
-    return pd.DataFrame(
-        {
-            "what": what,
-            "rule": table["rule"].tolist(),
-            "engine": table["engine"].tolist(),
-            "value": table[column].tolist(),
-            "low": (table[low] if low in table else table[column]).tolist(),
-            "high": (table[high] if high in table else table[column]).tolist(),
-            "counted": (table[counted] if counted in table else math.nan * table[column]).tolist(),
-        }
-    )
+    values = table[column]
+    columns = {"rule": table["rule"], "engine": table["engine"], "value": values}
+    columns |= {end: table.get(f"{column}_{end}", values) for end in ("low", "high")}
+    columns["counted"] = table.get(f"{column}_analytic", math.nan * values)
+    return pd.DataFrame({"what": what, **{name: list(cells) for name, cells in columns.items()}})
 
 
 def _fractions(axes: Axes, points: pd.DataFrame) -> None:
@@ -216,12 +186,8 @@ def _rows(axes: Axes, points: pd.DataFrame) -> None:
     for what, rule, engine, value, low, high, counted in zip(*columns, strict=True):
         place, colour = names.index(what), _look(rule).colour
         axes.plot([low, high], [place, place], color=colour, linewidth=1)
-        axes.plot(
-            value,
-            place,
-            **({"color": colour, "linestyle": "none", "clip_on": False} | ENGINES.get(engine, {})),
-            zorder=3,
-        )
+        marker = {"color": colour, "linestyle": "none", "clip_on": False, "zorder": 3}
+        axes.plot(value, place, **(marker | ENGINES.get(engine, {})))
         axes.plot(counted, place, **COUNTED)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
@@ -245,21 +211,18 @@ def _lines(axes: Axes, points: pd.DataFrame) -> None:
 
 
 def _legend(charts: Sequence[Chart]) -> list[Artist]:
-    engines = [
-        name for name in ENGINES if any(name in set(chart.points["engine"]) for chart in charts)
-    ]
-    rules = dict.fromkeys(
-        rule for chart in charts if chart.draw is _lines for rule in chart.points["rule"]
-    )
+    used = {engine for chart in charts for engine in chart.points["engine"]}
+    lined = [chart.points["rule"] for chart in charts if chart.draw is _lines]
     dots = [
         Line2D([], [], **({"color": INK, "linestyle": "none"} | ENGINES[name]), label=name)
-        for name in engines
+        for name in ENGINES
+        if name in used
     ]
     if any(chart.points["counted"].notna().any() for chart in charts if chart.draw is _dots):
         dots.append(Line2D([], [], **COUNTED, label="counted from the masks"))
     lines = [
         Line2D([], [], color=_look(rule).colour, linestyle=_look(rule).line, label=_rule(rule))
-        for rule in rules
+        for rule in dict.fromkeys(rule for rules in lined for rule in rules)
     ]
     return [*dots, *lines]
 

@@ -104,12 +104,8 @@ def load(sources: Sequence[Path], incomplete: bool) -> list[Sheet]:
         else:
             runs[identity] = run
     if not runs:
-        refuse(
-            "source",
-            ", ".join(map(str, sources)),
-            "a folder with a finished run in it",
-            "Wait for the runs to end, or set incomplete=true.",
-        )
+        remedy = "Wait for the runs to end, or set incomplete=true."
+        refuse("source", ", ".join(map(str, sources)), "a folder with a finished run in it", remedy)
     tasks: dict[str, list[Run]] = defaultdict(list)
     for run in sorted(runs.values(), key=lambda run: run.folder):
         tasks[run.config["task"]["name"]].append(run)
@@ -131,11 +127,8 @@ def _choices(run: Run) -> dict[str, Any]:
     # The name becomes a part of the figures' file names.
     if not re.fullmatch(r"[A-Za-z0-9_]+", str(flat["task.name"])):
         refuse(f"{run.folder / CONFIG} task.name", flat["task.name"], "the name of a task")
-    return {
-        key: value
-        for key, value in flat.items()
-        if key not in _NO_CHOICE and not key.startswith(f"{ALIGNMENT}.")
-    }
+    kept = (key for key in flat if not key.startswith(f"{ALIGNMENT}."))
+    return {key: flat[key] for key in kept if key not in _NO_CHOICE}
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
@@ -180,20 +173,13 @@ def _sheet(task: str, runs: list[Run], choices: Mapping[Run, Choices], chosen: b
     facets = []
     for facet_id in sorted(grouped, key=lambda p: words.facet_order(place[p])):
         of_facet = grouped[facet_id]
-        series = tuple(
-            Series(
-                labels[s],
-                varied(
-                    look(rule[s].family, rule[s].degree),
-                    variants[rule[s].text].index(labels[s]),
-                ),
-                ranked.index(labels[s]),
-                tuple(sorted(of_facet[s], key=lambda run: words.sortable(run.config["seed"]))),
-            )
-            for s in order
-            if s in of_facet
-        )
-        facets.append(Facet(titles[facet_id], series))
+        series = []
+        for s in (s for s in order if s in of_facet):
+            base, variant = look(rule[s].family, rule[s].degree), variants[rule[s].text]
+            shade = varied(base, variant.index(labels[s]))
+            ordered = sorted(of_facet[s], key=lambda run: run.config["seed"])
+            series.append(Series(labels[s], shade, ranked.index(labels[s]), tuple(ordered)))
+        facets.append(Facet(titles[facet_id], tuple(series)))
     if len(facets) > 1 and len(ranked) == 1:
         facets = [_networks(facets)]
     return Sheet(task, tuple(facets), chosen)
@@ -201,14 +187,12 @@ def _sheet(task: str, runs: list[Run], choices: Mapping[Run, Choices], chosen: b
 
 def _networks(facets: Sequence[Facet]) -> Facet:
     """Return one facet for one rule on several networks; the networks become the series."""
-    series = [facet.series[0] for facet in facets]
-    return Facet(
-        series[0].label,
-        tuple(
-            Series(facet.title, varied(one.look, number), number, one.runs)
-            for number, (facet, one) in enumerate(zip(facets, series, strict=True))
-        ),
+    first = [(facet.title, facet.series[0]) for facet in facets]
+    series = (
+        Series(title, varied(one.look, number), number, one.runs)
+        for number, (title, one) in enumerate(first)
     )
+    return Facet(facets[0].series[0].label, tuple(series))
 
 
 def _labels(

@@ -80,6 +80,11 @@ LOOKS = {
     "other": Look(INK, _DASH_DOT, "h"),
 }
 
+# The tick of a counted value.
+COUNTED: dict[str, Any] = dict(
+    color=BLACK, marker="|", markersize=10, linestyle="none", clip_on=False, zorder=4
+)
+
 _FILLS: tuple[Fill, ...] = ("full", "none", "left", "top", "right", "bottom")
 
 

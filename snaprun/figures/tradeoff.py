@@ -1,18 +1,16 @@
 """Learning against cost: the metric that a rule reached against its cost per token."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from snaprun.figures import labels, layout
-from snaprun.figures.cost import MACS, TIME, CostColumn, cost_of
+from snaprun.figures.cost import MACS, TIME, CostColumn, as_cells, cost_of, ends
 from snaprun.figures.curves import shown
 from snaprun.figures.select import Facet, Series, Sheet
-from snaprun.figures.stats import Spread, band_name, over_seeds
+from snaprun.figures.stats import Spread, over_seeds
 from snaprun.metrics import Metric
 from snaprun.store.reader import Run
 
@@ -42,17 +40,13 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
     handles = [] if direct else layout.legend(sheet, lines=False)
     layout.frame(figure, handles, _caption(sheet, metric))
     if direct:
-        _label(figure, placed)
+        # Labels need the final layout, so the layout is made first and then kept.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        for axes, points in placed:
+            labels.place(axes, points)
     tables = [_table(facet, metric) for facet in sheet.facets]
     return layout.save(figure, pd.concat(tables, ignore_index=True), stem)
-
-
-def _label(figure: Figure, placed: Sequence[tuple[Axes, list[labels.Point]]]) -> None:
-    # Labels need the final layout, so the layout is made first and then kept.
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    for axes, points in placed:
-        labels.place(axes, points)
 
 
 def reached(series: Series, metric: Metric) -> Spread:
@@ -68,8 +62,7 @@ def _final(run: Run, key: str) -> float | None:
     if key not in run.columns:
         return None
     values = run.columns[key].astype(float)
-    values = values[np.isfinite(values)]
-    return float(values[-1]) if len(values) else None
+    return next((float(value) for value in values[::-1] if np.isfinite(value)), None)
 
 
 def _points(axes: Axes, facet: Facet, cost: CostColumn, metric: Metric) -> list[labels.Point]:
@@ -81,16 +74,8 @@ def _points(axes: Axes, facet: Facet, cost: CostColumn, metric: Metric) -> list[
     ]
     layout.cost_axis(axes, [x.median for _, x, _ in found])
     for series, x, y in found:
-        style = series.look
-        axes.errorbar(
-            x.median,
-            y.median,
-            xerr=x.bars,
-            yerr=y.bars,
-            **style.marker_kwargs(),
-            markersize=5,
-            elinewidth=0.9,
-        )
+        marker = {**series.look.marker_kwargs(), "markersize": 5, "elinewidth": 0.9}
+        axes.errorbar(x.median, y.median, xerr=x.bars, yerr=y.bars, **marker)
     axes.margins(0.12, 0.15)
     low, high = axes.get_ylim()
     if metric.jumps:  # room for ticks at integers
@@ -103,32 +88,16 @@ def _table(facet: Facet, metric: Metric) -> pd.DataFrame:
     rows = []
     for series in facet.series:
         y = reached(series, metric)
-        row: dict[str, object] = {
-            "panel": facet.title,
-            "series": series.label,
-            "quantity": metric.key,
-            "reached": y.median,
-            "reached_low": y.low,
-            "reached_high": y.high,
-        }
+        row = {"panel": facet.title, "series": series.label, "quantity": metric.key}
+        row |= as_cells("reached", y)
         for cost in _COSTS:
-            x = cost_of(series, cost.key)
-            row[cost.key] = x.median
-            row[f"{cost.key}_low"], row[f"{cost.key}_high"] = x.low, x.high
-        rows.append(
-            row
-            | {
-                "band": band_name(y.seeds),
-                "seeds": y.seeds,
-                "diverged": series.diverged,
-                "incomplete": series.incomplete,
-            }
-        )
+            row |= as_cells(cost.key, cost_of(series, cost.key))
+        rows.append(row | ends(series, y.seeds))
     return pd.DataFrame(rows)
 
 
 def _caption(sheet: Sheet, metric: Metric) -> str:
-    series: Sequence[Series] = [one for facet in sheet.facets for one in facet.series]
+    series = [series for facet in sheet.facets for series in facet.series]
     better = "Up" if metric.better > 0 else "Down"
     seeds = layout.seeds_caption(series, "the point", "the bars")
     text = layout.text_caption(series)

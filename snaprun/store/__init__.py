@@ -1,6 +1,5 @@
 """The files of a run: their schema, a writer and a reader."""
 
-from snaprun.files import atomic, write_atomically
 from snaprun.store.lock import set_aside
 from snaprun.store.log import Mark
 from snaprun.store.reader import (
@@ -13,6 +12,7 @@ from snaprun.store.reader import (
     read_run,
     read_summary,
     require_own,
+    state,
 )
 from snaprun.store.schema import (
     BLOW_UP,
@@ -28,7 +28,6 @@ from snaprun.store.schema import (
     STOPPED,
     Summary,
 )
-from snaprun.store.state import state
 from snaprun.store.writer import RunWriter
 
 __all__ = [
@@ -47,7 +46,6 @@ __all__ = [
     "Run",
     "RunWriter",
     "Summary",
-    "atomic",
     "chosen",
     "declared",
     "find_runs",
@@ -58,5 +56,4 @@ __all__ = [
     "require_own",
     "set_aside",
     "state",
-    "write_atomically",
 ]

@@ -1,6 +1,6 @@
 """A lock that lets one live process write a run, and a file that says which process that is.
 
-A lock ends with its process, however the process ends. The lock lies outside the folder of the run,
+A lock ends with its process, however that ends. It lies outside the folder of the run,
 because `set_aside` moves that folder: two processes must never lock two files that have had the
 same name. The root of the results may be a link that the user made; the folders of experiments,
 runs and locks below the root may not be links.
@@ -57,7 +57,10 @@ class Owner:
     def lives(self, folder: Path) -> bool:
         """Return whether the owner lives; on another host, whether `folder` changed lately."""
         if self.host != socket.gethostname():
-            return time.time() - _last_write(folder) < RECENT
+            with suppress(OSError):
+                times = [entry.stat(follow_symlinks=False).st_mtime for entry in os.scandir(folder)]
+                return time.time() - max(times, default=0.0) < RECENT
+            return False
         try:
             process = psutil.Process(self.pid)
             dead = process.status() == psutil.STATUS_ZOMBIE
@@ -106,8 +109,8 @@ class Lock:
     def require(self) -> None:
         """Raise UserError unless the folder and the lock are still the ones that were taken."""
         with writing(self._folder):
-            held = self._held()
-        if not held:
+            if self._held():
+                return
             raise UserError(
                 f"{self._folder}: this folder or its lock was removed or replaced while the run "
                 "was written. This process ends, and leaves alone what lies there now."
@@ -116,13 +119,10 @@ class Lock:
     def release(self) -> None:
         """Give up the lock, so that other processes may write the run; may be repeated."""
         if self._lock.is_locked:
-            try:
+            # A stale note does no harm: readers check that its process lives.
+            with self._open, suppress(OSError):
                 if self._run and self._held():
                     self._run.remove(OWNER)
-            except OSError:
-                pass  # a stale note does no harm: readers check that its process lives
-            finally:
-                self._open.close()
 
     def _held(self) -> bool:
         """Return whether the paths still lead to the lock and the folder that were taken."""
@@ -135,20 +135,17 @@ class Lock:
 def set_aside(folder: Path) -> Path | None:
     """Move the run in `folder` to where no figure finds it; return its new path, None without one.
 
-    If `folder` is a link, the link itself is moved. Raises UserError if another process writes the
-    run.
+    Moves a link as itself. Raises UserError if another process writes the run.
     """
     lock = Lock(folder)
     try:
         if lock.experiment.stat(folder.name) is None:
             return None
-        with (
-            writing(folder.parent / REPLACED),
-            lock.experiment.below(REPLACED, make=True) as replaced,
-        ):
+        above = lock.experiment
+        with writing(above.path / REPLACED), above.below(REPLACED, make=True) as replaced:
             names = (f"{folder.name}-{n}" for n in itertools.count(1))
             name = next(name for name in names if replaced.stat(name) is None)
-            lock.experiment.move(folder.name, replaced, name)
+            above.move(folder.name, replaced, name)
             return replaced.path / name
     finally:
         lock.release()
@@ -162,13 +159,3 @@ def _holder(folder: Path) -> str:
             return f"process {owner.pid} on {owner.host} since {owner.started}"
         time.sleep(0.05)
     return "another that has not said who it is"
-
-
-def _last_write(folder: Path) -> float:
-    """Return when a file in `folder` last changed, in seconds since the epoch; 0 without files."""
-    with suppress(OSError):
-        return max(
-            (entry.stat(follow_symlinks=False).st_mtime for entry in os.scandir(folder)),
-            default=0.0,
-        )
-    return 0.0

@@ -10,6 +10,8 @@ from snaprun.checks import refuse
 from snaprun.files import Folder, writing
 from snaprun.store.schema import MOST_OF_METRICS, check_counters
 
+_REMEDY = "Start the run afresh with restart=true."
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -21,10 +23,6 @@ class Mark:
     def __post_init__(self) -> None:
         if not all(type(x) is int and 0 <= x <= 2**53 for x in (self.size, self.crc32)):
             raise ValueError(f"{self} is no mark of metrics")
-
-    def fits(self, prefix: bytes) -> bool:
-        """Return whether `prefix` has this size and checksum."""
-        return (len(prefix), zlib.crc32(prefix)) == (self.size, self.crc32)
 
 
 class Log:
@@ -88,7 +86,7 @@ def marked(folder: Folder, name: str, mark: Mark, tokens: int | None = None) -> 
         prefix = folder.read(name, MOST_OF_METRICS)[: mark.size]
     except OSError as error:
         refuse("metrics", path, f"a readable file ({error.strerror})", _REMEDY)
-    if not mark.fits(prefix):
+    if mark != Mark(len(prefix), zlib.crc32(prefix)):
         refuse("metrics", path, f"the {mark.size} bytes that the checkpoint goes with", _REMEDY)
     if tokens is not None:
         try:
@@ -100,6 +98,3 @@ def marked(folder: Folder, name: str, mark: Mark, tokens: int | None = None) -> 
         if not whole:
             refuse("metrics", path, f"whole rows of up to {tokens} tokens", _REMEDY)
     return prefix
-
-
-_REMEDY = "Start the run afresh with restart=true."

@@ -14,7 +14,7 @@ import pickletools
 import struct
 import sys
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -33,17 +33,9 @@ DTYPES = {  # a storage's name in a pickle: torch's name of the dtype, bytes of 
 MOST_OF_PICKLE = 2**20  # bytes; ours have some ten thousand
 MOST_NESTED = 2**14  # values on the stack that are not yet in their dict or list
 _SUM = hashlib.sha256().digest_size
-_CHUNK = 2**20
 _AROUND = 2**12  # bytes for the headers, name and padding of a member: far more than these take
-_BROKEN = (  # what zipfile and pickletools raise besides ValueError
-    zipfile.BadZipFile,
-    EOFError,
-    LookupError,
-    NotImplementedError,
-    RuntimeError,
-    OverflowError,
-    struct.error,
-)
+# What zipfile and pickletools raise besides ValueError; NotImplementedError is a RuntimeError.
+_BROKEN = (zipfile.BadZipFile, EOFError, LookupError, RuntimeError, OverflowError, struct.error)
 _CALLS = ("torch._utils _rebuild_tensor_v2", "collections OrderedDict")
 
 
@@ -124,7 +116,9 @@ def opened(folder: Folder) -> Iterator[Outline | None]:
         return
     with folder.file(CHECKPOINT) as file:
         outline = Outline(file)  # first, because a huge sparse file would take long to hash
-        _verify(file)
+        whole = _Part(file, file.seek(0, io.SEEK_END) - _SUM)
+        if hashlib.file_digest(whole, "sha256").digest() != file.read():
+            raise ValueError("its sha256 differs: it is damaged, or of an older version")
         yield outline
 
 
@@ -134,17 +128,6 @@ def mark(tree: Any) -> Mark:
     if not isinstance(said, dict) or said.keys() != {"size", "crc32"}:
         raise ValueError("metrics mismatch: expected a size and a crc32")
     return Mark(**said)
-
-
-def _verify(file: BinaryIO) -> None:
-    left = file.seek(0, io.SEEK_END) - _SUM
-    file.seek(0)
-    sha256 = hashlib.sha256()
-    while left and (chunk := file.read(min(left, _CHUNK))):
-        sha256.update(chunk)
-        left -= len(chunk)
-    if file.read() != sha256.digest():
-        raise ValueError("its sha256 differs: it is damaged, or of an older version")
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
@@ -182,6 +165,8 @@ class _Storage:
 
 
 _NO_HOOKS = _Global("OrderedDict()")
+_EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 
 
 def _tree(pickled: bytes) -> Any:
@@ -204,19 +189,19 @@ def _tree(pickled: bytes) -> Any:
                     raise ValueError(f"its pickle has the protocol {said}, not 2")
             case "MARK":
                 marks.append(len(stack))
-            case "EMPTY_DICT":
-                stack.append({})
-            case "EMPTY_LIST":
-                stack.append([])
-            case "EMPTY_TUPLE":
-                stack.append(())
+            case name if name in _EMPTY:
+                stack.append(_EMPTY[name]())
+            case name if name in _CONSTANTS:
+                stack.append(_CONSTANTS[name])
             case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT" | "BINUNICODE":
                 stack.append(said)
-            case "NONE" | "NEWTRUE" | "NEWFALSE":
-                stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[operation.name])
             case "SETITEM" | "SETITEMS":
                 items = marked() if operation.name == "SETITEMS" else _pop(stack, 2)
-                _set(_own(stack[-1], dict), items)
+                target = _own(stack[-1], dict)
+                for key, value in zip(items[::2], items[1::2], strict=True):
+                    if type(key) is not str or key in target:
+                        raise ValueError("a key is no word, or there twice")
+                    target[key] = value
             case "APPEND" | "APPENDS":
                 items = marked() if operation.name == "APPENDS" else _pop(stack, 1)
                 _own(stack[-1], list).extend(items)
@@ -264,13 +249,6 @@ def _own(value: Any, kind: type) -> Any:
     return value
 
 
-def _set(target: dict[str, Any], items: Sequence[Any]) -> None:
-    for key, value in zip(items[::2], items[1::2], strict=True):
-        if type(key) is not str or key in target:
-            raise ValueError("a key is no word, or there twice")
-        target[key] = value
-
-
 def _storage(said: Any) -> _Storage:
     match said:
         case ("storage", _Global(name), str(key), str(location), int(count)) if name in DTYPES:
@@ -294,9 +272,8 @@ def _made(function: Any, arguments: Any) -> Any:
 
 def _dense(offset: int, shape: tuple[Any, ...], strides: tuple[Any, ...]) -> bool:
     """Return whether no two indices of a tensor share an element, for any order of its axes."""
-    if len(shape) != len(strides) or not all(
-        type(n) is int and 0 <= n < 2**62 for n in (offset, *shape, *strides)
-    ):
+    sound = all(type(n) is int and 0 <= n < 2**62 for n in (offset, *shape, *strides))
+    if len(shape) != len(strides) or not sound:
         return False
     if math.prod(shape) == 0:
         return True

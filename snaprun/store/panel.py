@@ -27,18 +27,12 @@ from snaprun.store.reader import Run, runs_under
 from snaprun.store.schema import DIVERGED, FINISHED, Summary
 from snaprun.store.writer import strict
 
-PANEL, SUMMARY, CURVES, TESTS, README = (
-    "panel.yaml",
-    "summary.csv",
-    "curves.csv",
-    "tests.csv",
-    "README.md",
-)
+PANEL, SUMMARY, CURVES = "panel.yaml", "summary.csv", "curves.csv"
+TESTS, README = "tests.csv", "README.md"
 FINAL = "final"  # the phase of the compared runs; of runs of other phases only the summary is kept
 COSTS = ("ms_per_token", "macs_per_token", "state_bytes", "state_bytes_analytic", "peak_bytes")
 _REACHED = "final"  # the column of the metric that each run reached
-_COUNTERS = ("seed", "lr", "tokens", "updates", "seconds")
-_NUMBERS = (*_COUNTERS, _REACHED, *COSTS)
+_NUMBERS = ("seed", "lr", "tokens", "updates", "seconds", _REACHED, *COSTS)
 _WHOLE = 128  # rows: a curve with no more is kept as it is
 _POINTS = 100  # rows to which a longer curve is thinned
 _SUMMARY = ("arm", "phase", "seed", "lr", "status", "tokens", _REACHED)  # columns
@@ -48,10 +42,7 @@ _CURVES = ("arm", "seed", "tokens", "updates")
 def write_runs(
     folder: Path, panel: Mapping[str, Any], summary: pd.DataFrame, curves: pd.DataFrame
 ) -> list[Path]:
-    """Write the files of a panel; `panel["arms"]` maps each arm to its lr and config.
-
-    Raises UserError if the files cannot be written.
-    """
+    """Write a panel; `panel["arms"]` maps each arm to its lr and config; UserError if it fails."""
     # One line for each group of keys.
     text = yaml.safe_dump(strict(panel), sort_keys=False, default_flow_style=None, width=1000)
     return _write(folder, {PANEL: text, SUMMARY: _csv(summary), CURVES: _csv(curves)})
@@ -90,16 +81,13 @@ def read_panel(folder: Path) -> list[Run]:
 
 
 def read_arms(folder: Path) -> dict[str, dict[int, Run]]:
-    """Return the compared runs of a panel by arm and seed, with the rows of their curves.
-
-    Raises UserError, which names the damaged file.
-    """
+    """Return the compared runs by arm and seed; raises UserError, which names a damaged file."""
     arms, metric, declared = _read_yaml(folder)
     configs = {arm: dict(arms[arm]["config"]) for arm in arms}
     summary = read_summaries(folder)
     curves = _read(folder / CURVES, _CURVES, numbers=(*_NUMBERS, *known(declared)))
-    compared = (summary["phase"] == FINAL) & summary["status"].isin((FINISHED, DIVERGED))
-    summary = summary.loc[compared]
+    ended = summary["status"].isin((FINISHED, DIVERGED))
+    summary = summary.loc[(summary["phase"] == FINAL) & ended]
     _filled(folder / SUMMARY, summary, ("arm", "seed", "lr", "tokens"))
     _filled(folder / CURVES, curves, _CURVES)
     by_run: dict[Any, pd.DataFrame] = dict(iter(curves.groupby(["arm", "seed"], sort=False)))
@@ -112,12 +100,9 @@ def read_arms(folder: Path) -> dict[str, dict[int, Run]]:
             refuse(str(folder / SUMMARY), f"{arm}, seed {seed}", f"a run of {PANEL} and {CURVES}")
         config = {**configs[arm], "seed": seed, "optim": {**configs[arm]["optim"], "lr": lr}}
         metrics = by_run[arm, seed].drop(columns=["arm", "seed"]).dropna(axis=1, how="all")
-        runs.setdefault(arm, {})[seed] = Run(
-            folder / f"{arm}-{seed}",
-            config,
-            as_columns(metrics),
-            _summary(row, metric, declared),
-        )
+        ended = _summary(row, metric, declared)
+        named = folder / f"{arm}-{seed}"
+        runs.setdefault(arm, {})[seed] = Run(named, config, as_columns(metrics), ended)
     return runs
 
 
@@ -207,9 +192,8 @@ def _read(
     if not text.endswith("\n"):
         refuse(str(path), "a table without its end", "a line break after the last row")
     if missing := [name for name in columns if name not in table]:
-        refuse(
-            str(path), f"a table without {', '.join(missing)}", f"the columns {', '.join(columns)}"
-        )
+        lacking = f"a table without {', '.join(missing)}"
+        refuse(str(path), lacking, f"the columns {', '.join(columns)}")
     for name in numbers:
         if len(table) and name in table and not is_numeric_dtype(table[name]):
             refuse(f"{path} {name}", "a column with words in it", "numbers")

@@ -33,8 +33,7 @@ Columns = dict[str, NDArray[Any]]  # by name, each of shape (N,)
 def columns(content: bytes) -> Columns | None:
     """Return the metrics in `content`: tokens and updates int64, all else float64 (null: NaN).
 
-    Returns None unless each line is an object of numbers with finite counters ≥ 0, and tokens
-    never fall.
+    None unless lines are objects of numbers, counters are finite and ≥ 0, and tokens never fall.
     """
     number = content.count(b"{")
     breaks = content.count(b"\n") - content.endswith(b"\n")

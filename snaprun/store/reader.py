@@ -22,16 +22,21 @@ from snaprun.files import Folder
 from snaprun.files import read as read_file
 from snaprun.metrics import Every, Metric, known
 from snaprun.store import parse
+from snaprun.store.lock import Owner
 from snaprun.store.parse import Columns
 from snaprun.store.schema import (
     CHECKPOINT,
     CONFIG,
     COUNTERS,
+    FAILED,
+    FAILURE,
     INCOMPLETE,
     METRICS,
     MOST_OF_CONFIG,
     MOST_OF_METRICS,
     MOST_OF_SUMMARY,
+    RUNNING,
+    STOPPED,
     SUMMARY,
     Summary,
     check_counters,
@@ -98,20 +103,16 @@ def declared(runs: Iterable[Run]) -> dict[str, Metric]:
 def find_runs(source: Path | str, pieces: bool = False) -> list[Path]:
     """Return the folders of runs in and under `source`, sorted, except those in hidden folders.
 
-    With `pieces`, also returns folders that hold only a part of a run. Raises UserError if there
-    are none.
+    With `pieces`, also returns folders with only a part of a run. Raises UserError without any.
     """
     source = chosen(source)
     if not source.is_dir():
         refuse("source", str(source), "an existing folder", "Run `snaprun train` first.")
     runs = runs_under(source, pieces)
     if not runs:
-        refuse(
-            "source",
-            str(source),
-            f"a folder with runs in it (each with {CONFIG} and {METRICS})",
-            "Run `snaprun train` first, or name the folder of the runs or of a panel.",
-        )
+        accepted = f"a folder with runs in it (each with {CONFIG} and {METRICS})"
+        remedy = "Run `snaprun train` first, or name the folder of the runs or of a panel."
+        refuse("source", str(source), accepted, remedy)
     return runs
 
 
@@ -166,10 +167,7 @@ def read_run(folder: Path | str) -> Run:
 
 
 def read_config(folder: Path | str) -> dict[str, Any]:
-    """Return the configuration of the run in `folder`.
-
-    Raises UserError if `folder` is no run or the configuration is damaged.
-    """
+    """Return the configuration of a run; raises UserError if `folder` is none or it is damaged."""
     folder = Path(folder)
     if not any(os.path.lexists(folder / name) for name in (CONFIG, METRICS, SUMMARY, CHECKPOINT)):
         refuse("run", str(folder), "the folder of a run", "`snaprun status` lists them.")
@@ -177,18 +175,27 @@ def read_config(folder: Path | str) -> dict[str, Any]:
 
 
 def read_summary(folder: Path | str) -> Summary | None:
-    """Return the summary of the run in `folder`, or None if the run is not done.
-
-    Raises UserError if the summary is damaged.
-    """
+    """Return the run's summary, or None if it is not done; raises UserError if it is damaged."""
     return _read_summary(Path(folder))[0]
 
 
-def read_intact(folder: Path | str) -> Summary | None:
-    """Return what `read_summary` returns, after a check of all files of a run that is done.
+def state(folder: Path) -> str:
+    """Return the state of the run in `folder`: finished, diverged, running, failed or stopped.
 
-    Raises UserError if the summary is damaged or another file has changed since the run was done.
+    A run of another host counts as running if one of its files changed in the last five minutes.
+    Takes no lock, so that a process that starts meanwhile is not refused. Raises UserError if the
+    summary is damaged.
     """
+    if summary := read_summary(folder):
+        return summary.status
+    owner = Owner.read(folder)
+    if owner and owner.lives(folder):
+        return RUNNING
+    return FAILED if (folder / FAILURE).exists() else STOPPED
+
+
+def read_intact(folder: Path | str) -> Summary | None:
+    """Return what `read_summary` does; raises UserError if a file of a done run has changed."""
     folder = Path(folder)
     summary, checksums = _read_summary(folder)
     for name in checksums:
@@ -256,33 +263,30 @@ def _check(path: Path, content: bytes, checksums: Checksums) -> None:
 
 def _read_metrics(path: Path, checksums: Checksums) -> Columns:
     content = _content(path, MOST_OF_METRICS)
-    columns = parse.columns(content)
-    if columns is None:
-        columns = _by_line(content, path)
+    columns = parse.columns(content) or _by_line(content, path)
     _check(path, content, checksums)
     return columns
 
 
 def _by_line(content: bytes, path: Path) -> Columns:
     """Return the columns up to a row cut short; UserError names the wrong line or column."""
-    lines = content.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
+    lines = content.removesuffix(b"\n").split(b"\n") if content else []
     rows = []
     tokens = 0
     for number, line in enumerate(lines, start=1):
+        shown = line.decode(errors="replace")[:60]
         try:
             row = json.loads(line.decode())
         except (ValueError, RecursionError):
             # A row cut short by the end of its process is never valid JSON: its brace is open.
             if number == len(lines):
                 break
-            refuse(f"{path} line {number}", _shown(line), "a JSON object", _REMEDY)
+            refuse(f"{path} line {number}", shown, "a JSON object", _REMEDY)
         try:
             check_counters(row)
         except ValueError as error:
             accepted = f"an object with {', '.join(COUNTERS)} (found {error})"
-            refuse(f"{path} line {number}", _shown(line), accepted, _REMEDY)
+            refuse(f"{path} line {number}", shown, accepted, _REMEDY)
         if row["tokens"] < tokens:
             refuse(f"{path} line {number}", row["tokens"], f"tokens ≥ {tokens}", _REMEDY)
         tokens = row["tokens"]
@@ -298,10 +302,6 @@ def _by_line(content: bytes, path: Path) -> Columns:
             refuse(f"{path} column {name}", _one_line(error), "numbers or null", _REMEDY)
         columns[name] = values.to_numpy()
     return columns
-
-
-def _shown(line: bytes) -> str:
-    return line.decode(errors="replace")[:60]
 
 
 def _one_line(error: Exception) -> str:

@@ -57,17 +57,14 @@ class Summary:
     updates: int  # optimiser steps
     seconds: float  # wall clock of the training loop
     metrics: Mapping[str, float | None]  # final values
-    cost: Mapping[
-        str, float | None
-    ]  # ms_per_token, macs_per_token, state_bytes (all lanes), peak_bytes, …
+    # ms_per_token, macs_per_token, state_bytes (all lanes), peak_bytes, …
+    cost: Mapping[str, float | None]
     extras: Mapping[str, Any] = field(default_factory=dict)  # versions, text_sha256, parameters, …
     declared: tuple[Metric, ...] = ()  # by the task; none in runs of snaprun 0.1.0
 
     def complete(self, tokens: int) -> bool:
-        """Return whether nothing is left to do for a run of `tokens` of data-time.
-
-        A run that has blown up might recover, so a larger `tokens` continues it.
-        """
+        """Return whether nothing is left to do for a run of `tokens` of data-time."""
+        # A run that has blown up might recover, so a larger `tokens` continues it.
         ended = self.status == DIVERGED and self.extras.get("diverged_by") != BLOW_UP
         return ended or self.tokens >= tokens
 
@@ -89,7 +86,11 @@ class Summary:
             raise ValueError(f"status {data['status']!r}, not {FINISHED} or {DIVERGED}")
         check_counters(data)
         for name in ("metrics", "cost"):
-            _check_numbers(name, data[name])
+            if not isinstance(data[name], dict):
+                raise ValueError(f"{name} is no JSON object")
+            for key, value in data[name].items():
+                if value is not None and type(value) not in (int, float):
+                    raise ValueError(f"{name}.{key}={value!r}, not a number or null")
         declared = from_json(data.get("declared", []))
         extras = {key: value for key, value in data.items() if key not in (*own, "declared")}
         return cls(**{key: data[key] for key in own}, extras=extras, declared=declared)
@@ -105,11 +106,3 @@ def check_counters(row: Any) -> None:
         kinds = (int, float) if name == "seconds" else (int,)
         if value is None or type(value) not in kinds or not 0 <= value < math.inf:
             raise ValueError(f"{name}={value!r}, not a finite count")
-
-
-def _check_numbers(name: str, values: Any) -> None:
-    if not isinstance(values, dict):
-        raise ValueError(f"{name} is no JSON object")
-    for key, value in values.items():
-        if value is not None and type(value) not in (int, float):
-            raise ValueError(f"{name}.{key}={value!r}, not a number or null")

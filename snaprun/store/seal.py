@@ -21,10 +21,7 @@ def sealed(data: Mapping[str, Any], files: Mapping[str, int]) -> dict[str, Any]:
 
 
 def unsealed(data: Any) -> tuple[Any, dict[str, int]]:
-    """Return the object that was sealed, and the checksums of the other files.
-
-    Raises ValueError if a checksum is missing or the summary's own one does not match.
-    """
+    """Return the sealed object and the other files' checksums; ValueError if one is not right."""
     files = data.get(_KEY) if isinstance(data, dict) else None
     if not isinstance(files, dict) or files.keys() != {CONFIG, METRICS, SUMMARY}:
         raise ValueError(f"no {_KEY} of {CONFIG}, {METRICS} and {SUMMARY}")

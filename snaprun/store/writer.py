@@ -100,8 +100,7 @@ class RunWriter:
         # The summary must not survive a power cut that its metrics do not survive.
         files = {CONFIG: zlib.crc32(self._config.encode()), METRICS: self.mark().crc32}
         data = sealed(strict(summary.to_json()), files)
-        text = json.dumps(data, indent=2, allow_nan=False)
-        self.opened.write(SUMMARY, text + "\n")
+        self.opened.write(SUMMARY, json.dumps(data, indent=2, allow_nan=False) + "\n")
         self.close()
 
     def fail(self, trace: str) -> None:

@@ -5,8 +5,10 @@ import shutil
 import stat
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pooch
 import requests
@@ -19,6 +21,7 @@ from snaprun.files import atomic
 # The server refuses clients that do not look like a browser.
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 TIMEOUT = 30  # seconds without an answer
+_NAME = "wikitext103"
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,9 @@ def texts(archive: Archive, members: tuple[str, ...], what: str) -> list[Path]:
             path = _fetch(archive, cache, what)
             return _unpack(path, members, cache)
     except OSError as error:
-        reason = error.strerror or error
-        refuse(
-            what,
-            "wikitext103",
-            f"a cache folder {cache} with room for {archive.size} bytes",
-            f"Writing failed ({reason}): make room there, or pass another text as {what}=PATH.",
-        )
+        accepted = f"a cache folder {cache} with room for {archive.size} bytes"
+        remedy = f"make room there, or pass another text as {what}=PATH."
+        refuse(what, _NAME, accepted, f"Writing failed ({error.strerror or error}): {remedy}")
 
 
 def _unpack(path: Path, members: tuple[str, ...], folder: Path) -> list[Path]:
@@ -89,51 +88,35 @@ def _stays_inside(path: Path, info: zipfile.ZipInfo) -> None:
 def _intact(path: Path, info: zipfile.ZipInfo) -> bool:
     """Return whether `path` has the size and checksum that the zip file gives for the member."""
     crc = 0
-    try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size != info.file_size:
-                return False
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == info.file_size:
             while block := file.read(1 << 20):
                 crc = zlib.crc32(block, crc)
-    except FileNotFoundError:
-        return False
-    return crc == info.CRC
+            return crc == info.CRC
+    return False
 
 
 def _fetch(archive: Archive, cache: Path, what: str) -> Path:
     """Return the path of `archive` in the cache; downloads it unless it lies there undamaged."""
-    remedy = (
-        f"Put the file at {cache / archive.file} yourself, or pass another text as {what}=PATH."
-    )
+    file = archive.file
+    remedy = f"Put the file at {cache / file} yourself, or pass another text as {what}=PATH."
 
     def download(_url: str, output_file: str, _pooch: object) -> None:
         _download(archive, output_file)
 
+    # The type of pooch for a downloader and its documentation name the arguments differently.
+    fetch: Any = download
     try:
-        # pooch writes to a temporary file and renames it only if the hash is right. The type of
-        # pooch for a downloader and its documentation name the arguments differently.
-        path = pooch.retrieve(
-            archive.url,
-            archive.sha256,
-            archive.file,
-            cache,
-            downloader=download,  # pyright: ignore[reportArgumentType]
-        )
-        return Path(path)
+        # pooch writes to a temporary file and renames it only if the hash is right.
+        return Path(pooch.retrieve(archive.url, archive.sha256, file, cache, downloader=fetch))
     except requests.RequestException as error:
         reason = type(error).__name__
         if error.response is not None:
             reason = f"HTTP status {error.response.status_code}"
-        refuse(
-            what, "wikitext103", f"a connection to {archive.url}", f"It failed: {reason}. {remedy}"
-        )
+        refuse(what, _NAME, f"a connection to {archive.url}", f"It failed: {reason}. {remedy}")
     except ValueError as error:
-        refuse(
-            what,
-            "wikitext103",
-            f"{archive.size} bytes with sha256 {archive.sha256} from {archive.url}",
-            f"{error} Nothing was kept. {remedy}",
-        )
+        accepted = f"{archive.size} bytes with sha256 {archive.sha256} from {archive.url}"
+        refuse(what, _NAME, accepted, f"{error} Nothing was kept. {remedy}")
 
 
 def _download(archive: Archive, output_file: str) -> None:

@@ -25,13 +25,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the same batch with all four tensors on `device`."""
-        return Batch(
-            self.inputs.to(device),
-            self.targets.to(device),
-            self.mask.to(device),
-            self.resets.to(device),
-            self.ends,
-        )
+        return self._each(lambda tensor: tensor.to(device), self.ends)
 
     def piece(self, first: int, steps: int) -> "Batch":
         """Return the steps from `first` on, `steps` of them or as many as there are.
@@ -39,13 +33,10 @@ class Batch:
         Training on all pieces in order gives the same result as training on the whole batch.
         """
         last = first + steps
-        return Batch(
-            self.inputs[first:last],
-            self.targets[first:last],
-            self.mask[first:last],
-            self.resets[first:last],
-            self.ends and last >= len(self.mask),
-        )
+        return self._each(lambda tensor: tensor[first:last], self.ends and last >= len(self.mask))
+
+    def _each(self, of: Callable[[Tensor], Tensor], ends: bool) -> "Batch":
+        return Batch(of(self.inputs), of(self.targets), of(self.mask), of(self.resets), ends)
 
 
 class Task(ABC):

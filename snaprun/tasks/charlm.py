@@ -10,7 +10,7 @@ from torch import Tensor
 from snaprun.checks import at_least, one_of, refuse, within
 from snaprun.metrics import BPC, VALIDATION
 from snaprun.tasks.base import Batch, Task
-from snaprun.tasks.text import Bytes, load_text
+from snaprun.tasks.text import Bytes, Corpus, load_text
 
 Mode = Literal["crops", "stream"]
 CROP_LANES = 512  # validation lanes of mode=crops, at most
@@ -57,19 +57,13 @@ class CharLM(Task):
 
         corpus = load_text(text)
         train, valid = corpus.train, corpus.valid
-        self._facts: dict[str, object] = {
-            "text": text,
-            "text_source": corpus.source,
-            "text_sha256": corpus.sha256,
-        }
+        self._facts = _facts("text", text, corpus)
         valid_what, valid_name = "task.text", text
         if valid_text is not None:
             valid_what, valid_name = "task.valid_text", valid_text
             held_out = load_text(valid_text, valid_what)
             valid = held_out.train if held_out.valid is None else held_out.valid
-            self._facts["valid_text"] = valid_text
-            self._facts["valid_text_source"] = held_out.source
-            self._facts["valid_text_sha256"] = held_out.sha256
+            self._facts |= _facts("valid_text", valid_text, held_out)
         elif valid is None and valid_fraction > 0:
             cut = len(train) - int(len(train) * valid_fraction)
             train, valid = train[:cut], train[cut:]
@@ -86,10 +80,18 @@ class CharLM(Task):
 
     def batch(self, lanes: int, generator: torch.Generator) -> Batch:
         """Return `crop` steps of `lanes` lanes: random crops, or the continuation of the stream."""
-        if self.mode == "stream":
-            return self._stream_on(lanes)
-        starts = torch.randint(0, len(self._train) - self.crop, (lanes,), generator=generator)
-        return _window(self._train, starts, self.crop, reset=True)
+        if self.mode == "crops":
+            starts = torch.randint(0, len(self._train) - self.crop, (lanes,), generator=generator)
+            return _window(self._train, starts, self.crop, reset=True)
+        self.prepare(lanes)
+        first = self._positions is None
+        if self._positions is None:
+            self._positions = torch.arange(lanes) * (len(self._train) // lanes)
+        # The last byte is only ever a target, so the inputs form a ring of N - 1.
+        ring = len(self._train) - 1
+        batch = _window(self._train, self._positions, self.crop, reset=first, ring=ring)
+        self._positions = (self._positions + self.crop) % ring
+        return batch
 
     def steps(self) -> int:
         """Return `crop`."""
@@ -106,17 +108,6 @@ class CharLM(Task):
             remedy = "A stream goes on with the lanes that it began with."
             refuse("train.lanes", lanes, str(len(self._positions)), remedy)
 
-    def _stream_on(self, lanes: int) -> Batch:
-        self.prepare(lanes)
-        first = self._positions is None
-        if self._positions is None:
-            self._positions = torch.arange(lanes) * (len(self._train) // lanes)
-        # The last byte is only ever a target, so the inputs form a ring of N - 1.
-        ring = len(self._train) - 1
-        batch = _window(self._train, self._positions, self.crop, reset=first, ring=ring)
-        self._positions = (self._positions + self.crop) % ring
-        return batch
-
     def validation(self, tokens: int | None) -> Iterator[Batch] | None:
         """Return batches that predict each held-out byte once, up to about `tokens` of them.
 
@@ -129,13 +120,10 @@ class CharLM(Task):
         count = len(self._valid) - 1
         if tokens is not None:
             count = min(count, max(tokens, self.crop))
-        sweep = self._valid_stream if self.mode == "stream" else self._valid_crops
-        return sweep(self._valid, count)
-
-    def _valid_crops(self, text: Bytes, count: int) -> Iterator[Batch]:
-        starts = torch.arange(count // self.crop) * self.crop
-        for lanes in starts.split(CROP_LANES):
-            yield _window(text, lanes, self.crop, reset=True)
+        if self.mode == "stream":
+            return self._valid_stream(self._valid, count)
+        starts = (torch.arange(count // self.crop) * self.crop).split(CROP_LANES)
+        return (_window(self._valid, lanes, self.crop, reset=True) for lanes in starts)
 
     def _valid_stream(self, text: Bytes, count: int) -> Iterator[Batch]:
         lanes = min(STREAM_LANES, count // self.crop)
@@ -177,14 +165,15 @@ class CharLM(Task):
             raise ValueError("task.positions mismatch: expected what the steps so far lead to.")
 
 
+def _facts(key: str, name: str, corpus: Corpus) -> dict[str, object]:
+    return {key: name, f"{key}_source": corpus.source, f"{key}_sha256": corpus.sha256}
+
+
 def _require(what: str, name: str, part: Bytes, need: int, purpose: str) -> None:
     if len(part) < need:
         accepted = f"a text that has at least {need} bytes for {purpose}"
-        remedy = (
-            f"That part has {len(part)}: take a longer text, a smaller task.crop or another "
-            "task.valid_fraction."
-        )
-        refuse(what, name, accepted, remedy)
+        remedy = "take a longer text, a smaller task.crop or another task.valid_fraction."
+        refuse(what, name, accepted, f"That part has {len(part)}: {remedy}")
 
 
 def _window(text: Bytes, starts: Tensor, steps: int, *, reset: bool, ring: int = 0) -> Batch:

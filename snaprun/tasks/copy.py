@@ -115,8 +115,11 @@ class Copy(Task):
 
         def masters(length: int) -> bool:
             total = 0.0
-            for batch in self._held_out_batches(length):
-                total += loss(iter([batch])) / HELD_OUT[0]
+            batches, lanes = HELD_OUT
+            generator = torch.Generator().manual_seed(HELD_OUT_SEED + length)
+            for _ in range(batches):
+                batch = self._sequences(torch.full((lanes,), length), generator)
+                total += loss(iter([batch])) / batches
                 if not total < self.threshold:  # the other batches can only add to it
                     return False
             return True
@@ -131,20 +134,12 @@ class Copy(Task):
             mastered = next((length for length in range(self.level, 0, -1) if masters(length)), 0)
         return {MASTERED.key: mastered}
 
-    def _held_out_batches(self, length: int) -> Iterator[Batch]:
-        generator = torch.Generator().manual_seed(HELD_OUT_SEED + length)
-        batches, lanes = HELD_OUT
-        return (self._sequences(torch.full((lanes,), length), generator) for _ in range(batches))
-
     def state_dict(self) -> dict[str, Any]:
         """Return the level."""
         return {"level": self.level}
 
     def load_state_dict(self, state: Any, drawn: int | None = None) -> None:
-        """Continue at the level of `state`.
-
-        Raises ValueError if `drawn` steps are too few to reach that level.
-        """
+        """Continue at the level of `state`; raises ValueError if `drawn` steps do not reach it."""
         level = state.get("level") if isinstance(state, dict) and len(state) == 1 else None
         if type(level) is not int or level < 1 or (self.fixed_length or level) != level:
             raise ValueError("task mismatch: expected a level ≥ 1, of this task.")

@@ -67,10 +67,8 @@ def require_same(folder: Path, facts: Mapping[str, Any]) -> list[str]:
             unread.append(f"task.{name}={text}")
         elif now != recorded:
             remedy = "Set restart=true to train on the text as it is now, or name=… to keep both."
-            accepted = (
-                f"the text that {folder} was trained on, of sha256 {str(recorded)[:12]}…; "
-                f"now it has {now[:12]}…"
-            )
+            sums = f"of sha256 {str(recorded)[:12]}…; now it has {now[:12]}…"
+            accepted = f"the text that {folder} was trained on, {sums}"
             refuse(f"task.{name}", text, accepted, remedy)
     return unread
 

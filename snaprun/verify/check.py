@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from snaprun.terminal import table
+
 
 @dataclass(frozen=True)
 class Check:
@@ -42,15 +44,4 @@ def as_text(checks: Sequence[Check]) -> str:
     for check in checks:
         verdict = "ok" if check.passed else "MISMATCH"
         rows.append((check.what, f"{check.error:.1e}", f"{check.bound:.1e}", verdict, check.detail))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for what, error, bound, verdict, detail in rows:
-        cells = (
-            what.ljust(widths[0]),
-            error.rjust(widths[1]),
-            bound.rjust(widths[2]),
-            verdict.ljust(widths[3]),
-            detail,
-        )
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    return "\n".join(table(rows, right=(1, 2)))

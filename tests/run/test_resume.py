@@ -13,13 +13,14 @@ from snaprun.checks import Stopped, UserError
 from snaprun.cli import _main
 from snaprun.engine.optim import OPTIMISERS as OPTIMISER_TYPES
 from snaprun.engine.optim import SGD, Adam
+from snaprun.files import atomic
 from snaprun.model.network import Architecture
 from snaprun.run import checkpoint, loop
 from snaprun.run import launch as running
 from snaprun.run.machine import Machine
 from snaprun.run.options import TrainOptions
 from snaprun.sparsity import Magnitude, Uniform
-from snaprun.store import atomic, read_run
+from snaprun.store import read_run
 from snaprun.tasks import CharLM, Copy
 from tests import cases
 from tests.engine.engines import crossed

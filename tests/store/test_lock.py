@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from snaprun.checks import UserError
-from snaprun.store import RunWriter, Summary, find_runs, set_aside, state, write_atomically
+from snaprun.files import write_atomically
+from snaprun.store import RunWriter, Summary, find_runs, set_aside, state
 from tests.patience import PATIENCE
 
 SPAWN = multiprocessing.get_context("spawn")
