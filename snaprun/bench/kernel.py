@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from snaprun.bench.available import backends, influence, stored
+from snaprun.bench.available import backends, stored
 from snaprun.bench.interleave import Contender, Times, interleave
 from snaprun.bench.problem import immediate_macs, record
 from snaprun.bench.roofline import FLOAT, Work, Yardsticks, told
@@ -59,7 +59,8 @@ def measure(session: Session, problems: Sequence[Problem]) -> list[Timed]:
         contenders: list[Contender] = []
         padding: dict[str, float] = {}
         for name, backend in backends().items():
-            plan, J = influence(backend, network.core, pattern, size.lanes, network.dtype)
+            plan = backend.plan(network.core, pattern)
+            J = backend.init(plan, size.lanes, network.dtype)
             padding[name] = stored(backend, J) / (pattern.live * size.lanes)
             for label, what in ((f"{name} δ", seen), (name, unseen)):
                 contenders.append(Contender(label, partial(_advance, backend, plan, J, what)))
@@ -80,7 +81,8 @@ def two_threads(session: Session) -> None:
         for name, backend in backends().items():
             for count in (1, 2):
                 use_threads(count)
-                plan, J = influence(backend, network.core, pattern, size.lanes, network.dtype)
+                plan = backend.plan(network.core, pattern)
+                J = backend.init(plan, size.lanes, network.dtype)
                 advance = partial(_advance, backend, plan, J, seen)
                 prepare = partial(use_threads, count)
                 contenders.append(Contender(f"{name} {count}", advance, prepare=prepare))

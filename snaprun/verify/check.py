@@ -43,14 +43,9 @@ def as_text(checks: Sequence[Check]) -> str:
         verdict = "ok" if check.passed else "MISMATCH"
         rows.append((check.what, f"{check.error:.1e}", f"{check.bound:.1e}", verdict, check.detail))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    pads = (str.ljust, str.rjust, str.rjust, str.ljust, str.ljust)
     lines = []
-    for what, error, bound, verdict, detail in rows:
-        cells = (
-            what.ljust(widths[0]),
-            error.rjust(widths[1]),
-            bound.rjust(widths[2]),
-            verdict.ljust(widths[3]),
-            detail,
-        )
+    for row in rows:
+        cells = [pad(cell, width) for pad, cell, width in zip(pads, row, widths, strict=True)]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
