@@ -66,11 +66,6 @@ def one_of(what: str, value: Any, choices: Collection[Any]) -> Any:
     return value
 
 
-def registered(registry: Mapping[str, type], made: object) -> str:
-    """Returns the name of an object's own class in a registry, or "" if it is not there."""
-    return next((name for name, kind in registry.items() if kind is type(made)), "")
-
-
 def near(word: str, choices: Collection[str]) -> str:
     """Returns the question whether a near miss was meant, or "" if no choice is near."""
     found = get_close_matches(word, choices, n=1, cutoff=0.7)

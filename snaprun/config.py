@@ -264,7 +264,7 @@ def arguments(
     that are accepted there, for the message. Raises UserError for an unknown or missing key or a
     wrong type.
     """
-    parameters = inspect.signature(target).parameters
+    parameters = inspect.signature(target, eval_str=True).parameters
     prefix = f"{where}." if where else ""
     for key in values:
         if key not in parameters:
@@ -284,6 +284,8 @@ def converted(what: str, value: Any, annotation: Any) -> Any:
 
     Raises UserError, which names the key `what`, if `value` has another type.
     """
+    if annotation is inspect.Parameter.empty:  # of a plug-in's constructor
+        return value
     union = get_origin(annotation) in (Union, types.UnionType)
     options = get_args(annotation) if union else (annotation,)
     for option in options:

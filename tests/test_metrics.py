@@ -152,10 +152,11 @@ def test_a_panel_keeps_the_declarations_that_are_not_built_in(panel, tmp_path):
 
 def test_a_metric_that_no_task_declares_is_refused(launch, capfd):
     assert launch("reproduce", "panel=odd", "panel.metric=perplexty") == 2
-    known = ", ".join((*BUILT_IN, "perplexity", "confident"))
-    assert f"panel.metric='perplexty' is not accepted: expected one of {known}" in (
-        capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert (
+        f"panel.metric='perplexty' is not accepted: expected one of {', '.join(BUILT_IN)}" in said
     )
+    assert "Did you mean perplexity?" in said
 
 
 def test_the_metric_of_averaged_weights_is_that_of_the_weights_but_for_its_name():

@@ -6,6 +6,6 @@ from snaprun.cells.lstm import LSTM
 from snaprun.cells.vanilla import Vanilla
 from snaprun.registry import Registry
 
-CELLS = Registry("cells", Cell, {"vanilla": Vanilla, "gru": GRU, "lstm": LSTM})
+CELLS = Registry("cells", Cell, {"vanilla": Vanilla, "gru": GRU, "lstm": LSTM}, __name__)
 
 __all__ = ["CELLS", "GRU", "LSTM", "Cell", "Slot", "Vanilla"]

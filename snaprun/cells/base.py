@@ -5,6 +5,7 @@ Shape suffixes: B lanes, C state components, M slots, K units.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import product
 from typing import ClassVar
 
 from torch import Tensor
@@ -46,6 +47,16 @@ class Cell(ABC):
     def slope_pattern(self) -> tuple[tuple[bool, ...], ...]:
         """Structural pattern (c × m) of ∂s'/∂a: False where the slope is zero for every input."""
         return ((True,) * len(self.slots),) * self.components
+
+    @property
+    def trace_pattern(self) -> tuple[tuple[bool, ...], ...]:
+        """Which components (c) a slot (m) reaches at once, or later through the unit's own block."""
+        components, slots = range(self.components), range(len(self.slots))
+        reached = [list(row) for row in self.slope_pattern]
+        for _ in components:
+            for p, m in product(components, slots):
+                reached[p][m] |= any(self.state_pattern[p][q] and reached[q][m] for q in components)
+        return tuple(map(tuple, reached))
 
     @property
     def state_pattern(self) -> tuple[tuple[bool, ...], ...]:

@@ -7,6 +7,7 @@ quick and no command waits for torch without needing it.
 
 from collections.abc import Mapping
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from snaprun import config
@@ -35,5 +36,6 @@ def run(name: str, plain: Mapping[str, Any], sweep: bool) -> Outcome:
     command = import_module(f"{__name__}.{name}")
     if name in WHOLE:
         return command.run(plain, sweep)
-    own = {key: value for key, value in plain.items() if key != config.PLUGINS}
+    takes = signature(command.run).parameters
+    own = {k: value for k, value in plain.items() if k != config.PLUGINS or k in takes}
     return command.run(**config.arguments("", command.run, own))

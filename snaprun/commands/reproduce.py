@@ -16,13 +16,14 @@ def run(
     dry: bool,
     choose: bool,
     derive: bool,
+    plugins: list | None = None,
 ) -> Outcome:
     """Run one panel, or all, and write tables and figures; the outcome is FAILED if a run fails."""
     at_once = hardware.cores() if jobs is None else jobs
     checks.at_least("jobs", at_once, 1, most=4096)
     folder = Path(results)
     problems = []
-    for planner in _planners(panel, budget, results):
+    for planner in _planners(panel, budget, results, plugins or []):
         if derive:
             print(*studies.derive(planner, folder), sep="\n")
             continue
@@ -40,7 +41,9 @@ def run(
     return Outcome(Status.FAILED if problems else Status.DONE, problem="; ".join(problems))
 
 
-def _planners(panel: dict | None, budget: str, results: str) -> list[studies.Planner]:
+def _planners(
+    panel: dict | None, budget: str, results: str, plugins: list
+) -> list[studies.Planner]:
     """Return the planners of the chosen `panel`, or of all.
 
     All panels are read before any runs, so a mistake in one is reported at once.
@@ -51,6 +54,8 @@ def _planners(panel: dict | None, budget: str, results: str) -> list[studies.Pla
     else:
         chosen = [panel]
     common = [f"results={config.quoted(results)}", *config.search_path()]
+    if plugins:
+        common.append(f"{config.PLUGINS}=[{','.join(plugins)}]")
     return [
         studies.Planner(
             config.panel(group, budget),

@@ -3,7 +3,7 @@
 Shape suffixes as in core/recurrent.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import pairwise
@@ -125,10 +125,10 @@ class Sizes:
         """How many numbers BPTT keeps of a step and lane: sources, slopes and credit."""
         return self.sources + self.components * (self.slots + self.components + 1) * self.units
 
-    @property
-    def traces(self) -> int:
-        """How many traces a lane has: a parameter has one per component that its slot reaches."""
-        reached_M = [
-            sum(map(bool, column)) for column in zip(*self.cell.slope_pattern, strict=True)
-        ]
+    def traces(self, pattern: Sequence[Sequence[bool]]) -> int:
+        """How many traces a lane has: a parameter has one per component that its slot reaches.
+
+        `pattern` (c × m) says which slot reaches which component.
+        """
+        reached_M = [sum(map(bool, column)) for column in zip(*pattern, strict=True)]
         return sum(p * c for p, c in zip(self.parameters_M, reached_M, strict=True))

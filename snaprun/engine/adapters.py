@@ -6,7 +6,7 @@ dimension and padded; the padding stays zero. Shape suffixes: T steps, B lanes, 
 K units, P parameters, L entries of a pattern, X numbers carried per lane.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +83,10 @@ class SnAp1Adapter(Adapter):
 
     name = "snap1"
 
+    def fields(self) -> dict[str, Any]:
+        """Return the components that each slot reaches at once."""
+        return {"traces": as_words(self.core.cell.slope_pattern)}
+
     def _entries(self) -> Tensor:
         """Return the index of every entry of J among the traces."""
         row_L, column_L = self.core.pattern(1).entries
@@ -124,10 +128,13 @@ class RFLOAdapter(Adapter):
     name = "rflo"
 
     def fields(self) -> dict[str, Any]:
-        """Return the random feedback, drawn by the Python rule."""
+        """Return the components that each slot reaches, and the feedback as the rule draws it."""
         setup = Setup(self.core, self.lanes, self.dtype, self.outputs, self.noise, choose("auto"))
         feedback_OK = self.rule.init(setup).feedback_OK
-        return {} if feedback_OK is None else {"feedback": feedback_OK.double().flatten().tolist()}
+        traces = {"traces": as_words(self.core.cell.trace_pattern)}
+        if feedback_OK is None:
+            return traces
+        return traces | {"feedback": feedback_OK.double().flatten().tolist()}
 
     def views(self, memory: Memory) -> dict[str, Any]:
         """Return the gradient and, if it is random, the feedback."""
@@ -187,6 +194,11 @@ def adapter(rule: LearningRule) -> type[Adapter] | None:
     if type(rule) is SnAp and rule.n == 1:
         return SnAp1Adapter
     return ADAPTERS.get(type(rule))
+
+
+def as_words(pattern: Iterable[Iterable[bool]]) -> list[str]:
+    """Return a word a component, with '1' for every slot that reaches it."""
+    return ["".join("01"[reached] for reached in row) for row in pattern]
 
 
 def lanes_first(padded: Tensor, lanes: int) -> Tensor:

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snaprun import checks
 from snaprun.cells import CELLS, Cell
 from snaprun.checks import UserError
 from snaprun.engine.adapters import adapter, fill, lanes_first
@@ -44,14 +43,14 @@ def lacks(
         return f"it runs on the CPU, not on {device}"
     if dtype not in (torch.float32, torch.float64):
         return f"it computes in float32 or float64, not in {dtype}"
-    if checks.registered(CELLS, cell) not in _KNOWN["cells"]:
+    if CELLS.name_of(cell) not in _KNOWN["cells"]:
         return f"it does not know the cell {type(cell).__name__}"
     suited = adapter(rule)
     if suited is None or suited.name not in _KNOWN["rules"]:
         return f"it does not know the rule {type(rule).__name__}"
-    if checks.registered(OPTIMISERS, optimiser) not in _KNOWN["optimisers"]:
+    if OPTIMISERS.name_of(optimiser) not in _KNOWN["optimisers"]:
         return f"it does not know the optimiser {type(optimiser).__name__}"
-    if checks.registered(LOSSES, loss) not in _KNOWN["losses"]:
+    if LOSSES.name_of(loss) not in _KNOWN["losses"]:
         return f"it does not know the loss {type(loss).__name__}"
     return None
 
@@ -81,7 +80,7 @@ class NativeEngine(Engine):
         self.isa = isa()
         outputs = readout[-1].numel()
         self._adapter = suited(rule, core, self.lanes, outputs, network.dtype, self.noise)
-        cell, named = checks.registered(CELLS, core.cell), checks.registered(OPTIMISERS, optimiser)
+        cell, named = CELLS.name_of(core.cell), OPTIMISERS.name_of(optimiser)
         config: dict[str, Any] = {
             "pattern": layout_fields(core) | self._adapter.pattern(),
             "cell": cell,
@@ -91,7 +90,7 @@ class NativeEngine(Engine):
             "optimiser": named,
             **_constants("optimisers", named, optimiser),
             "lr": optimiser.lr,
-            "loss": checks.registered(LOSSES, network.readout.loss),
+            "loss": LOSSES.name_of(network.readout.loss),
             "outputs": outputs,
             "hidden": readout[0].shape[0] if len(readout) > 2 else 0,
             "lanes": self.lanes,

@@ -1,5 +1,6 @@
 """The online step in PyTorch: forward, loss, credit, rule, update."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -56,6 +57,8 @@ class TorchEngine(Engine):
         loss_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype, device=batch.mask.device)
         begins = batch.resets.any(1).tolist()
         targets = batch.mask.sum(1).tolist()
+        if not self.network.readout.loss.classes:
+            batch = replace(batch, targets=batch.targets.to(self.network.dtype))
         for t in range(len(batch.mask)):
             if begins[t]:
                 self.state_BCK = self.state_BCK.masked_fill(batch.resets[t][:, None, None], 0)
@@ -85,10 +88,10 @@ class TorchEngine(Engine):
         gradient_P, self.rule_state = self.rule.gradient(self.rule_state)
         if self.targets:
             parameters = self.network.parameters
-            self.network.theta.grad = gradient_P
+            self.network.theta.grad = gradient_P if self.rule.moves else None
             for parameter in parameters:
-                assert parameter.grad is not None
-                parameter.grad /= self.targets
+                if parameter.grad is not None:
+                    parameter.grad /= self.targets
             if self.optimiser.clip is not None:
                 torch.nn.utils.clip_grad_norm_(parameters, self.optimiser.clip)
             for group in self.stepper.param_groups:

@@ -4,6 +4,6 @@ from snaprun.losses.base import Loss
 from snaprun.losses.softmax import SoftmaxCrossEntropy
 from snaprun.registry import Registry
 
-LOSSES = Registry("losses", Loss, {"softmax": SoftmaxCrossEntropy})
+LOSSES = Registry("losses", Loss, {"softmax": SoftmaxCrossEntropy}, __name__)
 
 __all__ = ["LOSSES", "Loss", "SoftmaxCrossEntropy"]

@@ -15,7 +15,7 @@ class Loss(ABC):
     """The loss ℓ(outputs, target) of a lane at a step, L_t = Σ_lanes ℓ.
 
     Targets are classes (B,), int64, or numbers (B, O) of the outputs' dtype. A lane outside
-    `mask_B` (boolean) has no target: its loss and error are zero, whatever `targets` holds there.
+    `mask_B` (boolean) has no target: `targets` is 0 there, and so are its loss and error.
     """
 
     classes: ClassVar[bool]  # whether targets are classes

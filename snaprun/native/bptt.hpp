@@ -9,7 +9,7 @@ namespace SNAPRUN_NS {
 template <class T>
 class BPTT final : public Rule<T> {
 public:
-    static RuleInfo info() { return {"bptt", false, false}; }
+    static RuleInfo info() { return {"bptt", false, false, false}; }
     explicit BPTT(const RuleSetup& s)
         : Rule<T>(s), rows_(s.rows), stride_(s.stride), units_(rows_.units), slots_(rows_.slots),
           components_(s.config.pattern.components), src_size_(size_t(rows_.sources) * stride_),

@@ -168,7 +168,7 @@ private:
                                      readout_.gradient(i), scale);
                 }
             }
-            if (rule_->moves() || c_.clip >= 0) {
+            if (rule_->moves()) {
                 optimiser_.apply(0, 0, p_.parameters, parameters[0], gradient_.data(), scale);
             }
             optimiser_.follow(parameters);

@@ -25,7 +25,7 @@ struct CellInfo {
 };
 struct RuleInfo {
     std::string name;
-    bool blocks, noise;  // whether the rule needs the blocks of the pattern, and noise
+    bool blocks, noise, traces;  // whether it needs the pattern's blocks, noise, or traces
 };
 struct OptimiserInfo {
     std::string name;
@@ -61,6 +61,7 @@ struct EngineConfig {
     Pattern pattern;  // the layout of θ, and the blocks if the rule needs them
     int inputs = 0, outputs = 0, hidden = 0, lanes = 0, threads = 1;
     int64_t update_every = 1;  // 0: at the end of a batch
+    std::vector<std::string> traces;  // as CellInfo::reach, of the components that a rule traces
     std::vector<double> feedback;  // (O, k) for RFLO; empty: the readout's weights
     double lr = 1e-3;
     double clip = -1.0;  // < 0: none

@@ -299,6 +299,7 @@ nb::dict described() {
     all["rules"] = by_name(known().rules, [](nb::dict& entry, const RuleInfo& rule) {
         entry["blocks"] = rule.blocks;
         entry["noise"] = rule.noise;
+        entry["traces"] = rule.traces;
     });
     all["optimisers"] = by_name(known().optimisers, [](nb::dict& entry, const OptimiserInfo& o) {
         entry["constants"] = o.constants;

@@ -163,6 +163,15 @@ EngineConfig read_config(nb::dict d) {
             "feedback must be (outputs, units)");
     require(p.components == cell.components() && p.slots == cell.slots(),
             "components and slots do not fit the cell");
+    if (rule.traces) {
+        c.traces = nb::cast<std::vector<std::string>>(d["traces"]);
+        bool fits = c.traces.size() == size_t(p.components);
+        for (const std::string& word : c.traces) {
+            fits = fits && word.size() == size_t(p.slots) &&
+                   word.find_first_not_of("01") == std::string::npos;
+        }
+        require(fits, "traces must be a word of 0 and 1 a component, a letter a slot");
+    }
     require(!rule.blocks || !p.row_begin.empty(), "the pattern has no blocks");
     const int64_t stride = c.lanes + 7, most = int64_t(1) << 30;
     index(int64_t(p.sources) * stride < most &&

@@ -11,7 +11,7 @@ class RFLO final : public TraceRule<T> {
     using TraceRule<T>::stride_, TraceRule<T>::units_, TraceRule<T>::traces_;
 
 public:
-    static RuleInfo info() { return {"rflo", false, false}; }
+    static RuleInfo info() { return {"rflo", false, false, true}; }
     explicit RFLO(const RuleSetup& s)
         : TraceRule<T>(s), outputs_(s.config.outputs), feedback_(s.config.feedback.size()),
           random_(size_t(units_) * stride_) {

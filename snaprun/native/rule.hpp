@@ -71,7 +71,7 @@ private:
 template <class T>
 class Frozen final : public Rule<T> {
 public:
-    static RuleInfo info() { return {"frozen", false, false}; }
+    static RuleInfo info() { return {"frozen", false, false, false}; }
     using Rule<T>::Rule;
     void reset(const uint8_t*) override {}
     void step(const Step<T>&, T*) override {}
@@ -83,7 +83,7 @@ public:
 template <class T>
 class InfluenceRule final : public Rule<T> {
 public:
-    static RuleInfo info() { return {"influence", true, false}; }
+    static RuleInfo info() { return {"influence", true, false, false}; }
     explicit InfluenceRule(const RuleSetup& s)
         : Rule<T>(s), J_(s.config.pattern, s.config.lanes, s.stride, s.config.threads) {}
     void reset(const uint8_t* lanes) override { J_.reset(lanes); }

@@ -11,7 +11,7 @@ class SnAp1 final : public TraceRule<T> {
     using TraceRule<T>::stride_, TraceRule<T>::units_, TraceRule<T>::traces_;
 
 public:
-    static RuleInfo info() { return {"snap1", false, false}; }
+    static RuleInfo info() { return {"snap1", false, false, true}; }
     explicit SnAp1(const RuleSetup& s)
         : TraceRule<T>(s), slots_(s.config.pattern.slots), components_(s.config.pattern.components),
           self_(size_t(units_) * slots_),

@@ -21,7 +21,7 @@ public:
           base_(rows_.rows), reached_(slots_) {
         for (int m = 0; m < slots_; ++m) {
             for (int p = 0; p < components_; ++p) {
-                if (s.cell.reach[p][m] == '1') reached_[m].push_back(p);
+                if (s.config.traces[p][m] == '1') reached_[m].push_back(p);
             }
             if (reached_[m].size() > 4) throw std::logic_error("a slot reaches five components");
         }

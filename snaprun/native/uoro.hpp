@@ -11,7 +11,7 @@ namespace SNAPRUN_NS {
 template <class T>
 class UORO final : public Rule<T> {
 public:
-    static RuleInfo info() { return {"uoro", false, true}; }
+    static RuleInfo info() { return {"uoro", false, true, false}; }
     explicit UORO(const RuleSetup& s)
         : Rule<T>(s), rows_(s.rows), lanes_(s.config.lanes), stride_(s.stride),
           units_(rows_.units), slots_(rows_.slots), components_(s.config.pattern.components),

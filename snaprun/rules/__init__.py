@@ -13,6 +13,7 @@ RULES = Registry(
     "rules",
     LearningRule,
     {"bptt": BPTT, "rtrl": RTRL, "snap": SnAp, "uoro": UORO, "rflo": RFLO, "frozen": Frozen},
+    __name__,
 )
 
 __all__ = [

@@ -5,7 +5,7 @@ S = c·k states, P live recurrent parameters, O outputs.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from types import ModuleType
@@ -92,6 +92,7 @@ class LearningRule(ABC, Generic[State]):
 
     claim: ClassVar[Literal["exact", "masked", "unbiased", "biased"]]
     state_type: ClassVar[type[Any]]
+    moves: ClassVar[bool] = True  # False: the optimiser leaves the recurrent parameters alone
 
     @property
     def lighter(self) -> str:
@@ -168,9 +169,12 @@ class LearningRule(ABC, Generic[State]):
         """
 
 
-def native_traces(sizes: Sizes) -> int:
-    """Returns the bytes of all traces in C++, where a single lane is stored without padding."""
-    return sizes.traces * (1 if sizes.lanes == 1 else sizes.padded) * sizes.itemsize
+def native_traces(sizes: Sizes, pattern: Sequence[Sequence[bool]]) -> int:
+    """Returns the bytes of all traces in C++, where a single lane is stored without padding.
+
+    `pattern` (c × m) says which slot reaches which component.
+    """
+    return sizes.traces(pattern) * (1 if sizes.lanes == 1 else sizes.padded) * sizes.itemsize
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Frozen(LearningRule[FrozenState]):
 
     claim = "biased"
     state_type = FrozenState
+    moves = False
 
     def init(self, setup: Setup) -> FrozenState:
         """Returns a state with a zero gradient (P,)."""

@@ -87,9 +87,7 @@ class RFLO(LearningRule[RFLOState]):
         n, cell = Counts.of(core), core.cell
         own_CM = torch.tensor(cell.slope_pattern).float()
         block_CC = torch.tensor(cell.state_pattern).float()
-        trace_CM = own_CM
-        for _ in range(cell.components):  # the unit's block carries a trace to more components
-            trace_CM = ((trace_CM + block_CC @ trace_CM) > 0).float()
+        trace_CM = torch.tensor(cell.trace_pattern).float()
         carried_M = (trace_CM * (block_CC @ trace_CM)).sum(0)
         slot_P = core.layout.slot_P.cpu()
         per_slot_M = own_CM.sum(0) + carried_M + 1  # and q e
@@ -102,7 +100,7 @@ class RFLO(LearningRule[RFLOState]):
         n, w, c = sizes, sizes.itemsize, sizes.components
         whole = n.lanes * c * n.parameters * w
         if backend is None:
-            return Storage(native_traces(n), saved=whole)
+            return Storage(native_traces(n, n.cell.trace_pattern), saved=whole)
         # ∂s'/∂s of every parameter and its product with e, slopes, sources, and the new traces.
         per_lane = n.parameters * (c * c + 2 * c + max(c * c, 2 * c))
         return Storage(whole, step=n.lanes * per_lane * w, saved=whole)

@@ -114,12 +114,12 @@ class SnAp(LearningRule[SnApState]):
         search = 16 * reach.states * (reach.blocks + reach.states)
         labels = 64 * reach.entries  # labels of the entries of two J, and which entries stay
         if backend is None and self.n == 1:
-            listed = 8 * n.traces  # the place of each entry of J among the traces
-            saved = n.lanes * (n.components * n.parameters + n.traces) * n.itemsize
+            traces = n.traces(n.cell.slope_pattern)
+            listed = 8 * traces  # the place of each entry of J among the traces
+            saved = n.lanes * (n.components * n.parameters + traces) * n.itemsize
             setup = search + 5 * listed
-            return Storage(
-                native_traces(n), index=listed, setup=setup, saved=saved, relabelled=labels
-            )
+            kept = native_traces(n, n.cell.slope_pattern)
+            return Storage(kept, index=listed, setup=setup, saved=saved, relabelled=labels)
         found = replace((backend or native).storage(reach, n), relabelled=labels)
         if backend is native:  # its plan keeps the Python lists, the lists of θ included
             layout = native.layout_storage(n)

@@ -1,11 +1,11 @@
 """The memory check refuses a run that needs too much memory before the run takes any."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from snaprun import checks, hardware
+from snaprun import hardware
 from snaprun.checks import UserError
 from snaprun.core import RecurrentCore, Sizes
 from snaprun.costs.memory import (
@@ -22,6 +22,7 @@ from snaprun.costs.memory import (
 )
 from snaprun.engine import native
 from snaprun.engine.base import SEQUENCE
+from snaprun.registry import Registry
 from snaprun.rules import RULES
 from snaprun.run.machine import takes_native
 from snaprun.sparsity import SPARSITIES
@@ -164,7 +165,7 @@ def _either(choices: Sequence[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def _name(registry: Mapping[str, type], made: object) -> str:
+def _name(registry: Registry[Any], made: object) -> str:
     """Return the name by which the configuration chose the object."""
-    name = checks.registered(registry, made)
+    name = registry.name_of(made)
     return f"{name}{getattr(made, 'n', None) or ''}" or type(made).__name__

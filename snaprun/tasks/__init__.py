@@ -5,6 +5,6 @@ from snaprun.tasks.base import Batch, Task
 from snaprun.tasks.charlm import CharLM
 from snaprun.tasks.copy import Copy
 
-TASKS = Registry("tasks", Task, {"copy": Copy, "charlm": CharLM})
+TASKS = Registry("tasks", Task, {"copy": Copy, "charlm": CharLM}, __name__)
 
 __all__ = ["TASKS", "Batch", "CharLM", "Copy", "Task"]

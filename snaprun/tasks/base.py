@@ -59,8 +59,12 @@ class Task(ABC):
 
     @property
     def chance(self) -> float:
-        """The loss, in reported units, of a guess that gives all classes the same probability."""
-        return math.log2(self.outputs)
+        """The loss, in reported units, of a guess that gives all classes the same probability.
+
+        A task whose targets are numbers overrides it with the loss of its best constant guess;
+        otherwise none of its runs counts as blown up.
+        """
+        return math.log2(self.outputs) if self.loss.classes else math.inf
 
     def prepare(self, lanes: int) -> None:
         """Check `lanes`, the lanes of all batches to come, before the run writes any file."""

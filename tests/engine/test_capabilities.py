@@ -7,6 +7,7 @@ import pytest
 from snaprun.cells import CELLS
 from snaprun.engine.adapters import adapter
 from snaprun.engine.optim import OPTIMISERS
+from snaprun.losses import LOSSES
 from snaprun.rules import RULES, SnAp
 
 native = pytest.importorskip("snaprun._native")
@@ -25,6 +26,11 @@ def test_a_cell_is_the_same_in_both(name):
 def test_an_optimiser_has_the_same_constants_in_both(name):
     keys = inspect.signature(OPTIMISERS[name]).parameters
     assert set(keys) - {"lr", "clip", "half_life"} == set(KNOWN["optimisers"][name]["constants"])
+
+
+@pytest.mark.parametrize("name", KNOWN["losses"])
+def test_a_loss_has_the_same_targets_in_both(name):
+    assert KNOWN["losses"][name]["classes"] == LOSSES[name].classes
 
 
 def test_every_rule_of_the_core_has_an_adapter_and_no_adapter_is_without_one():
