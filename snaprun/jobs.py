@@ -1,10 +1,8 @@
 """A job is one command on one configuration; Hydra calls it, and it always ends in an outcome."""
 
 import signal
-import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -19,6 +17,7 @@ from snaprun.checks import Stopped, UserError
 from snaprun.config import resolve, run_folder
 from snaprun.files import Folder
 from snaprun.outcome import USER_MISTAKE, Outcome, Status, as_lines, unexpected
+from snaprun.run.signals import handled
 from snaprun.terminal import complain, hush, note, say
 
 
@@ -26,24 +25,12 @@ class Terminated(KeyboardInterrupt):
     """Raised on SIGTERM outside the training loop, which handles the signal itself."""
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible() -> AbstractContextManager[None]:
     """Inside the block SIGTERM raises Terminated and SIGINT KeyboardInterrupt, unless ignored."""
-    handlers = {signal.SIGTERM: _terminate, signal.SIGINT: signal.default_int_handler}
-    before = {}
-    # Python allows signal handlers only in the main thread.
-    if threading.current_thread() is threading.main_thread():
-        heard = [s for s in handlers if signal.getsignal(s) is not signal.SIG_IGN]
-        before = {signum: signal.signal(signum, handlers[signum]) for signum in heard}
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+    return handled({signal.SIGTERM: _terminate, signal.SIGINT: signal.default_int_handler})
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    del signum, frame
     raise Terminated
 
 

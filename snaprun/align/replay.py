@@ -41,25 +41,17 @@ class Replay:
         generator.manual_seed(noise)
         return state
 
-    def windows(
-        self, rule: LearningRule, steps: Sequence[Step], ends: Sequence[int], noise: int
-    ) -> list[Tensor]:
-        """Return one gradient (P,) for each window; the windows end at the increasing `ends`."""
-        state, begin, found = self.begin(rule, noise), 0, list[Tensor]()
-        for end in ends:
-            self.pause()
-            state = advance(rule, state, steps[begin:end])
-            gradient_P, state = rule.gradient(state)
-            begin, found = end, [*found, gradient_P]
-        return found
-
     def whole(
         self, rule: LearningRule, steps: Sequence[Step], noise: int = 0, every: int | None = None
     ) -> Tensor:
         """Return the sum (P,) of the gradients taken every `every` steps; None: one, at the end."""
-        apart = every or len(steps)
-        ends = [*range(apart, len(steps), apart), len(steps)]
-        return torch.stack(self.windows(rule, steps, ends, noise)).sum(0)
+        state, apart, found = self.begin(rule, noise), every or len(steps), list[Tensor]()
+        for start in range(0, len(steps), apart):
+            self.pause()
+            state = advance(rule, state, steps[start : start + apart])
+            gradient_P, state = rule.gradient(state)
+            found.append(gradient_P)
+        return torch.stack(found).sum(0)
 
 
 def seed(generator: Generator) -> int:

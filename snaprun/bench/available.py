@@ -9,14 +9,12 @@ from typing import Any
 
 import torch
 
-from snaprun.core import RecurrentCore
 from snaprun.engine.optim import Adam
 from snaprun.engine.torch import TorchEngine
 from snaprun.influence import BACKENDS, native
 from snaprun.model.network import Network
 from snaprun.rules import LearningRule
 from snaprun.seeding import stream
-from snaprun.sparsity import Pattern
 
 NATIVE = "native"
 TIMED = ("torch", NATIVE)  # the backend naive is a specification and is not timed
@@ -75,18 +73,8 @@ def engines() -> dict[str, Engine]:
     return found
 
 
-def influence(
-    backend: ModuleType, core: RecurrentCore, pattern: Pattern, lanes: int, dtype: torch.dtype
-) -> tuple[Any, Any]:
-    """Return the backend's plan and J_0, for as many threads as PyTorch has."""
-    plan = backend.plan(core, pattern)
-    return plan, backend.init(plan, lanes, dtype)
-
-
 def stored(backend: ModuleType, J: Any) -> int:
     """Return how many numbers the storage of J has, padding included."""
-    if hasattr(backend, "stored"):
-        return int(backend.stored(J))
     return sum(part.numel() for part in backend.tensors(J))
 
 

@@ -1,6 +1,6 @@
 """Whole training steps as contenders: our engines, and `torch.nn` with autograd."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from snaprun.bench.available import LR, Engine
 from snaprun.bench.interleave import Contender
 from snaprun.bench.problem import Feed, Net, batches, rule_of
-from snaprun.engine.torch import SEQUENCE
+from snaprun.engine.base import SEQUENCE
 from snaprun.tasks import Batch
 
 UPDATES, TRAINING_LR = 1000, 1e-3  # training before timing, so that moments are as in a run
@@ -74,6 +74,14 @@ def ours(engine: Engine, setting: Setting, rule: str) -> tuple[Contender, Any] |
     return Contender(label, partial(_run, started, feed.pieces)), started
 
 
+def started(
+    setting: Setting, rules: Sequence[str], engines: Sequence[Engine]
+) -> Iterator[tuple[Contender, Any]]:
+    """Yield a contender and its engine for each rule and each engine that can run it."""
+    made = (ours(engine, setting, rule) for rule in rules for engine in engines)
+    return (one for one in made if one is not None)
+
+
 def autograd(setting: Setting, steps: int) -> Contender:
     """Return a dense `torch.nn` network with the same readout, fused Adam, an update per `steps`.
 
@@ -82,11 +90,9 @@ def autograd(setting: Setting, steps: int) -> Contender:
     torch.manual_seed(0)
     net = setting.net
     recurrent = MODULES[net.cell](net.inputs, net.units)
-    widths = [net.units, *([net.hidden] if net.hidden else []), net.outputs]
-    layers: list[torch.nn.Module] = [torch.nn.Linear(widths[0], widths[1])]
+    readout = torch.nn.Sequential(torch.nn.Linear(net.units, net.hidden or net.outputs))
     if net.hidden:
-        layers += [torch.nn.ReLU(), torch.nn.Linear(widths[1], widths[2])]
-    readout = torch.nn.Sequential(*layers)
+        readout.extend([torch.nn.ReLU(), torch.nn.Linear(net.hidden, net.outputs)])
     optimiser = torch.optim.Adam(
         [*recurrent.parameters(), *readout.parameters()], lr=LR, fused=True
     )

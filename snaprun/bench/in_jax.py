@@ -4,7 +4,8 @@ Needs the extra `peers`. Shape suffixes: T steps, B lanes, C state components, M
 A inputs. In the shape of a weight array, M counts only the slots that have such weights.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -70,8 +71,7 @@ def sequence(of: Shape, rule: str, adam: Adam) -> Callable[..., Trained]:
     The function makes one update along the mean gradient over the lanes and steps of a sequence
     that starts from a zero state. `rule` is `snap1` or `bptt`.
     """
-    whole = {"snap1": _snap1, "bptt": _bptt}[rule]
-    return jax.jit(lambda trained, x_TB, y_TB: whole(of, adam, trained, x_TB, y_TB))
+    return jax.jit(partial({"snap1": _snap1, "bptt": _bptt}[rule], of, adam))
 
 
 def moved(batch: Batch) -> tuple[jax.Array, jax.Array]:
@@ -127,27 +127,19 @@ def _loss(readout: list[jax.Array], h_BK: jax.Array, y_B: jax.Array) -> jax.Arra
 
 def _state(of: Shape, trained: Trained, lanes: int) -> list[jax.Array]:
     bias_MK = trained.parameters["1"]
-    zeros_BK = jnp.zeros((lanes, bias_MK.shape[1]), bias_MK.dtype)
-    return [zeros_BK for _ in range(of.components)]
+    return [jnp.zeros((lanes, bias_MK.shape[1]), bias_MK.dtype)] * of.components
 
 
 def _bptt(of: Shape, adam: Adam, trained: Trained, x_TB: jax.Array, y_TB: jax.Array) -> Trained:
-    start = _state(of, trained, x_TB.shape[1])
-    gradient = jax.grad(_unrolled, argnums=1)(of, trained.parameters, start, x_TB, y_TB)
-    return _adam(trained, gradient, x_TB.size, adam)
+    def unrolled(parameters: Tree) -> jax.Array:
+        def step(state: list[jax.Array], x_B: jax.Array) -> tuple[list[jax.Array], jax.Array]:
+            state = _transition(of.cell, _pre(of, parameters, state[0], x_B), state)
+            return state, state[0]
 
+        _, h_TBK = lax.scan(step, _state(of, trained, x_TB.shape[1]), x_TB)
+        return _loss(parameters["readout"], h_TBK.reshape(-1, h_TBK.shape[-1]), y_TB.reshape(-1))
 
-def _unrolled(
-    of: Shape, parameters: Tree, state: list[jax.Array], x_TB: jax.Array, y_TB: jax.Array
-) -> jax.Array:
-    """Compute the summed loss of a sequence."""
-
-    def step(state: list[jax.Array], x_B: jax.Array) -> tuple[list[jax.Array], jax.Array]:
-        state = _transition(of.cell, _pre(of, parameters, state[0], x_B), state)
-        return state, state[0]
-
-    _, h_TBK = lax.scan(step, state, x_TB)
-    return _loss(parameters["readout"], h_TBK.reshape(-1, h_TBK.shape[-1]), y_TB.reshape(-1))
+    return _adam(trained, jax.grad(unrolled)(trained.parameters), x_TB.size, adam)
 
 
 def _snap1(of: Shape, adam: Adam, trained: Trained, x_TB: jax.Array, y_TB: jax.Array) -> Trained:
@@ -163,24 +155,16 @@ def _snap1(of: Shape, adam: Adam, trained: Trained, x_TB: jax.Array, y_TB: jax.A
 
 
 def _snap1_start(of: Shape, trained: Trained, x_TB: jax.Array) -> tuple[list[jax.Array], Tree]:
-    """Return a zero state and a zero J, keyed by weights, component, slot: (K, B, sources) each."""
+    """Return a zero state and a zero J, by (weights, component, slot): (K, B, sources) each."""
     lanes, weights = x_TB.shape[1], trained.parameters
-    units, kept = weights["1"].shape[1], of.pattern_CM
-    sources: dict[str, tuple[Sequence[int], tuple[int, ...]]] = {
-        "h": (of.recurrent, (units,)),
-        "x": (of.input, (weights["x"].shape[2],)),
-        "1": (range(len(weights["1"])), ()),
-    }
+    (_, units), dtype = weights["1"].shape, weights["1"].dtype
+    slots = {"h": of.recurrent, "x": of.input, "1": range(len(weights["1"]))}
     J = {
-        name: {
-            c: {
-                m: jnp.zeros((units, lanes, *width), weights["1"].dtype)
-                for m in slots
-                if kept[c][m]
-            }
-            for c in range(of.components)
-        }
-        for name, (slots, width) in sources.items()
+        (name, c, m): jnp.zeros((units, lanes, *weights[name].shape[2:]), dtype)
+        for name, of_weights in slots.items()
+        for c in range(of.components)
+        for m in of_weights
+        if of.pattern_CM[c][m]
     }
     return _state(of, trained, lanes), J
 
@@ -194,7 +178,10 @@ def _snap1_step(
     by_slot, by_state = _slopes(of.cell, pre, state)
     own_MK = jnp.diagonal(parameters["h"], axis1=1, axis2=2)
     both = range(of.components)
-    decays = [[_decay(of, by_slot, by_state, own_MK, c, q) for q in both] for c in both]
+    decays = [[by_state[q][c] for q in both] for c in both]  # D from q to c of each unit, eq. (2)
+    for c in both:
+        for own_K, m in zip(own_MK, of.recurrent, strict=True):
+            decays[c][0] = decays[c][0] + by_slot[m][c] * own_K
     state = _transition(of.cell, pre, state)
     of_readout, credit_BK = jax.grad(_loss, argnums=(0, 1))(parameters["readout"], state[0], y_B)
     # The barrier materialises these; otherwise XLA recomputes every tanh for every entry of J.
@@ -211,31 +198,18 @@ def _snap1_step(
 
     def advanced(name: str, c: int, m: int) -> jax.Array:
         immediate = wide(name, by_slot[m][c]) * sources[name]
-        carried = [wide(name, decays[c][q]) * J[name][q][m] for q in both if m in J[name][q]]
-        return sum(carried, immediate)
+        before = [(q, J[name, q, m]) for q in both if (name, q, m) in J]
+        return sum((wide(name, decays[c][q]) * J_q for q, J_q in before), immediate)
 
-    J = {
-        name: {c: {m: advanced(name, c, m) for m in of_c} for c, of_c in by_c.items()}
-        for name, by_c in J.items()
-    }
-    J = lax.optimization_barrier(J)  # for the same reason: the sums would recompute J
+    # The barrier has the same reason: the sums would recompute J.
+    J = lax.optimization_barrier({key: advanced(*key) for key in J})
     gradient = {
-        name: jnp.stack([(wide(name, credit_KB) * of_m).sum(1) for of_m in by_c[0].values()])
-        for name, by_c in J.items()
+        name: jnp.stack(
+            [(wide(name, credit_KB) * J[key]).sum(1) for key in J if key[:2] == (name, 0)]
+        )
+        for name in sources
     }
     return state, J, {**gradient, "readout": of_readout}
-
-
-def _decay(
-    of: Shape, by_slot: Tree, by_state: Tree, own_MK: jax.Array, c: int, q: int
-) -> jax.Array:
-    """Compute the entry of D from component q to component c of each unit, eq. (2), (B, K)."""
-    if q:
-        return by_state[q][c]
-    entry_BK = by_state[q][c]
-    for own_K, m in zip(own_MK, of.recurrent, strict=True):
-        entry_BK = entry_BK + by_slot[m][c] * own_K
-    return entry_BK
 
 
 def _adam(trained: Trained, gradient: Tree, count: int, adam: Adam) -> Trained:

@@ -1,17 +1,17 @@
 """Measures one step of the influence matrix: its time, its rates, its part of the roofline."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from snaprun.bench.available import backends, influence, stored
-from snaprun.bench.interleave import Budget, Contender, Times, interleave, ratio
+from snaprun.bench.available import backends, stored
+from snaprun.bench.interleave import Contender, Times, interleave
 from snaprun.bench.problem import immediate_macs, record
-from snaprun.bench.ratios import Ratio
 from snaprun.bench.roofline import FLOAT, Work, Yardsticks, told
+from snaprun.bench.session import Session
 from snaprun.bench.sizes import Kernel
 from snaprun.core import Record
 from snaprun.model.network import Network
@@ -48,20 +48,49 @@ def problems(kernels: Iterable[Kernel], seed: int) -> list[Problem]:
     return [Problem(size, network, network.core.pattern(size.n)) for size, network in built]
 
 
-def measure(
-    problems: Sequence[Problem],
-    budget: Budget,
-    seed: int,
-    say: Callable[[str], None],
-    between: Callable[[], object],
-) -> list[Timed]:
+def measure(session: Session, problems: Sequence[Problem]) -> list[Timed]:
     """Time every problem on every backend."""
     timed: list[Timed] = []
     for problem in problems:
-        size = problem.size
-        say(f"kernel {size.net.name}, n={size.n}, {size.lanes} lanes")
-        timed += _group(problem, budget, seed, between)
+        size, network, pattern = problem
+        session.say(f"kernel {size.net.name}, n={size.n}, {size.lanes} lanes")
+        seen = record(network, size.lanes, session.seed)
+        unseen = Record(seen.src_BJ, seen.dsda_BCMK, seen.dsds_BCCK, seen.weights_MKJ)
+        contenders: list[Contender] = []
+        padding: dict[str, float] = {}
+        for name, backend in backends().items():
+            plan = backend.plan(network.core, pattern)
+            J = backend.init(plan, size.lanes, network.dtype)
+            padding[name] = stored(backend, J) / (pattern.live * size.lanes)
+            for label, what in ((f"{name} δ", seen), (name, unseen)):
+                contenders.append(Contender(label, partial(_advance, backend, plan, J, what)))
+        times = session.time(contenders)
+        timed += [
+            Timed(problem, name, part, times[f"{name} δ"], times[name])
+            for name, part in padding.items()
+        ]
     return timed
+
+
+def two_threads(session: Session) -> None:
+    """Add the ratios of the time on one thread to the time on two."""
+    for size, network, pattern in problems(session.sizes.threads, session.seed):
+        session.say(f"kernel {size.net.name}, two threads against one")
+        seen = record(network, size.lanes, session.seed)
+        contenders = []
+        for name, backend in backends().items():
+            for count in (1, 2):
+                use_threads(count)
+                plan = backend.plan(network.core, pattern)
+                J = backend.init(plan, size.lanes, network.dtype)
+                advance = partial(_advance, backend, plan, J, seen)
+                prepare = partial(use_threads, count)
+                contenders.append(Contender(f"{name} {count}", advance, prepare=prepare))
+        times = interleave(contenders, session.sizes.budget)
+        use_threads(session.threads)
+        for name in backends():
+            pair = times[f"{name} 1"], times[f"{name} 2"]
+            session.compare("kernel: one thread / two", size.net, size.lanes, name, *pair)
 
 
 def kernel_table(timed: Sequence[Timed], yardsticks: Yardsticks, threads: int) -> pd.DataFrame:
@@ -69,69 +98,10 @@ def kernel_table(timed: Sequence[Timed], yardsticks: Yardsticks, threads: int) -
     return pd.DataFrame([_row(one, yardsticks, threads) for one in timed])
 
 
-def two_threads(
-    problems: Sequence[Problem],
-    budget: Budget,
-    threads: int,
-    seed: int,
-    say: Callable[[str], None],
-) -> list[Ratio]:
-    """Measure the ratio of the time on one thread to the time on two."""
-    return [one for problem in problems for one in _threads(problem, budget, threads, seed, say)]
-
-
 def work(pattern: Pattern, lanes: int, credit: bool) -> Work:
     """Count D J, I and, with credit, δ J over live entries; J is read once and written once."""
     macs = pattern.product_macs + immediate_macs(pattern) + (pattern.live if credit else 0)
     return Work(macs * lanes, 2 * FLOAT * pattern.live * lanes)
-
-
-def _group(
-    problem: Problem, budget: Budget, seed: int, between: Callable[[], object]
-) -> list[Timed]:
-    size, network, pattern = problem
-    seen = record(network, size.lanes, seed)
-    unseen = Record(seen.src_BJ, seen.dsda_BCMK, seen.dsds_BCCK, seen.weights_MKJ)
-    contenders: list[Contender] = []
-    padding: dict[str, float] = {}
-    for name, backend in backends().items():
-        plan, J = influence(backend, network.core, pattern, size.lanes, network.dtype)
-        padding[name] = stored(backend, J) / (pattern.live * size.lanes)
-        for label, what in ((f"{name} δ", seen), (name, unseen)):
-            contenders.append(Contender(label, partial(_advance, backend, plan, J, what)))
-    times = interleave(contenders, budget, between=between)
-    return [
-        Timed(problem, name, part, times[f"{name} δ"], times[name])
-        for name, part in padding.items()
-    ]
-
-
-def _threads(
-    problem: Problem, budget: Budget, threads: int, seed: int, say: Callable[[str], None]
-) -> list[Ratio]:
-    size, network, pattern = problem
-    say(f"kernel {size.net.name}, two threads against one")
-    seen = record(network, size.lanes, seed)
-    contenders = []
-    for name, backend in backends().items():
-        for count in (1, 2):
-            use_threads(count)
-            plan, J = influence(backend, network.core, pattern, size.lanes, network.dtype)
-            advance = partial(_advance, backend, plan, J, seen)
-            prepare = partial(use_threads, count)
-            contenders.append(Contender(f"{name} {count}", advance, prepare=prepare))
-    times = interleave(contenders, budget)
-    use_threads(threads)
-    return [
-        Ratio(
-            "kernel: one thread / two",
-            size.net,
-            size.lanes,
-            name,
-            ratio(times[f"{name} 1"], times[f"{name} 2"]),
-        )
-        for name in backends()
-    ]
 
 
 def _advance(backend: ModuleType, plan: Any, J: Any, what: Record, steps: int) -> None:

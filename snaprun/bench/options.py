@@ -27,11 +27,9 @@ class BenchOptions:
             checks.refuse("bench.parts", parts, f"some of {', '.join(PARTS)}")
         self.parts = tuple(part for part in PARTS if part in parts)
         self.quick = quick
-        self.seconds = (
-            None
-            if seconds is None
-            else checks.within("bench.seconds", seconds, 0.0, float("inf"), open_high=True)
-        )
+        if seconds is not None:
+            seconds = checks.within("bench.seconds", seconds, 0.0, float("inf"), open_high=True)
+        self.seconds = seconds
         self.json = None if json is None else Path(json)
         if self.json is not None and (self.json.is_dir() or not self.json.parent.is_dir()):
             checks.refuse("bench.json", json, "a file in a folder that exists")

@@ -3,17 +3,16 @@
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pandas as pd
 
-from snaprun.bench.available import LR, Engine
-from snaprun.bench.contenders import Setting
-from snaprun.bench.interleave import Contender, interleave
+from snaprun.bench.available import LR
+from snaprun.bench.contenders import Setting, started
+from snaprun.bench.interleave import Contender
 from snaprun.bench.problem import STEPS, Feed
-from snaprun.bench.sizes import Sizes
-from snaprun.bench.step import Measured, compared, row, started
+from snaprun.bench.session import Session
+from snaprun.bench.step import group
 from snaprun.engine.optim import Adam
 from snaprun.figures.words import SNAP1_OVER_BPTT
 
@@ -26,33 +25,24 @@ def installed() -> bool:
     return importlib.util.find_spec(JAX) is not None
 
 
-def measure(
-    sizes: Sizes,
-    engines: Sequence[Engine],
-    threads: int,
-    seed: int,
-    say: Callable[[str], None],
-    between: Callable[[], object],
-) -> Measured:
-    """Time the last of `engines` and JAX; a row per network, task and rule each, and the ratios.
+def measure(session: Session) -> pd.DataFrame:
+    """Time the last of the engines and JAX; a row per network, task and rule each, and ratios.
 
     JAX must be installed.
     """
-    limit(threads)
-    rows, ratios, engine = [], [], engines[-1]
-    for size in sizes.peers:
-        say(f"peers {size.net.name}, {size.net.task}, {size.lanes} lanes")
-        setting = Setting.make(size.net, size.lanes, engines, seed, sizes.updates)
+    limit(session.threads)
+    rows, engine = [], session.engines[-1]
+    for size in session.sizes.peers:
+        session.say(f"peers {size.net.name}, {size.net.task}, {size.lanes} lanes")
+        setting = session.setting(size.net, size.lanes)
         contenders = [in_jax(setting, rule) for rule in size.rules]
-        contenders += started(setting, size.rules, [engine])
-        times = interleave(contenders, sizes.budget, between=between)
-        rows += [row(size, name, one) for name, one in times.items()]
+        contenders += [made for made, _ in started(setting, size.rules, [engine])]
         pairs = [
             (f"JAX / ours, {rule}", f"{rule} {JAX}", f"{rule} {engine.name}") for rule in size.rules
         ]
         pairs.append((SNAP1_OVER_BPTT, f"snap1/{STEPS} {JAX}", f"bptt/{STEPS} {JAX}"))
-        ratios += compared(size, times, pairs)
-    return Measured(pd.DataFrame(rows), ratios)
+        rows += group(session, size, contenders, pairs)
+    return pd.DataFrame(rows)
 
 
 def in_jax(setting: Setting, rule: str) -> Contender:

@@ -1,7 +1,7 @@
 """The networks, rules and data that a bench times."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -57,6 +57,10 @@ class Net:
         """The number of classes that the network predicts."""
         return TASKS[self.task][0].outputs
 
+    def columns(self, lanes: int) -> dict[str, object]:
+        """Return the first columns of a table about the network on `lanes` lanes."""
+        return {"network": self.name, "task": self.task, "inputs": self.inputs, "lanes": lanes}
+
     def build(self, seed: int) -> Network:
         """Build the float32 network of this seed."""
         parts = Architecture(CELLS[self.cell](), self.units, Uniform(self.level), self.hidden)
@@ -93,14 +97,7 @@ def batches(
     """Draw minibatches of a task as in a run, cut to `steps`; each begins with a reset."""
     kind, arguments = TASKS[task]
     made, data = kind(**arguments), stream(seed, "data")
-    return [_cut(made.batch(lanes, data), steps) for _ in range(count)]
-
-
-def _cut(batch: Batch, steps: int) -> Batch:
-    """Return the first `steps` steps of a batch as a batch of its own."""
-    return Batch(
-        batch.inputs[:steps], batch.targets[:steps], batch.mask[:steps], batch.resets[:steps]
-    )
+    return [replace(made.batch(lanes, data).piece(0, steps), ends=True) for _ in range(count)]
 
 
 def rule_of(word: str) -> LearningRule:

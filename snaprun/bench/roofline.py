@@ -114,14 +114,9 @@ class Yardsticks:
         size = self._within(working_set)
         products = [one for one in self.all if one.what == PRODUCT]
         fitting = [one for one in products if one.working_set <= working_set]
-        return Ceilings(
-            max(one.best for one in fitting or products[:1]),
-            max(
-                one.best
-                for one in self.all
-                if one.what in (COPY, IN_PLACE) and one.working_set == size
-            ),
-        )
+        moves = [one for one in self.all if one.what != PRODUCT and one.working_set == size]
+        macs_per_s = max(one.best for one in fitting or products[:1])
+        return Ceilings(macs_per_s, max(one.best for one in moves))
 
     def level(self, working_set: int) -> str:
         """Return the first cache that holds the set, or `memory`; empty if no cache is known."""

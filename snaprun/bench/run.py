@@ -10,9 +10,9 @@ from snaprun.bench import growth, kernel, memory, peers, step, text
 from snaprun.bench.available import engines, missing, native_isa
 from snaprun.bench.machine import facts, line
 from snaprun.bench.options import BenchOptions
-from snaprun.bench.ratios import Ratio, ratio_table
 from snaprun.bench.results import Results
 from snaprun.bench.roofline import Yardsticks
+from snaprun.bench.session import Session
 from snaprun.bench.sizes import FULL, QUICK, Sizes
 from snaprun.hardware import cores
 from snaprun.run.machine import denormals_flushed, use_threads
@@ -42,48 +42,40 @@ def run(
         checks.refuse("bench.parts", list(options.parts), "other parts", peers.MISSING)
     use_threads(threads)
     results = Results(facts(threads, native_isa()))
-    tables: dict[str, pd.DataFrame] = results.tables
+    tables = results.tables
     without = [] if parts == list(options.parts) else [peers.MISSING]
     tell("\n".join([line(results.machine), *missing(), *without]))
-    there = list(engines().values())
-    ratios: list[Ratio] = []
+    session = Session(sizes, list(engines().values()), threads, seed, say)
     timed: list[kernel.Timed] = []
     yardsticks: Yardsticks | None = None
-    between: Callable[[], object] = lambda: None  # noqa: E731
     if "kernel" in parts:
         problems = kernel.problems(sizes.kernel, seed)
         yardsticks = Yardsticks([one.working_set for one in problems], side=sizes.side)
-        between = yardsticks.turn
-        timed = kernel.measure(problems, sizes.budget, seed, say, between)
+        session.between = yardsticks.turn
+        timed = kernel.measure(session, problems)
         if cores() < 2:
             tell("Two threads against one: not measured, for there is one core.")
         else:
-            twice = kernel.problems(sizes.threads, seed)
-            ratios += kernel.two_threads(twice, sizes.budget, threads, seed, say)
-    if "step" in parts:
-        tables["step"], more = step.measure(sizes, there, seed, say, between)
-        ratios += more
-        tell(text.step(tables["step"]))
-    if "growth" in parts:
-        tables["growth"] = growth.measure(sizes, there, seed, say, between)
-        tell(text.growth(tables["growth"]))
-    if "memory" in parts:
-        tables["memory"] = memory.measure(sizes, there, seed, say)
-        tell(text.memory(tables["memory"]))
-    if "peers" in parts:
-        tables["peers"], more = peers.measure(sizes, there, threads, seed, say, between)
-        ratios += more
-        tell(text.peers(tables["peers"]))
+            kernel.two_threads(session)
+    for part, module, show in (
+        ("step", step, text.step),
+        ("growth", growth, text.growth),
+        ("memory", memory, text.memory),
+        ("peers", peers, text.peers),
+    ):
+        if part in parts:
+            tables[part] = module.measure(session)
+            tell(show(tables[part]))
     if yardsticks is not None:
         say("ceilings")
         yardsticks.finish()
         tables["kernel"] = kernel.kernel_table(timed, yardsticks, threads)
         tables["ceilings"] = yardsticks.as_rows()
         tell(text.kernel(tables["kernel"], tables["ceilings"]))
-    for engine in there:
+    for engine in session.engines:
         for what, why in engine.refused.items():
             tell(f"engine={engine.name} left out for {what}: {why}")
-    if ratios:
-        tables["ratios"] = ratio_table(ratios)
+    if session.ratios:
+        tables["ratios"] = pd.DataFrame(session.ratios)
         tell(text.ratios(tables["ratios"]))
     return results

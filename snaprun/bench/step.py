@@ -1,96 +1,75 @@
 """Times whole training steps: forward, loss, credit, rule, and update by Adam."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import pandas as pd
 
-from snaprun.bench.available import NATIVE, Engine
-from snaprun.bench.contenders import Setting, autograd, ours
-from snaprun.bench.interleave import Contender, Times, interleave, ratio
+from snaprun.bench.available import NATIVE
+from snaprun.bench.contenders import autograd, started
+from snaprun.bench.interleave import Contender
 from snaprun.bench.problem import STEPS
-from snaprun.bench.ratios import Ratio
-from snaprun.bench.sizes import Sizes, Step
+from snaprun.bench.session import Session
+from snaprun.bench.sizes import Step
 from snaprun.figures.words import SNAP1_OVER_BPTT
 
 AUTOGRAD = "torch.nn"
 
 
-class Measured(NamedTuple):
-    """A table with a row per network, task, rule and engine, and the ratios."""
-
-    table: pd.DataFrame
-    ratios: list[Ratio]
-
-
-def measure(
-    sizes: Sizes,
-    engines: Sequence[Engine],
-    seed: int,
-    say: Callable[[str], None],
-    between: Callable[[], object],
-) -> Measured:
-    """Time all groups of whole steps."""
+def measure(session: Session) -> pd.DataFrame:
+    """Time all groups of whole steps; a row per network, task, rule and engine, and ratios."""
     rows: list[dict[str, object]] = []
-    ratios: list[Ratio] = []
-    for size in sizes.step:
-        say(f"step {size.net.name}, {size.net.task}, {size.lanes} lanes")
-        setting = Setting.make(size.net, size.lanes, engines, seed, sizes.updates)
-        contenders = started(setting, size.rules, engines)
+    for size in session.sizes.step:
+        session.say(f"step {size.net.name}, {size.net.task}, {size.lanes} lanes")
+        setting = session.setting(size.net, size.lanes)
+        contenders = [made for made, _ in started(setting, size.rules, session.engines)]
         if size.autograd:
             contenders += [autograd(setting, steps) for steps in (1, STEPS)]
-        times = interleave(contenders, sizes.budget, between=between)
-        rows += [row(size, name, one) for name, one in times.items()]
-        ratios += _ratios(size, engines, times)
-    return Measured(pd.DataFrame(rows), ratios)
+        rows += group(session, size, contenders, _pairs(session, size))
+    return pd.DataFrame(rows)
 
 
-def started(setting: Setting, rules: Sequence[str], engines: Sequence[Engine]) -> list[Contender]:
-    """Return a contender for each rule and each engine that can run it."""
-    made = [ours(engine, setting, rule) for rule in rules for engine in engines]
-    return [one[0] for one in made if one is not None]
+def group(
+    session: Session,
+    size: Step,
+    contenders: Sequence[Contender],
+    pairs: Sequence[tuple[str, str, str]],
+) -> list[dict[str, object]]:
+    """Time the contenders `rule/steps engine`; return a row for each.
+
+    Adds the ratios of the pairs (wording, above, below) for which both have times.
+    """
+    rows, times = [], session.time(contenders)
+    for name, one in times.items():
+        rule, engine = name.split(" ")
+        family, _, every = rule.partition("/")
+        rows.append(
+            {
+                **size.net.columns(size.lanes),
+                "rule": family,
+                "update_every": int(every) if every else 1,
+                "engine": engine,
+                **one.columns("us", 1e6),
+                "rounds": len(one.seconds),
+            }
+        )
+    for what, above, below in pairs:
+        if above in times and below in times:
+            engine = below.split(" ")[1]
+            session.compare(what, size.net, size.lanes, engine, times[above], times[below])
+    return rows
 
 
-def row(size: Step, name: str, times: Times) -> dict[str, object]:
-    """Return the table row of the contender `rule/steps engine`."""
-    rule, engine = name.split(" ")
-    family, _, every = rule.partition("/")
-    return {
-        "network": size.net.name,
-        "task": size.net.task,
-        "inputs": size.net.inputs,
-        "lanes": size.lanes,
-        "rule": family,
-        "update_every": int(every) if every else 1,
-        "engine": engine,
-        **times.columns("us", 1e6),
-        "rounds": len(times.seconds),
-    }
-
-
-def compared(
-    size: Step, times: dict[str, Times], pairs: Sequence[tuple[str, str, str]]
-) -> list[Ratio]:
-    """Return the ratios of the pairs (wording, above, below) for which both have times."""
-    return [
-        Ratio(what, size.net, size.lanes, below.split(" ")[1], ratio(times[above], times[below]))
-        for what, above, below in pairs
-        if above in times and below in times
-    ]
-
-
-def _ratios(size: Step, engines: Sequence[Engine], times: dict[str, Times]) -> list[Ratio]:
+def _pairs(session: Session, size: Step) -> list[tuple[str, str, str]]:
     nn = {"gru": "GRU", "lstm": "LSTM", "vanilla": "RNN"}[size.net.cell]
     pairs = []
-    for engine in engines:
+    for engine in session.engines:
         snap1, bptt = f"snap1/{STEPS} {engine.name}", f"bptt/{STEPS} {engine.name}"
         pairs += [
             (f"nn.{nn} T=1 / SnAp-1", f"autograd/1 {AUTOGRAD}", f"snap1 {engine.name}"),
             (f"nn.{nn} T={STEPS} / BPTT", f"autograd/{STEPS} {AUTOGRAD}", bptt),
             (SNAP1_OVER_BPTT, snap1, bptt),
         ]
-    pairs += [
+    return pairs + [
         (f"torch engine / native, {rule}", f"{rule} torch", f"{rule} {NATIVE}")
         for rule in size.rules
     ]
-    return compared(size, times, pairs)

@@ -1,11 +1,9 @@
 """Formats the tables of the bench for a terminal."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
-
-Show = Callable[[Any], str]
 
 
 def _number(value: Any) -> str:
@@ -16,70 +14,59 @@ def _percent(value: Any) -> str:
     return "-" if pd.isna(value) else f"{100 * value:.0f} %"
 
 
+def _times(value: Any) -> str:
+    return "-" if pd.isna(value) else f"{value:.3f}"
+
+
 def _bytes(value: Any) -> str:
     return f"{int(value):,}"
 
 
-def _spread(frame: pd.DataFrame, column: str) -> list[str]:
-    """Format the median and the quartiles of a column."""
-    parts = (frame[column], frame[f"{column}_low"], frame[f"{column}_high"])
-    return [
-        f"{_number(m)} [{_number(low)}, {_number(high)}]"
-        for m, low, high in zip(*parts, strict=True)
-    ]
+# The heading and the format of a column; other columns are shown as they are.
+_SHOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "us": ("µs a step", _number),
+    "us_best": ("best", _number),
+    "ms_best": ("best", _number),
+    "ms_without_credit": ("no credit", _number),
+    "gmacs_per_s": ("GMAC/s", _number),
+    "gbytes_per_s": ("GB/s", _number),
+    "roofline_ms": ("roof ms", _number),
+    "fraction": ("of roof", _percent),
+    "fraction_best": ("at best", _percent),
+    "storage_ratio": ("stored/live", _times),
+    "working_set_bytes": ("working set", _bytes),
+    "best": ("best", _number),
+    "median": ("median", _number),
+    "update_every": ("update", str),
+    "parameters": ("parameters", _bytes),
+    "state_bytes": ("state bytes", _bytes),
+    "state_bytes_analytic": ("counted", _bytes),
+    "ratio": ("ratio", _times),
+}
 
 
 def kernel(table: pd.DataFrame, ceilings: pd.DataFrame) -> str:
     """Format times, rates, the fraction of the roofline, and the ceilings."""
     shown = _columns(
         table,
-        {"network": str, "lanes": str, "backend": str},
-        {"ms (quartiles)": _spread(table, "ms")},
-        {
-            "ms_best": _number,
-            "ms_without_credit": _number,
-            "gmacs_per_s": _number,
-            "gbytes_per_s": _number,
-            "level": str,
-            "bound": str,
-            "roofline_ms": _number,
-            "fraction": _percent,
-            "fraction_best": _percent,
-            "storage_ratio": lambda x: f"{x:.3f}",
-        },
+        "network lanes backend ms ms_best ms_without_credit gmacs_per_s gbytes_per_s level bound "
+        "roofline_ms fraction fraction_best storage_ratio",
     )
-    names = {
-        "ms_best": "best",
-        "ms_without_credit": "no credit",
-        "gmacs_per_s": "GMAC/s",
-        "gbytes_per_s": "GB/s",
-        "level": "J lies in",
-        "roofline_ms": "roof ms",
-        "fraction": "of roof",
-        "fraction_best": "at best",
-        "storage_ratio": "stored/live",
-    }
     exceeded = table.loc[table["note"] != ""]
     lines = [
-        f"{network}, {lanes} lanes, {backend}: {note}"
-        for network, lanes, backend, note in zip(
-            *(exceeded[name] for name in ("network", "lanes", "backend", "note")), strict=True
-        )
+        f"{row['network']}, {row['lanes']} lanes, {row['backend']}: {row['note']}"
+        for row in exceeded.to_dict("records")
     ]
-    tried = _columns(
-        ceilings,
-        {"what": str, "working_set_bytes": _bytes, "level": str},
-        {"best": _number, "median": _number, "unit": str, "tries": str},
-    )
+    tried = _columns(ceilings, "what working_set_bytes level best median unit tries")
     return "\n".join(
         [
             "kernel: one step of SnAp-2's influence matrix with its gradient",
-            _text(shown.rename(columns=names)),
+            _text(shown.rename(columns={"level": "J lies in"})),
             *lines,
             "",
             "ceilings: the best of short tries between all rounds of the bench; copy and in place "
             "count bytes read and written",
-            _text(tried.rename(columns={"working_set_bytes": "working set"}), left=1),
+            _text(tried, left=1),
         ]
     )
 
@@ -96,75 +83,42 @@ def peers(table: pd.DataFrame) -> str:
 
 
 def _steps(table: pd.DataFrame) -> str:
-    shown = _columns(
-        table,
-        {"network": str, "task": str, "inputs": str, "lanes": str, "rule": str},
-        {"update_every": str, "engine": str},
-        {"µs a step (quartiles)": _spread(table, "us")},
-        {"us_best": _number},
-    )
-    names = {"update_every": "update", "us_best": "best"}
-    return _blocks(table, ["network", "task", "lanes"], shown.rename(columns=names))
+    shown = _columns(table, "network task inputs lanes rule update_every engine us us_best")
+    return _blocks(table, ["network", "task", "lanes"], shown)
 
 
 def growth(table: pd.DataFrame) -> str:
     """Format time and memory along each axis."""
-    shown = _columns(
-        table,
-        {"axis": str, "network": str, "parameters": _bytes, "rule": str, "engine": str},
-        {"µs a step (quartiles)": _spread(table, "us")},
-        {"state_bytes": _bytes, "state_bytes_analytic": _bytes},
-    )
-    return "growth: whole step, and bytes of rule state\n" + _blocks(
-        table, ["axis"], shown.rename(columns=_STATE)
-    )
+    names = "axis network parameters rule engine us state_bytes state_bytes_analytic"
+    title = "growth: whole step, and bytes of rule state\n"
+    return title + _blocks(table, ["axis"], _columns(table, names))
 
 
 def memory(table: pd.DataFrame) -> str:
     """Format the bytes of rule state."""
-    shown = _columns(
-        table,
-        {
-            "network": str,
-            "task": str,
-            "lanes": str,
-            "rule": str,
-            "engine": str,
-            "state_bytes": _bytes,
-            "state_bytes_analytic": _bytes,
-            "ratio": lambda x: "-" if pd.isna(x) else f"{x:.3f}",
-        },
-    )
-    return "memory: bytes of rule state\n" + _text(shown.rename(columns=_STATE))
+    names = "network task lanes rule engine state_bytes state_bytes_analytic ratio"
+    return "memory: bytes of rule state\n" + _text(_columns(table, names))
 
 
 def ratios(table: pd.DataFrame) -> str:
     """Format the ratios with their quartiles."""
-    shown = _columns(
-        table,
-        {"what": str, "network": str, "task": str, "inputs": str, "lanes": str, "engine": str},
-        {"ratio (quartiles)": _spread(table, "ratio")},
-    )
-    return (
-        "ratios: time of the first over the second, round by round; nn and JAX are dense\n"
-        + _text(shown, left=1)
-    )
+    shown = _columns(table, "what network task inputs lanes engine ratio")
+    title = "ratios: time of the first over the second, round by round; nn and JAX are dense\n"
+    return title + _text(shown, left=1)
 
 
-_STATE = {"state_bytes": "state bytes", "state_bytes_analytic": "counted"}
-
-
-def _columns(
-    table: pd.DataFrame, *groups: Mapping[str, Show] | Mapping[str, list[str]]
-) -> pd.DataFrame:
-    """Return columns in this order, each formatted from `table` by a function or ready-made."""
-    return pd.DataFrame(
-        {
-            name: [how(x) for x in table[name]] if callable(how) else how
-            for group in groups
-            for name, how in group.items()
-        }
-    )
+def _columns(table: pd.DataFrame, names: str) -> pd.DataFrame:
+    """Return the named columns as text; the quartiles of a column, if there are any, beside it."""
+    shown = {}
+    for name in names.split():
+        heading, how = _SHOWN.get(name, (name, str))
+        if f"{name}_low" in table:
+            parts = (map(_number, table[name + end]) for end in ("", "_low", "_high"))
+            texts = [f"{m} [{low}, {high}]" for m, low, high in zip(*parts, strict=True)]
+            shown[f"{heading} (quartiles)"] = texts
+        else:
+            shown[heading] = list(map(how, table[name]))
+    return pd.DataFrame(shown)
 
 
 def _blocks(table: pd.DataFrame, by: list[str], shown: pd.DataFrame) -> str:

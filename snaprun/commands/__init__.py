@@ -1,5 +1,6 @@
-"""Every command is a file with `Keys`, a frozen dataclass of its keys, and `run(keys)`.
+"""Every command is a file with `run`, whose arguments are the command's keys with their types.
 
+The commands in WHOLE take the configuration of a run instead, and read its groups themselves.
 A command's file is imported only when the command is called, so that --help and completion stay
 quick and no command waits for torch without needing it.
 """
@@ -8,6 +9,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from snaprun import config
 from snaprun.outcome import Outcome
 
 COMMANDS = {
@@ -22,6 +24,7 @@ COMMANDS = {
     "sample": "text from a trained character model",
     "reproduce": "the experiments behind the claims, from nothing to tables and figures",
 }
+WHOLE = ("train", "align", "verify")
 
 
 def run(name: str, plain: Mapping[str, Any], sweep: bool) -> Outcome:
@@ -30,4 +33,7 @@ def run(name: str, plain: Mapping[str, Any], sweep: bool) -> Outcome:
     `sweep` says whether this is one job of a sweep. Raises UserError for wrong keys.
     """
     command = import_module(f"{__name__}.{name}")
-    return command.run(command.Keys.of(plain, sweep))
+    if name in WHOLE:
+        return command.run(plain, sweep)
+    own = {key: value for key, value in plain.items() if key != config.PLUGINS}
+    return command.run(**config.arguments("", command.run, own))

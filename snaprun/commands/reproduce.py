@@ -1,45 +1,38 @@
 """snaprun reproduce runs the experiments behind the claims."""
 
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 
 from snaprun import checks, config, hardware, studies
-from snaprun.commands.base import FlatKeys
 from snaprun.outcome import Outcome, Status
 from snaprun.terminal import note, say
 
 
-@dataclass(frozen=True)
-class Keys(FlatKeys):
-    """The keys of conf/reproduce.yaml."""
-
-    panel: dict | None
-    budget: str
-    results: str
-    jobs: int | None
-    dry: bool
-    choose: bool
-    derive: bool
-
-
-def run(keys: Keys) -> Outcome:
+def run(
+    panel: dict | None,
+    budget: str,
+    results: str,
+    jobs: int | None,
+    dry: bool,
+    choose: bool,
+    derive: bool,
+) -> Outcome:
     """Run one panel, or all, and write tables and figures; the outcome is FAILED if a run fails."""
-    at_once = hardware.cores() if keys.jobs is None else keys.jobs
+    at_once = hardware.cores() if jobs is None else jobs
     checks.at_least("jobs", at_once, 1, most=4096)
-    results = Path(keys.results)
+    folder = Path(results)
     problems = []
-    for planner in _planners(keys):
-        if keys.derive:
-            print(*studies.derive(planner, results), sep="\n")
+    for planner in _planners(panel, budget, results):
+        if derive:
+            print(*studies.derive(planner, folder), sep="\n")
             continue
-        if keys.dry:
-            left = studies.left(planner, results)
+        if dry:
+            left = studies.left(planner, folder)
             for job in left.now:
                 say(shlex.join(["snaprun", "train", *job.words]))
             note(f"{planner.name}: {left}")
             continue
-        files, failed = studies.reproduce(planner, results, at_once, keys.choose)
+        files, failed = studies.reproduce(planner, folder, at_once, choose)
         for file in files:
             say(file)
         if failed:
@@ -47,21 +40,21 @@ def run(keys: Keys) -> Outcome:
     return Outcome(Status.FAILED if problems else Status.DONE, problem="; ".join(problems))
 
 
-def _planners(keys: Keys) -> list[studies.Planner]:
-    """Return the planners of the chosen panel, or of all.
+def _planners(panel: dict | None, budget: str, results: str) -> list[studies.Planner]:
+    """Return the planners of the chosen `panel`, or of all.
 
     All panels are read before any runs, so a mistake in one is reported at once.
     """
-    if keys.panel is None:
+    if panel is None:
         names = config.choices("panel")
         chosen = [config.composed("reproduce", [f"panel={name}"])["panel"] for name in names]
     else:
-        chosen = [keys.panel]
-    common = [f"results={config.quoted(keys.results)}", *config.search_path()]
+        chosen = [panel]
+    common = [f"results={config.quoted(results)}", *config.search_path()]
     return [
         studies.Planner(
-            config.panel(group, keys.budget),
-            keys.budget,
+            config.panel(group, budget),
+            budget,
             common,
             compose=lambda overrides: config.composed("train", overrides),
             place=config.run_folder,

@@ -5,9 +5,8 @@ torch is imported only if there is something to train, so launching a finished r
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from snaprun import config
 from snaprun.metrics import AVERAGE, known
@@ -20,32 +19,19 @@ if TYPE_CHECKING:
     from snaprun.run.parts import Parts
 
 
-@dataclass(frozen=True)
-class Keys:
-    """The whole configuration of conf/train.yaml; the run's folder keeps a copy of it."""
-
-    plain: Mapping[str, Any]
-    sweep: bool  # whether the run is a job of a sweep
-
-    @classmethod
-    def of(cls, plain: Mapping[str, Any], sweep: bool) -> Self:
-        """Keep the configuration as it is."""
-        return cls(plain, sweep)
-
-
-def run(keys: Keys) -> Outcome:
+def run(plain: Mapping[str, Any], sweep: bool) -> Outcome:
     """Train one run, resume an interrupted run, or report that the run is complete."""
-    return launch(keys, config.run_folder(keys.plain), keys.plain)
+    return launch(plain, sweep, config.run_folder(plain), plain)
 
 
 def launch(
-    keys: Keys,
+    plain: Mapping[str, Any],
+    sweep: bool,
     folder: Path,
     written: Mapping[str, Any],
     probe: "Callable[[Parts], Probe] | None" = None,
 ) -> Outcome:
-    """Train the run of `keys` in `folder` and write `written` there as its configuration."""
-    plain = keys.plain
+    """Train the run of `plain` in `folder` and write `written` there as its configuration."""
     if plain.get("dry"):
         from snaprun.run.dry import rehearse
 
@@ -75,7 +61,7 @@ def launch(
             folder,
             written,
             tensorboard=plain["tensorboard"],
-            bar=not keys.sweep,
+            bar=not sweep,
             probe=probe and probe(parts),
         )
         status, report = Status.DONE, _report(folder, summary)

@@ -112,10 +112,6 @@ class RecurrentCore:
             x = F.one_hot(x, self.layout.inputs)
         return torch.cat((h_BK, x.to(h_BK.dtype), h_BK.new_ones(len(h_BK), 1)), 1)
 
-    def preactivations(self, weights_MKJ: Tensor, src_BJ: Tensor) -> Tensor:
-        """Returns a_mu of equation (1), shape (B, m, k)."""
-        return (src_BJ @ weights_MKJ.flatten(0, 1).T).unflatten(1, weights_MKJ.shape[:2])
-
     def step(self, weights_MKJ: Tensor, state_BCK: Tensor, x: Tensor) -> tuple[Tensor, "Linearise"]:
         """Returns the next state s(t), and a function that returns the Record of the step.
 
@@ -132,7 +128,8 @@ class RecurrentCore:
         (torch.Size([2, 2, 8]), torch.Size([2, 2, 4, 8]))
         """
         src_BJ = self.sources(state_BCK, x)
-        pre_BMK = self.preactivations(weights_MKJ, src_BJ)
+        # a_mu of equation (1)
+        pre_BMK = (src_BJ @ weights_MKJ.flatten(0, 1).T).unflatten(1, weights_MKJ.shape[:2])
 
         def linearise() -> Record:
             return Record(src_BJ, *self.cell.slopes(pre_BMK, state_BCK), weights_MKJ)

@@ -5,7 +5,7 @@ Shape suffixes as in core/recurrent.py.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 
 from snaprun.cells import Cell
@@ -58,17 +58,15 @@ class Sizes:
             recurrent * slot.recurrent + fed * slot.input + units for slot in cell.slots
         )
 
-        def reach(n: int | None) -> Reach:
-            return Reach.expected(
-                cell.slope_pattern,
-                cell.state_pattern,
-                [slot.recurrent for slot in cell.slots],
-                parameters_M,
-                units,
-                sparsity.linked,
-                n,
-            )
-
+        reach = partial(
+            Reach.expected,
+            cell.slope_pattern,
+            cell.state_pattern,
+            [slot.recurrent for slot in cell.slots],
+            parameters_M,
+            units,
+            sparsity.linked,
+        )
         return cls(cell, units, inputs, parameters_M, reach=reach, **others)
 
     @classmethod

@@ -17,6 +17,7 @@ from snaprun.core import RecurrentCore
 from snaprun.influence import choose
 from snaprun.influence.native import block_fields
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, LearningRule, Setup, SnAp
+from snaprun.rules.bptt import taped
 
 Memory = Mapping[str, Tensor]  # the engine's buffers, by the engine's names
 
@@ -48,17 +49,14 @@ class Adapter:
 
     def carried(self, carried_BX: Tensor) -> dict[str, Tensor]:
         """Return the rule's saved tensors that the engine copies out as `carried_BX`."""
-        del carried_BX
         return {}
 
     def carry(self, saved: Memory) -> Tensor | None:
         """Return the (B, X) tensor to assign to the engine, the inverse of `carried`; or None."""
-        del saved
         return None
 
     def draw(self, steps: int) -> Tensor | None:
         """Return the noise of `steps` steps, or None for a rule without noise."""
-        del steps
         return None
 
 
@@ -110,14 +108,7 @@ class BPTTAdapter(Adapter):
     def views(self, memory: Memory) -> dict[str, Any]:
         """Return the tape with dimensions (T, B, …)."""
         begins, has_credit = (memory[name].view(torch.bool) for name in ("begins", "has_credit"))
-        slots, units, sources = self.core.layout.live_MKJ.shape
-        components = self.core.cell.components
-        shapes = {
-            "src": (sources,),
-            "dsda": (components, slots, units),
-            "dsds": (components, components, units),
-            "credit": (components, units),
-        }
+        shapes = taped(self.core)
         stride = begins.shape[1]
         parts = memory["tape"].split([torch.Size(x).numel() * stride for x in shapes.values()], 1)
         tape = {
@@ -178,7 +169,6 @@ class FrozenAdapter(Adapter):
 
     def views(self, memory: Memory) -> dict[str, Any]:
         """Return no views."""
-        del memory
         return {}
 
 

@@ -1,73 +1,107 @@
-"""The interface of an engine."""
+"""The base of the engines: what an engine is built from, and how the training loop calls it."""
 
-from typing import Any, Protocol
+import math
+from abc import ABC, abstractmethod
+from types import ModuleType
+from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Generator, Tensor
 
+from snaprun.engine.optim import Optimiser
+from snaprun.engine.saved import require_fit, set_noise
+from snaprun.influence import choose
 from snaprun.model.network import Network
 from snaprun.rules import LearningRule
 from snaprun.tasks import Batch
 
+SEQUENCE = "sequence"
 
-class Engine(Protocol):
-    """The training loop calls an engine through this interface; TorchEngine specifies it."""
 
-    network: Network
-    rule: LearningRule
-    in_core: bool  # whether the C++ core does the work
+class Engine(ABC):
+    """Trains a network on batches of sequences, one time step at a time.
 
-    @property
-    def isa(self) -> str:
-        """The instruction sets on which the computed numbers depend."""
-        ...
+    After `update_every` steps, or at the end of every batch for "sequence", the optimiser steps
+    along the mean gradient over the (lane, step) pairs with a target since the last update; a
+    window without a target makes no update. The network's state and the rule's state are carried
+    across updates and batches, and are zeroed only in lanes where a sequence begins. `noise`
+    is the rule's generator, `average` the decay of the average of the parameters (None: no average
+    is kept). `backend`, the module that stores the influence matrix (None: the fastest), is for
+    TorchEngine alone, and `threads` for NativeEngine. TorchEngine specifies NativeEngine.
+    """
 
-    @property
-    def updates(self) -> int:
-        """The number of steps that the optimiser has made."""
-        ...
+    in_core: ClassVar[bool]  # whether the C++ core does the work
+    isa: str  # the instruction sets on which the computed numbers depend
+    steps: int  # time steps since the last update
+    targets: int  # (lane, step) pairs with a target since the last update
+    updates: int  # the number of steps that the optimiser has made
+    longest_window: int  # the largest number of steps between two updates so far
+    rule_bytes: int  # the most bytes that the rule has kept at the end of a window so far
+
+    def __init__(
+        self,
+        network: Network,
+        rule: LearningRule,
+        optimiser: Optimiser,
+        *,
+        lanes: int,
+        update_every: int | str,
+        noise: Generator,
+        average: float | None = None,
+        backend: ModuleType | None = None,
+        threads: int = 1,
+    ):
+        self.network, self.rule, self.optimiser = network, rule, optimiser
+        self.lanes, self.update_every, self.noise = lanes, update_every, noise
+        self.decay, self.backend, self.threads = average, backend or choose("auto"), threads
+        self.reset()
 
     @property
     def finite(self) -> bool:
         """Whether all parameters were finite when `run` last returned."""
-        ...
+        # A sum takes a tenth of the time, but a sum of finite numbers may overflow.
+        return all(
+            math.isfinite(p.sum().item()) or bool(p.isfinite().all())
+            for p in self.network.parameters
+        )
 
-    @property
-    def longest_window(self) -> int:
-        """The largest number of steps between two updates so far."""
-        ...
-
-    @property
-    def rule_bytes(self) -> int:
-        """The most bytes that the rule has kept at the end of a window so far."""
-        ...
-
+    @abstractmethod
     def run(self, batch: Batch) -> Tensor:
-        """Train on a batch, or on a piece of one, and return the losses, shape (T, B)."""
-        ...
+        """Train on a batch, or on a piece of one.
 
+        A batch may be cut into pieces anywhere: the results are the same bit by bit. Returns the
+        loss of every step, computed before the update of that step, shape (T, B).
+        """
+
+    @abstractmethod
     def measure(self) -> None:
         """Record the length of the open window and the bytes that the rule keeps."""
-        ...
 
+    @abstractmethod
     def average(self) -> list[Tensor] | None:
         """Return a copy of the averaged parameters; None if none is kept or before an update."""
-        ...
 
+    @abstractmethod
     def update(self) -> None:
         """End the window here: the optimiser steps if the window had a target."""
-        ...
 
+    @abstractmethod
     def reset(self) -> None:
         """Return to the state before the first step, with the network as it is now."""
-        ...
 
+    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything needed to continue, in the form of snaprun.engine.saved."""
-        ...
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Continue from `saved`, a `state_dict`.
 
         Raises ValueError if `saved` does not fit; the engine is then unusable.
         """
-        ...
+        require_fit(saved, self.state_dict(), self.update_every)
+        self.network.load_state_dict(saved["network"])
+        set_noise(self.noise, saved["noise"])
+        self._load(saved)
+
+    @abstractmethod
+    def _load(self, saved: dict[str, Any]) -> None:
+        """Take the rest of `saved`, which fits."""

@@ -1,6 +1,6 @@
 """Validation computes the mean loss on held-out data with frozen weights."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Generator
@@ -32,45 +32,39 @@ def mean_loss(network: Network, batches: Iterable[Batch], in_core: bool = False)
     """
     in_core = in_core and native.supports(network, Frozen(), SGD()) is None
     total, targets = 0.0, 0
-    losses, lanes = None, 0
+    summed, lanes = None, 0
     for batch in batches:
         batch = batch.to(network.core.device)
-        if losses is None or lanes != batch.mask.shape[1]:
+        if summed is None or lanes != batch.mask.shape[1]:
             lanes = batch.mask.shape[1]
-            losses = (_Core if in_core else _Torch)(network, lanes)
-        total += losses.of(batch)
+            summed = (_in_core if in_core else _in_torch)(network, lanes)
+        total += summed(batch)
         targets += int(batch.mask.sum())
     return network.readout.loss.reported(total / targets)
 
 
-class _Torch:
-    """Computes the losses of successive batches; a lane's state is carried until a reset."""
+def _in_torch(network: Network, lanes: int) -> Callable[[Batch], float]:
+    """Return what sums the losses of successive batches; a lane's state is carried to a reset."""
+    weights_MKJ, readout = network.weights(), network.readout
+    state_BCK = network.core.initial_state(lanes, network.dtype)
 
-    def __init__(self, network: Network, lanes: int):
-        self._network, self._weights_MKJ = network, network.weights()
-        self._state_BCK = network.core.initial_state(lanes, network.dtype)
-
-    def of(self, batch: Batch) -> float:
-        """Return the sum of the losses of `batch`."""
-        network, total = self._network, 0.0
-        readout = network.readout
+    def summed(batch: Batch) -> float:
+        nonlocal state_BCK
+        total = 0.0
         for t in range(len(batch.mask)):
-            state_BCK = self._state_BCK.masked_fill(batch.resets[t][:, None, None], 0)
-            self._state_BCK, _ = network.core.step(self._weights_MKJ, state_BCK, batch.inputs[t])
-            outputs_BO = readout.outputs(self._state_BCK[:, 0]).double()
+            state_BCK = state_BCK.masked_fill(batch.resets[t][:, None, None], 0)
+            state_BCK, _ = network.core.step(weights_MKJ, state_BCK, batch.inputs[t])
+            outputs_BO = readout.outputs(state_BCK[:, 0]).double()
             loss_B = readout.loss.value(outputs_BO, batch.targets[t], batch.mask[t])
             total += float(loss_B.sum())
         return total
 
+    return summed
 
-class _Core:
-    """Does the same in C++, with an engine that never reaches its first update."""
 
-    def __init__(self, network: Network, lanes: int):
-        self._engine = native.NativeEngine(
-            network, Frozen(), SGD(), lanes=lanes, update_every=_NEVER, noise=Generator()
-        )
-
-    def of(self, batch: Batch) -> float:
-        """Return the sum of the losses of `batch`."""
-        return float(self._engine.run(batch).sum(dtype=torch.float64))
+def _in_core(network: Network, lanes: int) -> Callable[[Batch], float]:
+    """Do the same in C++, with an engine that never reaches its first update."""
+    engine = native.NativeEngine(
+        network, Frozen(), SGD(), lanes=lanes, update_every=_NEVER, noise=Generator()
+    )
+    return lambda batch: float(engine.run(batch).sum(dtype=torch.float64))

@@ -3,15 +3,15 @@
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from snaprun import checks
 from snaprun.cells import CELLS, Cell
 from snaprun.checks import UserError
 from snaprun.engine.adapters import adapter, fill, lanes_first
+from snaprun.engine.base import SEQUENCE, Engine
 from snaprun.engine.optim import OPTIMISERS, Optimiser
-from snaprun.engine.saved import copied, require_fit, set_noise
-from snaprun.engine.torch import SEQUENCE
+from snaprun.engine.saved import copied
 from snaprun.influence.native import _native, isa, layout_fields
 from snaprun.losses import LOSSES, Loss
 from snaprun.model.network import Network
@@ -20,11 +20,7 @@ from snaprun.tasks import Batch
 
 COUNTERS = ("steps", "targets", "updates", "longest_window", "rule_bytes")
 # What the C++ core was built with, by registry name (snaprun/native/README.md).
-_KNOWN: dict[str, Any] = (
-    _native.capabilities()
-    if _native
-    else {"cells": {}, "rules": {}, "optimisers": {}, "losses": {}}
-)
+_KNOWN: dict[str, Any] = _native.capabilities() if _native else {}
 
 
 def supports(network: Network, rule: LearningRule, optimiser: Optimiser) -> str | None:
@@ -65,7 +61,7 @@ def _constants(kind: str, name: str, made: object) -> dict[str, float]:
     return {key: getattr(made, key) for key in _KNOWN[kind][name]["constants"]}
 
 
-class NativeEngine:
+class NativeEngine(Engine):
     """Does the same as TorchEngine in C++.
 
     The parameters are shared with PyTorch; all other state lives in C++. Raises ValueError if
@@ -74,39 +70,17 @@ class NativeEngine:
 
     in_core = True
 
-    def __init__(
-        self,
-        network: Network,
-        rule: LearningRule,
-        optimiser: Optimiser,
-        *,
-        lanes: int,
-        update_every: int | str,
-        noise: Generator,
-        threads: int = 1,
-        average: float | None = None,
-    ):
-        reason = supports(network, rule, optimiser)
-        if reason:
-            raise ValueError(f"the native engine cannot train this: {reason}")
-        self.network = network
-        self.rule = rule
-        self._lanes = lanes
-        self._noise = noise
-        self._update_every = update_every
-        self._optimiser = optimiser
-        self._threads, self._decay = threads, average
-        self.reset()
-
     def reset(self) -> None:
         """Return to the state before the first step, with the network as it is now."""
-        assert _native is not None
-        network, rule, optimiser = self.network, self.rule, self._optimiser
+        network, rule, optimiser = self.network, self.rule, self.optimiser
+        if reason := supports(network, rule, optimiser):
+            raise ValueError(f"the native engine cannot train this: {reason}")
         core, readout = network.core, network.readout.parameters
         suited = adapter(rule)
         assert suited is not None
+        self.isa = isa()
         outputs = readout[-1].numel()
-        self._adapter = suited(rule, core, self._lanes, outputs, network.dtype, self._noise)
+        self._adapter = suited(rule, core, self.lanes, outputs, network.dtype, self.noise)
         cell, named = checks.registered(CELLS, core.cell), checks.registered(OPTIMISERS, optimiser)
         config: dict[str, Any] = {
             "pattern": layout_fields(core) | self._adapter.pattern(),
@@ -120,15 +94,11 @@ class NativeEngine:
             "loss": checks.registered(LOSSES, network.readout.loss),
             "outputs": outputs,
             "hidden": readout[0].shape[0] if len(readout) > 2 else 0,
-            "lanes": self._lanes,
-            "threads": self._threads,
-            "update_every": 0 if self._update_every == SEQUENCE else self._update_every,
+            "lanes": self.lanes,
+            "threads": self.threads,
+            "update_every": 0 if self.update_every == SEQUENCE else self.update_every,
         }
-        given = {
-            "clip": optimiser.clip,
-            "half_life": optimiser.half_life,
-            "average": self._decay,
-        }
+        given = {"clip": optimiser.clip, "half_life": optimiser.half_life, "average": self.decay}
         config |= {key: value for key, value in given.items() if value is not None}
         kind = _native.Engine32 if network.dtype == torch.float32 else _native.Engine64
         try:
@@ -139,30 +109,15 @@ class NativeEngine:
                 "fewer units or lanes."
             ) from error
 
-    @property
-    def isa(self) -> str:
-        """The instruction set of the C++ core, which does all the work of a step."""
-        return isa()
-
-    @property
-    def updates(self) -> int:
-        """The number of steps that the optimiser has made."""
-        return self._engine.updates
+    def __getattr__(self, name: str) -> Any:
+        if name not in COUNTERS:
+            raise AttributeError(name)
+        return getattr(self._engine, name)
 
     @property
     def finite(self) -> bool:
         """Whether all parameters were finite when `run` last returned."""
         return self._engine.finite
-
-    @property
-    def longest_window(self) -> int:
-        """The largest number of steps between two updates so far."""
-        return self._engine.longest_window
-
-    @property
-    def rule_bytes(self) -> int:
-        """The most bytes of C++ storage that the rule has kept at the end of a window so far."""
-        return self._engine.rule_bytes
 
     def measure(self) -> None:
         """Record the length of the open window and the bytes that the rule keeps."""
@@ -172,7 +127,7 @@ class NativeEngine:
         """Return a copy of the averaged parameters; None if none is kept or before an update."""
         return (
             copied(self._views(self._engine.buffers())["average"])
-            if self._decay and self.updates
+            if self.decay and self.updates
             else None
         )
 
@@ -187,25 +142,20 @@ class NativeEngine:
         if "tape" in state["rule"]:
             tape = state["rule"]["tape"]
             tape["credit"][~tape["has_credit"]] = 0
-        if not self._engine.targets:
+        if not self.targets:
             for summed in state["gradient"]:
                 summed.zero_()
-        state["rule"] |= self._carried()
+        carried_BX = torch.empty(self.lanes, self._engine.entries, dtype=self.network.dtype)
+        self._engine.read(carried_BX)
+        state["rule"] |= self._adapter.carried(carried_BX)
         return {
             "network": copied(self.network.state_dict()),
-            "noise": self._noise.get_state(),
+            "noise": self.noise.get_state(),
             **state,
-            **{name: getattr(self._engine, name) for name in COUNTERS},
+            **{name: getattr(self, name) for name in COUNTERS},
         }
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Continue from `saved`, a `state_dict`.
-
-        Raises ValueError if `saved` does not fit; the engine is then unusable.
-        """
-        require_fit(saved, self.state_dict(), self._update_every)
-        self.network.load_state_dict(saved["network"])
-        set_noise(self._noise, saved["noise"])
+    def _load(self, saved: dict[str, Any]) -> None:
         self._engine.resume(**{name: saved[name] for name in COUNTERS})
         memory = self._engine.buffers()
         fill(self._views(memory), saved)
@@ -221,27 +171,17 @@ class NativeEngine:
             return [memory[f"{name} {i}"].view(p.shape) for i, p in enumerate(parameters)]
 
         parameters = self.network.parameters
-        moments = enumerate(self._optimiser.moments)
+        moments = enumerate(self.optimiser.moments)
         return {
             "optimiser": {name: of_parameters(f"moment {which}") for which, name in moments},
-            **({"average": of_parameters("average")} if self._decay else {}),
+            **({"average": of_parameters("average")} if self.decay else {}),
             "gradient": of_parameters("gradient")[1:],
-            "state": lanes_first(memory["state"], self._lanes),
+            "state": lanes_first(memory["state"], self.lanes),
             "rule": self._adapter.views(memory),
         }
 
-    def _carried(self) -> dict[str, Tensor]:
-        """Return a copy of J, or of the traces."""
-        carried_BX = torch.empty(self._lanes, self._engine.entries, dtype=self.network.dtype)
-        self._engine.read(carried_BX)
-        return self._adapter.carried(carried_BX)
-
     def run(self, batch: Batch) -> Tensor:
-        """Train on a batch, or on a piece of one.
-
-        A batch may be cut into pieces anywhere: the results are the same bit by bit. Returns the
-        loss of every step, computed before the update of that step, shape (T, B).
-        """
+        """Train on a batch, or on a piece of one, as the base says."""
         loss_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype)
         one_hot, classes = batch.inputs.dim() == 2, self.network.readout.loss.classes
         targets = batch.targets.contiguous()

@@ -18,6 +18,9 @@ class Optimiser(ABC):
     number of updates in which the learning rate halves (None: it stays constant).
     """
 
+    # PyTorch's names of what it keeps for every parameter besides a count of steps.
+    moments: tuple[str, ...]
+
     def __init__(self, lr: float, clip: float | None, half_life: float | None):
         self.lr = checks.within("optim.lr", lr, 0.0, float("inf"), open_low=True, open_high=True)
         self.clip = _positive("optim.clip", clip)
@@ -26,11 +29,6 @@ class Optimiser(ABC):
     def rate(self, updates: int) -> float:
         """Return the learning rate after `updates` updates, lr 2^(−updates / half_life)."""
         return self.lr if self.half_life is None else self.lr * 2 ** (-updates / self.half_life)
-
-    @property
-    @abstractmethod
-    def moments(self) -> tuple[str, ...]:
-        """PyTorch's names of what it keeps for every parameter besides a count of steps."""
 
     @abstractmethod
     def build(self, parameters: Sequence[Parameter]) -> torch.optim.Optimizer:
@@ -53,6 +51,8 @@ class Adam(Optimiser):
     ('exp_avg', 'exp_avg_sq')
     """
 
+    moments = ("exp_avg", "exp_avg_sq")  # the running means of the gradient and of its square
+
     def __init__(
         self,
         lr: float = 1e-3,
@@ -66,11 +66,6 @@ class Adam(Optimiser):
         self.beta1 = checks.within("optim.beta1", beta1, 0.0, 1.0, open_high=True)
         self.beta2 = checks.within("optim.beta2", beta2, 0.0, 1.0, open_high=True)
         self.eps = checks.within("optim.eps", eps, 0.0, float("inf"), open_low=True)
-
-    @property
-    def moments(self) -> tuple[str, ...]:
-        """The running means of the gradient and of its square."""
-        return ("exp_avg", "exp_avg_sq")
 
     def build(self, parameters: Sequence[Parameter]) -> torch.optim.Optimizer:
         """Return PyTorch's fused implementation, one kernel per step."""
@@ -97,11 +92,7 @@ class SGD(Optimiser):
     ):
         super().__init__(lr, clip, half_life)
         self.momentum = checks.within("optim.momentum", momentum, 0.0, 1.0, open_high=True)
-
-    @property
-    def moments(self) -> tuple[str, ...]:
-        """The velocity, if there is momentum."""
-        return ("momentum_buffer",) if self.momentum else ()
+        self.moments = ("momentum_buffer",) if momentum else ()  # the velocity
 
     def build(self, parameters: Sequence[Parameter]) -> torch.optim.Optimizer:
         """Return PyTorch's fused implementation, one kernel per step."""
@@ -128,11 +119,8 @@ class RMSprop(Optimiser):
         self.alpha = checks.within("optim.alpha", alpha, 0.0, 1.0, open_high=True)
         self.eps = checks.within("optim.eps", eps, 0.0, float("inf"), open_low=True)
         self.momentum = checks.within("optim.momentum", momentum, 0.0, 1.0, open_high=True)
-
-    @property
-    def moments(self) -> tuple[str, ...]:
-        """The running mean of the squared gradient, and the velocity if there is momentum."""
-        return ("square_avg", "momentum_buffer") if self.momentum else ("square_avg",)
+        # The running mean of the squared gradient, and the velocity.
+        self.moments = ("square_avg", "momentum_buffer") if momentum else ("square_avg",)
 
     def build(self, parameters: Sequence[Parameter]) -> torch.optim.Optimizer:
         """Return PyTorch's implementation."""

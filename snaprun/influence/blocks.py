@@ -36,7 +36,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Blocks:
+class Plan:
     """All chunks of a pattern, and the entries of D that the chunks read."""
 
     chunks: tuple[Chunk, ...]
@@ -46,7 +46,7 @@ class Blocks:
     live: int  # entries of the pattern
 
 
-def pack(core: RecurrentCore, pattern: Pattern) -> Blocks:
+def pack(core: RecurrentCore, pattern: Pattern) -> Plan:
     """Packs a pattern into chunks of blocks sorted by their numbers of rows and columns."""
     layout = core.layout.to("cpu")
     places = pattern.places
@@ -86,7 +86,7 @@ def pack(core: RecurrentCore, pattern: Pattern) -> Blocks:
     entries = DynamicsEntries.of(
         rows_E.to(core.device), columns_E.to(core.device), units, core.cell.components
     )
-    return Blocks(tuple(chunks), entries, core.states, layout.size, pattern.live)
+    return Plan(tuple(chunks), entries, core.states, layout.size, pattern.live)
 
 
 def together(sizes: Sequence[tuple[int, int]]) -> list[list[int]]:

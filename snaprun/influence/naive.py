@@ -37,7 +37,6 @@ def init(plan: Plan, lanes: int, dtype: torch.dtype) -> list[Tensor]:
 
 def reset(plan: Plan, J: list[Tensor], lanes_B: Tensor) -> None:
     """Sets J to 0 in place in the lanes where a sequence begins."""
-    del plan
     for part in J:
         part[lanes_B] = 0
 
@@ -60,7 +59,6 @@ def tensors(J: list[Tensor]) -> list[Tensor]:
 
 def dense(plan: Plan, J: list[Tensor]) -> Tensor:
     """Returns the influence matrix, shape (B, S, P)."""
-    del plan
     return J[0]
 
 

@@ -80,7 +80,6 @@ def init(plan: Plan, lanes: int, dtype: torch.dtype) -> Influence:
 
 def reset(plan: Plan, J: Influence, lanes_B: Tensor) -> None:
     """Sets J to 0 in place in the lanes where a sequence begins."""
-    del plan
     J.kernel.reset(lanes_B.contiguous())
 
 
@@ -102,11 +101,6 @@ def step(plan: Plan, J: Influence, record: Record) -> tuple[Influence, Tensor | 
         gradient_P,
     )
     return J, gradient_P
-
-
-def stored(J: Influence) -> int:
-    """Returns how many numbers the storage holds, padding included."""
-    return J.kernel.stored
 
 
 def tensors(J: Influence) -> list[Tensor]:
@@ -131,7 +125,6 @@ def entries(plan: Plan, J: Influence) -> Tensor:
 
 def assign(plan: Plan, J: Influence, J_BL: Tensor) -> None:
     """Sets J in place from its live entries (B, L)."""
-    del plan
     J.kernel.assign(J_BL.contiguous())
 
 

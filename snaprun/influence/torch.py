@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from snaprun.core import Record, RecurrentCore, Sizes, Storage
-from snaprun.influence.blocks import Blocks, Chunk, pack, together
-from snaprun.sparsity import Pattern, Reach
+from snaprun.core import Record, Sizes, Storage
+from snaprun.influence.blocks import Chunk, Plan, pack, together
+from snaprun.sparsity import Reach
 
-Plan = Blocks
+plan = pack
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,6 @@ class Influence:
     product: Tensor  # D[R, R] J
     slopes: Tensor  # the two factors of I
     sources: Tensor
-
-
-def plan(core: RecurrentCore, pattern: Pattern) -> Plan:
-    """Packs the blocks of SnAp-n on `core`."""
-    return pack(core, pattern)
 
 
 def init(plan: Plan, lanes: int, dtype: torch.dtype) -> Influence:
@@ -55,7 +50,6 @@ def init(plan: Plan, lanes: int, dtype: torch.dtype) -> Influence:
 
 def reset(plan: Plan, J: Influence, lanes_B: Tensor) -> None:
     """Sets J to 0 in place in the lanes where a sequence begins."""
-    del plan
     for J_BGRC in J.chunks:
         J_BGRC[lanes_B] = 0
 

@@ -110,12 +110,15 @@ class LearningRule(ABC, Generic[State]):
     def step(self, state: State, record: Record) -> State:
         """Returns the state after one time step."""
 
-    @abstractmethod
     def gradient(self, state: State) -> tuple[Tensor, State]:
         """Returns the gradient (P,), and the state with which the next step continues.
 
         The gradient is the rule's dL/dθ, summed over all lanes and the steps since the last call.
+        Here it is the state's field `gradient_P`, in which the steps have summed it; only that
+        field is set back to zero.
         """
+        own: Any = state
+        return own.gradient_P, replace(own, gradient_P=torch.zeros_like(own.gradient_P))
 
     def kept(self, state: State) -> Iterable[Tensor]:
         """Returns the tensors that the rule keeps from step to step; their bytes are its memory."""
@@ -137,7 +140,6 @@ class LearningRule(ABC, Generic[State]):
 
         `weights_MKJ` are the dense weights of every step since the last update.
         """
-        del weights_MKJ
         own: Any = state
         loaded = {
             key: saved[x.name].to(getattr(own, key), copy=True)

@@ -46,16 +46,9 @@ class BPTT(LearningRule[BPTTState]):
     def init(self, setup: Setup) -> BPTTState:
         """Returns an empty tape."""
         core, lanes = setup.core, setup.lanes
-        slots, units, sources = core.layout.live_MKJ.shape
-        components = core.cell.components
-        shapes = {
-            "src": (lanes, sources),
-            "dsda": (lanes, components, slots, units),
-            "dsds": (lanes, components, components, units),
-            "credit": (lanes, components, units),
-        }
         like = core.initial_state(lanes, setup.dtype)
-        empty = {name: like.new_zeros(0, *shape) for name, shape in shapes.items()}
+        shapes = taped(core)
+        empty = {name: like.new_zeros(0, lanes, *shape) for name, shape in shapes.items()}
         empty["has_credit"] = torch.zeros(0, dtype=torch.bool)
         empty["begins"] = torch.zeros(0, lanes, dtype=torch.bool, device=core.device)
         return BPTTState(core.layout, empty)
@@ -159,6 +152,18 @@ class BPTT(LearningRule[BPTTState]):
         stacked = n.window * n.lanes * (n.sources + 2 * per_slot) * w
         errors = n.window * n.lanes * n.outputs * w
         return Storage(tape, errors, backward=stacked + 2 * n.dense * w, saved=tape)
+
+
+def taped(core: RecurrentCore) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the numbers that the tape holds of a step and lane, by saved name."""
+    slots, units, sources = core.layout.live_MKJ.shape
+    components = core.cell.components
+    return {
+        "src": (sources,),
+        "dsda": (components, slots, units),
+        "dsds": (components, components, units),
+        "credit": (components, units),
+    }
 
 
 def _backward_macs(core: RecurrentCore, steps: int) -> int:

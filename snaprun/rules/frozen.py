@@ -41,12 +41,10 @@ class Frozen(LearningRule[FrozenState]):
 
     def reset(self, state: FrozenState, lanes_B: Tensor) -> FrozenState:
         """Returns the same state."""
-        del lanes_B
         return state
 
     def step(self, state: FrozenState, record: Record) -> FrozenState:
         """Returns the same state."""
-        del record
         return state
 
     def gradient(self, state: FrozenState) -> tuple[Tensor, FrozenState]:
@@ -55,10 +53,8 @@ class Frozen(LearningRule[FrozenState]):
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Counts the forward step only."""
-        del horizon
         return Cost(Counts.of(core).weights, 0, 0, "k + p", "k² + p")
 
     def storage(self, sizes: Sizes, backend: ModuleType | None) -> Storage:
         """Returns zero bytes: the rule stores nothing."""
-        del sizes, backend
         return Storage()

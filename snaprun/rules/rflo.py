@@ -29,7 +29,7 @@ class RFLOState:
 class RFLO(LearningRule[RFLOState]):
     """Keeps a local eligibility trace e of each parameter; the trace uses no recurrent weight.
 
-        e ← (∂s'_u/∂s_u) e + ∂s'_u/∂a_m src_j,    g = q_u e
+        e ← (∂s'_u/∂s_u) e + ∂s'_u/∂a_m src_j,    g = Σ_t q_u e
 
     For the leaky tanh network this is e ← (1-α) e + α φ'(a_u) src_j (Murray 2019, eLife 8:e43299).
     With `feedback=readout`, q = δ is the exact credit. With `feedback=random`, as in the original,
@@ -57,13 +57,8 @@ class RFLO(LearningRule[RFLOState]):
                 setup.outputs, core.units, generator=setup.noise, dtype=torch.float64
             )
             feedback_OK = (drawn / core.units**0.5).to(core.device, setup.dtype)
-        trace_BCP = torch.zeros(
-            setup.lanes,
-            core.cell.components,
-            core.layout.size,
-            dtype=setup.dtype,
-            device=core.device,
-        )
+        shape = (setup.lanes, core.cell.components, core.layout.size)
+        trace_BCP = torch.zeros(shape, dtype=setup.dtype, device=core.device)
         return RFLOState(core.layout, trace_BCP, torch.zeros_like(trace_BCP[0, 0]), feedback_OK)
 
     def reset(self, state: RFLOState, lanes_B: Tensor) -> RFLOState:
@@ -78,19 +73,17 @@ class RFLO(LearningRule[RFLOState]):
         slope_BCP = record.dsda_BCMK[:, :, layout.slot_P, layout.unit_P]
         trace_BCP = (block_BCCP * state.trace_BCP.unsqueeze(1)).sum(2)
         trace_BCP += slope_BCP * record.src_BJ[:, None, layout.source_P]
-        credit_BCK = self._credit(state, record)
+        credit_BCK = record.credit_BCK
+        if state.feedback_OK is not None and record.error_BO is not None:
+            credit_BCK = torch.zeros_like(record.dsda_BCMK[:, :, 0])
+            credit_BCK[:, 0] = record.error_BO @ state.feedback_OK
         if credit_BCK is None:
             return replace(state, trace_BCP=trace_BCP)
         gradient_P = (credit_BCK[..., layout.unit_P] * trace_BCP).sum((0, 1))
         return replace(state, trace_BCP=trace_BCP, gradient_P=state.gradient_P + gradient_P)
 
-    def gradient(self, state: RFLOState) -> tuple[Tensor, RFLOState]:
-        """Returns Σ_t q_t e_t, shape (P,), and a state with the same traces."""
-        return state.gradient_P, replace(state, gradient_P=torch.zeros_like(state.gradient_P))
-
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Counts the forward step, ∂s'_u/∂s_u e, the immediate term, and q e."""
-        del horizon
         n, cell = Counts.of(core), core.cell
         own_CM = torch.tensor(cell.slope_pattern).float()
         block_CC = torch.tensor(cell.state_pattern).float()
@@ -113,11 +106,3 @@ class RFLO(LearningRule[RFLOState]):
         # ∂s'/∂s of every parameter and its product with e, slopes, sources, and the new traces.
         per_lane = n.parameters * (c * c + 2 * c + max(c * c, 2 * c))
         return Storage(whole, step=n.lanes * per_lane * w, saved=whole)
-
-    @staticmethod
-    def _credit(state: RFLOState, record: Record) -> Tensor | None:
-        if state.feedback_OK is None or record.error_BO is None:
-            return record.credit_BCK
-        credit_BCK = torch.zeros_like(record.dsda_BCMK[:, :, 0])
-        credit_BCK[:, 0] = record.error_BO @ state.feedback_OK
-        return credit_BCK

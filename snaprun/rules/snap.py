@@ -71,10 +71,6 @@ class SnAp(LearningRule[SnApState]):
             return replace(state, J=J)
         return replace(state, J=J, gradient_P=state.gradient_P + gradient_P)
 
-    def gradient(self, state: SnApState) -> tuple[Tensor, SnApState]:
-        """Returns Σ_t δ_t J_t, shape (P,), and a state with the same J."""
-        return state.gradient_P, replace(state, gradient_P=torch.zeros_like(state.gradient_P))
-
     def kept(self, state: SnApState) -> Iterable[Tensor]:
         """Returns the tensors of J."""
         return state.backend.tensors(state.J)
@@ -99,7 +95,6 @@ class SnAp(LearningRule[SnApState]):
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Counts the forward step, the entries of D, D J, I and δ J, over live entries only."""
-        del horizon
         n, pattern = Counts.of(core), core.pattern(self.n)
         immediate = int((pattern.own_SG.sum(0) * pattern.columns_G).sum())
         # δ comes through the readout, which sees h only.

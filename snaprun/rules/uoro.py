@@ -75,13 +75,8 @@ class UORO(LearningRule[UOROState]):
         scale_B = (record.credit_BCK * s_BCK).sum((1, 2))
         return replace(state, gradient_P=state.gradient_P + scale_B @ theta_BP)
 
-    def gradient(self, state: UOROState) -> tuple[Tensor, UOROState]:
-        """Returns Σ_t (δ_t·s̃_t) θ̃_t, shape (P,), and a state with the same estimate."""
-        return state.gradient_P, replace(state, gradient_P=torch.zeros_like(state.gradient_P))
-
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Counts the forward step, D s̃, νᵀI, three norms (‖ν‖ is constant), updates, (δ·s̃) θ̃."""
-        del horizon
         n = Counts.of(core)
         forward = n.recurrent + n.slopes + n.blocks
         immediate = n.slopes + n.parameters

@@ -46,7 +46,7 @@ def write(file: BinaryIO, contents: Mapping[str, Any]) -> None:
     """Write `contents` (numbers, strings, dicts, lists and tensors) to an empty file."""
     hashed = _Hashed(file)
     torch.save({"version": VERSION, **contents}, cast(IO[bytes], hashed))
-    file.write(hashed.digest())
+    file.write(hashed.sha256.digest())
 
 
 def load(folder: Path | Folder) -> dict[str, Any] | None:
@@ -121,17 +121,14 @@ class _Hashed:
     """A file that computes the sha256 of everything written to it."""
 
     def __init__(self, file: Any):
-        self._file, self._sha256 = file, hashlib.sha256()
+        self._file, self.sha256 = file, hashlib.sha256()
 
     def write(self, data: Any) -> int:
-        self._sha256.update(data)
+        self.sha256.update(data)
         return self._file.write(data)
 
     def flush(self) -> None:
         self._file.flush()
-
-    def digest(self) -> bytes:
-        return self._sha256.digest()
 
 
 def _refuse(path: Path, reason: str) -> NoReturn:

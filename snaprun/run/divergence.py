@@ -23,11 +23,11 @@ SHARE = 0.1  # in a short run, its last SHARE of all updates
 
 @dataclass(frozen=True)
 class Diverged:
-    """How a run diverged; `words` is a sentence that the token completes."""
+    """How a run diverged; `because` is a sentence that the token completes."""
 
-    token: int
+    at_token: int
     by: str  # NON_FINITE | BLOW_UP
-    words: str
+    because: str
 
 
 @dataclass

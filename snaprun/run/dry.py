@@ -8,7 +8,6 @@ from textwrap import indent
 import torch
 
 from snaprun import checks
-from snaprun.core import Sizes
 from snaprun.costs.memory import TAPE, in_units
 from snaprun.engine.base import Engine
 from snaprun.engine.evaluate import mean_loss
@@ -38,7 +37,9 @@ def rehearse(parts: Parts, probe: Probe | None = None) -> str:
     needed = memory.demand(parts, counts, probe)
     largest_first = sorted(needed.parts.items(), key=lambda part: -part[1])
     listed = ", ".join(f"{part} {in_units(size)}" for part, size in largest_first if size)
-    weights, dense = core.layout.size, _dense_parameters(counts)
+    slots, weights = counts.cell.slots, core.layout.size
+    per_unit = [counts.units * s.recurrent + counts.inputs * s.input + 1 for s in slots]
+    dense = counts.units * sum(per_unit)  # without sparsity
     training = per_step * options.tokens / options.lanes
     lines = [
         f"parameters: {weights:,} live of {dense:,} recurrent ({100 * weights / dense:.3g} %), "
@@ -55,13 +56,6 @@ def rehearse(parts: Parts, probe: Probe | None = None) -> str:
     if probe:
         lines.append("comparing takes time besides")
     return indent("\n".join(lines), "  ")
-
-
-def _dense_parameters(counts: Sizes) -> int:
-    """Return the number of recurrent parameters of the same network without sparsity."""
-    n = counts
-    per_unit = [n.units * s.recurrent + n.inputs * s.input + 1 for s in n.cell.slots]
-    return n.units * sum(per_unit)
 
 
 def _timed(parts: Parts, engine: Engine) -> tuple[float, int]:

@@ -36,8 +36,41 @@ def run(
     A run that has a checkpoint continues from it; a complete run is left as it is. `tensorboard`
     also writes the metrics for TensorBoard; `bar` shows a progress bar.
     """
+    machine, options = parts.machine, parts.options
     with checks.telling_exhaustion(lambda: memory.exhausted(parts, probe)):
-        return _run(parts, folder, config, tensorboard, bar, probe)
+        engine = build(parts, probe)
+        now = setting(engine, machine)
+        extras = {"lr": parts.optimiser.lr} | {k: now[k] for k in ("versions", "engine", "device")}
+        with (
+            RunWriter(folder, config, tensorboard) as writer,
+            Progress(folder.name, options.tokens, bar) as progress,
+            StopSignals() as stop,
+            denormals_flushed(),
+        ):
+            training = Training(
+                parts.task,
+                parts.architecture.sparsity,
+                engine,
+                options,
+                seed=machine.seed,
+                writer=writer,
+                progress=progress,
+                stop=stop,
+                extras=extras,
+                segments=Segments(now),
+                probe=probe,
+            )
+            summary = read_summary(folder)
+            if summary is not None and summary.complete(options.tokens):
+                return summary  # another process has finished the run in the meantime
+            try:
+                _start(writer, training, summary, options.strict)
+                return training.run()
+            except (UserError, Stopped):
+                raise
+            except Exception:
+                writer.fail(traceback.format_exc())
+                raise
 
 
 def build(parts: Parts, probe: Probe | None = None) -> Engine:
@@ -69,50 +102,6 @@ def build(parts: Parts, probe: Probe | None = None) -> Engine:
         noise=stream(machine.seed, "noise"),
         average=options.average,
     )
-
-
-def _run(
-    parts: Parts,
-    folder: Path,
-    config: Mapping[str, Any],
-    tensorboard: bool,
-    bar: bool,
-    probe: Probe | None,
-) -> Summary:
-    machine, options = parts.machine, parts.options
-    engine = build(parts, probe)
-    now = setting(engine, machine)
-    extras = {"lr": parts.optimiser.lr} | {k: now[k] for k in ("versions", "engine", "device")}
-    with (
-        RunWriter(folder, config, tensorboard) as writer,
-        Progress(folder.name, options.tokens, bar) as progress,
-        StopSignals() as stop,
-        denormals_flushed(),
-    ):
-        training = Training(
-            parts.task,
-            parts.architecture.sparsity,
-            engine,
-            options,
-            seed=machine.seed,
-            writer=writer,
-            progress=progress,
-            stop=stop,
-            extras=extras,
-            segments=Segments(now),
-            probe=probe,
-        )
-        summary = read_summary(folder)
-        if summary is not None and summary.complete(options.tokens):
-            return summary  # another process has finished the run in the meantime
-        try:
-            _start(writer, training, summary, options.strict)
-            return training.run()
-        except (UserError, Stopped):
-            raise
-        except Exception:
-            writer.fail(traceback.format_exc())
-            raise
 
 
 def _start(writer: RunWriter, training: Training, summary: Summary | None, strict: bool) -> None:

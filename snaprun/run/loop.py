@@ -156,12 +156,9 @@ class Training:
         if targets and not self._diverged:
             self._task.observe(bits / targets)
         if self._sparsity.due(before, course.tokens):
-            self._prune()
-
-    def _prune(self) -> None:
-        network, sparsity = self._engine.network, self._sparsity
-        live_MKJ = network.core.layout.live_MKJ
-        prune(self._engine, sparsity.pruned(self._course.tokens, live_MKJ, network.weights()))
+            network = engine.network
+            live_MKJ = network.core.layout.live_MKJ
+            prune(engine, self._sparsity.pruned(course.tokens, live_MKJ, network.weights()))
 
     def _write_what_is_due(self) -> None:
         """Write the row, and run the validation and the probe, if they are due."""
@@ -258,7 +255,12 @@ class Training:
         elif course.logged < course.tokens:
             self._row(**{self._task.loss.training.key: None})
         if not engine.updates:
-            self._warn_of_no_update()
+            log.warning(
+                "No update was made: train.update_every=%s is longer than the run of %d steps, "
+                "or no step had a target.",
+                self._options.update_every,
+                course.tokens // self._options.lanes,
+            )
         if not self._diverged and self._sparsity.due(course.tokens, MOST):
             log.warning(
                 "The run ended after %d tokens, before the network was pruned to sparsity.level: "
@@ -266,6 +268,9 @@ class Training:
                 course.tokens,
             )
         engine.measure()
+        how = vars(self._diverged) if self._diverged else {}
+        network = engine.network
+        readout = sum(p.numel() for p in network.readout.parameters)
         summary = Summary(
             status=DIVERGED if self._diverged else FINISHED,
             tokens=course.tokens,
@@ -275,24 +280,16 @@ class Training:
             declared=self._task.declared,
             cost=_cost(engine, self._options.lanes, 1e3 * course.in_engine / course.tokens),
             extras={
-                **_told(self._diverged),
+                **{f"diverged_{name}": value for name, value in how.items()},
                 "resumed": course.resumed,
                 "segments": self._segments.to_list(),
-                "parameters": _sizes(engine.network),
+                "parameters": {"recurrent": network.core.layout.size, "readout": readout},
                 **self._task.facts(),
                 **self._extras,
             },
         )
         self._writer.finish(summary)
         return summary
-
-    def _warn_of_no_update(self) -> None:
-        log.warning(
-            "No update was made: train.update_every=%s is longer than the run of %d steps, "
-            "or no step had a target.",
-            self._options.update_every,
-            self._course.tokens // self._options.lanes,
-        )
 
     def _save(self) -> None:
         self._course.seconds = time.perf_counter() - self._started
@@ -359,23 +356,6 @@ class Training:
 
 def _next_multiple(every: int, tokens: int) -> int:
     return (tokens // every + 1) * every
-
-
-def _told(diverged: Diverged | None) -> dict[str, Any]:
-    """Return the entries that describe the divergence in the summary."""
-    if diverged is None:
-        return {}
-    return {
-        "diverged_at_token": diverged.token,
-        "diverged_by": diverged.by,
-        "diverged_because": diverged.words,
-    }
-
-
-def _sizes(network: Network) -> dict[str, int]:
-    """Return the numbers of live parameters at the end."""
-    readout = sum(p.numel() for p in network.readout.parameters)
-    return {"recurrent": network.core.layout.size, "readout": readout}
 
 
 def _cost(engine: Engine, lanes: int, ms_per_token: float) -> dict[str, float]:

@@ -3,10 +3,9 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
-from torch import Generator
 
 from snaprun import checks, hardware
 from snaprun.engine.base import Engine
@@ -98,13 +97,9 @@ def build_engine(
     network: Network,
     rule: LearningRule,
     optimiser: Optimiser,
-    *,
-    lanes: int,
-    update_every: int | str,
-    noise: Generator,
-    average: float | None = None,
+    **options: Any,
 ) -> Engine:
-    """Build the engine that `machine.engine` names.
+    """Build the engine that `machine.engine` names; `options` are further arguments of Engine.
 
     "auto" is the native engine if it supports the run, else the torch engine with a warning that
     says why. Naming the influence backend "naive" or "torch" chooses the torch engine. Raises
@@ -117,24 +112,6 @@ def build_engine(
         log.warning("engine=auto takes the torch engine: %s.", reason)
     if machine.engine == "native" and reason:
         checks.refuse("engine", "native", f"auto or torch: {reason}")
-    if not takes_native(machine, reason):
-        return TorchEngine(
-            network,
-            rule,
-            optimiser,
-            lanes=lanes,
-            update_every=update_every,
-            noise=noise,
-            backend=machine.backend,
-            average=average,
-        )
-    return NativeEngine(
-        network,
-        rule,
-        optimiser,
-        lanes=lanes,
-        update_every=update_every,
-        noise=noise,
-        threads=machine.threads,
-        average=average,
-    )
+    kind = NativeEngine if takes_native(machine, reason) else TorchEngine
+    given = {"backend": machine.backend, "threads": machine.threads}
+    return kind(network, rule, optimiser, **given, **options)

@@ -21,7 +21,7 @@ from snaprun.costs.memory import (
     predict,
 )
 from snaprun.engine import native
-from snaprun.engine.torch import SEQUENCE
+from snaprun.engine.base import SEQUENCE
 from snaprun.rules import RULES
 from snaprun.run.machine import takes_native
 from snaprun.sparsity import SPARSITIES

@@ -49,11 +49,9 @@ class TrainOptions:
         )
         self.checkpoint_every = _interval(checkpoint_every)
         self.strict = strict
-        self.average = (
-            None
-            if average is None
-            else checks.within("train.average", average, 0.0, 1.0, open_low=True, open_high=True)
-        )
+        if average is not None:
+            checks.within("train.average", average, 0.0, 1.0, open_low=True, open_high=True)
+        self.average = average
 
 
 def _interval(every: int | str | None) -> int | float | None:

@@ -3,22 +3,39 @@
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from types import FrameType
+from typing import Any
 
 from snaprun.checks import Stopped
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class StopSignals:
-    """A context manager that records SIGINT and SIGTERM; a second SIGINT interrupts at once.
+@contextmanager
+def handled(handlers: Mapping[int, Callable[[int, FrameType | None], Any]]) -> Iterator[None]:
+    """Inside the block call these handlers of signals, except of a signal that is ignored.
 
     Python allows signal handlers only in the main thread; in other threads nothing changes.
     """
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        heard = [s for s in handlers if signal.getsignal(s) is not signal.SIG_IGN]
+        before = {signum: signal.signal(signum, handlers[signum]) for signum in heard}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+class StopSignals:
+    """A context manager that records SIGINT and SIGTERM; a second SIGINT interrupts at once."""
 
     def __init__(self) -> None:
         self._received: int | None = None
-        self._before: dict[int, signal._HANDLER] = {}
+        self._block = ExitStack()
 
     @property
     def requested(self) -> bool:
@@ -31,7 +48,6 @@ class StopSignals:
             raise Stopped(self._received)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        del frame
         if self._received is not None and signum == signal.SIGINT:
             raise KeyboardInterrupt
         if self._received is None:
@@ -42,11 +58,8 @@ class StopSignals:
         self._received = self._received or signum
 
     def __enter__(self) -> "StopSignals":
-        if threading.current_thread() is threading.main_thread():
-            heard = [s for s in SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
-            self._before = {signum: signal.signal(signum, self._note) for signum in heard}
+        self._block.enter_context(handled(dict.fromkeys(SIGNALS, self._note)))
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
+        self._block.close()

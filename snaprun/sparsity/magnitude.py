@@ -1,18 +1,19 @@
 """Pruning by magnitude while the network trains."""
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from snaprun import checks
-from snaprun.sparsity.masks import Sparsity, Uniform
+from snaprun.sparsity.masks import Uniform
 
 
-class Magnitude(Sparsity):
+class Magnitude(Uniform):
     """Prunes each weight matrix separately to the level s_t, with t in tokens, t0 ≤ t ≤ t1.
 
         s_t = s_f + (s_i − s_f) (1 − (t − t0)/(t1 − t0))³
 
-    The first mask is uniformly random at the level s_i. The mask changes at t0 + every,
+    The first mask is uniformly random at the level s_i; later masks have fewer live weights. The
+    mask changes at t0 + every,
     t0 + 2·every, … and at t1, each time at the end of the batch that passes that data-time. Then
     each matrix keeps the round((1 − s_t)·entries) live weights of largest |w|, and of equal ones
     the first. A dead weight stays dead, and biases stay live. Zhu & Gupta 2017, arXiv 1710.01878,
@@ -39,27 +40,11 @@ class Magnitude(Sparsity):
         end: int = 200_000,
         every: int = 10_000,
     ):
-        self.level = checks.within("sparsity.level", level, 0.0, 1.0, open_high=True)
-        self.initial = checks.within("sparsity.initial", initial, 0.0, self.level)
+        super().__init__(level)
+        self.initial = self.drawn = checks.within("sparsity.initial", initial, 0.0, self.level)
         self.begin = checks.at_least("sparsity.begin", begin, 0)
         self.end = checks.at_least("sparsity.end", end, self.begin + 1)
         self.every = checks.at_least("sparsity.every", every, 1)
-
-    def recurrent(self, units: int, generator: Generator) -> Tensor:
-        """Draws the live entries at the level s_i, boolean (k, k)."""
-        return Uniform(self.initial).recurrent(units, generator)
-
-    def input(self, units: int, inputs: int, generator: Generator) -> Tensor:
-        """Draws the live entries at the level s_i, boolean (k, a)."""
-        return Uniform(self.initial).input(units, inputs, generator)
-
-    def live(self, units: int, inputs: int) -> tuple[int, int]:
-        """Returns the counts at the level s_i; later masks have fewer live weights."""
-        return Uniform(self.initial).live(units, inputs)
-
-    def linked(self, slots: int) -> float:
-        """Returns the fraction of linked pairs at the level s_i."""
-        return Uniform(self.initial).linked(slots)
 
     def due(self, before: int, tokens: int) -> bool:
         """Returns whether the level rises between the two data-times, in tokens."""

@@ -37,17 +37,14 @@ class Sparsity(ABC):
 
     def due(self, before: int, tokens: int) -> bool:
         """Returns whether the mask changes between two data-times of training, in tokens."""
-        del before, tokens
         return False
 
     def pruned(self, tokens: int, live_MKJ: Tensor, weights_MKJ: Tensor) -> Tensor:
         """Returns the mask at the data-time `tokens`, chosen from `live_MKJ` by the weights."""
-        del tokens, weights_MKJ
         return live_MKJ
 
     def metrics(self, tokens: int) -> dict[str, float]:
         """Returns the columns that the sparsity adds to a row of metrics."""
-        del tokens
         return {}
 
     def mask(
@@ -94,23 +91,34 @@ class Uniform(Sparsity):
 
     def __init__(self, level: float = 0.75, share_slots: bool = False):
         self.level = checks.within("sparsity.level", level, 0.0, 1.0, open_high=True)
+        self.drawn = self.level  # the level at which masks are drawn
         self.share_slots = share_slots
 
     def recurrent(self, units: int, generator: Generator) -> Tensor:
         """Draws the live entries at the level, boolean (k, k)."""
-        return _uniform(units, units, self.level, generator)
+        return self._draw(units, units, generator)
 
     def input(self, units: int, inputs: int, generator: Generator) -> Tensor:
         """Draws the live entries at the level, boolean (k, a)."""
-        return _uniform(units, inputs, self.level, generator)
+        return self._draw(units, inputs, generator)
 
     def live(self, units: int, inputs: int) -> tuple[int, int]:
         """Returns the exact numbers of live entries, which the level fixes."""
-        return _count(units * units, self.level), _count(units * inputs, self.level)
+        return self._count(units * units), self._count(units * inputs)
 
     def linked(self, slots: int) -> float:
         """Returns 1 − level^slots, or 1 − level where all slots share one draw."""
-        return 1 - self.level ** (min(slots, 1) if self.share_slots else slots)
+        return 1 - self.drawn ** (min(slots, 1) if self.share_slots else slots)
+
+    def _count(self, size: int) -> int:
+        """Returns how many of `size` entries are drawn live."""
+        return round((1 - self.drawn) * size)
+
+    def _draw(self, rows: int, columns: int, generator: Generator) -> Tensor:
+        size = rows * columns
+        live = torch.zeros(size, dtype=torch.bool)
+        live[torch.randperm(size, generator=generator)[: self._count(size)]] = True
+        return live.view(rows, columns)
 
 
 class Dense(Sparsity):
@@ -123,16 +131,14 @@ class Dense(Sparsity):
 
     def recurrent(self, units: int, generator: Generator) -> Tensor:
         """Returns True everywhere, boolean (k, k)."""
-        del generator
         return torch.ones(units, units, dtype=torch.bool)
 
     def input(self, units: int, inputs: int, generator: Generator) -> Tensor:
         """Returns True everywhere, boolean (k, a)."""
-        del generator
         return torch.ones(units, inputs, dtype=torch.bool)
 
 
-class Diagonal(Sparsity):
+class Diagonal(Uniform):
     """Connects each unit only to itself, and draws input matrices uniformly at `level`.
 
     On a diagonal recurrence SnAp-1 equals RTRL. For the LSTM it takes SnAp-2, because the output
@@ -144,37 +150,17 @@ class Diagonal(Sparsity):
     [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
     """
 
-    sparser = "a larger sparsity.level"
-
     def __init__(self, level: float = 0.0):
-        self.level = checks.within("sparsity.level", level, 0.0, 1.0, open_high=True)
+        super().__init__(level)
 
     def recurrent(self, units: int, generator: Generator) -> Tensor:
         """Returns the diagonal, boolean (k, k)."""
-        del generator
         return torch.eye(units, dtype=torch.bool)
-
-    def input(self, units: int, inputs: int, generator: Generator) -> Tensor:
-        """Draws the live entries at the level, boolean (k, a)."""
-        return _uniform(units, inputs, self.level, generator)
 
     def live(self, units: int, inputs: int) -> tuple[int, int]:
         """Returns k for the diagonal, and the number of live inputs at the level."""
-        return units, _count(units * inputs, self.level)
+        return units, self._count(units * inputs)
 
     def linked(self, slots: int) -> float:
         """Returns 0, because a unit feeds no other unit."""
-        del slots
         return 0.0
-
-
-def _count(size: int, level: float) -> int:
-    """Returns how many of `size` entries are live at a level."""
-    return round((1 - level) * size)
-
-
-def _uniform(rows: int, columns: int, level: float, generator: Generator) -> Tensor:
-    size = rows * columns
-    live = torch.zeros(size, dtype=torch.bool)
-    live[torch.randperm(size, generator=generator)[: _count(size, level)]] = True
-    return live.view(rows, columns)

@@ -1,5 +1,6 @@
 """The runs of a panel that are not done yet, and how long they will take."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +54,8 @@ def left(planner: Planner, results: Path) -> Left:
 
 def _speeds(jobs: Sequence[PlannedRun]) -> dict[str, float]:
     """Return the seconds per token of each arm: the median over the jobs that are done."""
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[float]] = defaultdict(list)
     for job in jobs:
-        summary = read_summary(job.folder)
-        if summary is not None:
-            found.setdefault(job.arm, []).append(summary.seconds / summary.tokens)
+        if (summary := read_summary(job.folder)) is not None:
+            found[job.arm].append(summary.seconds / summary.tokens)
     return {arm: median(values) for arm, values in found.items()}

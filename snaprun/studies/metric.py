@@ -53,18 +53,16 @@ def due(run: Run, every: Every = "log_every") -> Array:
 
 def _known(run: Run, metric: Metric) -> tuple[Array, Array]:
     """Return the data-times at which values were due, and at each the last recorded value."""
-    if metric.key not in run.metrics:
-        return np.empty(0), np.empty(0)
-    at_N, values_N = due(run, metric.every), run.metrics[metric.key].to_numpy(float)
+    values_N = np.array(run.metrics.get(metric.key, []), float)
     known_N = np.isfinite(values_N)
     if not known_N.any():
         return np.empty(0), np.empty(0)
-    last_due = at_N[-1]
-    at_N, values_N = at_N[known_N], values_N[known_N]
+    due_N = due(run, metric.every)
+    at_N, values_N = due_N[known_N], values_N[known_N]
     newest_N = np.append(at_N[1:] > at_N[:-1], True)
     at_N, values_N = at_N[newest_N], values_N[newest_N]
     every = run.config.get("train", {}).get(metric.every)
     if metric.holds and every is not None:
-        grid_W = np.arange(at_N[0], last_due + every / 2, every)
+        grid_W = np.arange(at_N[0], due_N[-1] + every / 2, every)
         return grid_W, carried(at_N, values_N, grid_W)
     return at_N, values_N

@@ -105,9 +105,8 @@ class Planner:
         experiment = [f"experiment={panel.experiment}"] if panel.experiment else []
         words = (*experiment, *self.common, *panel.overrides, *panel.arms[arm], *overrides)
         # Composing takes a tenth of a second, so it is done once for all rates and seeds.
-        if words not in self._composed:
-            self._composed[words] = self.compose(words)
-        config = self._composed[words]
+        config = self._composed.get(words) or self.compose(words)
+        self._composed[words] = config
         name = f"{self.name}_rates" if phase == SELECTION else self.name
         for lr in rates:
             for seed in seeds:

@@ -13,14 +13,7 @@ from snaprun.store.panel import COSTS, FINAL, thinned
 from snaprun.studies.metric import due, final, overall
 from snaprun.studies.plan import PlannedRun
 
-_COUNTS = (
-    "tokens",
-    "updates",
-    "peak_bytes",
-    "macs_per_token",
-    "state_bytes",
-    "state_bytes_analytic",
-)
+_INTEGERS = {"tokens", "updates", *COSTS} - {"ms_per_token"}
 
 
 def read(job: PlannedRun, metric: Metric) -> Run:
@@ -45,10 +38,7 @@ def summary(
     final values of the metrics in `metric.beside`, if the runs have them.
     """
     table = pd.DataFrame([_row(job, runs.get(job), metric) for job in jobs])
-    for name in _COUNTS:
-        if name in table:
-            table[name] = table[name].astype("Int64")
-    return table
+    return table.astype(dict.fromkeys(_INTEGERS & {*table}, "Int64"))
 
 
 def _row(job: PlannedRun, run: Run | None, metric: Metric) -> dict[str, object]:

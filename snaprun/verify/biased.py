@@ -5,7 +5,6 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from snaprun.checks import refuse
-from snaprun.influence import choose
 from snaprun.rules import RFLO, Frozen, LearningRule
 from snaprun.rules.over_steps import advance
 from snaprun.verify import unrolled
@@ -18,9 +17,7 @@ def checks(rule: LearningRule, problem: Problem) -> list[Check]:
 
     Raises UserError if this file has no definition of the rule.
     """
-    state = rule.init(
-        problem.setup(Generator().manual_seed(0), choose("auto", problem.core.device.type))
-    )
+    state = rule.init(problem.setup(Generator().manual_seed(0)))
     state = advance(rule, state, problem.records())
     got_P, _ = rule.gradient(state)
     if isinstance(rule, Frozen):

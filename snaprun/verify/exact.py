@@ -3,7 +3,6 @@
 import torch
 from torch import Generator
 
-from snaprun.influence import choose
 from snaprun.rules import LearningRule, SnAp
 from snaprun.rules.over_steps import gradients
 from snaprun.verify import unrolled
@@ -22,15 +21,13 @@ def checks(rule: LearningRule, problem: Problem) -> list[Check]:
     steps = list(problem.records())
 
     def found(every: int) -> torch.Tensor:
-        setup = problem.setup(Generator(), choose("auto", problem.core.device.type))
-        return torch.stack(gradients(rule, rule.init(setup), steps, every))
+        state = rule.init(problem.setup(Generator()))
+        return torch.stack(gradients(rule, state, steps, every))
 
     whole = torch.stack(unrolled.gradients(problem))
-    checks = [equal("gradient, autograd", found(problem.steps), whole)]
+    what, got, want = f"updates every {every} steps, autograd", found(every), whole
     if isinstance(rule, SnAp):
-        total = found(every).sum(0, keepdim=True)
-        checks.append(equal(f"Σ of updates every {every} steps, autograd", total, whole))
+        what, got = f"Σ of {what}", got.sum(0, keepdim=True)
     else:
-        cut = torch.stack(unrolled.gradients(problem, every=every))
-        checks.append(equal(f"updates every {every} steps, autograd", found(every), cut))
-    return checks
+        want = torch.stack(unrolled.gradients(problem, every=every))
+    return [equal("gradient, autograd", found(problem.steps), whole), equal(what, got, want)]

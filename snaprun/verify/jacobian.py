@@ -1,5 +1,7 @@
 """Checks a cell's closed-form slopes, and every product built on them, against `torch.func`."""
 
+from collections import defaultdict
+
 import torch
 from torch import Generator, Tensor
 from torch.func import jacrev, vmap
@@ -47,8 +49,7 @@ def product_checks(problem: Problem, seed: int) -> list[Check]:
     """Check D, I, D v, λ D, λ I and δ of every step of the problem."""
     core = problem.core
     generator = Generator().manual_seed(seed)
-    got: dict[str, list[Tensor]] = {}
-    want: dict[str, list[Tensor]] = {}
+    found: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
     for (_, record), (D_BSS, I_BSP, credit_BS) in zip(
         problem.records(), onestep.trajectory(problem), strict=True
     ):
@@ -56,26 +57,18 @@ def product_checks(problem: Problem, seed: int) -> list[Check]:
         v_BCK = torch.randn(shape, generator=generator, dtype=torch.float64).to(core.device)
         v_BS = v_BCK.flatten(1)
         credit_BCK = record.credit_BCK
-        ours = {
-            "D": jacobians.dynamics(record),
-            "I": jacobians.immediate(record, core.layout),
-            "D v": jacobians.dynamics_jvp(record, v_BCK).flatten(1),
-            "λ D": jacobians.dynamics_vjp(record, v_BCK).flatten(1),
-            "λ I": jacobians.immediate_vjp(record, core.layout, v_BCK),
-            "δ": torch.zeros_like(v_BS) if credit_BCK is None else credit_BCK.flatten(1),
-        }
-        theirs = {
-            "D": D_BSS,
-            "I": I_BSP,
-            "D v": torch.einsum("bij,bj->bi", D_BSS, v_BS),
-            "λ D": torch.einsum("bi,bij->bj", v_BS, D_BSS),
-            "λ I": torch.einsum("bi,bij->bj", v_BS, I_BSP),
-            "δ": credit_BS,
-        }
-        for name in ours:
-            got.setdefault(name, []).append(ours[name])
-            want.setdefault(name, []).append(theirs[name])
-    return [
-        equal(f"{name} of every step, torch.func", torch.stack(got[name]), torch.stack(w), BOUND)
-        for name, w in want.items()
-    ]
+        ours_BS = torch.zeros_like(v_BS) if credit_BCK is None else credit_BCK.flatten(1)
+        jvp_BS = jacobians.dynamics_jvp(record, v_BCK).flatten(1)
+        vjp_BS = jacobians.dynamics_vjp(record, v_BCK).flatten(1)
+        vjp_BP = jacobians.immediate_vjp(record, core.layout, v_BCK)
+        found["D"].append((jacobians.dynamics(record), D_BSS))
+        found["I"].append((jacobians.immediate(record, core.layout), I_BSP))
+        found["D v"].append((jvp_BS, torch.einsum("bij,bj->bi", D_BSS, v_BS)))
+        found["λ D"].append((vjp_BS, torch.einsum("bi,bij->bj", v_BS, D_BSS)))
+        found["λ I"].append((vjp_BP, torch.einsum("bi,bij->bj", v_BS, I_BSP)))
+        found["δ"].append((ours_BS, credit_BS))
+    checks = []
+    for name, pairs in found.items():
+        got, want = map(torch.stack, zip(*pairs, strict=True))
+        checks.append(equal(f"{name} of every step, torch.func", got, want, BOUND))
+    return checks

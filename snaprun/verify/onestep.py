@@ -4,6 +4,7 @@ Shape suffixes as in verify/problem.py, S = c·k states (component-major).
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Generator, Tensor
@@ -27,11 +28,7 @@ def jacobians(
     core: RecurrentCore, state_S: Tensor, theta_P: Tensor, x_A: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Compute D = ∂s'/∂s (S, S) and I = ∂s'/∂θ (S, P) of one lane."""
-
-    def step(state_S: Tensor, theta_P: Tensor) -> Tensor:
-        return next_state(core, state_S, theta_P, x_A)
-
-    return jacrev(step, argnums=(0, 1))(state_S, theta_P)
+    return jacrev(partial(next_state, core), argnums=(0, 1))(state_S, theta_P, x_A)
 
 
 def trajectory(problem: Problem) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -40,16 +37,9 @@ def trajectory(problem: Problem) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     state_BS = core.initial_state(problem.lanes, torch.float64).flatten(1)
     for t in range(problem.steps):
         state_BS = state_BS.masked_fill(problem.resets_TB[t][:, None], 0)
-
-        def linearise(state_S: Tensor, x_A: Tensor) -> tuple[Tensor, Tensor]:
-            return jacobians(core, state_S, problem.theta_P, x_A)
-
-        def advance(state_S: Tensor, x_A: Tensor) -> Tensor:
-            return next_state(core, state_S, problem.theta_P, x_A)
-
-        x_BA = problem.inputs_TBA[t]
-        D_BSS, I_BSP = vmap(linearise)(state_BS, x_BA)
-        state_BS = vmap(advance)(state_BS, x_BA)
+        point = state_BS, problem.theta_P, problem.inputs_TBA[t]
+        D_BSS, I_BSP = vmap(partial(jacobians, core), in_dims=(0, None, 0))(*point)
+        state_BS = vmap(partial(next_state, core), in_dims=(0, None, 0))(*point)
         leaf_BS = state_BS.clone().requires_grad_()
         total = loss(leaf_BS[:, : core.units], problem.targets_TB[t])
         yield D_BSS, I_BSP, torch.autograd.grad(total, leaf_BS)[0]
@@ -60,8 +50,7 @@ def structure(core: RecurrentCore) -> tuple[Tensor, Tensor]:
     generator = Generator().manual_seed(0)
 
     def normal(size: int) -> Tensor:
-        drawn = torch.randn(size, generator=generator, dtype=torch.float64)
-        return drawn.to(core.device)
+        return torch.randn(size, generator=generator, dtype=torch.float64).to(core.device)
 
     P_D = torch.zeros(core.states, core.states, dtype=torch.bool, device=core.device)
     P_I = torch.zeros(core.states, core.layout.size, dtype=torch.bool, device=core.device)

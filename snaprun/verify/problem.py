@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from snaprun.cells import Cell
 from snaprun.core import Record, RecurrentCore
+from snaprun.influence import choose
 from snaprun.losses import SoftmaxCrossEntropy
 from snaprun.rules import Setup
 from snaprun.rules.over_steps import Step
@@ -94,9 +95,9 @@ class Problem:
             resets_TB=self.resets_TB.repeat(1, times),
         )
 
-    def setup(self, noise: Generator, backend: ModuleType) -> Setup:
-        """Return what a rule needs to start on this problem."""
-        outputs = len(self.readout_OK)
+    def setup(self, noise: Generator, backend: ModuleType | None = None) -> Setup:
+        """Return what a rule needs to start on this problem, by default on the fastest backend."""
+        outputs, backend = len(self.readout_OK), backend or choose("auto", self.core.device.type)
         return Setup(self.core, self.lanes, torch.float64, outputs, noise, backend)
 
     def records(self) -> Iterator[Step]:

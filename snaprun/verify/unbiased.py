@@ -10,7 +10,6 @@ import torch
 from torch import Generator, Tensor
 
 from snaprun.checks import at_least
-from snaprun.influence import choose
 from snaprun.rules import LearningRule
 from snaprun.rules.over_steps import gradients
 from snaprun.verify import unrolled
@@ -61,7 +60,7 @@ def checks(rule: LearningRule, problem: Problem, draws: int, seed: int) -> list[
 def sample(rule: LearningRule, problem: Problem, groups: int, repeats: int, seed: int) -> Tensor:
     """Return `groups` means (G, P), each over `repeats` independent draws of the gradient."""
     problem = problem.repeated(repeats)
-    setup = problem.setup(Generator().manual_seed(seed), choose("auto", problem.core.device.type))
+    setup = problem.setup(Generator().manual_seed(seed))
     steps = list(problem.records())
     drawn = [gradients(rule, rule.init(setup), steps, problem.steps)[0] for _ in range(groups)]
     return torch.stack(drawn) / repeats

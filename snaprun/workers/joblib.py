@@ -36,7 +36,8 @@ class Joblib(Workers[Job]):
 
     def submit(self, number: int, job: Job) -> None:
         """Run `job` in an idle process, or in a new one."""
-        executor = self._idle.pop() if self._idle else self._started()
+        own = {"max_workers": 1, "initializer": _begin, "initargs": (os.getpid(),)}
+        executor = self._idle.pop() if self._idle else self._executor(**own)
         process = executor.submit(os.getpid)
         self._running[executor.submit(job)] = (number, executor, process)
 
@@ -62,9 +63,6 @@ class Joblib(Workers[Job]):
         """Kill the processes."""
         for executor in [*self._idle, *(executor for _, executor, _ in self._running.values())]:
             executor.shutdown(kill_workers=True)
-
-    def _started(self) -> Any:
-        return self._executor(max_workers=1, initializer=_begin, initargs=(os.getpid(),))
 
 
 def _died(error: BaseException) -> Outcome:

@@ -16,6 +16,7 @@ from snaprun.engine.optim import SGD
 from snaprun.engine.torch import TorchEngine
 from snaprun.influence import choose
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, SnAp
+from snaprun.rules.over_steps import gradients
 from snaprun.seeding import stream
 from snaprun.tasks import CharLM, Copy
 from tests.align.problems import SEED, B, batch, by_autograd, network, replay
@@ -73,7 +74,7 @@ def test_truncation_is_the_sum_of_cut_windows():
     built, data = network(), batch()
     steps = frozen_steps(built, data)
     cut = replay(built).whole(BPTT(), steps, every=4)
-    ends = replay(built).windows(BPTT(), steps, [4, 8, 9], noise=0)
+    ends = gradients(BPTT(), replay(built).begin(BPTT(), noise=0), steps, every=4)
     close(cut, sum(ends))
     found = measured(["tbptt4", "tbptt9", "tbptt1000"])
     assert found["tbptt4/whole/bias2"] > 1e-3

@@ -9,8 +9,9 @@ import torch
 from snaprun.bench import peers
 from snaprun.bench.problem import CHARACTERS, COPY, Net, batches, rule_of
 from snaprun.cells import CELLS
+from snaprun.engine.base import SEQUENCE
 from snaprun.engine.optim import Adam
-from snaprun.engine.torch import SEQUENCE, TorchEngine
+from snaprun.engine.torch import TorchEngine
 from snaprun.influence import BACKENDS
 from snaprun.model.network import Architecture
 from snaprun.seeding import stream

@@ -18,7 +18,6 @@ from snaprun.bench.sizes import (
     SEQUENCE,
     Growth,
     Kernel,
-    Memory,
     Sizes,
     Step,
 )
@@ -40,8 +39,8 @@ SIZES = Sizes(
         Growth("n", (TINY,), ("snap1", "snap2", "bptt/128"), lanes=2),
     ),
     memory=(
-        Memory(TINY, 2, ("frozen", "bptt/128", "rflo", "uoro", "snap1", "snap2", "snap3")),
-        Memory(TEXT, 2, ("bptt/128", "snap1")),
+        Step(TINY, 2, ("frozen", "bptt/128", "rflo", "uoro", "snap1", "snap2", "snap3")),
+        Step(TEXT, 2, ("bptt/128", "snap1")),
     ),
     peers=(Step(TEXT, 2, SEQUENCE),),
     updates=3,

@@ -196,7 +196,7 @@ def test_parameters_and_moments_are_those_of_pytorch():
     assert not ours.network.theta.equal(before)
     for name, moments in ours.state_dict()["optimiser"].items():
         for parameter, moment in zip(theirs.network.parameters, moments, strict=True):
-            close(moment, theirs.optimiser.state[parameter][name], BOUND)
+            close(moment, theirs.stepper.state[parameter][name], BOUND)
 
 
 def test_two_threads_train_as_one():

@@ -31,7 +31,7 @@ def watched(bits, watch=None, start=0):
 def since(bits):
     """The token from which so many updates have blown up, or None."""
     found = watched(bits).verdict(len(bits), CHANCE, SoftmaxCrossEntropy())
-    return found and found.token
+    return found and found.at_token
 
 
 def test_a_run_that_stays_above_has_blown_up_from_the_first_window_on():
@@ -93,13 +93,15 @@ def test_the_first_number_that_is_none_is_named():
     nats_TB = torch.ones(4, 3, dtype=torch.float64)
     assert non_finite(nats_TB, 12.0, True, 100) is None
     found = non_finite(nats_TB, 12.0, False, 100)
-    assert (found.token, found.by) == (112, NON_FINITE)
+    assert (found.at_token, found.by) == (112, NON_FINITE)
     for bad in (math.nan, math.inf):
         nats_TB[2, 1] = bad
         found = non_finite(nats_TB, bad, True, 100)
-        assert (found.token, found.by) == (107, NON_FINITE)
+        assert (found.at_token, found.by) == (107, NON_FINITE)
     # Each of these is a number, their sum is none.
-    assert non_finite(torch.full((4, 3), 1e308, dtype=torch.float64), math.inf, True, 0).token == 1
+    assert (
+        non_finite(torch.full((4, 3), 1e308, dtype=torch.float64), math.inf, True, 0).at_token == 1
+    )
 
 
 # The first update of a float32 network overflows, long before the first target of the next

@@ -29,7 +29,7 @@ def test_biases_are_dense_and_absent_matrices_dead(name):
 def test_a_seed_decides_the_mask(name):
     sparsity = SPARSITIES[name]
     assert mask(sparsity, 3).equal(mask(sparsity, 3))
-    random = isinstance(sparsity, Uniform)
+    random = type(sparsity) is Uniform
     assert mask(sparsity, 3).equal(mask(sparsity, 4)) is not random
 
 
