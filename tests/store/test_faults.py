@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from snaprun.checks import UserError
+from snaprun.files import atomic
 from snaprun.store import (
     CHECKPOINT,
     Mark,
     RunWriter,
     Summary,
-    atomic,
     read_run,
     read_summary,
     set_aside,
