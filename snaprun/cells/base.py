@@ -50,7 +50,7 @@ class Cell(ABC):
 
     @property
     def trace_pattern(self) -> tuple[tuple[bool, ...], ...]:
-        """Which components (c) a slot (m) reaches at once, or later through the unit's own block."""
+        """Which component (c) each slot (m) reaches, at once or through the unit's own block."""
         components, slots = range(self.components), range(len(self.slots))
         reached = [list(row) for row in self.slope_pattern]
         for _ in components:
