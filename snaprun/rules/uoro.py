@@ -65,8 +65,8 @@ class UORO(LearningRule[UOROState]):
         nu_BCK = sign_BCK.to(state.s_BCK)
         forward_BCK = dynamics_jvp(record, state.s_BCK)
         immediate_BP = immediate_vjp(record, state.layout, nu_BCK)
-        rho0_B = _ratio(state.theta_BP, forward_BCK)
-        rho1_B = _ratio(immediate_BP, nu_BCK)
+        rho0_B = balance(state.theta_BP, forward_BCK)
+        rho1_B = balance(immediate_BP, nu_BCK)
         s_BCK = rho0_B[:, None, None] * forward_BCK + rho1_B[:, None, None] * nu_BCK
         theta_BP = state.theta_BP / rho0_B[:, None] + immediate_BP / rho1_B[:, None]
         state = replace(state, s_BCK=s_BCK, theta_BP=theta_BP)
@@ -98,7 +98,7 @@ class UORO(LearningRule[UOROState]):
         return Storage(n.lanes * each, step=anew, saved=n.lanes * each)
 
 
-def _ratio(above: Tensor, below: Tensor) -> Tensor:
+def balance(above: Tensor, below: Tensor) -> Tensor:
     """Returns √((‖above‖+ε)/(‖below‖+ε)) of every lane, shape (B,)."""
     norm_above, norm_below = (x.flatten(1).norm(dim=1) + EPSILON for x in (above, below))
     return (norm_above / norm_below).sqrt()
