@@ -1,5 +1,6 @@
 """Cells, rules, tasks and optimisers from outside the package, as their authors use them."""
 
+import importlib
 import math
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from snaprun.registry import Registry
 
 MODULE = '''
 """A cell, a rule and an optimiser of the user's, in the user's own folder."""
+
+from __future__ import annotations
 
 import torch
 
@@ -64,6 +67,18 @@ YAML = {
     "rule/second.yaml": "name: second\n",
     "optim/plain.yaml": "name: plain\nlr: 0.05\n",
 }
+PANEL = """
+name: mine
+about: a cell of the user's.
+claims: []
+experiment: null
+metric: level
+arms: {ours: [cell=softsign], theirs: [cell=gru]}
+rates: [0.1]
+selection: {seeds: [100], overrides: []}
+seeds: 1
+budgets: {small: {}}
+"""
 OURS = ("--config-dir", "conf", "plugins=[outside]", "cell=softsign", "rule=second")
 
 
@@ -97,6 +112,12 @@ def test_a_module_of_the_users_works_from_the_command_line(outside):
     for command in (("status",), ("fsck",), ("plot",)):
         ended = snaprun(*command, "source=results/copy")
         assert ended.returncode == 0, ended.stderr
+    panel = outside / "conf" / "panel" / "mine.yaml"
+    panel.parent.mkdir()
+    panel.write_text(PANEL)
+    planned = snaprun("reproduce", *OURS[:3], "panel=mine", "dry=true")
+    assert planned.returncode == 0, planned.stderr
+    assert "'plugins=[outside]'" in planned.stdout  # every command finds the classes
     counted = snaprun("cost", "plugins=[outside]", "cells=[softsign]", "sizes=[8@0.5]")
     assert counted.returncode == 0, counted.stderr
 
@@ -161,8 +182,42 @@ def test_entry_points_are_imported_when_their_name_is_asked_for(monkeypatch):
     assert cells["other"] is cells["other"] is Vanilla
     assert loaded == ["other"]
     assert cells["mine"] is GRU  # the package's own name stands
-    with pytest.raises(UserError, match="plug-in somewhere:bad cannot be imported: ValueError"):
-        cells["bad"]
+    for _ in range(2):
+        with pytest.raises(UserError, match="plug-in somewhere:bad cannot be imported: ValueError"):
+            cells["bad"]
+    assert cells.name_of(Vanilla()) == "other"
+    assert not cells.name_of(CELLS["lstm"]())  # without a look at the bad one
+    del cells["bad"]
+    assert dict(cells) == {"mine": GRU, "other": Vanilla}
+
+
+def test_all_can_be_listed_while_some_are_not_imported_yet(monkeypatch):
+    points = [_Point("other", lambda: Vanilla)]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    assert list(Registry("cells", Cell, {"mine": GRU}).items()) == [
+        ("mine", GRU),
+        ("other", Vanilla),
+    ]
+
+
+def test_a_further_file_of_the_folder_adds_its_class_by_its_name(tmp_path, monkeypatch):
+    package = tmp_path / "cells_of_a_test"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "helpers.py").write_text("from snaprun.cells import Cell, GRU\n")
+    (package / "soft.py").write_text(MODULE.partition("class Second")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("cells_of_a_test")
+    cells = Registry("cells", Cell, {"gru": GRU}, "cells_of_a_test")
+    assert list(cells) == ["gru", "soft"]
+    assert cells["soft"]().slots[0].name == "a"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("Mine", Vanilla), ("a/b", Vanilla), ("mine", Cell)])
+def test_a_name_that_is_no_word_or_a_class_that_lacks_a_method_is_refused(name, kind):
+    with pytest.raises(UserError):
+        CELLS[name] = kind
+    assert name not in CELLS
 
 
 def test_the_same_class_may_be_entered_twice():
