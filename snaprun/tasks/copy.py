@@ -115,11 +115,8 @@ class Copy(Task):
 
         def masters(length: int) -> bool:
             total = 0.0
-            batches, lanes = HELD_OUT
-            generator = torch.Generator().manual_seed(HELD_OUT_SEED + length)
-            for _ in range(batches):
-                batch = self._sequences(torch.full((lanes,), length), generator)
-                total += loss(iter([batch])) / batches
+            for batch in self._held_out_batches(length):
+                total += loss(iter([batch])) / HELD_OUT[0]
                 if not total < self.threshold:  # the other batches can only add to it
                     return False
             return True
@@ -133,6 +130,11 @@ class Copy(Task):
         else:
             mastered = next((length for length in range(self.level, 0, -1) if masters(length)), 0)
         return {MASTERED.key: mastered}
+
+    def _held_out_batches(self, length: int) -> Iterator[Batch]:
+        generator = torch.Generator().manual_seed(HELD_OUT_SEED + length)
+        batches, lanes = HELD_OUT
+        return (self._sequences(torch.full((lanes,), length), generator) for _ in range(batches))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the level."""
