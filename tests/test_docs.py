@@ -2,7 +2,7 @@
 
 import doctest
 import importlib
-import pkgutil
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +14,11 @@ from snaprun.rules import RULES
 from snaprun.sparsity import SPARSITIES
 from snaprun.tasks import TASKS
 
-MODULES = sorted(m.name for m in pkgutil.walk_packages(snaprun.__path__, "snaprun."))
+PACKAGE = Path(snaprun.__file__).parent
+MODULES = sorted(
+    ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+    for file in PACKAGE.rglob("*.py")
+)
 REGISTRIES = (CELLS, LOSSES, OPTIMISERS, RULES, SPARSITIES, TASKS)
 USED = sorted(
     {kind for registry in REGISTRIES for kind in registry.values()}, key=lambda kind: kind.__name__
