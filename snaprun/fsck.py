@@ -75,7 +75,7 @@ def _verify(folder: Path, require_named: RequireNamed) -> tuple[str, str]:
             for name in (FAILURE, OWNER):
                 if (found := opened.stat(name)) and not stat.S_ISREG(found.st_mode):
                     raise UserError(f"{folder / name}: it is no file.")
-            # The checkpoint before the metrics, which only grow while the run goes on.
+            # Read the checkpoint before the metrics: the metrics only grow while the run continues.
             with outline.opened(opened) as saved:
                 mark = None if saved is None else outline.mark(saved.tree)
                 if saved is not None and saved.tree.get("run") != folder.name:

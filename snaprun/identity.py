@@ -16,7 +16,8 @@ WHEREABOUTS = {"name": str, "results": str, "tensorboard": bool, "restart": bool
 EXTENT = ("train.tokens", "train.checkpoint_every", "train.strict")
 # Dotted keys, or whole groups, that were added to conf/ after the first runs, each with the value
 # that computes what runs computed before the key. Add every new key of conf/ here: then a run that
-# does not use the key keeps the name that it had without the key.
+# does not use the key keeps the name that it had without the key. `plugins` needs no entry: a
+# configuration that names none has no such key (snaprun.config.resolve).
 LATER: dict[str, Any] = {"train.average": None}
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
 import torch
 from torch import Generator
@@ -95,6 +96,30 @@ def lane(problem: Problem, b: int) -> Problem:
         targets_TB=cut(problem.targets_TB),
         resets_TB=cut(problem.resets_TB),
     )
+
+
+def steps_to_reach(cell: Cell, units: int) -> int:
+    """After how many steps a parameter of unit 0 reaches no further, by brute force over masks.
+
+    All units see one another, or, with one unit, the unit sees itself alone.
+    """
+    slopes, blocks = cell.slope_pattern, cell.state_pattern
+    heard = [
+        any(s and slot.recurrent for s, slot in zip(row, cell.slots, strict=True)) for row in slopes
+    ]
+    states = list(product(range(cell.components), range(units)))
+    D = {
+        ((p, u), (q, v))
+        for (p, u), (q, v) in product(states, states)
+        if (u == v and blocks[p][q]) or (q == 0 and heard[p])
+    }
+    steps = []
+    for slot in range(len(cell.slots)):
+        reached = {(p, 0) for p in range(cell.components) if slopes[p][slot]}
+        steps.append(1)
+        while (more := reached | {to for to, at in D if at in reached}) != reached:
+            reached, steps[-1] = more, steps[-1] + 1
+    return max(steps)
 
 
 def close(got: torch.Tensor, want: torch.Tensor, tolerance: float = 1e-12) -> None:

@@ -1,6 +1,6 @@
 """Every command is a file with `run`, whose arguments are the command's keys with their types.
 
-The commands in WHOLE take the configuration of a run instead, and read its groups themselves.
+A `run` that takes `plain` gets the whole configuration instead, and reads its groups itself.
 A command's file is imported only when the command is called, so that --help and completion stay
 quick and no command waits for torch without needing it.
 """
@@ -25,7 +25,6 @@ COMMANDS = {
     "sample": "text from a trained character model",
     "reproduce": "the experiments behind the claims, from nothing to tables and figures",
 }
-WHOLE = ("train", "align", "verify")
 
 
 def run(name: str, plain: Mapping[str, Any], sweep: bool) -> Outcome:
@@ -34,8 +33,8 @@ def run(name: str, plain: Mapping[str, Any], sweep: bool) -> Outcome:
     `sweep` says whether this is one job of a sweep. Raises UserError for wrong keys.
     """
     command = import_module(f"{__name__}.{name}")
-    if name in WHOLE:
-        return command.run(plain, sweep)
     takes = signature(command.run).parameters
+    if "plain" in takes:
+        return command.run(plain, sweep) if "sweep" in takes else command.run(plain)
     own = {k: value for k, value in plain.items() if k != config.PLUGINS or k in takes}
     return command.run(**config.arguments("", command.run, own))

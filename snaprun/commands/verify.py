@@ -13,7 +13,7 @@ from snaprun.terminal import say
 LEAST = {"inputs": 1, "outputs": 1, "lanes": 1, "steps": 1, "draws": 100}
 
 
-def run(plain: Mapping[str, Any], sweep: bool) -> Outcome:
+def run(plain: Mapping[str, Any]) -> Outcome:
     """Print a table of checks; the outcome is FAILED if a gradient differs."""
     machine = config.machine(plain, LEAST)
     cell, units = config.cell(plain)

@@ -208,8 +208,8 @@ def _labels(
         for s in of_facet:
             same[_label(rule[s], place[s], keys[s])].append(s)
         for alike in same.values():
-            # Series with equal labels are told apart by keys that only some of them have, or by
-            # keys that are not shown yet.
+            # Keys that only some of these series have, and keys whose values differ, distinguish
+            # series with equal labels.
             choices = [place[s] for s in alike]
             some = set().union(*choices)
             apart = (some - some.intersection(*choices)) | _varying(choices)

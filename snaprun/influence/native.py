@@ -104,7 +104,7 @@ def step(plan: Plan, J: Influence, record: Record) -> tuple[Influence, Tensor | 
 
 
 def tensors(J: Influence) -> list[Tensor]:
-    """Returns a stand-in as large as J: J itself lies in the extension, out of PyTorch's sight."""
+    """Returns a placeholder of the size of J; the extension stores J itself."""
     return [torch.zeros(1, dtype=J.dtype).expand(J.kernel.stored)]
 
 

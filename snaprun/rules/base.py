@@ -26,7 +26,7 @@ class Setup:
     core: RecurrentCore
     lanes: int
     dtype: torch.dtype
-    outputs: int  # width of the readout's logits
+    outputs: int  # of the readout
     noise: Generator  # the rule's own stream of randomness, on the CPU
     backend: ModuleType  # of snaprun.influence
 

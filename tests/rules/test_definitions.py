@@ -9,7 +9,7 @@ from snaprun.influence import BACKENDS
 from snaprun.rules import BPTT, RFLO, RTRL, SnAp
 from snaprun.sparsity import Dense, Diagonal, Uniform
 from snaprun.verify import unrolled
-from tests.cases import CELLS, close, problem, rng, without_resets
+from tests.cases import CELLS, close, problem, rng, steps_to_reach, without_resets
 from tests.rules.contract import gradient
 
 
@@ -54,14 +54,11 @@ def test_exact_rules_agree(cell):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_snap_is_rtrl_where_nothing_further_is_reached(cell):
-    at_once = all(map(all, CELLS[cell].slope_pattern))  # the LSTM's o reaches c by way of h
-    steps = 1 if at_once else 1 + CELLS[cell].components
-    if cell == "lstm":
-        steps = 2
+    steps = steps_to_reach(CELLS[cell], 1)  # the LSTM's o reaches c by way of h
     diagonal_recurrence = problem(CELLS[cell], Diagonal(level=0.5))
     close(gradient(SnAp(steps), diagonal_recurrence), gradient(RTRL(), diagonal_recurrence))
     dense = problem(CELLS[cell], Dense())
-    close(gradient(SnAp(max(2, steps)), dense), gradient(RTRL(), dense))
+    close(gradient(SnAp(steps_to_reach(CELLS[cell], 2)), dense), gradient(RTRL(), dense))
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -5,7 +5,7 @@ import pytest
 from snaprun.cells import GRU, LSTM, Vanilla
 from snaprun.sparsity import Diagonal, Uniform
 from snaprun.verify import onestep
-from tests.cases import CELLS, SPARSITIES, LeakyReLU, core
+from tests.cases import CELLS, SPARSITIES, LeakyReLU, core, steps_to_reach
 
 
 @pytest.mark.parametrize("sparsity", SPARSITIES)
@@ -49,8 +49,7 @@ def test_beyond_the_diameter_it_is_rtrls(cell):
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_diagonal_recurrence_reaches_no_other_unit(cell):
     built = core(CELLS[cell], Diagonal(level=0.5), units=9)
-    # The LSTM's output gate reaches c by way of h, one step later.
-    steps = 1 if all(map(all, built.cell.slope_pattern)) else built.cell.components
+    steps = steps_to_reach(built.cell, 1)  # the LSTM's output gate reaches c by way of h
     assert built.pattern(steps).mask_SP.equal(built.pattern(None).mask_SP)
     assert built.pattern(None).live == built.cell.components * built.layout.size
 
