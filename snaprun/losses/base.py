@@ -19,9 +19,9 @@ class Loss(ABC):
     """
 
     classes: ClassVar[bool]  # whether targets are classes
-    unit: ClassVar[str]  # of the reported loss
-    training: ClassVar[Metric]  # the mean loss over the targets since the last row of metrics
-    held_out: ClassVar[Metric]  # the mean loss over held-out data
+    unit: str  # of the reported loss
+    training: Metric  # the mean loss over the targets since the last row of metrics
+    held_out: Metric  # the mean loss over held-out data
 
     @abstractmethod
     def value_and_error(

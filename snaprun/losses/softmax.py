@@ -7,13 +7,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snaprun.losses.base import Loss
-from snaprun.metrics import BPC, VALIDATION
+from snaprun.metrics import BPC, VALIDATION, Metric
+
+CROSS_ENTROPY = Metric("cross_entropy", "cross-entropy", "nats", -1, 10.0, smoothing=0.02)
+VALIDATION_CROSS_ENTROPY = Metric(
+    "validation_cross_entropy",
+    "held-out cross-entropy",
+    "nats",
+    -1,
+    10.0,
+    "eval_every",
+    shown=(CROSS_ENTROPY.key,),
+)
 
 
 class SoftmaxCrossEntropy(Loss):
-    """Softmax cross-entropy in nats; y is the class of the target. It is reported in bits.
+    """Softmax cross-entropy in nats; y is the class of the target.
 
         p = softmax(outputs),    ℓ = −log p_y,    ∂ℓ/∂outputs = p − 1_y
+
+    It is reported in bits (per character), or with `bits=False` in nats as the cross-entropy.
 
     >>> from snaprun.losses import LOSSES
     >>> loss = LOSSES["softmax"]()
@@ -28,9 +41,11 @@ class SoftmaxCrossEntropy(Loss):
     """
 
     classes = True
-    unit = "bits"
-    training = BPC
-    held_out = VALIDATION
+
+    def __init__(self, bits: bool = True):
+        self.unit = "bits" if bits else "nats"
+        self.training = BPC if bits else CROSS_ENTROPY
+        self.held_out = VALIDATION if bits else VALIDATION_CROSS_ENTROPY
 
     def value_and_error(
         self, outputs_BO: Tensor, targets: Tensor, mask_B: Tensor
@@ -47,8 +62,8 @@ class SoftmaxCrossEntropy(Loss):
         return _nats(F.log_softmax(outputs_BO, dim=1), targets, mask_B)
 
     def reported(self, loss: float) -> float:
-        """Converts nats to bits."""
-        return loss / math.log(2)
+        """Converts nats to bits, unless nats are reported."""
+        return loss / math.log(2) if self.unit == "bits" else loss
 
 
 def _nats(log_p_BO: Tensor, targets_B: Tensor, mask_B: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snaprun.losses import Loss, SoftmaxCrossEntropy
+from snaprun.losses import Loss, Measure, SoftmaxCrossEntropy
 from snaprun.metrics import Metric
 
 
@@ -22,9 +22,11 @@ class Batch:
     mask: Tensor  # (T, B) bool: the step has a target
     resets: Tensor  # (T, B) bool: a sequence begins here; state and influence are zeroed before it
     ends: bool = True  # False for a piece that is not the last one of its batch
+    # (T, B, O): the outputs of a simple answer, such as the persistence forecast, to compare with
+    baseline: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
-        """Return the same batch with all four tensors on `device`."""
+        """Return the same batch with all tensors on `device`."""
         return self._each(lambda tensor: tensor.to(device), self.ends)
 
     def piece(self, first: int, steps: int) -> "Batch":
@@ -36,7 +38,9 @@ class Batch:
         return self._each(lambda tensor: tensor[first:last], self.ends and last >= len(self.mask))
 
     def _each(self, of: Callable[[Tensor], Tensor], ends: bool) -> "Batch":
-        return Batch(of(self.inputs), of(self.targets), of(self.mask), of(self.resets), ends)
+        baseline = None if self.baseline is None else of(self.baseline)
+        data = (of(x) for x in (self.inputs, self.targets, self.mask, self.resets))
+        return Batch(*data, ends, baseline)
 
 
 class Task(ABC):
@@ -46,6 +50,7 @@ class Task(ABC):
     outputs: int  # the width of the readout; for a loss over classes, the number of classes
     loss: Loss = SoftmaxCrossEntropy()
     held_out_lanes: int = 0  # the most lanes of a held-out batch
+    measures: tuple[Measure, ...] = ()  # what rows tell beside the loss, in training and held out
     declared: tuple[Metric, ...] = ()  # the metrics that figures and panels use
     length_key: str = ""  # the argument that sets the length of a batch, if there is one
 
@@ -64,7 +69,7 @@ class Task(ABC):
         A task whose targets are numbers overrides it with the loss of its best constant guess;
         otherwise none of its runs counts as blown up.
         """
-        return math.log2(self.outputs) if self.loss.classes else math.inf
+        return self.loss.reported(math.log(self.outputs)) if self.loss.classes else math.inf
 
     def prepare(self, lanes: int) -> None:
         """Check `lanes`, the lanes of all batches to come, before the run writes any file."""
