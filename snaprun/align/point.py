@@ -44,7 +44,7 @@ def beside_exact(
 
     Stochastic rules are drawn `draws` times. Adds to the `.grad` of the readout of `network`.
     """
-    credit = still.through(network.readout, batch)
+    credit = still.through(network.core, network.readout, batch)
     steps = still.steps(network.core, network.weights(), batch, len(batch.mask), credit)
     exact_P = replay.whole(BPTT(), steps)
     values: Values = {}

@@ -82,7 +82,7 @@ def online(
         replay.pause()
         piece, updates, theta_P = batch.piece(t, 1), engine.updates, network.theta.clone()
         # A copy: the engine may keep a running sum in its own readout's `.grad`.
-        with_credit = still.through(copy.deepcopy(network.readout), piece)
+        with_credit = still.through(core, copy.deepcopy(network.readout), piece)
         state_BCK = state_BCK.masked_fill(batch.resets[t][:, None, None], 0)
         state_BCK, linearise = core.step(network.weights(), state_BCK, batch.inputs[t])
         record = with_credit(0, linearise(), state_BCK)

@@ -39,13 +39,13 @@ def steps(
     return found
 
 
-def through(readout: Readout, batch: Batch) -> WithCredit:
+def through(core: RecurrentCore, readout: Readout, batch: Batch) -> WithCredit:
     """Return a function that adds credit as training does; it adds to the readout's `.grad`."""
 
     def with_credit(t: int, record: Record, state_BCK: Tensor) -> Record:
         if not batch.mask[t].any():
             return record
-        learned = readout.learn(state_BCK[:, 0], batch.targets[t], batch.mask[t])
+        learned = readout.learn(core.output(state_BCK), batch.targets[t], batch.mask[t])
         return record.with_credit(learned.credit_BK, learned.error_BO)
 
     return with_credit

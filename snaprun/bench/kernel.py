@@ -1,6 +1,7 @@
 """Measures one step of the influence matrix: its time, its rates, its part of the roofline."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -55,7 +56,7 @@ def measure(session: Session, problems: Sequence[Problem]) -> list[Timed]:
         size, network, pattern = problem
         session.say(f"kernel {size.net.name}, n={size.n}, {size.lanes} lanes")
         seen = record(network, size.lanes, session.seed)
-        unseen = Record(seen.src_BJ, seen.dsda_BCMK, seen.dsds_BCCK, seen.weights_MKJ)
+        unseen = replace(seen, credit_BCK=None, error_BO=None)
         contenders: list[Contender] = []
         padding: dict[str, float] = {}
         for name, backend in backends().items():

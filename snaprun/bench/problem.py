@@ -114,7 +114,7 @@ def record(network: Network, lanes: int, seed: int) -> Record:
     state_BCK = core.initial_state(lanes, network.dtype)
     made: Record | None = None
     for _ in range(WARM_UP):
-        x_BA: Tensor = torch.randn(lanes, core.layout.inputs, generator=noise)
+        x_BA: Tensor = torch.randn(lanes, core.inputs, generator=noise)
         state_BCK, linearise = core.step(weights_MKJ, state_BCK, x_BA)
         made = linearise()
     assert made is not None

@@ -1,35 +1,41 @@
 """The recurrent core steps any unit-local cell with sparse weights, and linearises the step.
 
 Shape suffixes: B lanes, C state components, M slots, K units, J = k + a + 1 sources [h; x; 1],
-S = c·k states (component-major), P live recurrent parameters.
+S = c·k states (component-major), P live recurrent parameters. Units are those of all layers, and
+sources as in snaprun.sparsity.Layout.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from snaprun.cells import Cell
-from snaprun.sparsity import Layout, Pattern, Sparsity, reachable
+from snaprun.sparsity import Layer, Layout, Pattern, Sparsity, reachable
 
 
 @dataclass(frozen=True)
 class Record:
     """What a learning rule sees of step t: slopes, sources, weights and credit."""
 
-    src_BJ: Tensor  # [h(t-1); x(t); 1]
+    src_BJ: Tensor  # [h(t-1); x(t); h(t) of the lower layers; 1]
     dsda_BCMK: Tensor  # ∂s'_u/∂a_mu
     dsds_BCCK: Tensor  # ∂s'_u/∂s_u
     weights_MKJ: Tensor  # dense weights of the forward step
+    layers: tuple[Layer, ...]  # from the input up
     credit_BCK: Tensor | None = None  # δ_t = ∂L_t/∂s_t through the readout; None without a target
     error_BO: Tensor | None = None  # ∂L_t/∂logits; None without a target
 
     def with_credit(self, credit_BK: Tensor, error_BO: Tensor) -> "Record":
-        """Returns the step with its credit δ_t, nonzero on h only, and its error ∂L_t/∂logits."""
+        """Returns the step with its credit δ_t and its error ∂L_t/∂logits.
+
+        `credit_BK` is the derivative by the h of the uppermost layer; δ_t is zero elsewhere.
+        """
         credit_BCK = torch.zeros_like(self.dsda_BCMK[:, :, 0])
-        credit_BCK[:, 0] = credit_BK
+        credit_BCK[:, 0, self.layers[-1].units] = credit_BK
         return replace(self, credit_BCK=credit_BCK, error_BO=error_BO)
 
     @property
@@ -47,9 +53,16 @@ class RecurrentCore:
 
     @classmethod
     def build(
-        cls, cell: Cell, sparsity: Sparsity, units: int, inputs: int, generator: Generator
+        cls,
+        cell: Cell,
+        sparsity: Sparsity,
+        units: int | Sequence[int],
+        inputs: int,
+        generator: Generator,
     ) -> "RecurrentCore":
         """Builds a core of `units` units and `inputs` inputs, its mask drawn from `generator`.
+
+        Several numbers of units are those of the layers of a stack, from the input up.
 
         >>> from snaprun.cells import GRU
         >>> from snaprun.core import RecurrentCore
@@ -61,12 +74,26 @@ class RecurrentCore:
         """
         recurrent = [slot.recurrent for slot in cell.slots]
         fed = [slot.input for slot in cell.slots]
-        return cls(cell, Layout.of(sparsity.mask(recurrent, fed, units, inputs, generator)))
+        masks = []
+        for count in (units,) if isinstance(units, int) else units:
+            masks.append(sparsity.mask(recurrent, fed, count, inputs, generator))
+            inputs = count  # of the next layer
+        return cls(cell, Layout.join(masks))
 
     @property
     def units(self) -> int:
-        """k."""
+        """k, of all layers."""
         return self.layout.units
+
+    @property
+    def inputs(self) -> int:
+        """The width of the input x."""
+        return self.layout.inputs - sum(self.layout.layers[:-1])
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The place of each layer, from the input up."""
+        return tuple(self.layout.places)
 
     @property
     def states(self) -> int:
@@ -83,7 +110,10 @@ class RecurrentCore:
         return replace(self, layout=self.layout.to(device))
 
     def pattern(self, n: int | None) -> Pattern:
-        """Returns the pattern of SnAp-n for this core; with n=None, the pattern of RTRL."""
+        """Returns the pattern of SnAp-n for this core; with n=None, the pattern of RTRL.
+
+        SnAp-n counts the steps of a parameter within its own layer and leaves the layers above.
+        """
         return reachable(self.layout, self.cell.slope_pattern, self.cell.state_pattern, n)
 
     def initial_parameters(self, generator: Generator, dtype: torch.dtype) -> Tensor:
@@ -92,25 +122,38 @@ class RecurrentCore:
         Fan-in counts the live weights of a unit's slot, recurrent and input weights separately.
         A weight's normal deviate does not depend on the mask.
         """
-        live_MKJ, units = self.layout.live_MKJ.cpu(), self.units
-        dense_MKJ = torch.randn(live_MKJ.shape, generator=generator, dtype=torch.float64)
-        for part in (slice(0, units), slice(units, live_MKJ.shape[2] - 1)):
-            fan_in = live_MKJ[:, :, part].sum(2, keepdim=True).clamp(min=1).double()
-            dense_MKJ[:, :, part] /= fan_in.sqrt()
         bias_M = torch.tensor([slot.bias for slot in self.cell.slots], dtype=torch.float64)
-        dense_MKJ[:, :, -1] = bias_M[:, None]
-        return self.layout.to("cpu").gather(dense_MKJ).to(self.device, dtype)
+
+        def drawn(live_MKJ: Tensor) -> Tensor:
+            units = live_MKJ.shape[1]
+            dense_MKJ = torch.randn(live_MKJ.shape, generator=generator, dtype=torch.float64)
+            for part in (slice(0, units), slice(units, live_MKJ.shape[2] - 1)):
+                fan_in = live_MKJ[:, :, part].sum(2, keepdim=True).clamp(min=1).double()
+                dense_MKJ[:, :, part] /= fan_in.sqrt()
+            dense_MKJ[:, :, -1] = bias_M[:, None]
+            return dense_MKJ
+
+        layout = self.layout.to("cpu")
+        return layout.gather(layout.each(drawn, layout.live_MKJ)).to(self.device, dtype)
 
     def initial_state(self, lanes: int, dtype: torch.dtype) -> Tensor:
         """Returns s_0 = 0, shape (B, c, k)."""
         return torch.zeros(lanes, self.cell.components, self.units, dtype=dtype, device=self.device)
 
+    def output(self, state_BCK: Tensor) -> Tensor:
+        """Returns the h of the uppermost layer, shape (B, k)."""
+        return state_BCK[:, 0, self.layers[-1].units]
+
     def sources(self, state_BCK: Tensor, x: Tensor) -> Tensor:
-        """Returns [h; x; 1], shape (B, J); x is (B, a), or (B,) indices of one-hot inputs."""
+        """Returns [h; x; 1], shape (B, J); x is (B, a), or (B,) indices of one-hot inputs.
+
+        The sources h(t) of the lower layers are zero.
+        """
         h_BK = state_BCK[:, 0]
         if x.dim() == 1:
-            x = F.one_hot(x, self.layout.inputs)
-        return torch.cat((h_BK, x.to(h_BK.dtype), h_BK.new_ones(len(h_BK), 1)), 1)
+            x = F.one_hot(x, self.inputs)
+        passed_BK = h_BK.new_zeros(len(h_BK), self.layout.inputs - self.inputs)
+        return torch.cat((h_BK, x.to(h_BK.dtype), passed_BK, h_BK.new_ones(len(h_BK), 1)), 1)
 
     def step(self, weights_MKJ: Tensor, state_BCK: Tensor, x: Tensor) -> tuple[Tensor, "Linearise"]:
         """Returns the next state s(t), and a function that returns the Record of the step.
@@ -128,13 +171,21 @@ class RecurrentCore:
         (torch.Size([2, 2, 8]), torch.Size([2, 2, 4, 8]))
         """
         src_BJ = self.sources(state_BCK, x)
-        # a_mu of equation (1)
-        pre_BMK = (src_BJ @ weights_MKJ.flatten(0, 1).T).unflatten(1, weights_MKJ.shape[:2])
+        pre, after = list[Tensor](), list[Tensor]()
+        for below, (units, inputs) in enumerate(self.layers, start=-1):
+            if below >= 0:
+                src_BJ[:, inputs] = after[below][:, 0]
+            own_MKJ = weights_MKJ[:, units]
+            # a_mu of equation (1)
+            pre.append((src_BJ @ own_MKJ.flatten(0, 1).T).unflatten(1, own_MKJ.shape[:2]))
+            after.append(self.cell.transition(pre[-1], state_BCK[:, :, units]))
+        pre_BMK, after_BCK = (x[0] if len(x) == 1 else torch.cat(x, 2) for x in (pre, after))
 
         def linearise() -> Record:
-            return Record(src_BJ, *self.cell.slopes(pre_BMK, state_BCK), weights_MKJ)
+            slopes = self.cell.slopes(pre_BMK, state_BCK)
+            return Record(src_BJ, *slopes, weights_MKJ, self.layers)
 
-        return self.cell.transition(pre_BMK, state_BCK), linearise
+        return after_BCK, linearise
 
 
 Linearise = Callable[[], Record]

@@ -5,7 +5,7 @@ Shape suffixes as in core/recurrent.py.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import pairwise
 
 from snaprun.cells import Cell
@@ -34,8 +34,9 @@ class Sizes:
     """The counts that determine memory: exact for a core, expected before its mask is drawn."""
 
     cell: Cell
-    units: int
-    inputs: int
+    units: int  # of all layers
+    inputs: int  # with the outputs of lower layers, as in Layout
+    top: int  # units of the uppermost layer
     parameters_M: tuple[int, ...]  # live parameters of each slot
     lanes: int
     window: int  # steps between updates
@@ -47,27 +48,49 @@ class Sizes:
 
     @classmethod
     def before(
-        cls, cell: Cell, sparsity: Sparsity, units: int, inputs: int, **others: int
+        cls,
+        cell: Cell,
+        sparsity: Sparsity,
+        units: int | Sequence[int],
+        inputs: int,
+        **others: int,
     ) -> "Sizes":
         """Returns the sizes to expect of a core before it is built.
 
-        `others` are the fields from `lanes` to `threads`.
+        `units` is as in `RecurrentCore.build`, `others` are the fields from `lanes` to `threads`.
         """
-        recurrent, fed = sparsity.live(units, inputs)
-        parameters_M = tuple(
-            recurrent * slot.recurrent + fed * slot.input + units for slot in cell.slots
-        )
+        layers = (units,) if isinstance(units, int) else tuple(units)
+        recurrent_slots = [slot.recurrent for slot in cell.slots]
+        live = [sparsity.live(k, a) for k, a in zip(layers, (inputs, *layers), strict=False)]
+        parameters_LM = [
+            tuple(recurrent * slot.recurrent + fed * slot.input + k for slot in cell.slots)
+            for k, (recurrent, fed) in zip(layers, live, strict=True)
+        ]
 
-        reach = partial(
-            Reach.expected,
-            cell.slope_pattern,
-            cell.state_pattern,
-            [slot.recurrent for slot in cell.slots],
-            parameters_M,
-            units,
-            sparsity.linked,
+        def reach(n: int | None) -> Reach:
+            alone = [
+                Reach.expected(
+                    cell.slope_pattern,
+                    cell.state_pattern,
+                    recurrent_slots,
+                    parameters_M,
+                    k,
+                    sparsity.linked,
+                    n,
+                )
+                for k, parameters_M in zip(layers, parameters_LM, strict=True)
+            ]
+            return Reach.stacked(alone, whole=n is None)
+
+        return cls(
+            cell,
+            sum(layers),
+            inputs + sum(layers[:-1]),
+            layers[-1],
+            tuple(map(sum, zip(*parameters_LM, strict=True))),
+            reach=reach,
+            **others,
         )
-        return cls(cell, units, inputs, parameters_M, reach=reach, **others)
 
     @classmethod
     def of(cls, core: RecurrentCore, **others: int) -> "Sizes":
@@ -77,7 +100,9 @@ class Sizes:
         def reach(n: int | None) -> Reach:
             return Reach.of(core.pattern(n))
 
-        return cls(core.cell, core.units, core.layout.inputs, parameters_M, reach=reach, **others)
+        layout = core.layout
+        top = layout.layers[-1]
+        return cls(core.cell, core.units, layout.inputs, top, parameters_M, reach=reach, **others)
 
     @property
     def slots(self) -> int:
@@ -112,7 +137,7 @@ class Sizes:
     @cached_property
     def readout(self) -> int:
         """The number of parameters of the readout."""
-        widths = [self.units, *([self.hidden] if self.hidden else []), self.outputs]
+        widths = [self.top, *([self.hidden] if self.hidden else []), self.outputs]
         return sum((i + 1) * o for i, o in pairwise(widths))
 
     @property

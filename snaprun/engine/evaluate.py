@@ -54,7 +54,7 @@ def _in_torch(network: Network, lanes: int) -> Callable[[Batch], float]:
         for t in range(len(batch.mask)):
             state_BCK = state_BCK.masked_fill(batch.resets[t][:, None, None], 0)
             state_BCK, _ = network.core.step(weights_MKJ, state_BCK, batch.inputs[t])
-            outputs_BO = readout.outputs(state_BCK[:, 0]).double()
+            outputs_BO = readout.outputs(network.core.output(state_BCK)).double()
             loss_B = readout.loss.value(outputs_BO, batch.targets[t], batch.mask[t])
             total += float(loss_B.sum())
         return total

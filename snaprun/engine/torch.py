@@ -75,7 +75,7 @@ class TorchEngine(Engine):
         self.state_BCK, linearise = core.step(self.weights_MKJ, self.state_BCK, batch.inputs[t])
         record = linearise()
         if targets:
-            learned = readout.learn(self.state_BCK[:, 0], batch.targets[t], batch.mask[t])
+            learned = readout.learn(core.output(self.state_BCK), batch.targets[t], batch.mask[t])
             record = record.with_credit(learned.credit_BK, learned.error_BO)
             loss_B.copy_(learned.loss_B)
         self.rule_state = self.rule.step(self.rule_state, record)

@@ -29,6 +29,7 @@ class Chunk:
     rows_GR: Tensor  # state row; S where padded
     columns_GC: Tensor  # parameter; P where padded
     entries_GRR: Tensor  # entry of D at (row, row); E where it is structurally zero or padded
+    links_GRR: Tensor | None  # the same for E between layers; None without such links
     own_row_N: Tensor  # the N rows of the flattened (G·R) that I_t feeds
     own_slope_NC: Tensor  # ∂s'_pu/∂a_mu of each column of these rows, in the flattened (c·m·k)
     own_source_NC: Tensor  # src_j of each column of these rows; k + a + 1 where padded
@@ -37,10 +38,12 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Plan:
-    """All chunks of a pattern, and the entries of D that the chunks read."""
+    """All chunks of a pattern, and the entries of D and E that the chunks read."""
 
     chunks: tuple[Chunk, ...]
     entries: DynamicsEntries
+    links: DynamicsEntries | None  # None if J stays within the layers
+    layers: int
     states: int
     parameters: int
     live: int  # entries of the pattern
@@ -53,10 +56,9 @@ def pack(core: RecurrentCore, pattern: Pattern) -> Plan:
     members = together([(place.rows, place.columns) for place in places])
 
     rows_E, columns_E = pattern.dynamics
-    entry_SS = torch.full_like(pattern.dynamics_SS, len(rows_E), dtype=torch.int64)
-    entry_SS[rows_E, columns_E] = torch.arange(len(rows_E))
-    # Padded rows read one more row and column, all of them zero.
-    entry_SS = torch.nn.functional.pad(entry_SS, (0, 1, 0, 1), value=len(rows_E))
+    entry_SS, link_SS = _numbered(rows_E, columns_E, core.states), None
+    if len(pattern.links[0]):
+        link_SS = _numbered(*pattern.links, core.states)
 
     slots, units, sources = layout.live_MKJ.shape
     rows_of = pattern.rows[1].split([place.rows for place in places])
@@ -76,17 +78,37 @@ def pack(core: RecurrentCore, pattern: Pattern) -> Plan:
         arrays = {
             "rows_GR": rows_GR,
             "columns_GC": columns_GC,
-            "entries_GRR": entry_SS[rows_GR[:, :, None], rows_GR[:, None, :]],
+            "entries_GRR": _pairs(entry_SS, rows_GR),
+            **({} if link_SS is None else {"links_GRR": _pairs(link_SS, rows_GR)}),
             "own_row_N": own_block * rows_GR.shape[1] + own_row,
             "own_slope_NC": (component_N1 * slots + slot_NC) * units + unit_N1,
             "own_source_NC": source_NC,
         }
-        on_device = {k: v.to(core.device) for k, v in arrays.items()}
+        on_device = {"links_GRR": None} | {k: v.to(core.device) for k, v in arrays.items()}
         chunks.append(Chunk(**on_device, places=[places[g] for g in group]))
-    entries = DynamicsEntries.of(
-        rows_E.to(core.device), columns_E.to(core.device), units, core.cell.components
-    )
-    return Plan(tuple(chunks), entries, core.states, layout.size, pattern.live)
+
+    def listed(rows_E: Tensor, columns_E: Tensor, first: int) -> DynamicsEntries:
+        at = rows_E.to(core.device), columns_E.to(core.device)
+        return DynamicsEntries.of(*at, units, core.cell.components, first)
+
+    entries = listed(rows_E, columns_E, 0)
+    links = None if link_SS is None else listed(*pattern.links, units + core.inputs)
+    depth = len(core.layers)
+    return Plan(tuple(chunks), entries, links, depth, core.states, layout.size, pattern.live)
+
+
+def _numbered(rows_E: Tensor, columns_E: Tensor, states: int) -> Tensor:
+    """Returns the number of each listed entry in a matrix (S + 1, S + 1), E where there is none.
+
+    Padded rows read the last row and column.
+    """
+    numbers = torch.full((states + 1, states + 1), len(rows_E))
+    numbers[rows_E, columns_E] = torch.arange(len(rows_E))
+    return numbers
+
+
+def _pairs(numbers: Tensor, rows_GR: Tensor) -> Tensor:
+    return numbers[rows_GR[:, :, None], rows_GR[:, None, :]]
 
 
 def together(sizes: Sequence[tuple[int, int]]) -> list[list[int]]:

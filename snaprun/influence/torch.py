@@ -57,9 +57,11 @@ def reset(plan: Plan, J: Influence, lanes_B: Tensor) -> None:
 def step(plan: Plan, J: Influence, record: Record) -> tuple[Influence, Tensor | None]:
     """Advances J in place by equation (7), J_u ← D[R, R] J_u + (rows of u) ⊗ I_u.
 
-    Returns J, and the gradient Σ_b δ_b J_b, shape (P,), or None if the record has no credit.
+    If J reaches from layer to layer, (1 − E)^-1 times the right side replaces it. Returns J, and
+    the gradient Σ_b δ_b J_b, shape (P,), or None if the record has no credit.
     """
     D_BE = pad(plan.entries.values(record), (0, 1))
+    E_BE = D_BE if plan.links is None else pad(plan.links.values(record), (0, 1))
     src_BJ = pad(record.src_BJ, (0, 1))
     slopes_BX = record.dsda_BCMK.flatten(1)
     credit_BS = gradient_P = None
@@ -77,6 +79,10 @@ def step(plan: Plan, J: Influence, record: Record) -> tuple[Influence, Tensor | 
             product_BGRC = _view(J.product, J_BGRC.shape)
             J_BGRC.copy_(torch.matmul(D_BGRR, J_BGRC, out=product_BGRC))
             J_BGRC.flatten(1, 2).index_add_(1, chunk.own_row_N, slope_BNC.mul_(source_BNC))
+        if chunk.links_GRR is not None:
+            E_BGRR, alone_BGRC = _take(E_BE, chunk.links_GRR, J.gathered), J_BGRC.clone()
+            for _ in range(plan.layers - 1):  # E^layers = 0
+                torch.add(alone_BGRC, E_BGRR @ J_BGRC, out=J_BGRC)
         if credit_BS is not None and gradient_P is not None:
             gradient_P[chunk.columns_GC] = _contract(credit_BS[:, chunk.rows_GR], J_BGRC)
     return J, None if gradient_P is None else gradient_P[:-1]

@@ -22,7 +22,7 @@ class Architecture:
     """The choices that define a network, apart from its task and its seed."""
 
     cell: Cell
-    units: int
+    units: int | Sequence[int]  # several: of the layers of a stack, from the input up
     sparsity: Sparsity
     hidden: int  # units in the readout's hidden layer; 0: the readout is linear
 
@@ -50,7 +50,8 @@ class Architecture:
         ).to(device)
         init = stream(seed, "init")
         theta = Parameter(core.initial_parameters(init, dtype), False)
-        readout = Readout(self.units, outputs, self.hidden, init, dtype, loss).to(device)
+        seen = core.layout.layers[-1]
+        readout = Readout(seen, outputs, self.hidden, init, dtype, loss).to(device)
         return Network(core, theta, readout)
 
 
@@ -93,7 +94,7 @@ class Network:
         if (live_MKJ & ~own_MKJ).any() or not live_MKJ[:, :, -1].all():
             raise ValueError("the mask is no part of the one that the network has, or lacks biases")
         if not live_MKJ.equal(own_MKJ):
-            layout = Layout.of(live_MKJ)
+            layout = Layout.of(live_MKJ, self.core.layout.layers)
             self.theta = Parameter(layout.gather(self.weights()), False)
             self.core = replace(self.core, layout=layout)
 

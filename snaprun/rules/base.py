@@ -169,6 +169,12 @@ class LearningRule(ABC, Generic[State]):
         """
 
 
+def passed_macs(core: RecurrentCore) -> int:
+    """Returns the multiply-adds of δ (1 − E)^-1, where δ and what is added to it are h's alone."""
+    n = Counts.of(core)
+    return n.links + sum(core.cell.slope_pattern[0]) * n.upper
+
+
 def native_traces(sizes: Sizes, pattern: Sequence[Sequence[bool]]) -> int:
     """Returns the bytes of all traces in C++, where a single lane is stored without padding.
 
@@ -188,6 +194,8 @@ class Counts:
     slopes: int  # structurally nonzero ∂s'/∂a of all units
     blocks: int  # structurally nonzero ∂s'/∂s of all units
     sources: int  # k + a + 1
+    links: int  # parameters between layers, which are input parameters
+    upper: int  # units above the first layer
 
     @classmethod
     def of(cls, core: RecurrentCore) -> "Counts":
@@ -201,4 +209,6 @@ class Counts:
             slopes=units * sum(map(sum, core.cell.slope_pattern)),
             blocks=units * sum(map(sum, core.cell.state_pattern)),
             sources=live_MKJ.shape[2],
+            links=int(live_MKJ[:, :, units + core.inputs : -1].sum()),
+            upper=sum(core.layout.layers[1:]),
         )

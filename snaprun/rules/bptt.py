@@ -116,8 +116,9 @@ class BPTT(LearningRule[BPTTState]):
             tape[name].to(state.empty["src"], copy=True)
             for name in ("src", "dsda", "dsds", "credit")
         )
+        layers = tuple(state.layout.places)
         records = [
-            Record(src[t], dsda[t], dsds[t], weights_MKJ, credit[t] if has_credit else None)
+            Record(src[t], dsda[t], dsds[t], weights_MKJ, layers, credit[t] if has_credit else None)
             for t, has_credit in enumerate(tape["has_credit"].tolist())
         ]
         begins = tape["begins"].to(src.device, copy=True)
@@ -125,13 +126,13 @@ class BPTT(LearningRule[BPTTState]):
         return BPTTState(state.layout, state.empty, records, begun)
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
-        """Counts the forward step, λ ∂s'/∂a, λ I and λ D, and takes the mean over a window.
+        """Counts the forward step, λ ∂s'/∂a, λ I, λ D and λ E, and takes the mean over a window.
 
         The window has `horizon` steps, each with a target. Its first step needs no λ D.
         """
         n, cell = Counts.of(core), core.cell
         window = max(horizon, 1)
-        macs = window * n.weights + _backward_macs(core, window)
+        macs = window * (n.weights + n.links) + _backward_macs(core, window)
         slopes = cell.components * (len(cell.slots) + cell.components + 1) * core.units
         kept = n.sources + slopes  # of one step; each number is written once and read once
         return Cost(round(macs / window), window * kept, 2 * kept, "T k + p", "k² + p")

@@ -9,7 +9,16 @@ from torch import Tensor
 
 from snaprun import checks
 from snaprun.core import Record, RecurrentCore, Sizes, Storage
-from snaprun.rules.base import Cost, Counts, LearningRule, Saved, Setup, native_traces
+from snaprun.core.jacobians import passed_down
+from snaprun.rules.base import (
+    Cost,
+    Counts,
+    LearningRule,
+    Saved,
+    Setup,
+    native_traces,
+    passed_macs,
+)
 from snaprun.sparsity import Layout
 
 Feedback = Literal["readout", "random"]
@@ -33,7 +42,8 @@ class RFLO(LearningRule[RFLOState]):
 
     For the leaky tanh network this is e ← (1-α) e + α φ'(a_u) src_j (Murray 2019, eLife 8:e43299).
     With `feedback=readout`, q = δ is the exact credit. With `feedback=random`, as in the original,
-    q = (∂L/∂logits) B with a fixed B ~ N(0, 1/k), which bypasses all layers of the readout.
+    q = (∂L/∂logits) B with a fixed B ~ N(0, 1/k), which bypasses all layers of the readout. In a
+    stack δ is the exact derivative through the layers above at this step, and B feeds all layers.
 
     >>> from snaprun.cells import LSTM
     >>> from snaprun.rules import RULES
@@ -73,7 +83,7 @@ class RFLO(LearningRule[RFLOState]):
         slope_BCP = record.dsda_BCMK[:, :, layout.slot_P, layout.unit_P]
         trace_BCP = (block_BCCP * state.trace_BCP.unsqueeze(1)).sum(2)
         trace_BCP += slope_BCP * record.src_BJ[:, None, layout.source_P]
-        credit_BCK = record.credit_BCK
+        credit_BCK = passed_down(record).credit_BCK
         if state.feedback_OK is not None and record.error_BO is not None:
             credit_BCK = torch.zeros_like(record.dsda_BCMK[:, :, 0])
             credit_BCK[:, 0] = record.error_BO @ state.feedback_OK
@@ -91,7 +101,8 @@ class RFLO(LearningRule[RFLOState]):
         carried_M = (trace_CM * (block_CC @ trace_CM)).sum(0)
         slot_P = core.layout.slot_P.cpu()
         per_slot_M = own_CM.sum(0) + carried_M + 1  # and q e
-        macs = n.weights + int(per_slot_M[slot_P].sum())
+        passed = passed_macs(core) if self.feedback == "readout" else 0
+        macs = n.weights + passed + int(per_slot_M[slot_P].sum())
         traces = int(trace_CM.sum(0)[slot_P].sum())
         return Cost(macs, traces, 2 * traces, "k + p", "k² + p")
 

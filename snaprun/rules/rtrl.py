@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
-from snaprun.core import RecurrentCore
+import torch
+
+from snaprun.core import Record, RecurrentCore
 from snaprun.rules.base import Cost
 from snaprun.rules.snap import SnAp
 
@@ -28,15 +30,26 @@ class RTRL(SnAp):
     def __init__(self):
         self.n = None
 
+    def credited(self, record: Record) -> Record:
+        """Returns the record itself: J has the rows of the layers above."""
+        return record
+
     @property
     def lighter(self) -> str:
         """SnAp-1 or SnAp-2."""
         return "rule=snap1 or rule=snap2"
 
+    def _passed_macs(self, core: RecurrentCore) -> int:
+        """Returns the multiply-adds of the entries of E; the product counts their use."""
+        slope_CM = torch.tensor(core.cell.slope_pattern)
+        links_MKJ = core.layout.live_MKJ[:, :, core.units + core.inputs : -1]
+        return int((slope_CM.sum(0) * links_MKJ.flatten(1).sum(1).cpu()).sum())
+
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Counts every reachable entry like SnAp-n; the order is dense if all weights are live."""
         counted = super().cost(core, horizon)
         recurrent = [m for m, slot in enumerate(core.cell.slots) if slot.recurrent]
-        if core.layout.live_MKJ[recurrent, :, : core.units].all():
+        layers = core.layout.split(core.layout.live_MKJ)
+        if all(layer[recurrent, :, : layer.shape[1]].all() for layer in layers):
             return replace(counted, memory_order="k + k p", time_order="k² + k² p")
         return replace(counted, memory_order="k + d k p", time_order="d (k² + d k² p)")

@@ -10,8 +10,17 @@ from torch import Tensor
 
 from snaprun import checks
 from snaprun.core import Record, RecurrentCore, Sizes, Storage
+from snaprun.core.jacobians import passed_down
 from snaprun.influence import native
-from snaprun.rules.base import Cost, Counts, LearningRule, Saved, Setup, native_traces
+from snaprun.rules.base import (
+    Cost,
+    Counts,
+    LearningRule,
+    Saved,
+    Setup,
+    native_traces,
+    passed_macs,
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,9 @@ class SnAp(LearningRule[SnApState]):
         J_t = M_n ∘ (I_t + D_t J_(t-1)),    g_t = δ_t J_t,    M_n = OR_{m<n} P_D^m P_I   (5)
 
     Each lane has its own J, which is zero where a sequence begins and is carried across updates.
-    With n at least the diameter of the graph SnAp-n equals RTRL.
+    With n at least the diameter of the graph SnAp-n equals RTRL. In a stack each layer has a J
+    over its own rows, and δ_t is the exact derivative of L_t by its state through the layers above
+    at this step: what is dropped is the memory that the layers above keep of it.
 
     >>> from snaprun.cells import Vanilla
     >>> from snaprun.rules import RULES
@@ -66,10 +77,14 @@ class SnAp(LearningRule[SnApState]):
 
     def step(self, state: SnApState, record: Record) -> SnApState:
         """Advances J by equation (5), and adds Σ_b δ_b J_b to the gradient."""
-        J, gradient_P = state.backend.step(state.plan, state.J, record)
+        J, gradient_P = state.backend.step(state.plan, state.J, self.credited(record))
         if gradient_P is None:
             return replace(state, J=J)
         return replace(state, J=J, gradient_P=state.gradient_P + gradient_P)
+
+    def credited(self, record: Record) -> Record:
+        """Returns the record with the credit that meets J."""
+        return passed_down(record)
 
     def kept(self, state: SnApState) -> Iterable[Tensor]:
         """Returns the tensors of J."""
@@ -97,10 +112,11 @@ class SnAp(LearningRule[SnApState]):
         """Counts the forward step, the entries of D, D J, I and δ J, over live entries only."""
         n, pattern = Counts.of(core), core.pattern(self.n)
         immediate = int((pattern.own_SG.sum(0) * pattern.columns_G).sum())
-        # δ comes through the readout, which sees h only.
-        contraction = int((pattern.reach_SG[: core.units].sum(0) * pattern.columns_G).sum())
+        # δ comes through the readout and the layers above, which see h only.
+        seen = slice(core.units) if self.n else core.layers[-1].units
+        contraction = int((pattern.reach_SG[seen].sum(0) * pattern.columns_G).sum())
         product = self._dynamics_macs(core) + pattern.product_macs
-        macs = n.weights + product + immediate + contraction
+        macs = n.weights + product + immediate + contraction + self._passed_macs(core)
         memory, time = {
             1: ("k + d p", "d (k² + p)"),
             2: ("k + d² k p", "d (k² + d² k² p)"),
@@ -126,6 +142,10 @@ class SnAp(LearningRule[SnApState]):
             index = found.index + found.setup + layout.setup
             return replace(found, index=index, setup=search)
         return replace(found, setup=found.setup + search)
+
+    def _passed_macs(self, core: RecurrentCore) -> int:
+        """Returns the multiply-adds with which the layers of a stack hand down δ."""
+        return passed_macs(core)
 
     def _dynamics_macs(self, core: RecurrentCore) -> int:
         """Returns the multiply-adds of D's recurrent entries; SnAp-1 needs only the diagonal."""

@@ -83,7 +83,9 @@ class UORO(LearningRule[UOROState]):
         norms = 2 * n.parameters + n.states
         update = 2 * n.parameters + 2 * n.states
         # δ comes through the readout, which sees h only.
-        macs = n.weights + forward + immediate + norms + update + core.units + n.parameters
+        passed = 2 * n.links + n.slopes // core.units * n.upper  # up D s̃, and down ν
+        seen = core.layout.layers[-1]
+        macs = n.weights + forward + passed + immediate + norms + update + seen + n.parameters
         kept = n.states + n.parameters
         return Cost(macs, kept, 2 * kept, "k + p", "k² + p")
 

@@ -91,7 +91,7 @@ def _begun(saved: Any, network: Network, lanes: int) -> Begun:
     require_count(f"{where}.steps", saved["steps"], most=steps - 1)
     require_equal(f"{where}.batch.ends", batch["ends"], True)
     shape = (steps, lanes)
-    layout, outputs = network.core.layout, network.readout.parameters[-1].numel()
+    core, outputs = network.core, network.readout.parameters[-1].numel()
     for name in ("mask", "resets"):
         require_tensor(f"{where}.batch.{name}", batch[name], torch.bool, shape)
     targets = batch["targets"]
@@ -102,9 +102,8 @@ def _begun(saved: Any, network: Network, lanes: int) -> Begun:
         require_tensor(f"{where}.batch.targets", targets, dtype, (*shape, outputs))
     inputs = batch["inputs"]
     if isinstance(inputs, Tensor) and inputs.is_floating_point():
-        require_tensor(f"{where}.batch.inputs", inputs, inputs.dtype, (*shape, layout.inputs))
+        require_tensor(f"{where}.batch.inputs", inputs, inputs.dtype, (*shape, core.inputs))
     else:
-        require_tensor(f"{where}.batch.inputs", inputs, torch.int64, shape, below=layout.inputs)
+        require_tensor(f"{where}.batch.inputs", inputs, torch.int64, shape, below=core.inputs)
     require_tensor(f"{where}.nats_TB", saved["nats_TB"], network.dtype, shape)
-    device = network.core.device
-    return Begun(Batch(**batch).to(device), saved["nats_TB"].to(device), saved["steps"])
+    return Begun(Batch(**batch).to(core.device), saved["nats_TB"].to(core.device), saved["steps"])

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -157,8 +158,8 @@ class Training:
             self._task.observe(bits / targets)
         if self._sparsity.due(before, course.tokens):
             network = engine.network
-            live_MKJ = network.core.layout.live_MKJ
-            prune(engine, self._sparsity.pruned(course.tokens, live_MKJ, network.weights()))
+            layout, pruned = network.core.layout, partial(self._sparsity.pruned, course.tokens)
+            prune(engine, layout.each(pruned, layout.live_MKJ, network.weights()))
 
     def _write_what_is_due(self) -> None:
         """Write the row, and run the validation and the probe, if they are due."""

@@ -21,7 +21,7 @@ def sample(network: Network, prompt: bytes, length: int, temperature: float, see
         for byte in pending:
             x = torch.tensor([byte], device=core.device)
             state_BCK, _ = core.step(weights_MKJ, state_BCK, x)
-        logits_O = network.readout.outputs(state_BCK[:, 0])[0].double().cpu()
+        logits_O = network.readout.outputs(core.output(state_BCK))[0].double().cpu()
         if not logits_O.isfinite().all():
             raise UserError("The run diverged: its network has no finite output to sample from.")
         if temperature == 0:

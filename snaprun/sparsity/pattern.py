@@ -46,9 +46,10 @@ class Pattern:
     """
 
     reach_SG: Tensor  # boolean: the rows R_g of block g
-    own_SG: Tensor  # boolean: the rows of P_I, which the block reaches in the same step
-    dynamics_SS: Tensor  # boolean: P_D
+    own_SG: Tensor  # boolean: the rows of P_I within a layer, which the block reaches at once
+    dynamics_SS: Tensor  # boolean: P_D within the layers
     block_P: Tensor  # int64: the block of each parameter
+    links_SS: Tensor  # boolean: E, from h(t) of a layer to the next layer; empty for SnAp-n
 
     @property
     def mask_SP(self) -> Tensor:
@@ -97,8 +98,16 @@ class Pattern:
     @property
     def dynamics(self) -> tuple[Tensor, Tensor]:
         """Row and column (E,) of the entries of P_D inside some block; D J needs no other entry."""
+        return self._inside(self.dynamics_SS)
+
+    @property
+    def links(self) -> tuple[Tensor, Tensor]:
+        """Row and column of the entries of E inside some block."""
+        return self._inside(self.links_SS)
+
+    def _inside(self, entries_SS: Tensor) -> tuple[Tensor, Tensor]:
         reach_SG = self.reach_SG.float()
-        row_E, column_E = ((reach_SG @ reach_SG.T > 0) & self.dynamics_SS).nonzero(as_tuple=True)
+        row_E, column_E = ((reach_SG @ reach_SG.T > 0) & entries_SS).nonzero(as_tuple=True)
         return row_E, column_E
 
     @property
@@ -113,9 +122,12 @@ class Pattern:
 
     @property
     def product_macs(self) -> int:
-        """Multiply-adds of D J per lane and step, zeros skipped: Σ_g nnz(D[R_g, R_g])·|P_g|."""
-        reach = self.reach_SG.double()
-        nonzeros_G = (reach * (self.dynamics_SS.double() @ reach)).sum(0)
+        """Multiply-adds of D J per lane and step, zeros skipped: Σ_g nnz(D[R_g, R_g])·|P_g|.
+
+        The links between layers count like entries of D.
+        """
+        reach, entries_SS = self.reach_SG.double(), self.dynamics_SS.double() + self.links_SS
+        nonzeros_G = (reach * (entries_SS @ reach)).sum(0)
         return int((nonzeros_G * self.columns_G).sum())
 
 
@@ -127,9 +139,9 @@ def reachable(
 ) -> Pattern:
     """Finds the pattern of SnAp-n, equation (5), from masks and never from the values of a step.
 
-    `slope_pattern` (c × m) and `state_pattern` (c × c) are the cell's. With `n=None` the pattern
-    holds every entry of RTRL's influence matrix that can differ from zero. Menick et al. 2020,
-    arXiv 2006.07232, section 3.
+    `slope_pattern` (c × m) and `state_pattern` (c × c) are the cell's. SnAp-n keeps the rows of a
+    parameter's own layer. With `n=None` the pattern holds every entry of RTRL's influence matrix,
+    of all layers, that can differ from zero. Menick et al. 2020, arXiv 2006.07232, section 3.
 
     >>> from snaprun.cells import Vanilla
     >>> ring_KK = torch.eye(4).bool() | torch.eye(4).roll(1, 0).bool()  # unit u feeds itself, u + 1
@@ -153,25 +165,42 @@ def reachable(
     own_SG = (classes_QC[class_G].T[:, None, :] & (unit_G == torch.arange(units)[:, None])).reshape(
         -1, len(used_G)
     )
+    links_SS = _links(layout, slope_CM) if n is None else torch.zeros_like(dynamics_SS)
     reach_SG = own_SG
-    step_SS = dynamics_SS.float()
+    step_SS = (dynamics_SS | links_SS).float()
     steps = layout.units * slope_CM.shape[0] if n is None else n - 1
     for _ in range(steps):
         further_SG = reach_SG | (step_SS @ reach_SG.float() > 0)
         if further_SG.equal(reach_SG):
             break
         reach_SG = further_SG
-    return Pattern(reach_SG, own_SG, dynamics_SS, block_P)
+    return Pattern(reach_SG, own_SG, dynamics_SS, block_P, links_SS)
 
 
 def _dynamics(layout: Layout, slope_CM: Tensor, state_CC: Tensor) -> Tensor:
     """Returns P_D, boolean (S, S): the union of the recurrent masks, plus each unit's block."""
     units, components = layout.units, slope_CM.shape[0]
-    recurrent_MKK = layout.live_MKJ[:, :, :units]
-    pattern = torch.zeros(components, units, components, units, dtype=torch.bool)
+    pattern = _fed(layout.live_MKJ[:, :, :units], slope_CM)
     for p in range(components):
-        pattern[p, :, 0] |= recurrent_MKK[slope_CM[p]].any(0)
         for q in range(components):
             if state_CC[p, q]:
                 pattern[p, :, q].fill_diagonal_(True)
     return pattern.view(components * units, components * units)
+
+
+def _links(layout: Layout, slope_CM: Tensor) -> Tensor:
+    """Returns E, boolean (S, S): the rows that h(t) of a layer reaches in the layer above."""
+    passed = sum(layout.layers[:-1])
+    weights_MKV = layout.live_MKJ[:, :, -1 - passed : -1]
+    padded_MKK = torch.nn.functional.pad(weights_MKV, (0, layout.units - passed))
+    states = slope_CM.shape[0] * layout.units
+    return _fed(padded_MKK, slope_CM).view(states, states)
+
+
+def _fed(weights_MKK: Tensor, slope_CM: Tensor) -> Tensor:
+    """Returns which rows (p, u) the output of which unit feeds, boolean (c, k, c, k)."""
+    components, units = slope_CM.shape[0], weights_MKK.shape[1]
+    pattern = torch.zeros(components, units, components, units, dtype=torch.bool)
+    for p in range(components):
+        pattern[p, :, 0] = weights_MKK[slope_CM[p]].any(0)
+    return pattern

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from snaprun.sparsity.pattern import Pattern
 
@@ -31,7 +32,8 @@ class Reach:
     def of(cls, pattern: Pattern) -> "Reach":
         """Returns the counts of a pattern."""
         reach_SG = pattern.reach_SG.float()
-        inside_SG = pattern.dynamics_SS.float() @ reach_SG
+        entries_SS = pattern.dynamics_SS | pattern.links_SS
+        inside_SG = entries_SS.float() @ reach_SG
         rows_G = pattern.rows_G
         alike = Counter(zip(rows_G.tolist(), pattern.columns_G.tolist(), strict=True))
         links = int((inside_SG.mul_(reach_SG)).sum(0).double().sum())
@@ -44,7 +46,7 @@ class Reach:
             squares=int(rows_G.square().sum()),
             most_rows=int(rows_G.max()),
             sizes=tuple((count, *size) for size, count in alike.items()),
-            dynamics=min(int(pattern.dynamics_SS.sum()), links),
+            dynamics=min(int(entries_SS.sum()), links),
             links=links,
         )
 
@@ -117,4 +119,37 @@ class Reach:
             sizes=tuple(sizes),
             dynamics=math.ceil(min(dynamics, links)),
             links=math.ceil(links),
+        )
+
+    @classmethod
+    def stacked(cls, alone: Sequence["Reach"], whole: bool) -> "Reach":
+        """Returns the counts of a stack from those of its layers alone.
+
+        If `whole` is true, parameters also reach every state of the layers above, as in RTRL, and
+        the links between layers count as entries of P_D.
+        """
+        if len(alone) == 1:
+            return alone[0]
+        above = [sum(x.states for x in alone[i + 1 :]) * whole for i in range(len(alone))]
+        pairs = list(zip(alone, above, strict=True))
+        states, dense = (
+            sum(x.states for x in alone),
+            sum(upper.states * lower.states for lower, upper in pairwise(alone)),
+        )
+        dynamics = sum(x.dynamics for x in alone) + dense * whole
+        return cls(
+            states=states,
+            parameters=sum(x.parameters for x in alone),
+            blocks=sum(x.blocks for x in alone),
+            entries=sum(x.entries + x.parameters * more for x, more in pairs),
+            rows=sum(x.rows + x.blocks * more for x, more in pairs),
+            squares=sum(x.squares + 2 * x.rows * more + x.blocks * more**2 for x, more in pairs),
+            most_rows=max(x.most_rows + more for x, more in pairs),
+            sizes=tuple(
+                (count, rows + more, columns)
+                for x, more in pairs
+                for count, rows, columns in x.sizes
+            ),
+            dynamics=dynamics,
+            links=sum(x.links + x.blocks * dynamics * (more > 0) for x, more in pairs),
         )

@@ -26,7 +26,7 @@ def checks(rule: LearningRule, problem: Problem) -> list[Check]:
         what, loss = "gradient, autograd with U h detached", None
         if state.feedback_OK is not None:
             what, loss = f"{what} and random feedback", _fed_back(problem, state.feedback_OK)
-        want_P = unrolled.gradients(problem, preactivations=unrolled.detached, loss=loss)[0]
+        want_P = unrolled.of_layers(problem, unrolled.detached, loss)
         return [equal(what, got_P, want_P)]
     refuse(
         "rule",
@@ -37,12 +37,13 @@ def checks(rule: LearningRule, problem: Problem) -> list[Check]:
 
 
 def _fed_back(problem: Problem, feedback_OK: Tensor) -> unrolled.Loss:
-    """Return a loss with the derivative (∂L/∂logits) B with respect to h."""
+    """Return a loss with the derivative (∂L/∂logits) B with respect to the h of some units."""
 
-    def loss(h_BK: Tensor, targets_B: Tensor) -> Tensor:
-        logits_BO = (h_BK.detach() @ problem.readout_OK.T).requires_grad_()
+    def loss(h_BK: Tensor, targets_B: Tensor, units: slice) -> Tensor:
+        seen_BK = h_BK[:, -problem.readout_OK.shape[1] :].detach()
+        logits_BO = (seen_BK @ problem.readout_OK.T).requires_grad_()
         nats = F.cross_entropy(logits_BO, targets_B, ignore_index=NO_TARGET, reduction="sum")
         error_BO = torch.autograd.grad(nats, logits_BO)[0]
-        return (error_BO @ feedback_OK * h_BK).sum()
+        return (error_BO @ feedback_OK[:, units] * h_BK[:, units]).sum()
 
     return loss

@@ -18,7 +18,8 @@ def definition_checks(rule: SnAp, problem: Problem) -> list[Check]:
     """Check every J_t and Σ_t δ_t J_t against equation (4) or (5), Jacobians by `torch.func`."""
     name = "(4)" if rule.n is None else "(5)"
     got = list(_advanced(rule, problem, naive))
-    want = list(defined(problem, onestep.mask(problem.core, rule.n)))
+    M_SP = onestep.mask(problem.core, rule.n)
+    want = list(defined(problem, M_SP, "direct_BS" if rule.n is None else "passed_BS"))
     return _compared(f"equation {name} by jacrev", got, want)
 
 
@@ -34,16 +35,17 @@ def backend_checks(rule: SnAp, problem: Problem) -> list[Check]:
     return checks
 
 
-def defined(problem: Problem, M_SP: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield J_t = M ∘ (I_t + D_t J_(t-1)) (B, S, P) and Σ_(τ≤t) δ_τ J_τ (P,) after every step."""
+def defined(problem: Problem, M_SP: Tensor, credit: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield J_t = M ∘ (I_t + D_t J_(t-1)) (B, S, P) and Σ_(τ≤t) δ_τ J_τ (P,) after every step.
+
+    `credit` names δ among the derivatives of a step (verify/onestep.py).
+    """
     J_BSP = M_SP.new_zeros(problem.lanes, *M_SP.shape, dtype=torch.float64)
     gradient_P = torch.zeros_like(problem.theta_P)
-    for resets_B, (D_BSS, I_BSP, credit_BS) in zip(
-        problem.resets_TB, onestep.trajectory(problem), strict=True
-    ):
+    for resets_B, step in zip(problem.resets_TB, onestep.trajectory(problem), strict=True):
         J_BSP = J_BSP.masked_fill(resets_B[:, None, None], 0)
-        J_BSP = M_SP * (I_BSP + D_BSS @ J_BSP)
-        gradient_P = gradient_P + torch.einsum("bs,bsp->p", credit_BS, J_BSP)
+        J_BSP = M_SP * (step.I_BSP + step.D_BSS @ J_BSP)
+        gradient_P = gradient_P + torch.einsum("bs,bsp->p", getattr(step, credit), J_BSP)
         yield J_BSP, gradient_P
 
 

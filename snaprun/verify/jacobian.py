@@ -50,9 +50,8 @@ def product_checks(problem: Problem, seed: int) -> list[Check]:
     core = problem.core
     generator = Generator().manual_seed(seed)
     found: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-    for (_, record), (D_BSS, I_BSP, credit_BS) in zip(
-        problem.records(), onestep.trajectory(problem), strict=True
-    ):
+    for (_, record), step in zip(problem.records(), onestep.trajectory(problem), strict=True):
+        D_BSS, I_BSP = step.D_BSS, step.I_BSP
         shape = (problem.lanes, core.cell.components, core.units)
         v_BCK = torch.randn(shape, generator=generator, dtype=torch.float64).to(core.device)
         v_BS = v_BCK.flatten(1)
@@ -66,7 +65,10 @@ def product_checks(problem: Problem, seed: int) -> list[Check]:
         found["D v"].append((jvp_BS, torch.einsum("bij,bj->bi", D_BSS, v_BS)))
         found["λ D"].append((vjp_BS, torch.einsum("bi,bij->bj", v_BS, D_BSS)))
         found["λ I"].append((vjp_BP, torch.einsum("bi,bij->bj", v_BS, I_BSP)))
-        found["δ"].append((ours_BS, credit_BS))
+        found["δ"].append((ours_BS, step.direct_BS))
+        passed = jacobians.passed_down(record).credit_BCK
+        passed_BS = torch.zeros_like(v_BS) if passed is None else passed.flatten(1)
+        found["δ (1 − E)⁻¹"].append((passed_BS, step.passed_BS))
     checks = []
     for name, pairs in found.items():
         got, want = map(torch.stack, zip(*pairs, strict=True))

@@ -5,14 +5,16 @@ Shape suffixes as in verify/problem.py, S = c·k states (component-major).
 
 from collections.abc import Iterator
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 from torch.func import jacrev, vmap
 
 from snaprun.core import RecurrentCore
+from snaprun.verify import unrolled
 from snaprun.verify.problem import Problem
-from snaprun.verify.unrolled import attached, cross_entropy, dense_weights
+from snaprun.verify.unrolled import attached, cross_entropy
 
 PROBES = 32  # a slope that is zero on half of all inputs is missed once in 2^32
 
@@ -20,8 +22,7 @@ PROBES = 32  # a slope that is zero on half of all inputs is missed once in 2^32
 def next_state(core: RecurrentCore, state_S: Tensor, theta_P: Tensor, x_A: Tensor) -> Tensor:
     """Compute the next state s' of one lane, shape (S,)."""
     state_1CK = state_S.view(1, core.cell.components, core.units)
-    pre_1MK = attached(dense_weights(core, theta_P), state_1CK[:, 0], x_A[None])
-    return core.cell.transition(pre_1MK, state_1CK).flatten()
+    return unrolled.next_state(core, theta_P, state_1CK, x_A[None], attached).flatten()
 
 
 def jacobians(
@@ -31,18 +32,35 @@ def jacobians(
     return jacrev(partial(next_state, core), argnums=(0, 1))(state_S, theta_P, x_A)
 
 
-def trajectory(problem: Problem) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield D (B, S, S), I (B, S, P) and the direct credit δ_t (B, S) of every step."""
+class OneStep(NamedTuple):
+    """The derivatives of one step."""
+
+    D_BSS: Tensor
+    I_BSP: Tensor
+    direct_BS: Tensor  # δ_t, by the state that the readout sees
+    passed_BS: Tensor  # ∂L_t by the state of every layer, through the layers above
+
+
+def trajectory(problem: Problem) -> Iterator[OneStep]:
+    """Yield the derivatives of every step."""
     core, loss = problem.core, cross_entropy(problem)
     state_BS = core.initial_state(problem.lanes, torch.float64).flatten(1)
     for t in range(problem.steps):
         state_BS = state_BS.masked_fill(problem.resets_TB[t][:, None], 0)
         point = state_BS, problem.theta_P, problem.inputs_TBA[t]
         D_BSS, I_BSP = vmap(partial(jacobians, core), in_dims=(0, None, 0))(*point)
-        state_BS = vmap(partial(next_state, core), in_dims=(0, None, 0))(*point)
-        leaf_BS = state_BS.clone().requires_grad_()
-        total = loss(leaf_BS[:, : core.units], problem.targets_TB[t])
-        yield D_BSS, I_BSP, torch.autograd.grad(total, leaf_BS)[0]
+        before_BCK = state_BS.unflatten(1, (core.cell.components, core.units))
+        push_BCK = torch.zeros_like(before_BCK).requires_grad_()
+        after_BCK = unrolled.next_state(
+            core, problem.theta_P, before_BCK, problem.inputs_TBA[t], attached, push_BCK
+        )
+        total = loss(after_BCK[:, 0], problem.targets_TB[t], slice(None))
+        through = torch.autograd.grad(total, (after_BCK, push_BCK), allow_unused=True)
+        direct_BS, passed_BS = (
+            torch.zeros_like(state_BS) if x is None else x.flatten(1) for x in through
+        )
+        state_BS = after_BCK.detach().flatten(1)
+        yield OneStep(D_BSS, I_BSP, direct_BS, passed_BS)
 
 
 def structure(core: RecurrentCore) -> tuple[Tensor, Tensor]:
@@ -56,7 +74,7 @@ def structure(core: RecurrentCore) -> tuple[Tensor, Tensor]:
     P_I = torch.zeros(core.states, core.layout.size, dtype=torch.bool, device=core.device)
     for _ in range(PROBES):
         D_SS, I_SP = jacobians(
-            core, normal(core.states), normal(core.layout.size), normal(core.layout.inputs)
+            core, normal(core.states), normal(core.layout.size), normal(core.inputs)
         )
         P_D |= D_SS != 0
         P_I |= I_SP != 0
@@ -64,11 +82,19 @@ def structure(core: RecurrentCore) -> tuple[Tensor, Tensor]:
 
 
 def mask(core: RecurrentCore, n: int | None) -> Tensor:
-    """Compute M_n = OR_{m<n} P_D^m P_I (S, P) of equation (5); all ones if `n` is None."""
+    """Compute M_n = OR_{m<n} P_D^m P_I (S, P) of equation (5); all ones if `n` is None.
+
+    P_D and P_I are those within the layers.
+    """
     if n is None:
         size = (core.states, core.layout.size)
         return torch.ones(size, dtype=torch.bool, device=core.device)
-    P_D, power_SP = structure(core)
+    P_D, P_I = structure(core)
+    sizes = torch.tensor(core.layout.layers)
+    layer_K = torch.arange(len(sizes)).repeat_interleave(sizes).to(core.device)
+    layer_S = layer_K.repeat(core.cell.components)
+    P_D &= layer_S[:, None] == layer_S
+    power_SP = P_I & (layer_S[:, None] == layer_K[core.layout.unit_P])
     M_SP = power_SP
     for _ in range(n - 1):
         power_SP = P_D.double() @ power_SP.double() > 0

@@ -3,7 +3,7 @@
 Shape suffixes: T steps, B lanes, A inputs, K units, O outputs, P live parameters.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 
@@ -38,7 +38,7 @@ class Problem:
         cell: Cell,
         sparsity: Sparsity,
         *,
-        units: int,
+        units: int | Sequence[int],
         inputs: int,
         outputs: int,
         lanes: int,
@@ -70,7 +70,7 @@ class Problem:
         return cls(
             core=core.to(device),
             theta_P=theta_P.to(device),
-            readout_OK=normal(outputs, units).to(device),
+            readout_OK=normal(outputs, core.layout.layers[-1]).to(device),
             inputs_TBA=normal(steps, lanes, inputs).to(device),
             targets_TB=targets_TB.to(device),
             resets_TB=resets_TB.to(device),
@@ -116,7 +116,7 @@ class Problem:
         masked_B = targets_B != NO_TARGET
         if not masked_B.any():
             return record
-        logits_BO = state_BCK[:, 0] @ self.readout_OK.T
+        logits_BO = self.core.output(state_BCK) @ self.readout_OK.T
         _, error_BO = SoftmaxCrossEntropy().value_and_error(
             logits_BO, targets_B.where(masked_B, 0), masked_B
         )

@@ -1,5 +1,7 @@
 """Makes every comparison that applies to a cell, a sparsity and a rule."""
 
+from collections.abc import Sequence
+
 import torch
 
 from snaprun.cells import Cell
@@ -16,7 +18,7 @@ from snaprun.verify.problem import Problem
 
 def verify(
     cell: Cell,
-    units: int,
+    units: int | Sequence[int],
     sparsity: Sparsity,
     rule: LearningRule,
     *,
@@ -73,7 +75,9 @@ def verify(
 _COPIES = 12  # of the dense Jacobian; measured: 13 with GRUs of 100 to 200 units
 
 
-def _require_memory(cell: Cell, units: int, sparsity: Sparsity, inputs: int, lanes: int) -> None:
+def _require_memory(
+    cell: Cell, units: int | Sequence[int], sparsity: Sparsity, inputs: int, lanes: int
+) -> None:
     """Raise UserError if the dense Jacobians of `torch.func` do not fit into memory."""
     others = {"window": 1, "outputs": 1, "hidden": 0, "threads": 1}
     sizes = Sizes.before(cell, sparsity, units, inputs, lanes=lanes, itemsize=8, **others)

@@ -36,6 +36,7 @@ def records(built, lanes, dtype, steps=5):
             dsda_BCMK=normal(lanes, cell.components, len(cell.slots), built.units) * slope_CM1,
             dsds_BCCK=normal(lanes, cell.components, cell.components, built.units) * block_CC1,
             weights_MKJ=layout.scatter(normal(layout.size)) / built.units**0.5,
+            layers=built.layers,
             credit_BCK=None if t == 1 else normal(lanes, cell.components, built.units),
         )
 
