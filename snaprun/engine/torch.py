@@ -1,7 +1,6 @@
 """The online step in PyTorch: forward, loss, credit, rule, update."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
@@ -12,6 +11,7 @@ from snaprun.engine.base import SEQUENCE, Array, Engine
 from snaprun.engine.optim import newest
 from snaprun.engine.saved import copied
 from snaprun.influence import native
+from snaprun.model.readout import Credit
 from snaprun.rules import Setup
 from snaprun.tasks import Batch
 
@@ -57,20 +57,20 @@ class TorchEngine(Engine):
         self._predicted: Predicted | None = None
         vars(self).update(dict.fromkeys(COUNTERS, 0))
 
-    def run(self, batch: Batch) -> Tensor:
+    def run(self, batch: Batch, outputs_TBO: Tensor | None = None) -> Tensor:
         """Train on a batch, or on a piece of one, as the base says."""
         loss_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype, device=batch.mask.device)
         begins = batch.resets.any(1).tolist()
         targets = batch.mask.sum(1).tolist()
-        if not self.network.readout.loss.classes:
-            batch = replace(batch, targets=batch.targets.to(self.network.dtype))
         for t in range(len(batch.mask)):
             if begins[t]:
                 self._begin(batch.resets[t])
             linearise = self._advance(batch.inputs[t])
             y, mask_B = batch.targets[t], batch.mask[t]
-            if (loss_B := self._finish(linearise, y, mask_B, targets[t])) is not None:
-                loss_TB[t] = loss_B
+            if learned := self._finish(linearise, y, mask_B, targets[t]):
+                loss_TB[t] = learned.loss_B
+                if outputs_TBO is not None:
+                    outputs_TBO[t] = learned.outputs_BO
         if self.update_every == SEQUENCE and batch.ends:
             self.update()
         return loss_TB
@@ -97,8 +97,8 @@ class TorchEngine(Engine):
         dtype = torch.int64 if self.network.readout.loss.classes else before_BCK.dtype
         y = torch.as_tensor(targets, dtype=dtype, device=before_BCK.device)
         mask_B = torch.as_tensor(mask_B, device=before_BCK.device)
-        loss_B = self._finish(linearise, y, mask_B, int(mask_B.sum()))
-        return none_B if loss_B is None else loss_B
+        learned = self._finish(linearise, y, mask_B, int(mask_B.sum()))
+        return learned.loss_B if learned else none_B
 
     def undo(self) -> None:
         """Forget the predicted step that waits for its targets; the reset lanes stay reset."""
@@ -116,19 +116,18 @@ class TorchEngine(Engine):
 
     def _finish(
         self, linearise: Callable[[], Record], y: Tensor, mask_B: Tensor, targets: int
-    ) -> Tensor | None:
-        """Finish a step: loss, credit, rule, update. Return the loss (B,) if there are targets."""
-        record, loss_B = linearise(), None
+    ) -> Credit | None:
+        """Finish a step: loss, credit, rule, update. Return the loss if there are targets."""
+        record, learned = linearise(), None
         if targets:
             learned = self.network.readout.learn(self.state_BCK[:, 0], y, mask_B)
             record = record.with_credit(learned.credit_BK, learned.error_BO)
-            loss_B = learned.loss_B
         self.rule_state = self.rule.step(self.rule_state, record)
         self.steps += 1
         self.targets += targets
         if self.steps == self.update_every:
             self.update()
-        return loss_B
+        return learned
 
     def update(self) -> None:
         """End the window here: the optimiser steps if the window had a target."""

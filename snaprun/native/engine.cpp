@@ -42,7 +42,10 @@ public:
             const Place<T> at = rule_->place();
             const int64_t targets = count(s.mask + t * c_.lanes);
             advance(s, t, at);
-            if (targets) readout_.forward(s.parameters, state_.data());
+            if (targets) {
+                readout_.forward(s.parameters, state_.data());
+                if (s.outputs) readout_.copy_outputs(s.outputs + t * c_.lanes * c_.outputs);
+            }
             finish(s, t, at, targets, last);
         }
         finite_ = all_finite(s.parameters[0], p_.parameters);
@@ -58,7 +61,7 @@ public:
         std::memcpy(before_.data(), state_.data(), state_.size() * sizeof(T));
         advance(s, 0, rule_->place());
         readout_.forward(s.parameters, state_.data());
-        readout_.read(s.outputs);
+        readout_.copy_outputs(s.outputs);
         predicted_ = true;
     }
 

@@ -63,11 +63,11 @@ public:
              std::optional<Array<const T>> dense, std::optional<Array<const int64_t>> classes,
              std::optional<Array<const T>> values, Array<const bool> mask,
              Array<const bool> resets, std::optional<Array<const int8_t>> noise, Array<T> losses,
-             bool ends) {
+             bool ends, std::optional<Array<T>> outputs) {
         const Busy busy(busy_);
         require_settled();
         Arrays given{theta, readout, index, dense,  classes, values,
-                     mask,  resets,  noise, losses, {}};
+                     mask,  resets,  noise, losses, outputs};
         require(index.has_value() != dense.has_value(), "inputs are either indices or dense");
         Sequence<T> s = checked(given);
         if (index) s.indices = indices(*index, inputs_, config_.inputs, "input index");
@@ -85,8 +85,8 @@ public:
               Array<T> outputs) {
         const Busy busy(busy_);
         require_settled();
-        Arrays given{theta, readout, index, dense, classes, values, mask, resets, noise, losses,
-                     outputs};
+        Arrays given{theta, readout, index, dense,  classes, values,
+                     mask,  resets,  noise, losses, outputs};
         const Sequence<T> step = checked(given);
         require(step.steps == 1, "the bound arrays are those of one step");
         bound_ = std::move(given);
@@ -334,7 +334,7 @@ void bind(nb::module_& m, const char* name) {
              "index"_a.noconvert().none(), "dense"_a.noconvert().none(),
              "classes"_a.noconvert().none(), "values"_a.noconvert().none(), "mask"_a.noconvert(),
              "resets"_a.noconvert(), "noise"_a.noconvert().none(), "losses"_a.noconvert(),
-             "ends"_a = true)
+             "ends"_a = true, "outputs"_a.noconvert().none() = nb::none())
         .def("bind", &E::bind, "theta"_a.noconvert(), "readout"_a.noconvert(),
              "index"_a.noconvert(), "dense"_a.noconvert(), "classes"_a.noconvert().none(),
              "values"_a.noconvert().none(), "mask"_a.noconvert(), "resets"_a.noconvert(),
