@@ -3,8 +3,9 @@
 import math
 from abc import ABC, abstractmethod
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
+from numpy import ndarray
 from torch import Generator, Tensor
 
 from snaprun.engine.optim import Optimiser
@@ -15,6 +16,7 @@ from snaprun.rules import LearningRule
 from snaprun.tasks import Batch
 
 SEQUENCE = "sequence"
+Array: TypeAlias = ndarray | Tensor
 
 
 class Engine(ABC):
@@ -65,11 +67,39 @@ class Engine(ABC):
         )
 
     @abstractmethod
-    def run(self, batch: Batch) -> Tensor:
+    def run(self, batch: Batch, outputs_TBO: Tensor | None = None) -> Tensor:
         """Train on a batch, or on a piece of one.
 
         A batch may be cut into pieces anywhere: the results are the same bit by bit. Returns the
-        loss of every step, computed before the update of that step, shape (T, B).
+        loss of every step, computed before the update of that step, shape (T, B). The outputs that
+        the loss is computed from are written to `outputs_TBO`, of the network's dtype, if it is
+        given; a step without a target in any lane has none, and leaves its entries as they are.
+        """
+
+    @abstractmethod
+    def predict(self, inputs: Array, resets_B: Array | None = None) -> Tensor:
+        """Advance the state by one step and return the outputs, shape (B, O).
+
+        `inputs` are indices (B,) of one-hot inputs, int64, or numbers (B, a); a sequence begins in
+        the lanes `resets_B`. The same step of `run` is `predict` and then `learn`, bit by bit.
+        The returned tensor is the engine's own: the next call of `predict` may change its values.
+        """
+
+    @abstractmethod
+    def learn(self, targets: Array | None = None, mask_B: Array | None = None) -> Tensor:
+        """Take the targets of the predicted step and return its loss, shape (B,).
+
+        `targets` and `mask_B` are those of one step of a Batch; without targets the step has none.
+        The optimiser steps if the window is full. The returned tensor is the engine's own, as in
+        `predict`. Raises ValueError if no predicted step waits for its targets.
+        """
+
+    @abstractmethod
+    def undo(self) -> None:
+        """Forget the predicted step that waits for its targets; the reset lanes stay reset.
+
+        The same `predict`, with the same resets, then goes on as if nothing had happened, also in
+        an engine that has loaded a `state_dict` made now.
         """
 
     @abstractmethod

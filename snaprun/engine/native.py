@@ -1,14 +1,16 @@
 """The C++ engine runs the online step of snaprun.engine.torch on whole batches without Python."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from numpy import ndarray
 from torch import Tensor
 
 from snaprun.cells import CELLS, Cell
 from snaprun.checks import UserError
 from snaprun.engine.adapters import adapter, fill, lanes_first
-from snaprun.engine.base import SEQUENCE, Engine
+from snaprun.engine.base import SEQUENCE, Array, Engine
 from snaprun.engine.optim import OPTIMISERS, Optimiser
 from snaprun.engine.saved import copied
 from snaprun.influence.native import _native, isa, layout_fields
@@ -60,6 +62,20 @@ def _constants(kind: str, name: str, made: object) -> dict[str, float]:
     return {key: getattr(made, key) for key in _KNOWN[kind][name]["constants"]}
 
 
+@dataclass
+class _Step:
+    """The data of one step, T = 1, in memory that the C++ core reads and writes."""
+
+    index: ndarray
+    dense: ndarray
+    targets: ndarray
+    mask: ndarray
+    resets: ndarray
+    noise: ndarray | None
+    loss_B: Tensor
+    outputs_BO: Tensor
+
+
 class NativeEngine(Engine):
     """Does the same as TorchEngine in C++.
 
@@ -78,6 +94,7 @@ class NativeEngine(Engine):
         suited = adapter(rule)
         assert suited is not None
         self.isa = isa()
+        self._step: _Step | None = None
         outputs = readout[-1].numel()
         self._adapter = suited(rule, core, self.lanes, outputs, network.dtype, self.noise)
         cell, named = CELLS.name_of(core.cell), OPTIMISERS.name_of(optimiser)
@@ -179,7 +196,7 @@ class NativeEngine(Engine):
             "rule": self._adapter.views(memory),
         }
 
-    def run(self, batch: Batch) -> Tensor:
+    def run(self, batch: Batch, outputs_TBO: Tensor | None = None) -> Tensor:
         """Train on a batch, or on a piece of one, as the base says."""
         loss_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype)
         one_hot, classes = batch.inputs.dim() == 2, self.network.readout.loss.classes
@@ -196,8 +213,61 @@ class NativeEngine(Engine):
             self._adapter.draw(len(batch.mask)),
             loss_TB,
             batch.ends,
+            outputs_TBO,
         )
         return loss_TB
+
+    def predict(self, inputs: Array, resets_B: Array | None = None) -> Tensor:
+        """Advance the state by one step and return the outputs, as the base says."""
+        step = self._step or self._bind()
+        by_index = inputs.ndim == 1
+        (step.index if by_index else step.dense)[0] = inputs
+        if resets_B is not None:
+            step.resets[0] = resets_B
+        self._engine.predict(by_index, resets_B is not None)
+        return step.outputs_BO
+
+    def learn(self, targets: Array | None = None, mask_B: Array | None = None) -> Tensor:
+        """Take the targets of the predicted step and return its loss, as the base says."""
+        step = self._step or self._bind()
+        if targets is not None:
+            step.targets[0], step.mask[0] = targets, mask_B
+        if step.noise is not None:
+            step.noise[...] = self._adapter.draw(1)
+        self._engine.learn(targets is not None)
+        return step.loss_B
+
+    def undo(self) -> None:
+        """Forget the predicted step that waits for its targets; the reset lanes stay reset."""
+        self._engine.undo()
+
+    def _bind(self) -> "_Step":
+        """Give the C++ core memory for the data of single steps, which it then reads and writes."""
+        dtype, one_B = self.network.dtype, (1, self.lanes)
+        outputs = self.network.readout.parameters[-1].numel()
+        classes = self.network.readout.loss.classes
+        index = torch.zeros(one_B, dtype=torch.int64)
+        dense = torch.zeros(*one_B, self.network.core.layout.inputs, dtype=dtype)
+        targets = torch.zeros_like(index) if classes else torch.zeros(*one_B, outputs, dtype=dtype)
+        mask, resets = torch.zeros(2, *one_B, dtype=torch.bool)
+        drawn = self._adapter.draw(0)
+        noise = None if drawn is None else drawn.new_zeros(1, *drawn.shape[1:])
+        loss, out = torch.zeros(one_B, dtype=dtype), torch.zeros(*one_B, outputs, dtype=dtype)
+        of_loss = (targets, None) if classes else (None, targets)
+        self._engine.bind(
+            *self._parameters(), index, dense, *of_loss, mask, resets, noise, loss, out
+        )
+        self._step = _Step(
+            index.numpy(),
+            dense.numpy(),
+            targets.numpy(),
+            mask.numpy(),
+            resets.numpy(),
+            None if noise is None else noise.numpy(),
+            loss[0],
+            out[0],
+        )
+        return self._step
 
     def _parameters(self) -> tuple[Tensor, list[Tensor]]:
         """Return θ and the readout's parameters."""

@@ -1,18 +1,22 @@
 """The online step in PyTorch: forward, loss, credit, rule, update."""
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from snaprun.engine.base import SEQUENCE, Engine
+from snaprun.core import Record
+from snaprun.engine.base import SEQUENCE, Array, Engine
 from snaprun.engine.optim import newest
 from snaprun.engine.saved import copied
 from snaprun.influence import native
+from snaprun.model.readout import Credit
 from snaprun.rules import Setup
 from snaprun.tasks import Batch
 
+# The state before a predicted step, and what gives the record of the step.
+Predicted: TypeAlias = tuple[Tensor, Callable[[], Record]]
 COUNTERS = ("updates", "longest_window", "rule_bytes", "steps", "targets")
 
 
@@ -50,37 +54,83 @@ class TorchEngine(Engine):
         self.state_BCK = core.initial_state(self.lanes, network.dtype)
         self.weights_MKJ = network.weights()
         self._average = [torch.zeros_like(p) for p in network.parameters if self.decay]
+        self._predicted: Predicted | None = None
         vars(self).update(dict.fromkeys(COUNTERS, 0))
 
-    def run(self, batch: Batch) -> Tensor:
+    def run(self, batch: Batch, outputs_TBO: Tensor | None = None) -> Tensor:
         """Train on a batch, or on a piece of one, as the base says."""
         loss_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype, device=batch.mask.device)
         begins = batch.resets.any(1).tolist()
         targets = batch.mask.sum(1).tolist()
-        if not self.network.readout.loss.classes:
-            batch = replace(batch, targets=batch.targets.to(self.network.dtype))
         for t in range(len(batch.mask)):
             if begins[t]:
-                self.state_BCK = self.state_BCK.masked_fill(batch.resets[t][:, None, None], 0)
-                self.rule_state = self.rule.reset(self.rule_state, batch.resets[t])
-            self._step(batch, t, targets[t], loss_TB[t])
-            if self.steps == self.update_every:
-                self.update()
+                self._begin(batch.resets[t])
+            linearise = self._advance(batch.inputs[t])
+            y, mask_B = batch.targets[t], batch.mask[t]
+            if learned := self._finish(linearise, y, mask_B, targets[t]):
+                loss_TB[t] = learned.loss_B
+                if outputs_TBO is not None:
+                    outputs_TBO[t] = learned.outputs_BO
         if self.update_every == SEQUENCE and batch.ends:
             self.update()
         return loss_TB
 
-    def _step(self, batch: Batch, t: int, targets: int, loss_B: Tensor) -> None:
-        core, readout = self.network.core, self.network.readout
-        self.state_BCK, linearise = core.step(self.weights_MKJ, self.state_BCK, batch.inputs[t])
-        record = linearise()
+    def predict(self, inputs: Array, resets_B: Array | None = None) -> Tensor:
+        """Advance the state by one step and return the outputs, as the base says."""
+        if resets_B is not None:
+            self._begin(torch.as_tensor(resets_B, device=self.state_BCK.device))
+        before_BCK = self.state_BCK
+        x = torch.as_tensor(inputs, device=before_BCK.device)
+        linearise = self._advance(x if x.dim() == 1 else x.to(before_BCK.dtype))
+        self._predicted = before_BCK, linearise
+        return self.network.readout.outputs(self._output())
+
+    def learn(self, targets: Array | None = None, mask_B: Array | None = None) -> Tensor:
+        """Take the targets of the predicted step and return its loss, as the base says."""
+        if self._predicted is None:
+            raise ValueError("learn follows predict")
+        (before_BCK, linearise), self._predicted = self._predicted, None
+        none_B = before_BCK.new_zeros(self.lanes)
+        if targets is None or mask_B is None:
+            self._finish(linearise, none_B, none_B, 0)
+            return none_B
+        dtype = torch.int64 if self.network.readout.loss.classes else before_BCK.dtype
+        y = torch.as_tensor(targets, dtype=dtype, device=before_BCK.device)
+        mask_B = torch.as_tensor(mask_B, device=before_BCK.device)
+        learned = self._finish(linearise, y, mask_B, int(mask_B.sum()))
+        return learned.loss_B if learned else none_B
+
+    def undo(self) -> None:
+        """Forget the predicted step that waits for its targets; the reset lanes stay reset."""
+        if self._predicted is not None:
+            (self.state_BCK, _), self._predicted = self._predicted, None
+
+    def _begin(self, resets_B: Tensor) -> None:
+        self.state_BCK = self.state_BCK.masked_fill(resets_B[:, None, None], 0)
+        self.rule_state = self.rule.reset(self.rule_state, resets_B)
+
+    def _output(self) -> Tensor:
+        return self.network.core.output(self.state_BCK)
+
+    def _advance(self, inputs: Tensor) -> Callable[[], Record]:
+        core = self.network.core
+        self.state_BCK, linearise = core.step(self.weights_MKJ, self.state_BCK, inputs)
+        return linearise
+
+    def _finish(
+        self, linearise: Callable[[], Record], y: Tensor, mask_B: Tensor, targets: int
+    ) -> Credit | None:
+        """Finish a step: loss, credit, rule, update. Return the loss if there are targets."""
+        record, learned = linearise(), None
         if targets:
-            learned = readout.learn(core.output(self.state_BCK), batch.targets[t], batch.mask[t])
+            learned = self.network.readout.learn(self._output(), y, mask_B)
             record = record.with_credit(learned.credit_BK, learned.error_BO)
-            loss_B.copy_(learned.loss_B)
         self.rule_state = self.rule.step(self.rule_state, record)
         self.steps += 1
         self.targets += targets
+        if self.steps == self.update_every:
+            self.update()
+        return learned
 
     def update(self) -> None:
         """End the window here: the optimiser steps if the window had a target."""

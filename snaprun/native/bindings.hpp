@@ -59,6 +59,7 @@ EngineConfig read_config(nanobind::dict fields);  // ValueError in Python if it 
 
 const Capabilities& known();  // everything that the engine can train
 
+void bind_capabilities(nanobind::module_& m);
 void bind_engine(nanobind::module_& m);
 void bind_influence(nanobind::module_& m);
 

@@ -20,6 +20,7 @@ public:
         : c_(config), p_(c_.pattern), stride_((c_.lanes + 7) / 8 * 8), rows_(p_, stride_),
           readout_(c_, stride_),
           optimiser_(c_, sizes(p_, readout_)), state_(p_.components * unit_size()),
+          before_(p_.components * unit_size()),
           pre_(p_.slots * unit_size()), ones_(stride_),
           gradient_(p_.parameters), gathered_(c_.lanes == 1 ? p_.parameters : 0),
           begins_(stride_), cell_(*find(cells<T>(), c_.cell)),
@@ -38,13 +39,43 @@ public:
         for (int64_t t = 0; t < s.steps; ++t) {
             const bool last = every ? now_.steps + 1 == every : s.ends && t + 1 == s.steps;
             begin(s.resets + t * c_.lanes);
-            step(s, t, last);
+            const Place<T> at = rule_->place();
+            const int64_t targets = count(s.mask + t * c_.lanes);
+            advance(s, t, at);
+            if (targets) {
+                readout_.forward(s.parameters, state_.data());
+                if (s.outputs) readout_.copy_outputs(s.outputs + t * c_.lanes * c_.outputs);
+            }
+            finish(s, t, at, targets, last);
         }
         finite_ = all_finite(s.parameters[0], p_.parameters);
         for (int i = 0; i < 2 * readout_.layers(); ++i) {
             finite_ &= all_finite(s.parameters[1 + i], readout_sizes_[i]);
         }
     }
+
+    void predict(const Sequence<T>& s) override {
+        const FlushDenormals flushed;
+        rule_->reserve(now_.steps + 1);
+        if (s.resets) begin(s.resets);
+        std::memcpy(before_.data(), state_.data(), state_.size() * sizeof(T));
+        advance(s, 0, rule_->place());
+        readout_.forward(s.parameters, state_.data());
+        readout_.copy_outputs(s.outputs);
+        predicted_ = true;
+    }
+
+    void learn(const Sequence<T>& s) override {
+        const FlushDenormals flushed;
+        predicted_ = false;
+        finish(s, 0, rule_->place(), s.mask ? count(s.mask) : 0, now_.steps + 1 == c_.update_every);
+    }
+
+    void undo() override {
+        if (predicted_) std::memcpy(state_.data(), before_.data(), state_.size() * sizeof(T));
+        predicted_ = false;
+    }
+    bool predicted() const override { return predicted_; }
 
     void update(T* const* parameters) override {
         const FlushDenormals flushed;
@@ -116,9 +147,12 @@ private:
         std::memcpy(x + size, ones_.data(), stride_ * sizeof(T));
     }
 
-    void step(const Sequence<T>& s, int64_t t, bool last) {
-        T* const theta = s.parameters[0];
-        const Place<T> at = rule_->place();
+    int64_t count(const uint8_t* mask) const {
+        return c_.lanes - std::count(mask, mask + c_.lanes, 0);
+    }
+
+    void advance(const Sequence<T>& s, int64_t t, const Place<T>& at) {
+        const T* const theta = s.parameters[0];
         fill_sources(s, t, at.src);
         const bool by_index = s.indices && by_index_ && c_.lanes > 1;
         if (c_.lanes == 1) {
@@ -133,8 +167,10 @@ private:
         }
         cell_.step({pre_.data(), state_.data(), at.slopes, at.blocks, ones_.data(),
                     constants_.data(), p_.units, stride_});
-        const uint8_t* mask = s.mask + t * c_.lanes;
-        const int64_t targets = c_.lanes - std::count(mask, mask + c_.lanes, 0);
+    }
+
+    // The rest of a step: loss, credit, rule, and the update if the step is the last of a window.
+    void finish(const Sequence<T>& s, int64_t t, const Place<T>& at, int64_t targets, bool last) {
         now_.targets += targets;
         ++now_.steps;
         T* const losses = s.losses + t * c_.lanes;
@@ -142,14 +178,16 @@ private:
         const bool stepped = last && targets && c_.clip < 0;
         if (targets) {
             if (stepped) optimiser_.begin();
-            readout_.learn({s.parameters, state_.data(), s.classes ? s.classes + t * c_.lanes : nullptr,
-                            s.values ? s.values + t * c_.lanes * c_.outputs : nullptr, mask, losses,
-                            at.credit, stepped ? &optimiser_ : nullptr, T(1) / T(now_.targets)});
+            readout_.learn({s.parameters, s.classes ? s.classes + t * c_.lanes : nullptr,
+                            s.values ? s.values + t * c_.lanes * c_.outputs : nullptr,
+                            s.mask + t * c_.lanes, losses, at.credit,
+                            stepped ? &optimiser_ : nullptr, T(1) / T(now_.targets)});
         }
         const int8_t* noise =
             s.noise ? s.noise + t * c_.lanes * p_.components * p_.units : nullptr;
         const T* gathered = c_.lanes == 1 ? gathered_.data() : nullptr;
-        rule_->step({at, targets != 0, theta, gathered, readout_.error(), noise}, gradient_.data());
+        rule_->step({at, targets != 0, s.parameters[0], gathered, readout_.error(), noise},
+                    gradient_.data());
         if (last) update(s.parameters, stepped);
     }
 
@@ -217,13 +255,13 @@ private:
     Rows rows_;
     Readout<T> readout_;
     Optimiser<T> optimiser_;
-    Buffer<T> state_, pre_, ones_, gradient_, gathered_;
+    Buffer<T> state_, before_, pre_, ones_, gradient_, gathered_;
     Buffer<uint8_t> begins_;
     const std::vector<size_t> readout_sizes_ = readout_.sizes();
     const CellEntry<T>& cell_;
     const std::vector<T> constants_;
     std::unique_ptr<Rule<T>> rule_;
-    bool by_index_ = false, finite_ = true;
+    bool by_index_ = false, finite_ = true, predicted_ = false;
     Counters now_;
 };
 

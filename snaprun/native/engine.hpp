@@ -85,6 +85,7 @@ struct Sequence {
     const uint8_t* resets = nullptr;   // (T, B)
     const int8_t* noise = nullptr;     // (T, B, c, k) for UORO
     T* losses = nullptr;               // (T, B)
+    T* outputs = nullptr;  // (T, B, O) or null; `run` writes a step with a target in any lane
 };
 
 // The counters that a resumed run needs.
@@ -108,6 +109,12 @@ public:
     virtual ~EngineBase() = default;
     // The caller must have checked all sizes and indices.
     virtual void run(const Sequence<T>& sequence) = 0;
+    // A sequence of one step in two halves: the outputs, then the rest. `resets` and `mask` may be
+    // null. `undo` returns to the state before `predict`, with lanes that were reset still reset.
+    virtual void predict(const Sequence<T>& step) = 0;
+    virtual void learn(const Sequence<T>& step) = 0;
+    virtual void undo() = 0;
+    virtual bool predicted() const = 0;  // whether a prediction waits for `learn` or `undo`
     virtual void update(T* const* parameters) = 0;  // ends the window here
     virtual void measure() = 0;  // counts the open window, too
     virtual bool finite() const = 0;  // of all parameters, when `run` last returned

@@ -45,66 +45,88 @@ public:
           classes_(find(known().losses, config_.loss)->classes),
           engine_(make<T>(config_)) {}
 
+    // The arrays of a sequence.
+    struct Arrays {
+        Array<T> theta;
+        std::vector<Array<T>> readout;
+        std::optional<Array<const int64_t>> index;
+        std::optional<Array<const T>> dense;
+        std::optional<Array<const int64_t>> classes;
+        std::optional<Array<const T>> values;
+        Array<const bool> mask, resets;
+        std::optional<Array<const int8_t>> noise;
+        Array<T> losses;
+        std::optional<Array<T>> outputs;
+    };
+
     void run(Array<T> theta, std::vector<Array<T>> readout, std::optional<Array<const int64_t>> index,
              std::optional<Array<const T>> dense, std::optional<Array<const int64_t>> classes,
              std::optional<Array<const T>> values, Array<const bool> mask,
              Array<const bool> resets, std::optional<Array<const int8_t>> noise, Array<T> losses,
-             bool ends) {
-        const Pattern& p = config_.pattern;
-        Sequence<T> s;
+             bool ends, std::optional<Array<T>> outputs) {
         const Busy busy(busy_);
-        point(theta, readout, s.parameters);
-        require(mask.ndim() == 2, "mask must have the shape (T, B)");
-        const int64_t steps = int64_t(mask.shape(0)), lanes = config_.lanes;
-        require_shape(mask, "mask", {steps, lanes});
-        require_shape(resets, "resets", {steps, lanes});
-        require_shape(losses, "losses", {steps, lanes});
+        require_settled();
+        Arrays given{theta, readout, index, dense,  classes, values,
+                     mask,  resets,  noise, losses, outputs};
         require(index.has_value() != dense.has_value(), "inputs are either indices or dense");
-        if (index) {
-            require_shape(*index, "indices", {steps, lanes});
-            copy(*index, inputs_);
-            within(inputs_, config_.inputs, "input index");
-            s.indices = inputs_.data();
-        } else {
-            require_shape(*dense, "inputs", {steps, lanes, config_.inputs});
-            s.dense = dense->data();
-        }
-        require(classes.has_value() == classes_ && values.has_value() != classes_,
-                "targets are either classes or numbers, as the loss wants them");
-        if (classes) {
-            require_shape(*classes, "classes", {steps, lanes});
-            copy(*classes, targets_);
-            within(targets_, config_.outputs, "target");
-            s.classes = targets_.data();
-        } else {
-            require_shape(*values, "values", {steps, lanes, config_.outputs});
-            s.values = values->data();
-        }
-        if (draws_) {
-            require(noise.has_value(), "this rule needs noise");
-            require_shape(*noise, "noise", {steps, lanes, p.components, p.units});
-            s.noise = noise->data();
-        }
-        s.steps = steps;
+        Sequence<T> s = checked(given);
+        if (index) s.indices = indices(*index, inputs_, config_.inputs, "input index");
+        if (classes) s.classes = indices(*classes, targets_, config_.outputs, "target");
         s.ends = ends;
-        s.mask = reinterpret_cast<const uint8_t*>(mask.data());
-        s.resets = reinterpret_cast<const uint8_t*>(resets.data());
-        s.losses = losses.data();
-        Apart arrays = written(theta, readout);
-        arrays.writes(losses, "losses");
-        if (dense) arrays.reads(*dense, "dense");
-        if (values) arrays.reads(*values, "values");
-        if (noise) arrays.reads(*noise, "noise");
-        arrays.reads(mask, "mask");
-        arrays.reads(resets, "resets");
-        arrays.require();
         nb::gil_scoped_release unlocked;
         engine_->run(s);
+    }
+
+    // Binds the arrays, of one step, that `predict` and `learn` read and write.
+    void bind(Array<T> theta, std::vector<Array<T>> readout, Array<const int64_t> index,
+              Array<const T> dense, std::optional<Array<const int64_t>> classes,
+              std::optional<Array<const T>> values, Array<const bool> mask,
+              Array<const bool> resets, std::optional<Array<const int8_t>> noise, Array<T> losses,
+              Array<T> outputs) {
+        const Busy busy(busy_);
+        require_settled();
+        Arrays given{theta, readout, index, dense,  classes, values,
+                     mask,  resets,  noise, losses, outputs};
+        const Sequence<T> step = checked(given);
+        require(step.steps == 1, "the bound arrays are those of one step");
+        bound_ = std::move(given);
+        step_ = step;
+    }
+
+    // The inputs are the bound indices or numbers; `begins` says whether the bound resets count.
+    void predict(bool by_index, bool begins) {
+        const Busy busy(busy_);
+        require(bound_.has_value(), "predict needs bound arrays");
+        require_settled();
+        Sequence<T> s = step_;
+        if (by_index) s.indices = indices(*bound_->index, inputs_, config_.inputs, "input index");
+        if (!begins) s.resets = nullptr;
+        nb::gil_scoped_release unlocked;
+        engine_->predict(s);
+    }
+
+    // Without `targets` the step has no target; with them the bound targets and mask count.
+    void learn(bool targets) {
+        const Busy busy(busy_);
+        require(engine_->predicted(), "learn follows predict");
+        Sequence<T> s = step_;
+        if (targets && classes_) {
+            s.classes = indices(*bound_->classes, targets_, config_.outputs, "target");
+        }
+        if (!targets) s.mask = nullptr;
+        nb::gil_scoped_release unlocked;
+        engine_->learn(s);
+    }
+
+    void undo() {
+        const Busy busy(busy_);
+        engine_->undo();
     }
 
     void update(Array<T> theta, std::vector<Array<T>> readout) {
         T* parameters[kMostParameters];
         const Busy busy(busy_);
+        require_settled();
         point(theta, readout, parameters);
         written(theta, readout).require();
         nb::gil_scoped_release unlocked;
@@ -118,6 +140,7 @@ public:
         require(targets >= 0 && updates >= 0 && longest_window >= 0 && rule_bytes >= 0,
                 "counters must be at least 0");
         const Busy busy(busy_);
+        require_settled();
         engine_->resume({steps, targets, updates, longest_window, rule_bytes});
     }
 
@@ -202,9 +225,63 @@ private:
 
     // Copies of the indices, which must stay within bounds: another Python thread may change the
     // tensors while the engine runs without the GIL.
-    template <class A>
-    static void copy(const A& from, std::vector<int64_t>& to) {
-        to.assign(from.data(), from.data() + from.size());
+    static const int64_t* indices(const Array<const int64_t>& from, std::vector<int64_t>& copy,
+                                  int64_t bound, const char* name) {
+        copy.assign(from.data(), from.data() + from.size());
+        within(copy, bound, name);
+        return copy.data();
+    }
+
+    void require_settled() const {
+        require(!engine_->predicted(), "a prediction waits for learn or undo");
+    }
+
+    // The sequence in `a`, without the indices and classes, which the caller copies.
+    Sequence<T> checked(Arrays& a) const {
+        const Pattern& p = config_.pattern;
+        Sequence<T> s;
+        point(a.theta, a.readout, s.parameters);
+        require(a.mask.ndim() == 2, "mask must have the shape (T, B)");
+        const int64_t steps = int64_t(a.mask.shape(0)), lanes = config_.lanes;
+        require_shape(a.mask, "mask", {steps, lanes});
+        require_shape(a.resets, "resets", {steps, lanes});
+        require_shape(a.losses, "losses", {steps, lanes});
+        if (a.index) require_shape(*a.index, "indices", {steps, lanes});
+        if (a.dense) {
+            require_shape(*a.dense, "inputs", {steps, lanes, config_.inputs});
+            s.dense = a.dense->data();
+        }
+        require(a.classes.has_value() == classes_ && a.values.has_value() != classes_,
+                "targets are either classes or numbers, as the loss wants them");
+        if (a.classes) {
+            require_shape(*a.classes, "classes", {steps, lanes});
+        } else {
+            require_shape(*a.values, "values", {steps, lanes, config_.outputs});
+            s.values = a.values->data();
+        }
+        if (draws_) {
+            require(a.noise.has_value(), "this rule needs noise");
+            require_shape(*a.noise, "noise", {steps, lanes, p.components, p.units});
+            s.noise = a.noise->data();
+        }
+        if (a.outputs) {
+            require_shape(*a.outputs, "outputs", {steps, lanes, config_.outputs});
+            s.outputs = a.outputs->data();
+        }
+        s.steps = steps;
+        s.mask = reinterpret_cast<const uint8_t*>(a.mask.data());
+        s.resets = reinterpret_cast<const uint8_t*>(a.resets.data());
+        s.losses = a.losses.data();
+        Apart arrays = written(a.theta, a.readout);
+        arrays.writes(a.losses, "losses");
+        if (a.outputs) arrays.writes(*a.outputs, "outputs");
+        if (a.dense) arrays.reads(*a.dense, "dense");
+        if (a.values) arrays.reads(*a.values, "values");
+        if (a.noise) arrays.reads(*a.noise, "noise");
+        arrays.reads(a.mask, "mask");
+        arrays.reads(a.resets, "resets");
+        arrays.require();
+        return s;
     }
 
     static Apart written(const Array<T>& theta, const std::vector<Array<T>>& readout) {
@@ -243,6 +320,8 @@ private:
     bool classes_;  // whether the targets are classes
     std::unique_ptr<EngineBase<T>> engine_;
     std::vector<int64_t> inputs_, targets_;  // of the running sequence
+    std::optional<Arrays> bound_;
+    Sequence<T> step_;  // in the bound arrays
     mutable std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
 };
 
@@ -255,7 +334,14 @@ void bind(nb::module_& m, const char* name) {
              "index"_a.noconvert().none(), "dense"_a.noconvert().none(),
              "classes"_a.noconvert().none(), "values"_a.noconvert().none(), "mask"_a.noconvert(),
              "resets"_a.noconvert(), "noise"_a.noconvert().none(), "losses"_a.noconvert(),
-             "ends"_a = true)
+             "ends"_a = true, "outputs"_a.noconvert().none() = nb::none())
+        .def("bind", &E::bind, "theta"_a.noconvert(), "readout"_a.noconvert(),
+             "index"_a.noconvert(), "dense"_a.noconvert(), "classes"_a.noconvert().none(),
+             "values"_a.noconvert().none(), "mask"_a.noconvert(), "resets"_a.noconvert(),
+             "noise"_a.noconvert().none(), "losses"_a.noconvert(), "outputs"_a.noconvert())
+        .def("predict", &E::predict, "by_index"_a, "begins"_a)
+        .def("learn", &E::learn, "targets"_a)
+        .def("undo", &E::undo)
         .def("measure", &E::measure)
         .def("update", &E::update, "theta"_a.noconvert(), "readout"_a.noconvert())
         .def("resume", &E::resume, "steps"_a, "targets"_a, "updates"_a, "longest_window"_a,
@@ -274,42 +360,6 @@ void bind(nb::module_& m, const char* name) {
         .def_prop_ro("rule_bytes", &E::template count<&Counters::rule_bytes>);
 }
 
-// Returns by name: a cell's components, slots, constants and one word per component with '1' for
-// every slot that reaches it; whether a rule needs blocks or noise; an optimiser's constants;
-// whether a loss has classes as targets.
-template <class Info, class Describe>
-nb::dict by_name(const std::vector<Info>& table, Describe describe) {
-    nb::dict all;
-    for (const Info& info : table) {
-        nb::dict entry;
-        describe(entry, info);
-        all[info.name.c_str()] = entry;
-    }
-    return all;
-}
-
-nb::dict described() {
-    nb::dict all;
-    all["cells"] = by_name(known().cells, [](nb::dict& entry, const CellInfo& cell) {
-        entry["components"] = cell.components();
-        entry["slots"] = cell.slots();
-        entry["reach"] = cell.reach;
-        entry["constants"] = cell.constants;
-    });
-    all["rules"] = by_name(known().rules, [](nb::dict& entry, const RuleInfo& rule) {
-        entry["blocks"] = rule.blocks;
-        entry["noise"] = rule.noise;
-        entry["traces"] = rule.traces;
-    });
-    all["optimisers"] = by_name(known().optimisers, [](nb::dict& entry, const OptimiserInfo& o) {
-        entry["constants"] = o.constants;
-    });
-    all["losses"] = by_name(known().losses, [](nb::dict& entry, const LossInfo& loss) {
-        entry["classes"] = loss.classes;
-    });
-    return all;
-}
-
 }  // namespace
 
 const Capabilities& known() {
@@ -320,7 +370,6 @@ const Capabilities& known() {
 void bind_engine(nb::module_& m) {
     bind<float>(m, "Engine32");
     bind<double>(m, "Engine64");
-    m.def("capabilities", &described, "The cells, rules, optimisers and losses that the engine knows.");
     m.def("isa", &isa_name, "The instruction set in use.");
     m.def("isas", &isas, "The words for SNAPRUN_ISA that this CPU can follow, the least first.");
 }

@@ -14,6 +14,7 @@ NB_MODULE(_native, m) {
         }
     });
     m.doc() = "The C++ core of snaprun.";
+    snaprun::bind_capabilities(m);
     snaprun::bind_engine(m);
     snaprun::bind_influence(m);
 }

@@ -12,7 +12,6 @@ namespace SNAPRUN_NS {
 template <class T>
 struct ReadoutStep {
     T* const* parameters;
-    const T* h;              // (k, stride)
     const int64_t* classes;  // (B), or
     const T* values;         // (B, O): the targets
     const uint8_t* mask;     // (B)
@@ -56,23 +55,36 @@ public:
         return i % 2 ? bias_gradient_[i / 2].data() : weight_gradient_[i / 2].data();
     }
     const T* error() const { return credit_[layers_ - 1].data(); }  // ∂L/∂outputs (O, stride)
+    // Copies the outputs of the last call of `forward` to `to` (B, O).
+    void copy_outputs(T* to) const {
+        const T* const from = value_[layers_ - 1].data();
+        const int outputs = out_[layers_ - 1];
+        for (int b = 0; b < lanes_; ++b) {
+            for (int o = 0; o < outputs; ++o) *to++ = from[size_t(o) * stride_ + b];
+        }
+    }
     // Called at the end of a window, or to resume one that has gradients already.
     void resume(bool with_gradients) { fresh_ = !with_gradients; }
 
-    // Computes the loss of the lanes in `mask`, the credit, and the parameters' gradients.
-    void learn(const ReadoutStep<T>& s) {
+    // Computes the outputs of h (k, stride).
+    void forward(T* const* parameters, const T* h) {
         for (int l = 0; l < layers_; ++l) {
             if (l) rectify(value_[l - 1]);
-            const T *W = s.parameters[1 + 2 * l], *bias = s.parameters[2 + 2 * l];
-            transpose(source(s, l), in_[l], stride_, lanes_, across_[l].data(), pad(in_[l]));
+            const T *W = parameters[1 + 2 * l], *bias = parameters[2 + 2 * l];
+            const T* const source = l ? value_[l - 1].data() : h;
+            transpose(source, in_[l], stride_, lanes_, across_[l].data(), pad(in_[l]));
             if (lanes_ == 1) {
                 single_product(W, out_[l], in_[l], bias, across_[l].data(), value_[l].data(),
                                stride_);
             } else {
-                product<T>(W, in_[l], 1, out_[l], in_[l], bias, source(s, l), value_[l].data(),
-                           stride_);
+                product<T>(W, in_[l], 1, out_[l], in_[l], bias, source, value_[l].data(), stride_);
             }
         }
+    }
+
+    // After `forward`: computes the loss of the lanes in `mask`, the credit, and the parameters'
+    // gradients.
+    void learn(const ReadoutStep<T>& s) {
         const int top = layers_ - 1;
         loss_->value_and_error({value_[top].data(), s.classes, s.values, s.mask, s.losses,
                                 credit_[top].data()});
@@ -93,8 +105,6 @@ public:
 
 private:
     static size_t pad(size_t count) { return (count + 23) / 8 * 8; }
-
-    const T* source(const ReadoutStep<T>& s, int l) { return l ? value_[l - 1].data() : s.h; }
 
     // NaN stays NaN, as in torch.
     static void rectify(Buffer<T>& values) {

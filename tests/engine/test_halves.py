@@ -1,0 +1,95 @@
+"""A step in two halves, predict and learn, is a step of `run`, bit by bit."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from snaprun.engine.base import SEQUENCE
+from tests.cases import rng
+from tests.engine.engines import EITHER, GRID, GRID_NAMES, batches, build
+
+
+def step_by_step(engine, batch, undo=lambda engine, step: engine):
+    """Trains as `run` does, but by single steps; a prediction may be undone and made again."""
+    losses, outputs = [], []
+    for t in range(len(batch.mask)):
+        step = (batch.inputs[t], batch.resets[t])
+        outputs.append(engine.predict(*step).clone())
+        engine = undo(engine, step)
+        given = batch.mask[t].any()
+        losses.append(engine.learn(*(batch.targets[t], batch.mask[t]) if given else ()).clone())
+    if batch.ends and engine.update_every == SEQUENCE:
+        engine.update()
+    return engine, torch.stack(losses), torch.stack(outputs)
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return a.equal(b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return all(map(same, a, b)) if isinstance(a, list) else a == b
+
+
+@pytest.mark.parametrize(GRID_NAMES, GRID)
+def test_halves_are_the_whole(engine, rule, every, task, cell, optimiser, lanes, dtype, tmp_path):
+    case = (engine, rule, every, cell, optimiser, lanes, dtype, task)
+    whole, halves = build(*case), build(*case)
+    generator = rng(3)
+
+    def undo(halves, step):
+        kind = int(torch.randint(0, 4, (), generator=generator))
+        if kind == 0:
+            halves.undo()
+            halves.predict(*step)
+        if kind == 1:  # another engine goes on from here
+            halves.undo()
+            saved, halves = halves.state_dict(), build(*case, fresh=False)
+            halves.load_state_dict(saved)
+            halves.predict(*step)
+        return halves
+
+    for batch in batches(task, lanes, 2, tmp_path):
+        want_TB = whole.run(batch)
+        halves, loss_TB, outputs_TBO = step_by_step(halves, batch, undo)
+        assert loss_TB.equal(want_TB)
+        of_loss = whole.network.readout.loss
+        for t in batch.mask.any(1).nonzero().flatten():
+            nats_B = of_loss.value(outputs_TBO[t], batch.targets[t], batch.mask[t])
+            assert torch.allclose(nats_B, want_TB[t], rtol=1e-4, atol=1e-5)
+    assert same(halves.state_dict(), whole.state_dict())
+    assert whole.updates > 0
+
+
+@pytest.mark.parametrize("engine", EITHER)
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_halves_take_numbers_of_numpy_and_of_torch(engine, lanes, tmp_path):
+    case = (engine, "snap 1", 2, "lstm", "adam", lanes, torch.float64, "copy")
+    whole, of_torch, of_numpy = build(*case), build(*case), build(*case)
+    (batch,) = batches("copy", lanes, 1, tmp_path)
+    batch = replace(
+        batch, inputs=torch.randn(*batch.inputs.shape, 4, generator=rng(), dtype=torch.float64)
+    )
+    want_TB = whole.run(batch)
+    assert step_by_step(of_torch, batch)[1].equal(want_TB)
+    names = ("inputs", "targets", "mask", "resets")
+    for t in range(len(batch.mask)):
+        x, y, mask, resets = (getattr(batch, name)[t].numpy() for name in names)
+        of_numpy.predict(x, resets)
+        assert of_numpy.learn(y, mask).equal(want_TB[t])
+    assert same(of_numpy.state_dict(), whole.state_dict())
+
+
+@pytest.mark.parametrize("engine", EITHER)
+def test_a_target_needs_a_prediction(engine):
+    halves = build(engine, "bptt", 3, "gru", "adam", 2, torch.float32, "copy")
+    x_B = torch.tensor([1, 2])
+    with pytest.raises(ValueError, match="learn follows predict"):
+        halves.learn()
+    halves.predict(x_B)
+    halves.undo()
+    halves.undo()  # nothing is left to forget
+    with pytest.raises(ValueError, match="learn follows predict"):
+        halves.learn(x_B, torch.tensor([True, True]))
+    assert halves.steps == 0
