@@ -247,7 +247,7 @@ class NativeEngine(Engine):
         outputs = self.network.readout.parameters[-1].numel()
         classes = self.network.readout.loss.classes
         index = torch.zeros(one_B, dtype=torch.int64)
-        dense = torch.zeros(*one_B, self.network.core.layout.inputs, dtype=dtype)
+        dense = torch.zeros(*one_B, self.network.core.inputs, dtype=dtype)
         targets = torch.zeros_like(index) if classes else torch.zeros(*one_B, outputs, dtype=dtype)
         mask, resets = torch.zeros(2, *one_B, dtype=torch.bool)
         drawn = self._adapter.draw(0)

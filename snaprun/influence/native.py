@@ -182,6 +182,7 @@ def layout_fields(core: RecurrentCore) -> dict[str, Any]:
         "components": core.cell.components,
         "slots": len(core.cell.slots),
         "sources": layout.live_MKJ.shape[2],
+        "layers": list(layout.layers),
         "unit": layout.unit_P.tolist(),
         "slot": layout.slot_P.tolist(),
         "source": layout.source_P.tolist(),
@@ -191,7 +192,7 @@ def layout_fields(core: RecurrentCore) -> dict[str, Any]:
 def block_fields(pattern: Pattern) -> dict[str, Any]:
     """Returns the blocks of an influence pattern in the form that the extension takes."""
     block_E, rows_E = pattern.rows
-    entry_row, entry_column = pattern.dynamics
+    (entry_row, entry_column), (link_row, link_column) = pattern.dynamics, pattern.links
 
     def begins(counts: Tensor) -> list[int]:
         return [0, *counts.cumsum(0).tolist()]
@@ -204,4 +205,6 @@ def block_fields(pattern: Pattern) -> dict[str, Any]:
         "columns": pattern.columns_P.tolist(),
         "entry_row": entry_row.tolist(),
         "entry_column": entry_column.tolist(),
+        "link_row": link_row.tolist(),
+        "link_column": link_column.tolist(),
     }

@@ -12,7 +12,8 @@ public:
     static RuleInfo info() { return {"bptt", false, false, false}; }
     explicit BPTT(const RuleSetup& s)
         : Rule<T>(s), rows_(s.rows), stride_(s.stride), units_(rows_.units), slots_(rows_.slots),
-          components_(s.config.pattern.components), src_size_(size_t(rows_.sources) * stride_),
+          components_(s.config.pattern.components), layers_(layers_of(s.config.pattern)),
+          src_size_(size_t(rows_.sources) * stride_),
           unit_size_(size_t(units_) * stride_), lambda_(components_ * unit_size_),
           next_(components_ * unit_size_), slot_credit_(kChunk * slots_ * unit_size_),
           by_column_(rows_.parameters) {}
@@ -73,10 +74,11 @@ private:
     void backward(const T* theta, T* gradient) {
         int64_t t = length_ - 1;
         while (t >= 0 && !has_credit_[t]) --t;
-        if (t > 0) {
+        if (t > 0 || layers_.size() > 1) {
             for (int i = 0; i < rows_.parameters; ++i) by_column_[i] = theta[rows_.column_entry[i]];
         }
         lambda_.zero();
+        auto of_column = [weights = by_column_.data()](int i) { return weights[i]; };
         const T* sources[kChunk];
         int filled = 0;
         for (; t >= 0; --t) {
@@ -85,20 +87,22 @@ private:
                 for (size_t i = 0; i < unit_size_; ++i) lambda_[i] += p.credit[i];
             }
             T* slot_credit = slot_credit_.data() + filled * slots_ * unit_size_;
-            slot_vjp(rows_, components_, p.slopes, lambda_.data(), slot_credit);
+            pass_down(rows_, layers_, components_, p.slopes, of_column, lambda_.data(),
+                      slot_credit);
             sources[filled++] = p.src;
             if (filled == kChunk || t == 0) {
                 add_gradient(sources, filled, gradient);
                 filled = 0;
             }
-            if (t) back(p, slot_credit);
+            if (t) back(p, of_column, slot_credit);
             zero_lanes(lambda_.data(), size_t(components_) * units_, stride_,
                        begins_.data() + t * stride_);
         }
     }
 
     // λ ← λ D.
-    void back(const Place<T>& p, const T* slot_credit) {
+    template <class Weight>
+    void back(const Place<T>& p, Weight weight, const T* slot_credit) {
         for (int q = 0; q < components_; ++q) {
             for (size_t i = 0; i < unit_size_; i += kWidth<T>) {
                 Vec<T> total = {};
@@ -109,7 +113,7 @@ private:
                 store(next_.data() + q * unit_size_ + i, total);
             }
         }
-        add_transposed(rows_, by_column_.data(), slot_credit, next_.data());
+        add_transposed(rows_, 0, units_, weight, slot_credit, next_.data());
         std::memcpy(lambda_.data(), next_.data(), components_ * unit_size_ * sizeof(T));
     }
 
@@ -143,6 +147,7 @@ private:
 
     const Rows& rows_;
     int stride_, units_, slots_, components_;
+    const std::vector<Layer> layers_;
     size_t src_size_, unit_size_;
     int64_t length_ = 0, capacity_ = 0;
     Buffer<T> lambda_, next_, slot_credit_, by_column_, tape_;

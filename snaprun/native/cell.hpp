@@ -9,6 +9,7 @@ namespace SNAPRUN_NS {
 
 // pre (k, m, stride); state (c, k, stride), replaced; slopes (c, m, k, stride);
 // blocks (c, c, k, stride); ones (stride): 1 in real lanes, 0 in padded ones, whose slopes are 0.
+// The step is that of `units` units of one layer; `size` numbers lie between components or slots.
 template <class T>
 struct CellStep {
     const T* pre;
@@ -17,7 +18,7 @@ struct CellStep {
     T* blocks;
     const T* ones;
     const T* constants;
-    int units, stride;
+    int units, stride, size;
 };
 
 struct Vanilla {
@@ -46,7 +47,7 @@ struct GRU {
 
 template <class T>
 void GRU::step(const CellStep<T>& s) {
-    const int size = s.units * s.stride;
+    const int size = s.size;
     for (int u = 0; u < s.units; ++u) {
         const T* pre = s.pre + size_t(u) * 4 * s.stride;
         for (int b = 0; b < s.stride; b += kWidth<T>) {
@@ -76,7 +77,7 @@ struct LSTM {
 // State (h, c). ∂h'/∂h, ∂c'/∂h and ∂c'/∂o stay 0 as they were allocated.
 template <class T>
 void LSTM::step(const CellStep<T>& s) {
-    const int size = s.units * s.stride;
+    const int size = s.size;
     T* const dh = s.slopes;
     T* const dc = s.slopes + size_t(4) * size;
     for (int u = 0; u < s.units; ++u) {

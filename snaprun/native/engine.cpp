@@ -17,7 +17,8 @@ template <class T>
 class Engine final : public EngineBase<T> {
 public:
     explicit Engine(const EngineConfig& config)
-        : c_(config), p_(c_.pattern), stride_((c_.lanes + 7) / 8 * 8), rows_(p_, stride_),
+        : c_(config), p_(c_.pattern), stride_((c_.lanes + 7) / 8 * 8),
+          layers_(layers_of(p_)), rows_(p_, stride_),
           readout_(c_, stride_),
           optimiser_(c_, sizes(p_, readout_)), state_(p_.components * unit_size()),
           before_(p_.components * unit_size()),
@@ -25,7 +26,10 @@ public:
           gradient_(p_.parameters), gathered_(c_.lanes == 1 ? p_.parameters : 0),
           begins_(stride_), cell_(*find(cells<T>(), c_.cell)),
           constants_(c_.cell_constants.begin(), c_.cell_constants.end()),
-          rule_(find(rules<T>(), c_.rule)->make({c_, cell_, rows_, stride_})) {
+          rule_(find(rules<T>(), c_.rule)->make({c_, cell_, rows_, stride_})),
+          passes_(layers_.size() > 1 && rule_->passes_down()),
+          passed_(passes_ ? p_.components * unit_size() : 0),
+          slot_credit_(passes_ ? p_.slots * unit_size() : 0) {
         for (int b = 0; b < c_.lanes; ++b) ones_[b] = 1;
         // Adding a column to single lanes is slow, so few inputs are cheaper as a dense product.
         by_index_ = c_.inputs * (stride_ / kWidth<T>) > 4 * c_.lanes;
@@ -43,7 +47,7 @@ public:
             const int64_t targets = count(s.mask + t * c_.lanes);
             advance(s, t, at);
             if (targets) {
-                readout_.forward(s.parameters, state_.data());
+                readout_.forward(s.parameters, output(layers_.back()));
                 if (s.outputs) readout_.copy_outputs(s.outputs + t * c_.lanes * c_.outputs);
             }
             finish(s, t, at, targets, last);
@@ -60,7 +64,7 @@ public:
         if (s.resets) begin(s.resets);
         std::memcpy(before_.data(), state_.data(), state_.size() * sizeof(T));
         advance(s, 0, rule_->place());
-        readout_.forward(s.parameters, state_.data());
+        readout_.forward(s.parameters, output(layers_.back()));
         readout_.copy_outputs(s.outputs);
         predicted_ = true;
     }
@@ -144,8 +148,12 @@ private:
                 for (int j = 0; j < c_.inputs; ++j) x[size_t(j) * stride_ + b] = *from++;
             }
         }
-        std::memcpy(x + size, ones_.data(), stride_ * sizeof(T));
+        // The sources h(t) of the lower layers, between x and 1, follow as the layers step.
+        std::memcpy(src + size_t(p_.sources - 1) * stride_, ones_.data(), stride_ * sizeof(T));
     }
+
+    // Where the uppermost layer begins, whose h the readout sees.
+    size_t top() const { return size_t(layers_.back().first) * stride_; }
 
     int64_t count(const uint8_t* mask) const {
         return c_.lanes - std::count(mask, mask + c_.lanes, 0);
@@ -154,19 +162,42 @@ private:
     void advance(const Sequence<T>& s, int64_t t, const Place<T>& at) {
         const T* const theta = s.parameters[0];
         fill_sources(s, t, at.src);
-        const bool by_index = s.indices && by_index_ && c_.lanes > 1;
-        if (c_.lanes == 1) {
-            gather(rows_, at.src, gathered_.data());
-            single_forward(rows_, theta, gathered_.data(), pre_.data());
-        } else {
-            forward(rows_, theta, at.src, pre_.data(),
-                    by_index ? Entries::without_inputs : Entries::all);
+        const Layer* below = nullptr;
+        for (const Layer& layer : layers_) {
+            if (below) {
+                std::memcpy(at.src + size_t(layer.source) * stride_, output(*below),
+                            size_t(layer.inputs) * stride_ * sizeof(T));
+            }
+            const bool by_index = !below && s.indices && by_index_ && c_.lanes > 1;
+            const int first = layer.first * p_.slots, last = layer.last * p_.slots;
+            if (c_.lanes == 1) {
+                gather(rows_, first, last, at.src, gathered_.data());
+                single_forward(rows_, first, last, theta, gathered_.data(), pre_.data());
+            } else {
+                forward(rows_, first, last, theta, at.src, pre_.data(),
+                        by_index ? Entries::without_inputs : Entries::all);
+            }
+            if (by_index) {
+                add_inputs(rows_, theta, s.indices + t * c_.lanes, c_.lanes, pre_.data());
+            }
+            const size_t unit = size_t(layer.first) * stride_;
+            cell_.step({pre_.data() + unit * p_.slots, state_.data() + unit, at.slopes + unit,
+                        at.blocks + unit, ones_.data(), constants_.data(),
+                        layer.last - layer.first, stride_, int(unit_size())});
+            below = &layer;
         }
-        if (by_index) {
-            add_inputs(rows_, theta, s.indices + t * c_.lanes, c_.lanes, pre_.data());
-        }
-        cell_.step({pre_.data(), state_.data(), at.slopes, at.blocks, ones_.data(),
-                    constants_.data(), p_.units, stride_});
+    }
+
+    T* output(const Layer& layer) { return state_.data() + size_t(layer.first) * stride_; }
+
+    // Returns the credit that the rule takes.
+    const T* credit(const Sequence<T>& s, const Place<T>& at) {
+        if (!passes_) return at.credit;
+        std::memcpy(passed_.data(), at.credit, passed_.size() * sizeof(T));
+        auto of_column = [&](int i) { return s.parameters[0][rows_.column_entry[i]]; };
+        pass_down(rows_, layers_, p_.components, at.slopes, of_column, passed_.data(),
+                  slot_credit_.data());
+        return passed_.data();
     }
 
     // The rest of a step: loss, credit, rule, and the update if the step is the last of a window.
@@ -180,13 +211,14 @@ private:
             if (stepped) optimiser_.begin();
             readout_.learn({s.parameters, s.classes ? s.classes + t * c_.lanes : nullptr,
                             s.values ? s.values + t * c_.lanes * c_.outputs : nullptr,
-                            s.mask + t * c_.lanes, losses, at.credit,
+                            s.mask + t * c_.lanes, losses, at.credit + top(),
                             stepped ? &optimiser_ : nullptr, T(1) / T(now_.targets)});
         }
         const int8_t* noise =
             s.noise ? s.noise + t * c_.lanes * p_.components * p_.units : nullptr;
         const T* gathered = c_.lanes == 1 ? gathered_.data() : nullptr;
-        rule_->step({at, targets != 0, s.parameters[0], gathered, readout_.error(), noise},
+        rule_->step({at, targets != 0, targets ? credit(s, at) : nullptr, s.parameters[0], gathered,
+                     readout_.error(), noise},
                     gradient_.data());
         if (last) update(s.parameters, stepped);
     }
@@ -252,6 +284,7 @@ private:
     const EngineConfig c_;
     const Pattern& p_;
     int stride_;
+    const std::vector<Layer> layers_;
     Rows rows_;
     Readout<T> readout_;
     Optimiser<T> optimiser_;
@@ -261,6 +294,8 @@ private:
     const CellEntry<T>& cell_;
     const std::vector<T> constants_;
     std::unique_ptr<Rule<T>> rule_;
+    bool passes_;  // whether the rule takes δ (1 − E)^-1
+    Buffer<T> passed_, slot_credit_;
     bool by_index_ = false, finite_ = true, predicted_ = false;
     Counters now_;
 };

@@ -295,7 +295,7 @@ private:
         const Pattern& p = config_.pattern;
         require_shape(theta, "theta", {p.parameters});
         parameters[0] = theta.data();
-        const int widths[3] = {p.units, config_.hidden ? config_.hidden : config_.outputs,
+        const int widths[3] = {p.layers.back(), config_.hidden ? config_.hidden : config_.outputs,
                                config_.outputs};
         const size_t layers = config_.hidden ? 2 : 1;
         require(readout.size() == 2 * layers, "the readout has another number of layers");

@@ -7,6 +7,7 @@
 #include "denormals.hpp"
 #include "influence_index.hpp"
 #include "influence_kernel.hpp"
+#include "influence_layers.hpp"
 #include "threads.hpp"
 
 namespace snaprun {
@@ -31,7 +32,7 @@ struct Influence<T>::State : Index {
     std::vector<Buffer<T>> panels;
     size_t gap = 0;
     int level = kSlack;  // gaps below J
-    std::vector<Buffer<T>> D;         // one table per panel
+    std::vector<Buffer<T>> D, E;      // one table per panel
     std::vector<Buffer<T>> credit;    // one table per panel: (c·k) vectors, or numbers
     std::vector<Buffer<T>> gathered, gathered_credit;  // D and δ of a block, one per thread
     std::vector<int32_t> bounds;      // the range of blocks of every thread
@@ -53,7 +54,8 @@ struct Influence<T>::State : Index {
         for (int i = 0; i < groups + singles; ++i) {
             const bool group = i < groups;
             panels.emplace_back((group ? by_group : by_single).size + gap * kSlack * threads);
-            D.emplace_back((p.entry_row.size() + 1) * (group ? N : 1));
+            D.emplace_back((dynamics.size() + 1) * (group ? N : 1));
+            E.emplace_back((up.size() + 1) * (group ? N : 1));
             credit.emplace_back(states * (group ? N : 1));
         }
         int most_links = 0, most_rows = 0;
@@ -67,10 +69,13 @@ struct Influence<T>::State : Index {
         }
     }
 
-    // The table of D of one panel, equation (2).
-    void fill_D(int panel, const T* theta, const T* slopes, const T* own_blocks) {
-        T* table = D[panel].data();
-        const size_t entries = pattern.entry_row.size();
+    // The values of a table of one panel, equation (2).
+    void fill(const Table& of, int panel, const T* theta, const T* slopes, const T* own_blocks,
+              T* values) {
+        const size_t entries = of.size();
+        const int32_t* const local = of.local.data();
+        const int32_t* const term_begin = of.term_begin.data();
+        const Table::Term* const terms = of.terms.data();
         if (panel < groups) {
             const T* at = slopes + panel * N;
             const T* at_block = own_blocks + panel * N;
@@ -80,7 +85,7 @@ struct Influence<T>::State : Index {
                 for (int32_t i = term_begin[e]; i < term_begin[e + 1]; ++i)
                     value += load(at + static_cast<size_t>(terms[i].slope) * stride) *
                              theta[terms[i].parameter];
-                store(table + e * N, value);
+                store(values + e * N, value);
             }
             return;
         }
@@ -90,7 +95,7 @@ struct Influence<T>::State : Index {
             for (int32_t i = term_begin[e]; i < term_begin[e + 1]; ++i)
                 value += slopes[static_cast<size_t>(terms[i].slope) * stride + lane] *
                          theta[terms[i].parameter];
-            table[e] = value;
+            values[e] = value;
         }
     }
 
@@ -200,6 +205,16 @@ struct Influence<T>::State : Index {
         }
     }
 
+    template <class Work>
+    void each_thread(Work work) {
+        if (threads == 1) return work(0);
+#pragma omp parallel for schedule(static, 1) num_threads(threads)
+        for (int t = 0; t < threads; ++t) {
+            const FlushDenormals flushed_here;
+            work(t);
+        }
+    }
+
     void advance(int thread, const T* slopes, const T* src, bool with_credit, T* gradient) {
         for (int panel = 0; panel < groups + singles; ++panel) {
             const Chunks& layout = panel < groups ? by_group : by_single;
@@ -242,6 +257,20 @@ struct Influence<T>::State : Index {
             }
             chunk<kLanes>(b, c, panel, base + c.offset, base + layout.list[after].offset, slopes,
                           src, D_block, credit_block, gradient);
+        }
+    }
+
+    // After `advance`, and after J has moved: J ← (1 − E)^-1 J, row after row, and Σ_b δ_b J_b.
+    void pass_up(int thread, bool with_credit, T* gradient) {
+        for (int panel = 0; panel < groups + singles; ++panel) {
+            const Chunks& layout = panel < groups ? by_group : by_single;
+            for (int i = layout.begin[bounds[thread]]; i < layout.begin[bounds[thread + 1]]; ++i) {
+                const Chunk& c = layout.list[i];
+                T* J = at(panel, thread) + c.offset;
+                auto* pass = panel < groups ? &pass_up_chunk<T, true> : &pass_up_chunk<T, false>;
+                pass(*this, c, E[panel].data(), credit[panel].data(), J,
+                     with_credit ? gradient : nullptr);
+            }
         }
     }
 
@@ -306,19 +335,14 @@ void Influence<T>::step(const T* theta, const T* slopes, const T* blocks, const 
     State& s = *state_;
     const FlushDenormals flushed;
     for (int panel = 0; panel < s.groups + s.singles; ++panel) {
-        s.fill_D(panel, theta, slopes, blocks);
+        s.fill(s.dynamics, panel, theta, slopes, blocks, s.D[panel].data());
+        s.fill(s.up, panel, theta, slopes, blocks, s.E[panel].data());
         if (credit) s.fill_credit(panel, credit);
     }
-    if (s.threads == 1) {
-        s.advance(0, slopes, src, credit != nullptr, gradient);
-    } else {
-#pragma omp parallel for schedule(static, 1) num_threads(s.threads)
-        for (int t = 0; t < s.threads; ++t) {
-            const FlushDenormals flushed_here;
-            s.advance(t, slopes, src, credit != nullptr, gradient);
-        }
-    }
+    const bool passes = s.up.size();  // then δ meets J only when all layers are known
+    s.each_thread([&](int t) { s.advance(t, slopes, src, credit && !passes, gradient); });
     s.level = s.level ? s.level - 1 : kSlack;
+    if (passes) s.each_thread([&](int t) { s.pass_up(t, credit != nullptr, gradient); });
 }
 
 template <class T>

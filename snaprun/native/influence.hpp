@@ -17,6 +17,7 @@ namespace snaprun {
 // The constants of a core and a pattern; snaprun.influence.blocks defines the indices.
 struct Pattern {
     int units = 0, components = 0, slots = 0, sources = 0;  // k, c, m, k + a + 1
+    std::vector<int32_t> layers;                            // units of each, from the input up
     int parameters = 0;                                     // P
     // θ is ordered by unit, slot, source.
     std::vector<int32_t> unit_P, slot_P, source_P;
@@ -25,8 +26,13 @@ struct Pattern {
     // own[i] says whether I_t feeds rows[i].
     std::vector<int32_t> row_begin, rows, column_begin, columns;
     std::vector<uint8_t> own;
-    // Live entries of D that lie inside a block, sorted by (row, column).
-    std::vector<int32_t> entry_row, entry_column;
+    // Live entries of D that lie inside a block, sorted by (row, column), and those of E, from
+    // h(t) of a layer to the next layer; none if J stays within the layers.
+    std::vector<int32_t> entry_row, entry_column, link_row, link_column;
+
+    // The first source h(t); a unit of a lower layer feeds the next layer as source passed() + unit.
+    int passed() const { return sources - 1 - (units - layers.back()); }
+    int inputs() const { return passed() - units; }
 };
 
 // The interface for the bindings, the same for every instruction set.
@@ -38,7 +44,8 @@ public:
     // J ← 0 in every lane b with lanes[b] ≠ 0.
     virtual void reset(const uint8_t* lanes) = 0;
 
-    // J ← D[R, R] J + (rows of u) ⊗ I; adds Σ_b δ_b J_b to gradient (P) if credit is not null.
+    // J ← D[R, R] J + (rows of u) ⊗ I, times (1 − E)^-1 if there are entries of E; adds Σ_b δ_b J_b
+    // to gradient (P) if credit is not null.
     // theta (P) are the weights of the forward step. Lanes beyond `lanes` must hold zeros.
     virtual void step(const T* theta, const T* slopes, const T* blocks, const T* src,
                       const T* credit, T* gradient) = 0;

@@ -34,24 +34,37 @@ struct Chunks {  // of one panel: a lane group, or a single lane
     size_t size = 0;
 };
 
+// Entries of D or E. Entry e is Σ over terms[term_begin[e] ..] of slope · weight, plus the unit's own
+// ∂s'/∂s if local[e] ≥ 0.
+struct Table {
+    struct Term {
+        int32_t slope, parameter;
+    };
+    std::vector<int32_t> term_begin, local;
+    std::vector<Term> terms;
+    size_t size() const { return local.size(); }
+};
+
 struct Index {
     Pattern pattern;
     std::vector<Block> blocks;
     std::vector<int64_t> begin;        // where each row's live entries of D[R, R] begin
     std::vector<int32_t> link_entry;   // the index of a live entry in the table of D
     std::vector<int16_t> link_source;  // the local row that it multiplies
-    std::vector<int32_t> own;          // local rows that I feeds
-    // Entry e of D is Σ over terms[term_begin[e] ..] of slope · weight, plus the unit's own ∂s'/∂s
-    // if local[e] ≥ 0.
-    struct Term {
-        int32_t slope, parameter;
-    };
-    std::vector<int32_t> term_begin, local;
-    std::vector<Term> terms;
+    // The same three for E[R, R], if it has entries.
+    std::vector<int64_t> up_begin;
+    std::vector<int32_t> up_entry;
+    std::vector<int16_t> up_source;
+    std::vector<int32_t> own;  // local rows that I feeds
+    Table dynamics, up;
 
     explicit Index(const Pattern& p) : pattern(p) {
         index_blocks();
-        index_entries();
+        if (!p.link_row.empty()) {
+            index_rows(p.link_row, p.link_column, up_begin, up_entry, up_source);
+        }
+        dynamics = table(p.entry_row, p.entry_column, 0, true);
+        up = table(p.link_row, p.link_column, p.passed(), false);
     }
 
     int links(const Block& b) const {
@@ -60,12 +73,7 @@ struct Index {
 
     void index_blocks() {
         const int count = static_cast<int>(pattern.row_begin.size()) - 1;
-        std::vector<int32_t> local_row(static_cast<size_t>(pattern.components) * pattern.units, -1);
-        // Entries are sorted by row; find where each row of D begins.
-        std::vector<int32_t> row_of_D(local_row.size() + 1, 0);
-        int64_t entries = 0;
-        for (int32_t row : pattern.entry_row) ++row_of_D[row + 1];
-        for (size_t i = 1; i < row_of_D.size(); ++i) row_of_D[i] += row_of_D[i - 1];
+        int64_t entries = 0, begins = 0;
         for (int g = 0; g < count; ++g) {
             Block b{};
             b.first_row = pattern.row_begin[g];
@@ -75,47 +83,67 @@ struct Index {
             b.unit = pattern.unit_P[pattern.columns[b.first_column]];
             b.first_entry = entries;
             entries += int64_t(b.rows) * b.columns;
-            b.first_begin = static_cast<int64_t>(begin.size());
+            b.first_begin = begins;
+            begins += b.rows + 1;
             b.first_own = static_cast<int32_t>(own.size());
+            for (int r = 0; r < b.rows; ++r) {
+                if (pattern.own[b.first_row + r]) own.push_back(r);
+            }
+            b.own_count = static_cast<int>(own.size()) - b.first_own;
+            blocks.push_back(b);
+        }
+        index_rows(pattern.entry_row, pattern.entry_column, begin, link_entry, link_source);
+    }
+
+    // Finds the entries inside every block, row after row. The entries are sorted by row.
+    void index_rows(const std::vector<int32_t>& row, const std::vector<int32_t>& column,
+                    std::vector<int64_t>& begins, std::vector<int32_t>& entry,
+                    std::vector<int16_t>& source) const {
+        std::vector<int32_t> local_row(static_cast<size_t>(pattern.components) * pattern.units, -1);
+        std::vector<int32_t> first(local_row.size() + 1, 0);  // of the entries of each row
+        for (int32_t r : row) ++first[r + 1];
+        for (size_t i = 1; i < first.size(); ++i) first[i] += first[i - 1];
+        for (const Block& b : blocks) {
             const int32_t* rows = pattern.rows.data() + b.first_row;
             for (int r = 0; r < b.rows; ++r) local_row[rows[r]] = r;
             for (int r = 0; r < b.rows; ++r) {
-                begin.push_back(static_cast<int64_t>(link_entry.size()));
-                for (int32_t e = row_of_D[rows[r]]; e < row_of_D[rows[r] + 1]; ++e) {
-                    const int32_t from = local_row[pattern.entry_column[e]];
+                begins.push_back(static_cast<int64_t>(entry.size()));
+                for (int32_t e = first[rows[r]]; e < first[rows[r] + 1]; ++e) {
+                    const int32_t from = local_row[column[e]];
                     if (from < 0) continue;
-                    link_entry.push_back(e);
-                    link_source.push_back(static_cast<int16_t>(from));
+                    entry.push_back(e);
+                    source.push_back(static_cast<int16_t>(from));
                 }
-                if (pattern.own[b.first_row + r]) own.push_back(r);
             }
-            begin.push_back(static_cast<int64_t>(link_entry.size()));
-            b.own_count = static_cast<int>(own.size()) - b.first_own;
+            begins.push_back(static_cast<int64_t>(entry.size()));
             for (int r = 0; r < b.rows; ++r) local_row[rows[r]] = -1;
-            blocks.push_back(b);
         }
     }
 
-    void index_entries() {
+    // `first` is the source of unit 0; `with_own` says whether the unit's own ∂s'/∂s counts.
+    Table table(const std::vector<int32_t>& rows, const std::vector<int32_t>& columns, int first,
+                bool with_own) const {
         const Pattern& p = pattern;
-        // The live recurrent weights of (u, v) in every slot.
+        Table all;
         std::vector<std::vector<int32_t>> of_unit(p.units);
         for (int32_t i = 0; i < p.parameters; ++i) of_unit[p.unit_P[i]].push_back(i);
-        for (size_t e = 0; e < p.entry_row.size(); ++e) {
-            term_begin.push_back(static_cast<int32_t>(terms.size()));
-            const int row = p.entry_row[e], column = p.entry_column[e];
+        for (size_t e = 0; e < rows.size(); ++e) {
+            all.term_begin.push_back(static_cast<int32_t>(all.terms.size()));
+            const int row = rows[e], column = columns[e];
             const int component = row / p.units, u = row % p.units;
             const int from = column / p.units, v = column % p.units;
             if (from == 0) {
                 for (int32_t i : of_unit[u]) {
-                    if (p.source_P[i] != v) continue;
+                    if (p.source_P[i] != first + v) continue;
                     const int slope = (component * p.slots + p.slot_P[i]) * p.units + u;
-                    terms.push_back({slope, i});
+                    all.terms.push_back({slope, i});
                 }
             }
-            local.push_back(u == v ? (component * p.components + from) * p.units + u : -1);
+            const bool own = with_own && u == v;
+            all.local.push_back(own ? (component * p.components + from) * p.units + u : -1);
         }
-        term_begin.push_back(static_cast<int32_t>(terms.size()));
+        all.term_begin.push_back(static_cast<int32_t>(all.terms.size()));
+        return all;
     }
 
     // The columns of every block in chunks; a vector is one column of `width` lanes for a group, or

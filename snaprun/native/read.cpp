@@ -70,6 +70,13 @@ Pattern read_pattern(nb::dict d) {
     p.slots = size("slots");
     p.sources = size("sources");
     require(p.sources > p.units, "sources must be more than units");
+    p.layers = indices(d["layers"], "layers", int64_t(p.units) + 1);
+    int64_t units = 0;
+    for (int32_t layer : p.layers) {
+        require(layer > 0, "a layer must have units");
+        units += layer;
+    }
+    require(units == p.units && p.inputs() >= 0, "layers do not fit units and sources");
     require(p.components <= 8 && p.slots <= 16, "too many components or slots");
     p.unit_P = indices(d["unit"], "unit", p.units);
     p.slot_P = indices(d["slot"], "slot", p.slots);
@@ -118,9 +125,20 @@ Pattern read_pattern(nb::dict d) {
                     "a block must hold parameters of one unit");
         }
     }
-    for (size_t i = 1; i < p.entry_row.size(); ++i) {
-        const int64_t before = p.entry_row[i - 1] * states + p.entry_column[i - 1];
-        require(before < p.entry_row[i] * states + p.entry_column[i], "entries must ascend");
+    p.link_row = indices(d["link_row"], "link_row", states);
+    p.link_column = indices(d["link_column"], "link_column", p.units);
+    require(p.link_row.size() == p.link_column.size(),
+            "link_row and link_column must be equally long");
+    auto ascend = [&](const std::vector<int32_t>& row, const std::vector<int32_t>& column) {
+        for (size_t i = 1; i < row.size(); ++i) {
+            require(row[i - 1] * states + column[i - 1] < row[i] * states + column[i],
+                    "entries must ascend");
+        }
+    };
+    ascend(p.entry_row, p.entry_column);
+    ascend(p.link_row, p.link_column);
+    for (size_t i = 0; i < p.link_row.size(); ++i) {
+        require(p.link_column[i] < p.link_row[i] % p.units, "a link must lead to an upper layer");
     }
     return p;
 }
@@ -157,7 +175,7 @@ EngineConfig read_config(nb::dict d) {
     c.update_every = nb::cast<int64_t>(d["update_every"]);
     require(c.update_every >= 0, "update_every must be at least 0");
     const Pattern& p = c.pattern;
-    c.inputs = p.sources - p.units - 1;
+    c.inputs = p.inputs();
     if (d.contains("feedback")) c.feedback = nb::cast<std::vector<double>>(d["feedback"]);
     require(c.feedback.empty() || c.feedback.size() == size_t(c.outputs) * p.units,
             "feedback must be (outputs, units)");

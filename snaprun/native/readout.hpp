@@ -29,8 +29,8 @@ public:
     Readout(const EngineConfig& c, int stride)
         : layers_(c.hidden ? 2 : 1), lanes_(c.lanes), stride_(stride),
           loss_(find(losses<T>(), c.loss)->make({c.outputs, c.lanes, stride})),
-          rows_(size_t(kOuterRows) * std::max(c.pattern.units, c.hidden)) {
-        const int widths[3] = {c.pattern.units, c.hidden ? c.hidden : c.outputs, c.outputs};
+          rows_(size_t(kOuterRows) * std::max(c.pattern.layers.back(), c.hidden)) {
+        const int widths[3] = {c.pattern.layers.back(), c.hidden ? c.hidden : c.outputs, c.outputs};
         for (int l = 0; l < layers_; ++l) {
             in_[l] = widths[l];
             out_[l] = widths[l + 1];

@@ -20,7 +20,7 @@ public:
     }
 
     void step(const Step<T>& s, T* gradient) override {
-        const T* credit = s.has_credit ? s.at.credit : nullptr;
+        const T* credit = s.credit;
         if (credit && feedback_.size()) credit = random_credit(s.error);
         traces_.step(s, s.at.blocks, credit, gradient);
     }

@@ -1,7 +1,7 @@
 // The interface of a learning rule for the engine; the twin of snaprun.rules.base.
 #pragma once
 
-#include "sparse.hpp"
+#include "stack.hpp"
 
 namespace snaprun {
 namespace SNAPRUN_NS {
@@ -17,6 +17,7 @@ template <class T>
 struct Step {
     Place<T> at;
     bool has_credit;
+    const T* credit;      // (c, k, stride): that of the rule's layers, if there is credit
     const T* theta;
     const T* gathered;    // src_j of every parameter (P) if there is a single lane, else null
     const T* error;       // ∂L/∂outputs (O, stride), if there is credit
@@ -57,6 +58,8 @@ public:
     virtual void assign(const T* in) { (void)in; }
     virtual int threads() const { return 1; }
     virtual bool moves() const { return true; }  // false: the gradient is always 0
+    // Whether the credit of a step is δ (1 − E)^-1, because J keeps to the rows of each layer.
+    virtual bool passes_down() const { return false; }
 
 private:
     Rule(const Pattern& p, int stride)
@@ -85,39 +88,23 @@ class InfluenceRule final : public Rule<T> {
 public:
     static RuleInfo info() { return {"influence", true, false, false}; }
     explicit InfluenceRule(const RuleSetup& s)
-        : Rule<T>(s), J_(s.config.pattern, s.config.lanes, s.stride, s.config.threads) {}
+        : Rule<T>(s), within_(s.config.pattern.link_row.empty()),
+          J_(s.config.pattern, s.config.lanes, s.stride, s.config.threads) {}
     void reset(const uint8_t* lanes) override { J_.reset(lanes); }
     void step(const Step<T>& s, T* gradient) override {
-        J_.step(s.theta, s.at.slopes, s.at.blocks, s.at.src, s.has_credit ? s.at.credit : nullptr,
-                gradient);
+        J_.step(s.theta, s.at.slopes, s.at.blocks, s.at.src, s.credit, gradient);
     }
     int64_t bytes() const override { return J_.stored() * int64_t(sizeof(T)); }
     int64_t entries() const override { return J_.entries(); }
     void read(T* out) const override { J_.read(out); }
     void assign(const T* in) override { J_.assign(in); }
     int threads() const override { return J_.threads(); }
+    bool passes_down() const override { return within_; }
 
 private:
+    bool within_;  // whether J keeps to the rows of each layer
     Influence<T> J_;
 };
-
-// λ ∂s'/∂a, shape (k, m, stride), of a credit λ (c, k, stride) and slopes (c, m, k, stride).
-template <class T>
-inline void slot_vjp(const Rows& w, int components, const T* slopes, const T* credit, T* out) {
-    const size_t size = size_t(w.units) * w.stride;
-    for (int u = 0; u < w.units; ++u) {
-        for (int m = 0; m < w.slots; ++m, out += w.stride) {
-            for (int b = 0; b < w.stride; b += kWidth<T>) {
-                const size_t i = size_t(u) * w.stride + b;
-                Vec<T> total = {};
-                for (int p = 0; p < components; ++p) {
-                    total += load(credit + p * size + i) * load(slopes + (p * w.slots + m) * size + i);
-                }
-                store(out + b, total);
-            }
-        }
-    }
-}
 
 // Zeroes the lanes in `lanes` of all `count` rows of length `stride`.
 template <class T>

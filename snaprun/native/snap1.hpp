@@ -39,7 +39,7 @@ public:
                 }
             }
         }
-        traces_.step(s, D_.data(), s.has_credit ? s.at.credit : nullptr, gradient);
+        traces_.step(s, D_.data(), s.credit, gradient);
     }
 
 private:

@@ -81,18 +81,23 @@ inline void dot(const T* theta, const int32_t* offset, int e, int end, const T* 
     }
 }
 
-enum class Entries { all, without_inputs, recurrent };
+enum class Entries { all, without_inputs, recurrent, inputs };
 
-// pre (rows, stride) = θ src, over some of a row's entries.
+// pre (rows, stride) = θ src, over some of a row's entries, in the rows [first, last).
 template <class T>
-inline void forward(const Rows& w, const T* theta, const T* src, T* pre, Entries entries) {
+inline void forward(const Rows& w, int first, int last, const T* theta, const T* src, T* pre,
+                    Entries entries) {
     lane_blocks<T>(w.stride, [&](auto vectors, int b) {
         constexpr int N = decltype(vectors)::value;
-        for (int r = 0; r < w.rows; ++r) {
+        for (int r = first; r < last; ++r) {
             Vec<T> total[N] = {};
             const int end = w.begin[r + 1];
-            dot<T, N>(theta, w.offset.data(), w.begin[r],
-                      entries == Entries::all ? end : w.input[r], src + b, total);
+            if (entries == Entries::inputs) {
+                dot<T, N>(theta, w.offset.data(), w.input[r], w.bias[r], src + b, total);
+            } else {
+                dot<T, N>(theta, w.offset.data(), w.begin[r],
+                          entries == Entries::all ? end : w.input[r], src + b, total);
+            }
             if (entries == Entries::without_inputs) {
                 dot<T, N>(theta, w.offset.data(), w.bias[r], end, src + b, total);
             }
@@ -103,13 +108,14 @@ inline void forward(const Rows& w, const T* theta, const T* src, T* pre, Entries
 
 // The same for a single lane; `gathered` (P) holds the src_j of every entry of θ.
 template <class T>
-inline void gather(const Rows& w, const T* src, T* gathered) {
-    for (int e = 0; e < w.parameters; ++e) gathered[e] = src[w.offset[e]];
+inline void gather(const Rows& w, int first, int last, const T* src, T* gathered) {
+    for (int e = w.begin[first]; e < w.begin[last]; ++e) gathered[e] = src[w.offset[e]];
 }
 
 template <class T>
-inline void single_forward(const Rows& w, const T* theta, const T* gathered, T* pre) {
-    for (int r = 0; r < w.rows; ++r) {
+inline void single_forward(const Rows& w, int first, int last, const T* theta, const T* gathered,
+                           T* pre) {
+    for (int r = first; r < last; ++r) {
         Vec<T> acc[2] = {};
         T total = 0;
         int e = w.begin[r];
@@ -134,26 +140,28 @@ inline void add_inputs(const Rows& w, const T* theta, const int64_t* indices, in
     }
 }
 
-// out (k, stride) += Uᵀ λ with λ (rows, stride) and θ by column (the order of column_entry).
-template <class T>
-inline void add_transposed(const Rows& w, const T* by_column, const T* lambda, T* out) {
+// out (count, stride) += Wᵀ λ with λ (rows, stride), over `count` sources from `first` on; weight(i)
+// is θ in the order of column_entry.
+template <class T, class Weight>
+inline void add_transposed(const Rows& w, int first, int count, Weight weight, const T* lambda,
+                           T* out) {
     lane_blocks<T>(w.stride, [&](auto vectors, int b) {
         constexpr int N = decltype(vectors)::value, U = N >= 4 ? 2 : 4;
-        for (int v = 0; v < w.units; ++v) {
+        for (int v = 0; v < count; ++v) {
             Vec<T> acc[U][N] = {};
-            int i = w.column[v];
-            const int end = w.column[v + 1];
+            int i = w.column[first + v];
+            const int end = w.column[first + v + 1];
             for (; i + U <= end; i += U) {
                 for (int j = 0; j < U; ++j) {
                     const T* from = lambda + w.column_row[i + j] * w.stride + b;
                     for (int n = 0; n < N; ++n) {
-                        acc[j][n] += by_column[i + j] * load(from + n * kWidth<T>);
+                        acc[j][n] += weight(i + j) * load(from + n * kWidth<T>);
                     }
                 }
             }
             for (; i < end; ++i) {
                 const T* from = lambda + w.column_row[i] * w.stride + b;
-                for (int n = 0; n < N; ++n) acc[0][n] += by_column[i] * load(from + n * kWidth<T>);
+                for (int n = 0; n < N; ++n) acc[0][n] += weight(i) * load(from + n * kWidth<T>);
             }
             for (int n = 0; n < N; ++n) {
                 T* to = out + v * w.stride + b + n * kWidth<T>;

@@ -230,6 +230,7 @@ public:
     int64_t entries() const override { return traces_.entries(); }
     void read(T* out) const override { traces_.read(out); }
     void assign(const T* in) override { traces_.assign(in); }
+    bool passes_down() const override { return true; }
 
 protected:
     int stride_, units_;

@@ -15,9 +15,11 @@ public:
     explicit UORO(const RuleSetup& s)
         : Rule<T>(s), rows_(s.rows), lanes_(s.config.lanes), stride_(s.stride),
           units_(rows_.units), slots_(rows_.slots), components_(s.config.pattern.components),
-          size_(size_t(units_) * stride_), s_(components_ * size_),
+          layers_(layers_of(s.config.pattern)), size_(size_t(units_) * stride_),
+          s_(components_ * size_),
           forward_(components_ * size_), nu_(components_ * size_), pre_(slots_ * size_),
-          slot_(slots_ * size_), theta_(size_t(rows_.parameters) * stride_), norm_(stride_),
+          slot_(slots_ * size_), down_(components_ * size_),
+          src_(layers_.size() > 1 ? size_t(rows_.sources) * stride_ : 0), theta_(size_t(rows_.parameters) * stride_), norm_(stride_),
           scale_(stride_), rho0_(stride_), rho1_(stride_) {}
 
     void reset(const uint8_t* lanes) override {
@@ -29,9 +31,13 @@ public:
     void step(const Step<T>& s, T* gradient) override {
         if (!norm_known_) take_norm();
         draw(s.noise);
-        forward(rows_, s.theta, s_.data(), pre_.data(), Entries::recurrent);
+        forward(rows_, 0, rows_.rows, s.theta, s_.data(), pre_.data(), Entries::recurrent);
         through_units(s.at);
-        slot_vjp(rows_, components_, s.at.slopes, nu_.data(), slot_.data());
+        pass_up(rows_, layers_, components_, s.at.slopes, s.theta, forward_.data(), src_.data(),
+                pre_.data());
+        std::memcpy(down_.data(), nu_.data(), down_.size() * sizeof(T));
+        auto of_column = [&](int i) { return s.theta[rows_.column_entry[i]]; };
+        pass_down(rows_, layers_, components_, s.at.slopes, of_column, down_.data(), slot_.data());
         for (int b = 0; b < stride_; b += kWidth<T>) ratios(s, b);
         lane_blocks<T>(stride_, [&](auto vectors, int b) {
             update<decltype(vectors)::value>(s, b, s.has_credit ? gradient : nullptr);
@@ -165,10 +171,11 @@ private:
 
     const Rows& rows_;
     int lanes_, stride_, units_, slots_, components_;
+    const std::vector<Layer> layers_;
     size_t size_;
     bool norm_known_ = true;
-    Buffer<T> s_, forward_, nu_, pre_, slot_, theta_;  // s_ is s̃, theta_ is θ̃
-    Buffer<T> norm_, scale_, rho0_, rho1_;             // norm_: ‖θ̃‖² of every lane
+    Buffer<T> s_, forward_, nu_, pre_, slot_, down_, src_;  // s_ is s̃
+    Buffer<T> theta_, norm_, scale_, rho0_, rho1_;  // θ̃, and ‖θ̃‖² of every lane
 };
 
 }  // namespace SNAPRUN_NS
