@@ -7,13 +7,11 @@ imported only where objects are built.
 """
 
 import contextlib
-import inspect
 import re
-import types
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -23,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from snaprun import checks, registry, rule_names
+from snaprun.arguments import arguments, converted, no_key
 from snaprun.identity import WHEREABOUTS, canonical, run_id
 from snaprun.paths import conf_dir
 
@@ -113,16 +112,11 @@ def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
         if keys is None:
             meant = [".".join([str(name), *key.split(".")[1:]]) for name in composed]
             near = checks.near(key, meant)
-            return f"{_no_key(key, [])} {near}".rstrip()
+            return f"{no_key(key, [])} {near}".rstrip()
         if not OmegaConf.is_dict(keys):
             return f"{group}={keys} is not accepted: its keys are set as {group}.KEY=VALUE."
         accepted = [f"{group}.{name}" if group else str(name) for name in keys]
-    return _no_key(key, accepted)
-
-
-def _no_key(key: str, accepted: Sequence[str]) -> str:
-    listed = f": accepted are {', '.join(accepted)}" if accepted else ""
-    return f"{key} is not a key here{listed}. {checks.near(key, accepted)}".rstrip()
+    return no_key(key, accepted)
 
 
 def choices(group: str) -> list[str]:
@@ -196,13 +190,15 @@ def architecture(plain: Mapping[str, Any]) -> "Architecture":
     return Architecture(built_cell, units, construct("sparsity", SPARSITIES, plain), readout.hidden)
 
 
-def cell(plain: Mapping[str, Any]) -> "tuple[Cell, int]":
-    """Return the cell and the number of units, a key of the same group."""
+def cell(plain: Mapping[str, Any]) -> "tuple[Cell, int | list[int]]":
+    """Return the cell and the units of its layers, keys of the same group: one number or several."""
     from snaprun.cells import CELLS
+    from snaprun.model.network import stacked
 
-    group = {key: value for key, value in plain["cell"].items() if key != "units"}
-    units = converted("cell.units", plain["cell"].get("units"), int)
-    return construct("cell", CELLS, {"cell": group}), checks.at_least("cell.units", units, 1)
+    group = {key: value for key, value in plain["cell"].items() if key not in ("units", "layers")}
+    units = converted("cell.units", plain["cell"].get("units"), int | list)
+    layers = converted("cell.layers", plain["cell"].get("layers", 1), int)
+    return construct("cell", CELLS, {"cell": group}), stacked(units, layers)
 
 
 def rule(chosen: Mapping[str, Any]) -> "LearningRule":
@@ -253,68 +249,6 @@ def construct(group: str, registry: Mapping[str, type[T]], plain: Mapping[str, A
     target = registry[checks.one_of(f"{group}.name", values["name"], list(registry))]
     rest = {key: value for key, value in values.items() if key != "name"}
     return target(**arguments(group, target, rest))
-
-
-def arguments(
-    where: str, target: Any, values: Mapping[str, Any], beside: Collection[str] = ()
-) -> dict[str, Any]:
-    """Check `values` against `target`'s keyword arguments and return them as the annotated types.
-
-    `where` is the group that holds the values, "" at the top level. `beside` lists other keys
-    that are accepted there, for the message. Raises UserError for an unknown or missing key or a
-    wrong type.
-    """
-    parameters = inspect.signature(target, eval_str=True).parameters
-    prefix = f"{where}." if where else ""
-    for key in values:
-        if key not in parameters:
-            accepted = [prefix + name for name in (*beside, *parameters)] or ["none"]
-            raise checks.UserError(_no_key(prefix + key, accepted))
-    for name, parameter in parameters.items():
-        if parameter.default is parameter.empty and name not in values:
-            raise checks.UserError(f"{prefix}{name} is missing: expected a value.")
-    return {
-        key: converted(prefix + key, value, parameters[key].annotation)
-        for key, value in values.items()
-    }
-
-
-def converted(what: str, value: Any, annotation: Any) -> Any:
-    """Return `value` as the annotated type; an integral float (1e6) is accepted for an int.
-
-    Raises UserError, which names the key `what`, if `value` has another type.
-    """
-    if annotation is inspect.Parameter.empty:  # of a plug-in's constructor
-        return value
-    union = get_origin(annotation) in (Union, types.UnionType)
-    options = get_args(annotation) if union else (annotation,)
-    for option in options:
-        if get_origin(option) is Literal and value in get_args(option):
-            return value
-        kind = isinstance(option, type) and option not in (int, float)
-        if kind and isinstance(value, option):
-            return value
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        whole = isinstance(value, int) or (number and value.is_integer())
-        if number and (option is float or (option is int and whole)):
-            with contextlib.suppress(OverflowError):  # an integer too large for a float
-                return option(value)
-    checks.refuse(what, value, " or ".join(map(_described, options)))
-
-
-def _described(option: Any) -> str:
-    words: dict[Any, str] = {
-        int: "an integer",
-        float: "a number",
-        bool: "true or false",
-        str: "a string",
-        list: "a list",
-        dict: "a mapping",
-        type(None): "null",
-    }
-    if get_origin(option) is Literal:
-        return "one of " + ", ".join(map(str, get_args(option)))
-    return words.get(option, str(option))
 
 
 def run_folder(plain: Mapping[str, Any]) -> Path:

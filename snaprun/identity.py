@@ -18,7 +18,7 @@ EXTENT = ("train.tokens", "train.checkpoint_every", "train.strict")
 # that computes what runs computed before the key. Add every new key of conf/ here: then a run that
 # does not use the key keeps the name that it had without the key. `plugins` needs no entry: a
 # configuration that names none has no such key (snaprun.config.resolve).
-LATER: dict[str, Any] = {"train.average": None}
+LATER: dict[str, Any] = {"train.average": None, "cell.layers": 1}
 
 
 def run_id(plain: Mapping[str, Any]) -> str:
@@ -30,7 +30,7 @@ def run_id(plain: Mapping[str, Any]) -> str:
     rule, sparsity = plain["rule"], plain["sparsity"]
     words = [
         f"{plain['task']['name']}",
-        f"{plain['cell']['name']}{plain['cell'].get('units')}",
+        f"{plain['cell']['name']}{_size(plain['cell'])}",
         f"{sparsity['name']}{sparsity.get('level', '')}",
         f"{rule['name']}{rule.get('n', '')}",
         f"every{plain['train'].get('update_every')}",
@@ -38,6 +38,13 @@ def run_id(plain: Mapping[str, Any]) -> str:
     ]
     # Nothing is checked yet, so this turns arbitrary words into one short, visible file name.
     return re.sub(r"[^A-Za-z0-9.-]", "", "-".join(words)).lstrip(".-")[:120] + f"-{digest}"
+
+
+def _size(cell: Mapping[str, Any]) -> str:
+    """Returns `128`, or for a stack `128x2` or `256.128`."""
+    units, layers = cell.get("units"), cell.get("layers", 1)
+    several = ".".join(map(str, units)) if isinstance(units, list) else f"{units}"
+    return several if layers == 1 else f"{several}x{layers}"
 
 
 def _hashed(values: Mapping[str, Any], group: str = "") -> dict[str, Any]:

@@ -13,6 +13,7 @@ from snaprun.terminal import say
 def run(
     cells: list,
     sizes: list,
+    layers: int,
     rules: list,
     inputs: int,
     horizon: int,
@@ -33,6 +34,7 @@ def run(
             made,
             [costs.Size.read(text) for text in sizes],
             {name: config.counted(name) for name in map(str, rules)},
+            layers=checks.at_least("layers", layers, 1),
             inputs=checks.at_least("inputs", inputs, 1),
             horizon=checks.at_least("horizon", horizon, 1),
             lanes=checks.at_least("lanes", lanes, 1),

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from types import ModuleType
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 from numpy import ndarray
 from torch import Generator, Tensor
@@ -16,7 +16,6 @@ from snaprun.rules import LearningRule
 from snaprun.tasks import Batch
 
 SEQUENCE = "sequence"
-Array: TypeAlias = ndarray | Tensor
 
 
 class Engine(ABC):
@@ -77,21 +76,21 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def predict(self, inputs: Array, resets_B: Array | None = None) -> Tensor:
+    def predict(self, inputs: ndarray, resets_B: ndarray | None = None) -> ndarray:
         """Advance the state by one step and return the outputs, shape (B, O).
 
         `inputs` are indices (B,) of one-hot inputs, int64, or numbers (B, a); a sequence begins in
         the lanes `resets_B`. The same step of `run` is `predict` and then `learn`, bit by bit.
-        The returned tensor is the engine's own: the next call of `predict` may change its values.
+        The returned array is the engine's own: the next call of `predict` may change its values.
         """
 
     @abstractmethod
-    def learn(self, targets: Array | None = None, mask_B: Array | None = None) -> Tensor:
+    def learn(self, targets: ndarray | None = None, mask_B: ndarray | None = None) -> ndarray:
         """Take the targets of the predicted step and return its loss, shape (B,).
 
-        `targets` and `mask_B` are those of one step of a Batch; without targets the step has none.
-        The optimiser steps if the window is full. The returned tensor is the engine's own, as in
-        `predict`. Raises ValueError if no predicted step waits for its targets.
+        `targets` are classes (B,), int64, or numbers (B, O), in the lanes `mask_B` (None: in all);
+        without targets the step has none. The optimiser steps if the window is full. The returned
+        array is the engine's own, as in `predict`. Raises ValueError if no predicted step waits.
         """
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from numpy import ndarray
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from snaprun.cells import CELLS, Cell
 from snaprun.checks import UserError
 from snaprun.engine.adapters import adapter, fill, lanes_first
-from snaprun.engine.base import SEQUENCE, Array, Engine
+from snaprun.engine.base import SEQUENCE, Engine
 from snaprun.engine.optim import OPTIMISERS, Optimiser
 from snaprun.engine.saved import copied
 from snaprun.influence.native import _native, isa, layout_fields
@@ -72,8 +73,8 @@ class _Step:
     mask: ndarray
     resets: ndarray
     noise: ndarray | None
-    loss_B: Tensor
-    outputs_BO: Tensor
+    loss_B: ndarray
+    outputs_BO: ndarray
 
 
 class NativeEngine(Engine):
@@ -217,7 +218,7 @@ class NativeEngine(Engine):
         )
         return loss_TB
 
-    def predict(self, inputs: Array, resets_B: Array | None = None) -> Tensor:
+    def predict(self, inputs: ndarray, resets_B: ndarray | None = None) -> ndarray:
         """Advance the state by one step and return the outputs, as the base says."""
         step = self._step or self._bind()
         by_index = inputs.ndim == 1
@@ -227,11 +228,12 @@ class NativeEngine(Engine):
         self._engine.predict(by_index, resets_B is not None)
         return step.outputs_BO
 
-    def learn(self, targets: Array | None = None, mask_B: Array | None = None) -> Tensor:
+    def learn(self, targets: ndarray | None = None, mask_B: ndarray | None = None) -> ndarray:
         """Take the targets of the predicted step and return its loss, as the base says."""
         step = self._step or self._bind()
         if targets is not None:
-            step.targets[0], step.mask[0] = targets, mask_B
+            step.targets[0] = targets
+            step.mask[0] = True if mask_B is None else mask_B
         if step.noise is not None:
             step.noise[...] = self._adapter.draw(1)
         self._engine.learn(targets is not None)
@@ -243,31 +245,32 @@ class NativeEngine(Engine):
 
     def _bind(self) -> "_Step":
         """Give the C++ core memory for the data of single steps, which it then reads and writes."""
-        dtype, one_B = self.network.dtype, (1, self.lanes)
-        outputs = self.network.readout.parameters[-1].numel()
-        classes = self.network.readout.loss.classes
-        index = torch.zeros(one_B, dtype=torch.int64)
-        dense = torch.zeros(*one_B, self.network.core.inputs, dtype=dtype)
-        targets = torch.zeros_like(index) if classes else torch.zeros(*one_B, outputs, dtype=dtype)
-        mask, resets = torch.zeros(2, *one_B, dtype=torch.bool)
-        drawn = self._adapter.draw(0)
-        noise = None if drawn is None else drawn.new_zeros(1, *drawn.shape[1:])
-        loss, out = torch.zeros(one_B, dtype=dtype), torch.zeros(*one_B, outputs, dtype=dtype)
-        of_loss = (targets, None) if classes else (None, targets)
+        network, outputs = self.network, self.network.readout.parameters[-1].numel()
+        one_B, dtype = (1, self.lanes), np.dtype(str(network.dtype).removeprefix("torch."))
+        classes, drawn = network.readout.loss.classes, self._adapter.draw(0)
+        step = self._step = _Step(
+            index=np.zeros(one_B, np.int64),
+            dense=np.zeros((*one_B, network.core.inputs), dtype),
+            targets=np.zeros(one_B, np.int64) if classes else np.zeros((*one_B, outputs), dtype),
+            mask=np.zeros(one_B, bool),
+            resets=np.zeros(one_B, bool),
+            noise=None if drawn is None else np.zeros((1, *drawn.shape[1:]), np.int8),
+            loss_B=np.zeros(self.lanes, dtype),
+            outputs_BO=np.zeros((self.lanes, outputs), dtype),
+        )
         self._engine.bind(
-            *self._parameters(), index, dense, *of_loss, mask, resets, noise, loss, out
+            *self._parameters(),
+            step.index,
+            step.dense,
+            step.targets if classes else None,
+            None if classes else step.targets,
+            step.mask,
+            step.resets,
+            step.noise,
+            step.loss_B[None],
+            step.outputs_BO[None],
         )
-        self._step = _Step(
-            index.numpy(),
-            dense.numpy(),
-            targets.numpy(),
-            mask.numpy(),
-            resets.numpy(),
-            None if noise is None else noise.numpy(),
-            loss[0],
-            out[0],
-        )
-        return self._step
+        return step
 
     def _parameters(self) -> tuple[Tensor, list[Tensor]]:
         """Return θ and the readout's parameters."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from snaprun.core import RecurrentCore
 from snaprun.engine.base import Engine
+from snaprun.require import require_entries, require_like
 from snaprun.rules import LearningRule
 
 
@@ -30,6 +31,22 @@ def prune(engine: Engine, live_MKJ: Tensor) -> None:
     # The tape is empty now, and its size does not depend on the mask.
     saved["rule_bytes"] = engine.rule_bytes or saved["rule_bytes"]
     engine.load_state_dict(reindexed(saved, engine.rule, before, network.core))
+
+
+def resume(engine: Engine, prunes: bool, saved: Any) -> None:
+    """Continue from `saved`, an engine's state, whose mask may have been pruned if `prunes`.
+
+    Raises ValueError if `saved` does not fit; the engine is then unusable.
+    """
+    own = engine.network.state_dict()
+    network: Any = saved.get("network") if isinstance(saved, dict) else None
+    require_entries("state.network", network, own)
+    live, own_live = network["live"], own["live"].cpu()
+    require_like("state.network.live", live, own_live)
+    if not prunes and not live.equal(own_live):
+        raise ValueError("state.network.live mismatch: this run keeps the mask it begins with.")
+    prune(engine, live)
+    engine.load_state_dict(saved)
 
 
 def reindexed(

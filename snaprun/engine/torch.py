@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from numpy import ndarray
 from torch import Tensor
 
 from snaprun.core import Record
-from snaprun.engine.base import SEQUENCE, Array, Engine
+from snaprun.engine.base import SEQUENCE, Engine
 from snaprun.engine.optim import newest
 from snaprun.engine.saved import copied
 from snaprun.influence import native
@@ -75,30 +77,29 @@ class TorchEngine(Engine):
             self.update()
         return loss_TB
 
-    def predict(self, inputs: Array, resets_B: Array | None = None) -> Tensor:
+    def predict(self, inputs: ndarray, resets_B: ndarray | None = None) -> ndarray:
         """Advance the state by one step and return the outputs, as the base says."""
+        device = self.state_BCK.device
         if resets_B is not None:
-            self._begin(torch.as_tensor(resets_B, device=self.state_BCK.device))
+            self._begin(torch.tensor(resets_B, device=device))
         before_BCK = self.state_BCK
-        x = torch.as_tensor(inputs, device=before_BCK.device)
-        linearise = self._advance(x if x.dim() == 1 else x.to(before_BCK.dtype))
+        linearise = self._advance(torch.tensor(inputs, device=device))
         self._predicted = before_BCK, linearise
-        return self.network.readout.outputs(self._output())
+        return self.network.readout.outputs(self._output()).cpu().numpy()
 
-    def learn(self, targets: Array | None = None, mask_B: Array | None = None) -> Tensor:
+    def learn(self, targets: ndarray | None = None, mask_B: ndarray | None = None) -> ndarray:
         """Take the targets of the predicted step and return its loss, as the base says."""
         if self._predicted is None:
             raise ValueError("learn follows predict")
         (before_BCK, linearise), self._predicted = self._predicted, None
         none_B = before_BCK.new_zeros(self.lanes)
-        if targets is None or mask_B is None:
+        if targets is None:
             self._finish(linearise, none_B, none_B, 0)
-            return none_B
-        dtype = torch.int64 if self.network.readout.loss.classes else before_BCK.dtype
-        y = torch.as_tensor(targets, dtype=dtype, device=before_BCK.device)
-        mask_B = torch.as_tensor(mask_B, device=before_BCK.device)
-        learned = self._finish(linearise, y, mask_B, int(mask_B.sum()))
-        return learned.loss_B if learned else none_B
+            return none_B.cpu().numpy()
+        y = torch.tensor(targets, device=none_B.device)
+        mask = np.ones(self.lanes, bool) if mask_B is None else mask_B
+        learned = self._finish(linearise, y, torch.tensor(mask, device=y.device), int(mask.sum()))
+        return (learned.loss_B if learned else none_B).cpu().numpy()
 
     def undo(self) -> None:
         """Forget the predicted step that waits for its targets; the reset lanes stay reset."""

@@ -119,9 +119,10 @@ def _choices(run: Run) -> dict[str, Any]:
     for key in _NEEDED:
         if flat.get(key) is None:
             raise UserError(f"{run.folder / CONFIG} has no {key}: expected the file of a run.")
-    for key in ("seed", "cell.units"):
-        if type(flat[key]) is not int:
-            refuse(f"{run.folder / CONFIG} {key}", flat[key], "an integer")
+    if type(flat["seed"]) is not int:
+        refuse(f"{run.folder / CONFIG} seed", flat["seed"], "an integer")
+    if not re.fullmatch(r"\d+|\[\d+(, \d+)*\]", str(flat["cell.units"])):
+        refuse(f"{run.folder / CONFIG} cell.units", flat["cell.units"], "an integer or integers")
     if not isinstance(flat.get("sparsity.level", 0), int | float):
         refuse(f"{run.folder / CONFIG} sparsity.level", flat["sparsity.level"], "a number")
     # The name becomes a part of the figures' file names.

@@ -66,9 +66,17 @@ def called(word: str) -> RuleWords:
 
 def network(choices: Mapping[str, Any]) -> NetworkWords:
     """Return the network of a configuration in dotted keys: `GRU-128, 75 % sparse`."""
-    told = {"task.name", "cell.name", "cell.units", "sparsity.name", "sparsity.share_slots"}
+    told = {
+        "task.name",
+        "cell.name",
+        "cell.units",
+        "cell.layers",
+        "sparsity.name",
+        "sparsity.share_slots",
+    }
     name = choices["cell.name"]
-    text = f"{CELLS.get(name, name)}-{choices['cell.units']}, "
+    layers = choices.get("cell.layers", 1)
+    text = f"{CELLS.get(name, name)}-{choices['cell.units']}{f' × {layers}' * (layers != 1)}, "
     if choices["sparsity.name"] in LEVELS and "sparsity.level" in choices:
         told.add("sparsity.level")
         text += LEVELS[choices["sparsity.name"]].format(100 * choices["sparsity.level"])

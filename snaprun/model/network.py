@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from snaprun import checks
 from snaprun.cells import Cell
 from snaprun.core import RecurrentCore
 from snaprun.losses import Loss
@@ -15,6 +16,26 @@ from snaprun.model.readout import Readout
 from snaprun.require import require_entries, require_like
 from snaprun.seeding import stream
 from snaprun.sparsity import Layout, Sparsity
+
+
+def stacked(units: object, layers: int = 1) -> int | list[int]:
+    """Return the units of a core: one number, or that of each layer of a stack from the input up.
+
+    `units` is a number for each of `layers` layers, or a list with one number a layer. Raises
+    UserError if they do not fit each other.
+
+    >>> stacked(128), stacked(128, layers=2), stacked([256, 128])
+    (128, [128, 128], [256, 128])
+    """
+    checks.at_least("cell.layers", layers, 1)
+    several = list(units) if isinstance(units, list | tuple) else [units] * layers
+    whole = several and all(type(count) is int and 1 <= count < 2**24 for count in several)
+    if not whole:
+        checks.refuse("cell.units", units, "an integer from 1 to 2^24 − 1, or a list of such")
+    if layers not in (1, len(several)):
+        accepted = f"{len(several)}, the number of cell.units={units}, or 1"
+        checks.refuse("cell.layers", layers, accepted)
+    return several if len(several) > 1 else several[0]
 
 
 @dataclass(frozen=True)
@@ -25,6 +46,11 @@ class Architecture:
     units: int | Sequence[int]  # several: of the layers of a stack, from the input up
     sparsity: Sparsity
     hidden: int  # units in the readout's hidden layer; 0: the readout is linear
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The units of each layer, from the input up."""
+        return (self.units,) if isinstance(self.units, int) else tuple(self.units)
 
     def build(
         self,

@@ -59,16 +59,14 @@ def load(folder: Path | Folder) -> dict[str, Any] | None:
         if isinstance(folder, Path):
             with Folder.open(folder) as held:
                 return load(held)
-        with opened(folder) as outline:
-            if outline is None:
-                return None
-            saved = _with_tensors(outline, outline.tree)
+        if (saved := tree(folder, CHECKPOINT)) is None:
+            return None
     except FileNotFoundError:
         return None
     except (ValueError, OSError, RecursionError, MemoryError) as error:
         if isinstance(error, checks.UserError):
             raise
-        _refuse(path / CHECKPOINT, _one_line(error))
+        _refuse(path / CHECKPOINT, one_line(error))
     if not isinstance(saved, dict):
         _refuse(path / CHECKPOINT, "it holds no dict")
     version = saved.pop("version", None)
@@ -79,12 +77,21 @@ def load(folder: Path | Folder) -> dict[str, Any] | None:
     return saved
 
 
+def tree(folder: Folder, name: str) -> Any:
+    """Return what `write` has written to the file `name`, on the CPU, or None if there is no file.
+
+    Raises ValueError if the file is damaged, and OSError.
+    """
+    with opened(folder, name) as outline:
+        return None if outline is None else _with_tensors(outline, outline.tree)
+
+
 def restore(folder: Path, target: Any, saved: Any) -> None:
     """Call `target.load_state_dict(saved)`; raises UserError if `saved` does not fit."""
     try:
         target.load_state_dict(saved)
     except ValueError as error:
-        _refuse(folder / CHECKPOINT, _one_line(error))
+        _refuse(folder / CHECKPOINT, one_line(error))
 
 
 def load_network(folder: Path, network: Network) -> None:
@@ -136,6 +143,7 @@ def _refuse(path: Path, reason: str) -> NoReturn:
     checks.refuse("checkpoint", str(path), accepted, RESTART)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Return in one line what an error says."""
     said = error.strerror if isinstance(error, OSError) else str(error)
     return visible(said or type(error).__name__)[:300]

@@ -38,9 +38,10 @@ def rehearse(parts: Parts, probe: Probe | None = None) -> str:
     needed = memory.demand(parts, counts, probe)
     largest_first = sorted(needed.parts.items(), key=lambda part: -part[1])
     listed = ", ".join(f"{part} {in_units(size)}" for part, size in largest_first if size)
-    slots, weights = counts.cell.slots, core.layout.size
-    per_unit = [counts.units * s.recurrent + counts.inputs * s.input + 1 for s in slots]
-    dense = counts.units * sum(per_unit)  # without sparsity
+    weights, dense = core.layout.size, 0  # `dense` counts them without sparsity
+    for layer in core.layout.split(core.layout.live_MKJ):
+        units, inputs = layer.shape[1], layer.shape[2] - layer.shape[1] - 1
+        dense += units * sum(units * s.recurrent + inputs * s.input + 1 for s in core.cell.slots)
     training = per_step * options.tokens / options.lanes
     lines = [
         f"parameters: {weights:,} live of {dense:,} recurrent ({100 * weights / dense:.3g} %), "

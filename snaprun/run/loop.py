@@ -15,12 +15,12 @@ from snaprun.checks import Stopped
 from snaprun.core import Sizes
 from snaprun.engine.base import Engine
 from snaprun.engine.evaluate import HeldOut
-from snaprun.engine.prune import prune
+from snaprun.engine.prune import prune, resume
 from snaprun.engine.saved import set_noise
 from snaprun.losses import Columns
 from snaprun.metrics import AVERAGE, BASELINE
 from snaprun.model.network import Network
-from snaprun.require import MOST, require_count, require_entries, require_equal, require_like
+from snaprun.require import MOST, require_count, require_entries, require_equal
 from snaprun.run import checkpoint
 from snaprun.run.course import Begun, Course
 from snaprun.run.divergence import Diverged, Watch, non_finite
@@ -355,15 +355,7 @@ class Training:
         self._due.begin(self._course.tokens)
 
     def _load_engine(self, saved: Any, course: Course) -> None:
-        own = self._engine.network.state_dict()
-        network: Any = saved.get("network") if isinstance(saved, dict) else None
-        require_entries("state.network", network, own)
-        live, own_live = network["live"], own["live"].cpu()
-        require_like("state.network.live", live, own_live)
-        if not self._sparsity.due(0, MOST) and not live.equal(own_live):
-            raise ValueError("state.network.live mismatch: this run keeps the mask it begins with.")
-        prune(self._engine, live)
-        self._engine.load_state_dict(saved)
+        resume(self._engine, self._sparsity.due(0, MOST), saved)
         begun = course.begun.steps if course.begun else 0
         done = course.tokens // self._options.lanes + begun
         for name in ("updates", "longest_window", "steps"):

@@ -1,8 +1,8 @@
 """The machine chooses a device, a precision, a number of threads and an engine."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, get_args
 
 import torch
@@ -85,6 +85,23 @@ def denormals_flushed() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(before)
+
+
+def as_in_a_run(threads: int) -> Callable[[], AbstractContextManager[None]]:
+    """Return a context in which PyTorch computes as in a run on so many threads, bit by bit."""
+    most = native.startable_threads(min(threads, hardware.cores()))
+
+    @contextmanager
+    def computing() -> Iterator[None]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(most)
+        try:
+            with denormals_flushed():
+                yield
+        finally:
+            torch.set_num_threads(before)
+
+    return computing
 
 
 def takes_native(machine: Machine, lacks: str | None) -> bool:

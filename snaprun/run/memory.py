@@ -89,7 +89,7 @@ def check(parts: "Parts", probe: "Probe | None" = None) -> bool:
     """
     expected = demand(parts, sizes(parts), probe)
     architecture = parts.architecture
-    fed = architecture.sparsity.linked(1) * architecture.units
+    fed = architecture.sparsity.linked(1) * min(architecture.layers)
     # If the mask may reach far less than expected, only the memory of drawing it is certain.
     drawn = Demand(dict.fromkeys(expected.parts, 0), expected.setup)
     _refuse_beyond(parts, probe, drawn if 0 < fed < FED else expected, LEAST)
@@ -140,9 +140,9 @@ def _line(parts: "Parts", probe: "Probe | None", needed: Demand, total: int, lef
 def _words(parts: "Parts", part: str) -> tuple[list[str], list[str]]:
     """Return the choices that make `part` large, the most influential first, and the remedies."""
     task, options, architecture = parts.task, parts.options, parts.architecture
-    units, lanes, steps = architecture.units, options.lanes, task.steps()
+    units, lanes, steps = sum(architecture.layers), options.lanes, task.steps()
     of_lanes = (f"train.lanes={lanes}", "fewer train.lanes" if lanes > 1 else "")
-    of_units = (f"cell.units={units}", "fewer cell.units")
+    of_units = (f"cell.units={architecture.units}", "fewer cell.units")
     of_sparsity = (
         f"sparsity={_name(SPARSITIES, architecture.sparsity)}",
         architecture.sparsity.sparser,

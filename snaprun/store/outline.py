@@ -106,15 +106,15 @@ class Outline:
 
 
 @contextmanager
-def opened(folder: Folder) -> Iterator[Outline | None]:
-    """Yield the checkpoint in `folder`, its sha256 verified, or None if there is none.
+def opened(folder: Folder, name: str = CHECKPOINT) -> Iterator[Outline | None]:
+    """Yield the checkpoint `name` in `folder`, its sha256 verified, or None if there is none.
 
     Raises ValueError if the checkpoint is damaged, and OSError.
     """
-    if folder.stat(CHECKPOINT) is None:
+    if folder.stat(name) is None:
         yield None
         return
-    with folder.file(CHECKPOINT) as file:
+    with folder.file(name) as file:
         outline = Outline(file)  # first, because a huge sparse file would take long to hash
         whole = _Part(file, file.seek(0, io.SEEK_END) - _SUM)
         if hashlib.file_digest(whole, "sha256").digest() != file.read():

@@ -1,0 +1,83 @@
+"""Arrays that a user gives, of numpy, torch or Python, are checked and taken as arrays of numpy."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy import ndarray
+from torch import Tensor
+
+from snaprun import checks
+
+
+class Arrays:
+    """Checks the arrays of a step of `lanes` lanes; B stands for the lanes.
+
+    With one lane an array may lack the axis of lanes; it is then called flat.
+    """
+
+    def __init__(self, lanes: int, dtype: np.dtype[Any]):
+        self.lanes, self.dtype = lanes, dtype
+        self._shapes = ((1,), ()) if lanes == 1 else ((lanes,),)  # of one value a lane
+
+    def one_a_lane(self, taken: ndarray, kinds: str) -> bool:
+        """Return whether an array holds one value a lane, of numpy's `kinds` of dtypes."""
+        return taken.dtype.kind in kinds and taken.shape in self._shapes
+
+    def mask(self, given: Any) -> ndarray:
+        """Return booleans (B,)."""
+        taken = array("mask", given)
+        if not self.one_a_lane(taken, "b"):
+            checks.refuse("mask", given, f"booleans of the shape ({self.lanes},)")
+        return taken.reshape(self.lanes)
+
+    def classes(self, what: str, taken: ndarray, many: int) -> tuple[ndarray, bool]:
+        """Return a copy of integers in [0, many), shape (B,), and whether they are flat."""
+        accepted = f"integers in [0, {many}) of the shape ({self.lanes},)"
+        if not self.one_a_lane(taken, "iu"):
+            checks.refuse(what, f"{taken.dtype} of the shape {taken.shape}", accepted)
+        if not ((taken >= 0) & (taken < many)).all():
+            checks.refuse(what, taken, accepted)
+        return taken.astype(np.int64).reshape(self.lanes), taken.ndim == 0
+
+    def numbers(self, what: str, taken: ndarray, width: int) -> tuple[ndarray, bool]:
+        """Return a copy of finite numbers, shape (B, width), and whether they are flat."""
+        flat = self.lanes == 1 and (taken.shape == (width,) or (width == 1 and not taken.shape))
+        if not flat and taken.shape != (self.lanes, width):
+            shape = f"the shape ({self.lanes}, {width})"
+            accepted = f"{shape} or ({width},)" if self.lanes == 1 else shape
+            checks.refuse(f"{what}.shape", taken.shape, accepted)
+        if taken.dtype == self.dtype:
+            found = taken.reshape(self.lanes, width).copy()
+        else:
+            with np.errstate(over="ignore"):
+                found = taken.astype(self.dtype).reshape(self.lanes, width)
+        # The product overflows for large numbers only; then each number is looked at.
+        if not (math.isfinite(np.vdot(found, found)) or np.isfinite(found).all()):
+            checks.refuse(what, taken, f"finite numbers of {self.dtype}")
+        return found, flat
+
+
+def array(what: str, given: Any) -> ndarray:
+    """Return `given` as an array of numpy, which may share its memory."""
+    if isinstance(given, Tensor):
+        given = given.detach().cpu()
+        given = (given.float() if given.dtype == torch.bfloat16 else given).numpy()
+    try:
+        taken = np.asarray(given)
+    except ValueError:  # a ragged list
+        taken = np.asarray(None)
+    if taken.dtype.kind not in "fiub":
+        checks.refuse(what, given, "an array of numbers")
+    return taken
+
+
+def as_given(given: Any, flat: bool, result: ndarray) -> Any:
+    """Return a copy of a result, of torch or numpy as what was given, flat if that was flat."""
+    if isinstance(given, Tensor):
+        copied = torch.tensor(result, device=given.device)
+        return copied[0] if flat else copied
+    if not flat:
+        return result.copy()
+    return result[0].copy() if result.ndim > 1 else result.item()

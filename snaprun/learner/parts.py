@@ -1,0 +1,146 @@
+"""The arguments of a learner are turned into the parts of a run, and into plain words and back."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from snaprun import checks, rule_names
+from snaprun.arguments import arguments, converted
+from snaprun.cells import CELLS, Cell
+from snaprun.engine.optim import OPTIMISERS, Optimiser
+from snaprun.losses import LOSSES, Loss
+from snaprun.model.network import Architecture
+from snaprun.registry import Registry
+from snaprun.rules import RULES, LearningRule
+from snaprun.run.machine import Machine
+from snaprun.run.options import ReadoutOptions, TrainOptions
+from snaprun.sparsity import SPARSITIES, Dense, Sparsity, Uniform
+
+T = TypeVar("T")
+
+BY_NAME: dict[str, Registry[Any]] = {
+    "cell": CELLS,
+    "rule": RULES,
+    "sparsity": SPARSITIES,
+    "loss": LOSSES,
+    "optim": OPTIMISERS,
+}
+ELSEWHERE = ("device", "engine", "threads")  # what a loaded learner may change
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The plain objects that make up a learner."""
+
+    inputs: int
+    outputs: int
+    architecture: Architecture
+    rule: LearningRule[Any]
+    loss: Loss
+    optim: Optimiser
+    options: TrainOptions
+    machine: Machine
+
+
+def read(given: Mapping[str, Any]) -> Parts:
+    """Build the parts from the arguments of a Learner; raises UserError."""
+    train = {key: given[key] for key in ("lanes", "update_every", "average")}
+    chosen, own = given["rule"], {}
+    if isinstance(chosen, str):
+        said = {"rule.name": chosen} if chosen in RULES else rule_names.choices(chosen)
+        every = said.pop("train.update_every", train["update_every"])
+        if train["update_every"] not in (1, every):
+            checks.refuse("update_every", train["update_every"], f"{every} for rule={chosen}")
+        train["update_every"], chosen = every, said.pop("rule.name")
+        own = {key.removeprefix("rule."): value for key, value in said.items()}
+    rate = {} if given["lr"] is None else {"lr": given["lr"]}
+    where = {key: given[key] for key in ("seed", "device", "dtype", "engine", "threads")}
+    return Parts(
+        inputs=_count("inputs", given["inputs"]),
+        outputs=_count("outputs", given["outputs"]),
+        architecture=_architecture(given),
+        rule=_part("rule", LearningRule, chosen, own | _mapping("rule_args", given["rule_args"])),
+        loss=_part("loss", Loss, given["loss"], {}),
+        optim=_part(
+            "optim", Optimiser, given["optim"], _mapping("optim_args", given["optim_args"]) | rate
+        ),
+        options=TrainOptions(**arguments("train", TrainOptions, train)),
+        machine=Machine(**arguments("", Machine, where)),
+    )
+
+
+def _architecture(given: Mapping[str, Any]) -> Architecture:
+    cell = _part("cell", Cell, given["cell"], _mapping("cell_args", given["cell_args"]))
+    checks.one_of("layers", given["layers"], (1,))
+    sparsity, args = given["sparsity"], _mapping("sparsity_args", given["sparsity_args"])
+    if isinstance(sparsity, int | float) and not isinstance(sparsity, bool):  # a share
+        dense = not sparsity and not args
+        level = {"level": sparsity} | args
+        sparsity = Dense() if dense else Uniform(**arguments("sparsity", Uniform, level))
+        args = {}
+    readout = {"name": given["readout"]}
+    if given["hidden"] is not None or given["readout"] == "linear":
+        readout["hidden"] = given["hidden"] or 0
+    hidden = ReadoutOptions(**arguments("readout", ReadoutOptions, readout)).hidden
+    units = _count("units", given["units"])
+    return Architecture(cell, units, _part("sparsity", Sparsity, sparsity, args), hidden)
+
+
+def _count(what: str, value: Any) -> int:
+    return checks.at_least(what, converted(what, value, int), 1)
+
+
+def _part(what: str, base: type[T], chosen: Any, args: Mapping[str, Any]) -> T:
+    """Return the object that `chosen` names in its registry, or `chosen` if it is an object."""
+    registry = BY_NAME[what]
+    if isinstance(chosen, str):
+        kind = registry[checks.one_of(what, chosen, list(registry))]
+        return kind(**arguments(what, kind, args))
+    if not isinstance(chosen, base):
+        checks.refuse(what, chosen, f"one of {', '.join(registry)}, or a {base.__name__}")
+    if args:
+        checks.refuse(f"arguments of {what}", dict(args), "none beside an object")
+    return chosen
+
+
+def _mapping(what: str, args: Any) -> dict[str, Any]:
+    if args is not None and not isinstance(args, Mapping):
+        checks.refuse(what, args, "a dict of arguments by name")
+    return dict(args or {})
+
+
+def words(given: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
+    """Return the arguments as strings, numbers and dicts; None for an object without a name."""
+    said = dict(given)
+    made = {"sparsity": parts.architecture.sparsity, "cell": parts.architecture.cell}
+    for what in BY_NAME:
+        if not isinstance(said[what], str | int | float):
+            name, args = _named(what, made.get(what) or getattr(parts, what))
+            said[what] = name or None
+            if args:
+                said[f"{what}_args"] = args
+    return said
+
+
+def _named(what: str, made: Any) -> tuple[str, dict[str, Any]]:
+    """Return a name and arguments that make the same object again, or an empty name."""
+    name = BY_NAME[what].name_of(made)
+    keys = inspect.signature(type(made)).parameters
+    args = {key: getattr(made, key) for key in keys if hasattr(made, key)}
+    plain = all(isinstance(value, str | int | float | None) for value in args.values())
+    if name and plain and vars(type(made)(**args)) == vars(made):
+        return name, args
+    return "", {}
+
+
+def merged(said: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Return saved `words` with `others` in their places; raises UserError."""
+    lost = [what for what in BY_NAME if said[what] is None]
+    for key in others:
+        checks.one_of("load", key, (*lost, *ELSEWHERE))
+    for what in lost:
+        if what not in others:
+            remedy = f"Learner.load(path, {what}=…) with the object that it was made with"
+            raise checks.UserError(f"{what} is not in the file: expected {remedy}.")
+    return {**said, **others}
