@@ -17,6 +17,7 @@ from snaprun.model.network import Architecture
 from snaprun.rules import SnAp
 from snaprun.run import checkpoint
 from snaprun.run import launch as running
+from snaprun.run.divergence import Watch
 from snaprun.run.dry import rehearse
 from snaprun.run.options import TrainOptions
 from snaprun.sparsity import Uniform
@@ -131,10 +132,13 @@ def test_a_run_that_diverges_has_no_measure_that_is_no_number(engine, tmp_path):
     assert all(math.isfinite(metric.worst) for metric in run.summary.declared)
 
 
-def test_a_loss_four_times_that_of_the_best_constant_guess_is_blown_up(tmp_path):
-    summary = launch(tmp_path, task="echo", rule="frozen", optimiser="wild", tokens=240)
-    assert summary.status == "diverged"
-    assert summary.extras["diverged_because"] == "mse stayed above 4, 4 times chance, from"
+def test_a_run_far_above_the_best_constant_guess_has_blown_up():
+    watch, task = Watch(), Echo()
+    watch.count(10.0, 1, chance=task.chance, tokens=7, updates=1)
+    found = watch.verdict(1, task.chance, task.loss)
+    assert found is not None
+    assert found.because == "mse stayed above 4, 4 times chance, from"
+    assert Bits().chance == pytest.approx(2 * math.log(2))
 
 
 @pytest.mark.parametrize(
