@@ -65,8 +65,8 @@ def lorenz(length: int) -> Values:
 
     Source: Lorenz 1963, Journal of the Atmospheric Sciences 20:130.
 
-    >>> lorenz(2).round(2).tolist()
-    [[9.64, 13.82, 22.24], [10.47, 14.54, 23.86]]
+    >>> lorenz(2).round(1).tolist()
+    [[9.6, 13.8, 22.2], [10.5, 14.5, 23.9]]
     """
     h, steps, left_out = 0.01, 2, 2500
 
