@@ -71,9 +71,9 @@ class Series(Task):
     True
     """
 
+    one_hot = False
     loss = MeanSquaredError()
     measures = (NormalisedRootMeanSquaredError(),)
-    declared = (measures[0].metric, loss.training, loss.held_out)
     held_out_lanes = 1
     length_key = "crop"
 
