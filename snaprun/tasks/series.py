@@ -46,24 +46,25 @@ class Series(Task):
 
     B lanes read on without end, `crop` rows a minibatch; lane b starts at row b·⌊N/B⌋ of the N
     training rows. A lane is reset at the first step of the run, and when it returns from the end to
-    the beginning, where it has read all rows but the last `horizon`, which are targets only. After
-    a reset, a lane reads `warm_up` rows that have no target.
+    the beginning, where it has read all rows but the last `horizon`, which are targets only.
 
     standardise=running: with m_t and s_t, the mean and the standard deviation of a column over the
     rows that the lane has read since its last reset, row t included,
 
         input (x(t) − m_t) / s_t,    target (y(t + horizon) − m_t) / s_t
 
-    so nothing after row t enters but the target itself. s_t is 1 where it would be 0.
-    standardise=none: the numbers as they are.
+    so nothing after row t enters but the target itself. s_t is 1 where it would be 0. The first
+    `warm_up` rows after a reset have no target, as m_t and s_t are not settled yet.
+    standardise=none: the numbers as they are, and no warm-up.
 
     The last `valid_fraction` of the rows (0: none) is held out. It is read in one lane, whose state
-    begins with zero; m_t and s_t then are those of all rows from the first of the series to t.
+    begins with zero; m_t and s_t are those of all rows from the first of the series to t, so there
+    is no warm-up.
     Raises UserError if a part is too short to have a target.
 
     >>> import torch
     >>> from snaprun.tasks.series import Series
-    >>> task = Series("lorenz", horizon=2, targets=["z"], standardise="none", length=500, warm_up=0)
+    >>> task = Series("lorenz", horizon=2, targets=["z"], standardise="none", length=500)
     >>> batch = task.batch(lanes=3, generator=torch.Generator())
     >>> tuple(batch.inputs.shape), tuple(batch.targets.shape)
     ((128, 3, 3), (128, 3, 1))
@@ -93,7 +94,8 @@ class Series(Task):
         self.standardise = one_of("task.standardise", standardise, get_args(Standardise))
         self.length = at_least("task.length", length, 1)
         self.crop = at_least("task.crop", crop, 1)
-        self.warm_up = at_least("task.warm_up", warm_up, 0)
+        warm_up = at_least("task.warm_up", warm_up, 0)
+        self._unsettled = warm_up if self.standardise == "running" else 0
         within("task.valid_fraction", valid_fraction, 0.0, 1.0, open_high=True)
 
         if data in GENERATED:
@@ -112,11 +114,10 @@ class Series(Task):
         if self.horizon >= rows:
             refuse("task.horizon", horizon, f"less than the {rows} rows of task.data={data}")
         self._cut = rows - int(rows * valid_fraction)  # the first held-out row
-        need = self.horizon + max(self.crop, self.warm_up + 1)
+        need = self.horizon + max(self.crop, self._unsettled + 1)
         self._require("training", self._cut, need, "task.crop, but more than task.warm_up")
         if self._cut < rows:
-            need = self.horizon + self.warm_up + 1
-            self._require("validation", rows - self._cut, need, "task.warm_up + 1")
+            self._require("validation", rows - self._cut, self.horizon + 1, "1")
         self._facts |= {"train_rows": self._cut, "valid_rows": rows - self._cut}
         self._read = 0  # rows that each lane has read
         self._past: list[Moments] = []  # of each lane, since its last reset
@@ -156,7 +157,7 @@ class Series(Task):
         found, left = [], self.crop
         while left:
             rows = min(left, self._ring - row)
-            found.append(self._span(row, rows, since, self._past[lane]))
+            found.append(self._span(row, rows, since, self._past[lane], self._unsettled))
             row, since, left = row + rows, since + rows, left - rows
             if row == self._ring:
                 row = since = 0
@@ -164,14 +165,17 @@ class Series(Task):
         parts = zip(*(vars(span).values() for span in found), strict=True)
         return Span(*(np.concatenate(part) for part in parts))
 
-    def _span(self, row: int, rows: int, since: int, past: Moments) -> Span:
-        """Return `rows` rows from `row` on, the first of which is number `since` after a reset."""
+    def _span(self, row: int, rows: int, since: int, past: Moments, unsettled: int) -> Span:
+        """Return `rows` rows from `row` on, the first of which is number `since` after a reset.
+
+        The first rows after a reset, `unsettled` of them, have no target.
+        """
         now, later = (self._values[first : first + rows] for first in (row, row + self.horizon))
         if self.standardise == "running":
             mean, deviation = past.over(now)
             now, later = (now - mean) / deviation, (later - mean) / deviation
         number = since + np.arange(rows)
-        mask = number >= self.warm_up
+        mask = number >= unsettled
         targets, baseline = (x[:, self._targets] * mask[:, None] for x in (later, now))
         return Span(now[:, self._columns], targets, baseline, mask, number == 0)
 
@@ -191,7 +195,8 @@ class Series(Task):
     def _chance(self) -> float:
         past, found = self._moments(), Moments(self.outputs)
         for row in range(0, self._ring, CHUNK):
-            span = self._span(row, min(CHUNK, self._ring - row), row, past)
+            rows = min(CHUNK, self._ring - row)
+            span = self._span(row, rows, row, past, self._unsettled)
             if span.mask.any():
                 found.over(span.targets[span.mask])
         return float(found.variance_C.mean()) or math.inf
@@ -219,7 +224,8 @@ class Series(Task):
         past = self._past_at(0, self._cut)
         for done in range(0, rows, self.crop):
             steps = min(self.crop, rows - done)
-            yield _side_by_side([self._span(self._cut + done, steps, done, past)])
+            span = self._span(self._cut + done, steps, done, past, unsettled=0)
+            yield _side_by_side([span])
 
     def _past_at(self, first: int, row: int) -> Moments:
         """Return the moments of the rows from `first` to the one before `row`."""

@@ -77,32 +77,41 @@ def read_table(
 def _csv(
     name: str, file: BinaryIO, columns: Sequence[Any] | None, targets: Sequence[Any] | None
 ) -> tuple[list[str], Values]:
-    lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    reader = csv.reader(lines, skipinitialspace=True)
     line = 1  # where a record begins; one with quotes may go over several lines
     values = array("d")
     try:
-        there = [field.strip() for field in next(reader, [])]
-        _require_names(name, there)
-        chosen = choose(there, columns, targets)
-        at = [there.index(column) for column in chosen]
-        line = reader.line_num + 1
-        for fields in reader:
-            if len(fields) != len(there):
-                had = f"{len(fields)} fields" if fields else "no field"
-                _wrong(name, f"Line {line} has {had}, the first line {len(there)}")
-            for i in at:
-                value = _number(fields[i])
-                if value is None:
-                    where = f"in line {line}, column {there[i]!r}"
-                    _wrong(name, f"The value {where} is {_described(fields[i])}")
-                values.append(value)
+        with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as lines:
+            reader = csv.reader(lines, skipinitialspace=True)
+            there = [field.strip() for field in next(reader, [])]
+            _require_names(name, there)
+            chosen = choose(there, columns, targets)
+            at = [there.index(column) for column in chosen]
             line = reader.line_num + 1
+            for fields in reader:
+                values.extend(_row(name, fields, there, at, line))
+                line = reader.line_num + 1
     except UnicodeDecodeError as error:
         refuse(KEY, name, "a CSV file in UTF-8, or a Parquet file", f"It is neither ({error}).")
     except csv.Error as error:
         _wrong(name, f"Line {line} cannot be read ({error})")
     return chosen, np.frombuffer(values).reshape(-1, len(at))
+
+
+def _row(
+    name: str, fields: Sequence[str], there: Sequence[str], at: Sequence[int], line: int
+) -> list[float]:
+    """Return the numbers of the fields `at`; `line` is where the record begins."""
+    if len(fields) != len(there):
+        had = f"{len(fields)} fields" if fields else "no field"
+        _wrong(name, f"Line {line} has {had}, the first line {len(there)}")
+    found = []
+    for i in at:
+        value = _number(fields[i])
+        if value is None:
+            where = f"in line {line}, column {there[i]!r}"
+            _wrong(name, f"The value {where} is {_described(fields[i])}")
+        found.append(value)
+    return found
 
 
 def _require_names(name: str, there: Sequence[str]) -> None:

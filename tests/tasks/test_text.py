@@ -126,7 +126,7 @@ def changed(name: str, sha256: str, what: str = "text") -> str:
     return ""
 
 
-@pytest.mark.parametrize("what", ["text", "valid_text"])
+@pytest.mark.parametrize("what", ["text", "valid_text", "data"])
 def test_a_text_that_was_changed_is_told_with_both_sums(what, tmp_path):
     path = tmp_path / "t"
     path.write_bytes(b"words")
