@@ -1,6 +1,7 @@
 """Forecasts of a series, recomputed row by row from the definition."""
 
 import hashlib
+import json
 import math
 import pickle
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snaprun.checks import UserError
+from snaprun.cli import _main
 from snaprun.losses import LOSSES
 from snaprun.tasks import TASKS, Batch
 from snaprun.tasks import series as module
@@ -305,3 +307,54 @@ def test_a_mistake_is_refused_in_one_line(file, chosen, line):
         Series(file(60)[1], **{"crop": 7, "warm_up": 0, **chosen})
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+RUN = "train task=series task.length=700 task.horizon=3 task.crop=20 cell.units=8 train.lanes=2"
+RUN = f"{RUN} train.log_every=200 train.eval_every=300 dtype=float64".split()
+
+
+def rows_of(folder: Path) -> list[dict[str, float]]:
+    (file,) = folder.glob("*/*/metrics.jsonl")
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def test_a_run_tells_its_errors_beside_those_of_persistence(here):
+    for engine in ("auto", "torch"):
+        command = [*RUN, "train.tokens=800", f"results={engine}", f"engine={engine}"]
+        assert _main(command) == 0
+    rows = rows_of(here / "torch")
+    for row, other in zip(rows, rows_of(here / "auto"), strict=True):
+        assert row == pytest.approx(other, abs=1e-9)
+
+    task = Series(length=700, horizon=3, crop=20)
+    windows = [[task.batch(2, GENERATOR) for _ in range(5)] for _ in range(4)]  # 200 tokens each
+    trained = [row for row in rows if "mse" in row]
+    assert trained[0]["mse"] is None  # 100 rows a lane, all of them warm-up
+    told = [(row, "", window) for row, window in zip(trained[1:], windows[1:], strict=True)]
+    told.append((rows[-1], "validation_", list(task.validation(None))))
+    for row, part, batches in told:
+        found = joined(batches)
+        baseline, targets = (found[name][found["mask"]] for name in ("baseline", "targets"))
+        squares = ((baseline - targets) ** 2).mean()
+        nrmse = math.sqrt(squares) / targets.std()
+        assert row[f"baseline_{part}mse"] == pytest.approx(squares)
+        assert row[f"baseline_{part}nrmse"] == pytest.approx(nrmse)
+        ratio = math.sqrt(row[f"{part}mse"] / squares)  # the targets are the same
+        assert row[f"{part}nrmse"] == pytest.approx(nrmse * ratio)
+
+
+def test_a_run_that_goes_on_equals_an_unbroken_one(here):
+    """It stops after 20 batches, 400 of its 627 rows a lane, and comes round later on."""
+    for tokens in (800, 1600):
+        assert _main([*RUN, f"train.tokens={tokens}", "results=broken"]) == 0
+    assert _main([*RUN, "train.tokens=1600", "results=whole"]) == 0
+    assert rows_of(here / "broken")[-1] == rows_of(here / "whole")[-1]
+
+
+@pytest.mark.slow
+def test_snap1_forecasts_mackey_glass_better_than_persistence(here):
+    assert _main(["train", "experiment=series_gru64", "results=r"]) == 0
+    rows = [row for row in rows_of(here / "r") if "nrmse" in row]
+    assert len(rows) == 8
+    assert all(row["nrmse"] < 0.5 * row["baseline_nrmse"] for row in rows[1:])
