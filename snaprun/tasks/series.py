@@ -22,6 +22,7 @@ from snaprun.tasks.table import KEY, Table, choose, read_table
 Standardise = Literal["running", "none"]
 GENERATED = {"mackey_glass": (("x",), mackey_glass), "lorenz": (("x", "y", "z"), lorenz)}
 ACCEPTED = f"{', '.join(GENERATED)} or the path of a CSV or Parquet file"
+MOST = 10**8  # points of a generated series, which take minutes
 CHUNK = 65536  # rows that are taken at once where no batch is made
 
 
@@ -59,8 +60,7 @@ class Series(Task):
 
     The last `valid_fraction` of the rows (0: none) is held out. It is read in one lane, whose state
     begins with zero; m_t and s_t are those of all rows from the first of the series to t, so there
-    is no warm-up.
-    Raises UserError if a part is too short to have a target.
+    is no warm-up. Raises UserError if a part is too short to have a target.
 
     >>> import torch
     >>> from snaprun.tasks.series import Series
@@ -92,14 +92,14 @@ class Series(Task):
     ) -> None:
         self.horizon = at_least("task.horizon", horizon, 1)
         self.standardise = one_of("task.standardise", standardise, get_args(Standardise))
-        self.length = at_least("task.length", length, 1)
+        length = at_least("task.length", length, 1, MOST)
         self.crop = at_least("task.crop", crop, 1)
         warm_up = at_least("task.warm_up", warm_up, 0)
         self._unsettled = warm_up if self.standardise == "running" else 0
         within("task.valid_fraction", valid_fraction, 0.0, 1.0, open_high=True)
 
         if data in GENERATED:
-            table = _generated(data, self.length, columns, targets)
+            table = _generated(data, length, columns, targets)
             self._facts: dict[str, object] = {"data": data, "generated_sha256": table.sha256}
         else:
             table = read_table(data, ACCEPTED, columns, targets)

@@ -295,6 +295,7 @@ def test_the_loss_and_the_registry():
         ({"horizon": 6}, "expected a series with at least 7 rows for validation"),
         ({"warm_up": 53}, "expected a series with at least 55 rows for training"),
         ({"crop": 54}, "expected a series with at least 55 rows for training"),
+        ({"length": 10**9}, "task.length=1000000000 is not accepted: expected an integer ≤ 1"),
         ({"crop": 0}, "task.crop=0 is not accepted"),
         ({"warm_up": -1}, "task.warm_up=-1 is not accepted"),
         ({"valid_fraction": 1.0}, "task.valid_fraction=1.0 is not accepted"),
