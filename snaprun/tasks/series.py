@@ -100,10 +100,10 @@ class Series(Task):
 
         if data in GENERATED:
             table = _generated(data, length, columns, targets)
-            self._facts: dict[str, object] = {"data": data, "generated_sha256": table.sha256}
+            self._facts: dict[str, object] = {"series": data, "generated_sha256": table.sha256}
         else:
             table = read_table(data, ACCEPTED, columns, targets)
-            self._facts = {"data": data, "data_sha256": table.sha256}
+            self._facts = {"series": data, "series_sha256": table.sha256}
         self._data, self._values = data, table.values
         inputs = columns or table.names
         self._columns = [table.names.index(name) for name in inputs]

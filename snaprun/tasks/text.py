@@ -36,6 +36,8 @@ WIKITEXT103 = Archive(
     sha256="91c00ae287f0d699e18605c84afc9e45c192bc6b7797ff8837e5474655a33794",
 )
 WIKITEXT103_TEXTS = ("wikitext-103-raw/wiki.train.raw", "wikitext-103-raw/wiki.valid.raw")
+# The facts that name a file, each beside its sha256, and the keys that the user typed.
+FILES = {"text": "task.text", "valid_text": "task.valid_text", "series": "task.data"}
 ACCEPTED = "pydoc, wikitext103 or the path of a text file"
 
 
@@ -59,18 +61,18 @@ def require_same(folder: Path, facts: Mapping[str, Any]) -> list[str]:
     path of each file that can no longer be read and so cannot be compared.
     """
     unread = []
-    for name in ("text", "valid_text", "data"):
+    for name, key in FILES.items():
         recorded, text = facts.get(f"{name}_sha256"), facts.get(name)
         if recorded is None:
             continue
         now = _sha256(text) if isinstance(text, str) else None
         if now is None:
-            unread.append(f"task.{name}={text}")
+            unread.append(f"{key}={text}")
         elif now != recorded:
             remedy = "Set restart=true to train on it as it is now, or name=… to keep both."
             sums = f"of sha256 {str(recorded)[:12]}…; now it has {now[:12]}…"
             accepted = f"what {folder} was trained on, {sums}"
-            refuse(f"task.{name}", text, accepted, remedy)
+            refuse(key, text, accepted, remedy)
     return unread
 
 

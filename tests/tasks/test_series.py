@@ -277,8 +277,8 @@ def test_generated_series_have_names_and_a_sum():
 def test_the_facts_of_a_file_are_its_sum(file):
     path = file(60)[1]
     facts = Series(path, crop=7, warm_up=0).facts()
-    assert facts["data"] == path
-    assert facts["data_sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    assert facts["series"] == path
+    assert facts["series_sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def test_the_loss_and_the_registry():
