@@ -13,6 +13,8 @@ CASES = {
     "copy, fixed": {"fixed_length": 7},
     "charlm": {"crop": 13},
     "charlm, stream": {"crop": 13, "mode": "stream"},
+    "series": {"crop": 13, "length": 3000, "warm_up": 5},
+    "series, lorenz": {"data": "lorenz", "crop": 13, "length": 3000, "standardise": "none"},
 }
 CASES |= {name: {} for name in TASKS if name not in CASES}
 cases = pytest.mark.parametrize("case", CASES)
@@ -27,7 +29,8 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def tensors(batch: Batch) -> list[torch.Tensor]:
-    return [batch.inputs, batch.targets, batch.mask, batch.resets]
+    beside = [] if batch.baseline is None else [batch.baseline]
+    return [batch.inputs, batch.targets, batch.mask, batch.resets, *beside]
 
 
 def equal(a: Batch, b: Batch) -> bool:
