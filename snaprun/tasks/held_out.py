@@ -1,0 +1,26 @@
+"""Held-out sequences of the tasks that make up their own data."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Generator
+
+from snaprun.tasks.base import Batch
+
+SEED = 2**40  # from here on: seeds of generators, which no stream of training has
+SEQUENCES = 1024
+LANES = 64  # of a batch, at most
+
+
+def drawn(
+    batch: Callable[[int, Generator], Batch], steps: int, tokens: int | None
+) -> Iterator[Batch]:
+    """Yield held-out sequences of `steps` time steps, about `tokens` tokens of them (None: 1024).
+
+    `batch` draws a batch of so many lanes with a generator. The sequences are the same at every
+    call and no stream of training draws them.
+    """
+    count = SEQUENCES if tokens is None else min(SEQUENCES, max(1, tokens // steps))
+    generator = torch.Generator().manual_seed(SEED)
+    for first in range(0, count, LANES):
+        yield batch(min(LANES, count - first), generator)
