@@ -27,7 +27,8 @@ class Digits(Task):
     `fashion` (MNIST and Fashion-MNIST, 70,000 images of 28 × 28), whose four IDX files are read
     from `folder` if it is given and otherwise downloaded once. permute=true shuffles the pixels,
     all images in the same way, before they are cut into steps. A batch has random images. Held out
-    are the test files of MNIST and Fashion-MNIST, and the last 297 of scikit-learn's digits.
+    are the test files of MNIST and Fashion-MNIST, and of scikit-learn's digits, which come without
+    a split, 297 drawn once for all runs; their writers are in the training part, too.
 
     Source: Le, Jaitly & Hinton 2015, arXiv 1504.00941 (MNIST pixel by pixel, and permuted).
 

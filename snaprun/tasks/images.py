@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from snaprun.checks import UserError, refuse
@@ -17,7 +16,7 @@ from snaprun.tasks.idx import read_idx
 
 Data = Literal["digits", "mnist", "fashion"]
 CLASSES = 10
-HELD_OUT = 297  # of scikit-learn's 1,797 images, the last ones
+HELD_OUT, SPLIT_SEED = 297, 0  # of scikit-learn's 1,797 images, drawn once with this seed
 
 # In the order that `_from_files` takes them.
 NAMES = (
@@ -99,9 +98,11 @@ def _of_scikit_learn() -> Images:
             "task.data=digits needs the package scikit-learn, which is not installed: "
             "pip install 'snaprun[vision]', or set task.data=mnist."
         ) from error
-    digits = load_digits()
-    source = f"scikit-learn {sklearn.__version__}"
-    return _images(digits.images.astype(np.uint8), digits.target, HELD_OUT, 16, source)
+    flat, classes = load_digits(return_X_y=True)
+    order = torch.randperm(len(classes), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    pixels = torch.from_numpy(flat.astype(np.uint8).reshape(-1, 8, 8))[order]
+    labels = torch.from_numpy(classes.astype(np.int64))[order]
+    return Images(pixels, labels, HELD_OUT, 16, f"scikit-learn {sklearn.__version__}")
 
 
 def _found(folder: str, name: str) -> Path:
@@ -115,10 +116,8 @@ def _found(folder: str, name: str) -> Path:
 
 
 def _from_files(paths: Sequence[Path], source: str) -> Images:
-    pixels, labels = (
-        [read_idx(path, 3) for path in paths[::2]],
-        [read_idx(path, 1) for path in paths[1::2]],
-    )
+    pixels = [read_idx(path, 3) for path in paths[::2]]
+    labels = [read_idx(path, 1) for path in paths[1::2]]
     for path, images, named in zip(paths[::2], pixels, labels, strict=True):
         if len(images) != len(named) or not images.size:
             raise UserError(
@@ -135,11 +134,6 @@ def _from_files(paths: Sequence[Path], source: str) -> Images:
             f"{paths[0]} holds images of {train[0]} × {train[1]} and {paths[2]} of "
             f"{test[0]} × {test[1]}: expected one size."
         )
-    return _images(np.concatenate(pixels), np.concatenate(labels), len(pixels[1]), 255, source)
-
-
-def _images(
-    pixels: NDArray[np.uint8], labels: NDArray[np.generic], held_out: int, white: int, source: str
-) -> Images:
-    labels_N = torch.from_numpy(labels.astype(np.int64))
-    return Images(torch.from_numpy(pixels), labels_N, held_out, white, source)
+    joined = torch.from_numpy(np.concatenate(pixels))
+    classes = torch.from_numpy(np.concatenate(labels).astype(np.int64))
+    return Images(joined, classes, len(pixels[1]), 255, source)

@@ -1,7 +1,7 @@
 """Recall after a delay: ten symbols are kept through a long silence and then produced."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -50,7 +50,7 @@ class RecallCrossEntropy(Measure):
         outputs, symbols = outputs_TBO[recalled_TB].double(), targets[recalled_TB]
         return [float(F.cross_entropy(outputs, symbols, reduction="sum")), float(len(symbols))]
 
-    def value(self, sums: list[float]) -> float:
+    def value(self, sums: Sequence[float]) -> float:
         """Return the nats a symbol."""
         nats, symbols = sums
         return nats / symbols if symbols else math.nan
