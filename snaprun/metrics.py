@@ -7,13 +7,14 @@ run take them from there. If a run declares nothing, the built-in metrics apply.
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 import msgspec
 
 Every = Literal["log_every", "eval_every"]
 EVERY: tuple[Every, ...] = get_args(Every)
+HELD_OUT, BASELINE = "validation_", "baseline_"  # the beginnings of the keys of other metrics
 AVERAGE = "_average"  # the end of the key of a metric of the averaged weights
 _COLUMNS = ("tokens", "updates", "seconds", "arm", "seed")  # of tables beside the metrics
 
@@ -74,6 +75,19 @@ class Metric:
         """Return the same metric of the averaged weights."""
         words = self.key + AVERAGE, f"{self.label}, averaged weights"
         return Metric(*words, self.unit, self.better, self.worst, self.every, self.whole)
+
+    def held_out(self) -> "Metric":
+        """Return the same metric of held-out data, drawn below this one."""
+        key, label, above = f"{HELD_OUT}{self.key}", f"held-out {self.label}", (self.key,)
+        every: Every = "eval_every"
+        return replace(
+            self, key=key, label=label, every=every, smoothing=0.0, beside=(), shown=above
+        )
+
+    def baseline(self) -> "Metric":
+        """Return the same metric of a simple answer to compare with."""
+        key, label = f"{BASELINE}{self.key}", f"{self.label}, baseline"
+        return replace(self, key=key, label=label, beside=(), shown=())
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that differ from their defaults."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import Generator, Tensor
 
+from snaprun import tasks
 from snaprun.core import Record, RecurrentCore
 from snaprun.model.readout import Readout
 from snaprun.rules.over_steps import Step
@@ -19,7 +20,7 @@ def draw(task: Task, lanes: int, generator: Generator) -> Batch:
     The task's own state is restored afterwards.
     """
     state = task.state_dict()
-    batch = task.batch(lanes, generator)
+    batch = tasks.draw(task, lanes, generator)
     task.load_state_dict(state)
     resets_TB = batch.resets.clone()
     resets_TB[0] = True

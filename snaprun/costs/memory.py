@@ -8,6 +8,7 @@ from snaprun.influence.native import layout_storage
 from snaprun.rules import BPTT, LearningRule
 
 TOKEN_BYTES = 64  # per token of a batch: inputs, targets, masks, losses and indices
+NUMBER_BYTES = 8  # of a number that is an input, a target or an output: a float64 at most
 
 PARAMETERS = "parameters"
 OPTIMISER = "optimiser"
@@ -54,23 +55,25 @@ def predict(
     batch_steps: int,
     held_out_lanes: int,
     prunes: bool,
+    numbers: int = 0,
     looks: int = 0,
 ) -> Demand:
     """Predict the memory of a run on the torch engine with an influence `backend`.
 
     With `backend` None the run is on the C++ engine. `moments` is how many moments the optimiser
     keeps of each parameter, `copies` how many further copies of the parameters exist (their
-    average), `batch_steps` the steps of a batch, `held_out_lanes` the lanes of a held-out batch.
+    average), `batch_steps` the steps of a batch, `held_out_lanes` the lanes of a held-out batch,
+    `numbers` how many numbers a batch keeps per token: inputs, targets, outputs and a baseline.
     If the mask `prunes`, a second engine is built beside the first. `looks` is the bytes that
     comparisons along the run need.
     """
     n, w = sizes, sizes.itemsize
-    stored = rule.storage(n, backend)
+    stored, token = rule.storage(n, backend), TOKEN_BYTES + numbers * NUMBER_BYTES
     trained = (n.parameters + n.readout) * w
     layout = n.dense + 32 * n.parameters  # the mask, and four int64 arrays
     optimiser = moments * trained
     index, setup = layout + stored.index, stored.setup
-    validation = held_out_lanes * (batch_steps * TOKEN_BYTES + _step_numbers(n) * w)
+    validation = held_out_lanes * (batch_steps * token + _step_numbers(n) * w)
     validation += copies * trained
     step = _step_numbers(n)
     if backend is None:
@@ -93,7 +96,7 @@ def predict(
         TAPE if isinstance(rule, BPTT) else STATE: stored.kept,
         SCRATCH: scratch,
         INDEX: index,
-        BATCH: batch_steps * n.lanes * TOKEN_BYTES,
+        BATCH: batch_steps * n.lanes * token,
         LOOKS: looks,
         PASSING: passing,
     }

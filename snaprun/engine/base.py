@@ -65,11 +65,13 @@ class Engine(ABC):
         )
 
     @abstractmethod
-    def run(self, batch: Batch) -> Tensor:
+    def run(self, batch: Batch, outputs_TBO: Tensor | None = None) -> Tensor:
         """Train on a batch, or on a piece of one.
 
         A batch may be cut into pieces anywhere: the results are the same bit by bit. Returns the
-        loss of every step, computed before the update of that step, shape (T, B).
+        loss of every step, computed before the update of that step, shape (T, B). The outputs that
+        the loss is computed from are written to `outputs_TBO`, of the network's dtype, if it is
+        given; a step without a target in any lane has none, and leaves its entries as they are.
         """
 
     @abstractmethod

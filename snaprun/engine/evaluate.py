@@ -1,24 +1,34 @@
-"""Validation computes the mean loss on held-out data with frozen weights."""
+"""Validation computes the mean loss, and measures, on held-out data with frozen weights."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from snaprun.engine import native
 from snaprun.engine.optim import SGD
+from snaprun.losses import Columns, Measure, Sums
 from snaprun.model.network import Network
 from snaprun.rules import Frozen
 from snaprun.tasks import Batch
 
 _NEVER = 2**40  # steps between updates
+# Sums the losses of a batch, and writes the outputs if they are asked for.
+Summed = Callable[[Batch, Tensor | None], float]
 
 
-def mean_loss(network: Network, batches: Iterable[Batch], in_core: bool = False) -> float:
+def mean_loss(
+    network: Network,
+    batches: Iterable[Batch],
+    in_core: bool = False,
+    columns: Columns | None = None,
+    sums: Sums | None = None,
+) -> float:
     """Return the mean loss over every target of `batches`, in the unit that the loss reports.
 
     Nothing is updated. If `in_core` is true and the C++ core supports the network, the C++ core
-    computes the loss and skips the dead weights.
+    computes the loss and skips the dead weights. What `columns` measure is added to `sums`.
 
     >>> from snaprun.cells import Vanilla
     >>> from snaprun.model.network import Architecture
@@ -32,23 +42,52 @@ def mean_loss(network: Network, batches: Iterable[Batch], in_core: bool = False)
     """
     in_core = in_core and native.supports(network, Frozen(), SGD()) is None
     total, targets = 0.0, 0
-    summed, lanes = None, 0
+    summed, lanes, width = None, 0, network.readout.parameters[-1].numel()
     for batch in batches:
         batch = batch.to(network.core.device)
         if summed is None or lanes != batch.mask.shape[1]:
             lanes = batch.mask.shape[1]
             summed = (_in_core if in_core else _in_torch)(network, lanes)
-        total += summed(batch)
+        outputs_TBO = None
+        if columns and columns.outputs:
+            outputs_TBO = torch.zeros(
+                *batch.mask.shape, width, dtype=network.dtype, device=batch.mask.device
+            )
+        total += summed(batch, outputs_TBO)
         targets += int(batch.mask.sum())
+        if columns and sums is not None:
+            columns.add(sums, batch.targets, batch.mask, outputs_TBO, batch.baseline)
     return network.readout.loss.reported(total / targets)
 
 
-def _in_torch(network: Network, lanes: int) -> Callable[[Batch], float]:
+@dataclass(frozen=True)
+class HeldOut:
+    """What a task asks about held-out batches; a tasks.Evaluation."""
+
+    network: Network
+    measures: Sequence[Measure]
+    in_core: bool
+    through: Callable[[Iterable[Batch]], Iterable[Batch]]  # the batches on their way
+
+    def __call__(self, batches: Iterable[Batch], /) -> float:
+        """Return the mean loss over all targets, in reported units."""
+        return mean_loss(self.network, self.through(batches), self.in_core)
+
+    def metrics(self, batches: Iterable[Batch], /) -> dict[str, float]:
+        """Return the loss, the measures, and those of the batches' baseline, by column."""
+        loss, sums = self.network.readout.loss, Sums()
+        columns = Columns(loss, self.measures, held_out=True)
+        mean = mean_loss(self.network, self.through(batches), self.in_core, columns, sums)
+        beside = {key: value for key, value in columns.values(sums).items() if value is not None}
+        return {loss.held_out.key: mean, **beside}
+
+
+def _in_torch(network: Network, lanes: int) -> Summed:
     """Return what sums the losses of successive batches; a lane's state is carried to a reset."""
     weights_MKJ, readout = network.weights(), network.readout
     state_BCK = network.core.initial_state(lanes, network.dtype)
 
-    def summed(batch: Batch) -> float:
+    def summed(batch: Batch, outputs_TBO: Tensor | None) -> float:
         nonlocal state_BCK
         total = 0.0
         for t in range(len(batch.mask)):
@@ -57,14 +96,16 @@ def _in_torch(network: Network, lanes: int) -> Callable[[Batch], float]:
             outputs_BO = readout.outputs(state_BCK[:, 0]).double()
             loss_B = readout.loss.value(outputs_BO, batch.targets[t], batch.mask[t])
             total += float(loss_B.sum())
+            if outputs_TBO is not None:
+                outputs_TBO[t] = outputs_BO
         return total
 
     return summed
 
 
-def _in_core(network: Network, lanes: int) -> Callable[[Batch], float]:
+def _in_core(network: Network, lanes: int) -> Summed:
     """Do the same in C++, with an engine that never reaches its first update."""
     engine = native.NativeEngine(
         network, Frozen(), SGD(), lanes=lanes, update_every=_NEVER, noise=Generator()
     )
-    return lambda batch: float(engine.run(batch).sum(dtype=torch.float64))
+    return lambda batch, outputs_TBO: float(engine.run(batch, outputs_TBO).sum(dtype=torch.float64))

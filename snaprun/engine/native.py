@@ -179,7 +179,7 @@ class NativeEngine(Engine):
             "rule": self._adapter.views(memory),
         }
 
-    def run(self, batch: Batch) -> Tensor:
+    def run(self, batch: Batch, outputs_TBO: Tensor | None = None) -> Tensor:
         """Train on a batch, or on a piece of one, as the base says."""
         loss_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype)
         one_hot, classes = batch.inputs.dim() == 2, self.network.readout.loss.classes
@@ -196,6 +196,7 @@ class NativeEngine(Engine):
             self._adapter.draw(len(batch.mask)),
             loss_TB,
             batch.ends,
+            outputs_TBO,
         )
         return loss_TB
 

@@ -1,6 +1,5 @@
 """The online step in PyTorch: forward, loss, credit, rule, update."""
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -52,25 +51,25 @@ class TorchEngine(Engine):
         self._average = [torch.zeros_like(p) for p in network.parameters if self.decay]
         vars(self).update(dict.fromkeys(COUNTERS, 0))
 
-    def run(self, batch: Batch) -> Tensor:
+    def run(self, batch: Batch, outputs_TBO: Tensor | None = None) -> Tensor:
         """Train on a batch, or on a piece of one, as the base says."""
         loss_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype, device=batch.mask.device)
         begins = batch.resets.any(1).tolist()
         targets = batch.mask.sum(1).tolist()
-        if not self.network.readout.loss.classes:
-            batch = replace(batch, targets=batch.targets.to(self.network.dtype))
         for t in range(len(batch.mask)):
             if begins[t]:
                 self.state_BCK = self.state_BCK.masked_fill(batch.resets[t][:, None, None], 0)
                 self.rule_state = self.rule.reset(self.rule_state, batch.resets[t])
-            self._step(batch, t, targets[t], loss_TB[t])
+            self._step(batch, t, targets[t], loss_TB[t], outputs_TBO)
             if self.steps == self.update_every:
                 self.update()
         if self.update_every == SEQUENCE and batch.ends:
             self.update()
         return loss_TB
 
-    def _step(self, batch: Batch, t: int, targets: int, loss_B: Tensor) -> None:
+    def _step(
+        self, batch: Batch, t: int, targets: int, loss_B: Tensor, outputs_TBO: Tensor | None
+    ) -> None:
         core, readout = self.network.core, self.network.readout
         self.state_BCK, linearise = core.step(self.weights_MKJ, self.state_BCK, batch.inputs[t])
         record = linearise()
@@ -78,6 +77,8 @@ class TorchEngine(Engine):
             learned = readout.learn(self.state_BCK[:, 0], batch.targets[t], batch.mask[t])
             record = record.with_credit(learned.credit_BK, learned.error_BO)
             loss_B.copy_(learned.loss_B)
+            if outputs_TBO is not None:
+                outputs_TBO[t] = learned.outputs_BO
         self.rule_state = self.rule.step(self.rule_state, record)
         self.steps += 1
         self.targets += targets

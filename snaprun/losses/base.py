@@ -3,6 +3,7 @@
 Shape suffixes: B lanes, O outputs.
 """
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -32,6 +33,16 @@ class Loss(ABC):
     @abstractmethod
     def value(self, outputs_BO: Tensor, targets: Tensor, mask_B: Tensor) -> Tensor:
         """Returns ℓ of every lane, shape (B,), without the derivative."""
+
+    def chance(self, outputs: int) -> float:
+        """Returns ℓ of a guess that knows nothing of the data; ∞: the loss alone cannot tell."""
+        del outputs
+        return math.inf
+
+    def accepts(self, targets: Tensor) -> str:
+        """Returns in words what finite `targets` (N, O) it accepts, or "" if it accepts these."""
+        del targets
+        return ""
 
     def reported(self, loss: float) -> float:
         """Converts `loss` to the unit that is reported."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from snaprun.losses.base import Loss
 from snaprun.metrics import Metric
 
 
@@ -85,3 +86,89 @@ class NormalisedRootMeanSquaredError(Measure):
         squares, total, total_of_squares, count = sums
         spread = total_of_squares - total * total / count if count else 0.0
         return math.sqrt(squares / spread) if spread > 0 else math.nan
+
+
+class MeanLoss(Measure):
+    """The mean of a loss, in reported units, under the name `metric`.
+
+    >>> import torch
+    >>> from snaprun.losses import LOSSES
+    >>> loss, y_TBO = LOSSES["mse"](), torch.tensor([[[1.0]], [[3.0]]])
+    >>> mean = MeanLoss(loss, loss.training)
+    >>> mean.value(mean.sums(y_TBO + 2, y_TBO, torch.ones(2, 1, dtype=torch.bool)))
+    4.0
+    """
+
+    def __init__(self, loss: Loss, metric: Metric):
+        super().__init__(metric)
+        self._loss = loss
+
+    def sums(self, outputs_TBO: Tensor, targets: Tensor, mask_TB: Tensor) -> list[float]:
+        """Returns the sum of the losses and the number of targets."""
+        flat = (x.flatten(0, 1) for x in (outputs_TBO.double(), targets, mask_TB))
+        return [float(self._loss.value(*flat).sum()), float(mask_TB.sum())]
+
+    def value(self, sums: Sequence[float]) -> float:
+        """Returns the mean loss."""
+        total, targets = sums
+        return self._loss.reported(total / targets) if targets else math.nan
+
+
+Sums = dict[str, list[float]]  # by column
+
+
+class Columns:
+    """The columns of a row beside the loss: measures of the outputs, and those of the baseline.
+
+    The baseline is measured by the loss, too. All state is in `Sums`, which begin empty. With
+    `held_out`, the columns are those of held-out data.
+
+    >>> import torch
+    >>> from snaprun.losses import LOSSES
+    >>> columns, sums = Columns(LOSSES["softmax"](), [Accuracy()]), {}
+    >>> outputs_TBO, mask_TB = torch.eye(2)[None], torch.tensor([[True, True]])
+    >>> columns.add(sums, torch.tensor([[0, 0]]), mask_TB, outputs_TBO, torch.zeros(1, 2, 2))
+    >>> columns.values(sums)
+    {'accuracy': 0.5, 'baseline_bpc': 1.0, 'baseline_accuracy': 1.0}
+    """
+
+    def __init__(self, loss: Loss, measures: Sequence[Measure], held_out: bool = False):
+        of_loss = MeanLoss(loss, loss.held_out if held_out else loss.training)
+        named = [(m.metric.held_out() if held_out else m.metric, m) for m in measures]
+        self.outputs = {metric.key: m for metric, m in named}
+        compared = [(of_loss.metric, of_loss), *named]
+        self.baseline = {metric.baseline().key: m for metric, m in compared}
+
+    def add(
+        self,
+        sums: Sums,
+        targets: Tensor,
+        mask_TB: Tensor,
+        outputs_TBO: Tensor | None,
+        baseline_TBO: Tensor | None,
+    ) -> None:
+        """Adds a batch to `sums`; outputs or a baseline that are None have no part in it."""
+        for measured_TBO, columns in ((outputs_TBO, self.outputs), (baseline_TBO, self.baseline)):
+            if measured_TBO is not None:
+                for key, measure in columns.items():
+                    found = measure.sums(measured_TBO, targets, mask_TB)
+                    before = sums.get(key, [0.0] * len(found))
+                    sums[key] = [a + b for a, b in zip(before, found, strict=True)]
+
+    def values(self, sums: Sums) -> dict[str, float | None]:
+        """Returns the value of every column that has sums; None if it is not a finite number."""
+        every = self.outputs | self.baseline
+        values = {key: every[key].value(sums[key]) for key in every if key in sums}
+        return {key: value if math.isfinite(value) else None for key, value in values.items()}
+
+
+def declared(loss: Loss, measures: Sequence[Measure]) -> tuple[Metric, ...]:
+    """Returns the metrics of all columns: measures before the loss, held-out data before training.
+
+    >>> from snaprun.losses import LOSSES
+    >>> [metric.key for metric in declared(LOSSES["mse"](), [])]
+    ['validation_mse', 'mse', 'baseline_validation_mse', 'baseline_mse']
+    """
+    pairs = [(m.metric.held_out(), m.metric) for m in measures]
+    metrics = [metric for pair in (*pairs, (loss.held_out, loss.training)) for metric in pair]
+    return (*metrics, *(metric.baseline() for metric in metrics))

@@ -6,9 +6,6 @@ from snaprun.losses.base import Loss
 from snaprun.metrics import Metric
 
 MSE = Metric("mse", "mean squared error", "", -1, 1.0, smoothing=0.02)
-VALIDATION_MSE = Metric(
-    "validation_mse", "held-out mean squared error", "", -1, 1.0, "eval_every", shown=(MSE.key,)
-)
 
 
 class MeanSquaredError(Loss):
@@ -28,7 +25,7 @@ class MeanSquaredError(Loss):
     classes = False
     unit = ""
     training = MSE
-    held_out = VALIDATION_MSE
+    held_out = MSE.held_out()
 
     def value_and_error(
         self, outputs_BO: Tensor, targets: Tensor, mask_B: Tensor

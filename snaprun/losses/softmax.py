@@ -10,15 +10,6 @@ from snaprun.losses.base import Loss
 from snaprun.metrics import BPC, VALIDATION, Metric
 
 CROSS_ENTROPY = Metric("cross_entropy", "cross-entropy", "nats", -1, 10.0, smoothing=0.02)
-VALIDATION_CROSS_ENTROPY = Metric(
-    "validation_cross_entropy",
-    "held-out cross-entropy",
-    "nats",
-    -1,
-    10.0,
-    "eval_every",
-    shown=(CROSS_ENTROPY.key,),
-)
 
 
 class SoftmaxCrossEntropy(Loss):
@@ -45,7 +36,7 @@ class SoftmaxCrossEntropy(Loss):
     def __init__(self, bits: bool = True):
         self.unit = "bits" if bits else "nats"
         self.training = BPC if bits else CROSS_ENTROPY
-        self.held_out = VALIDATION if bits else VALIDATION_CROSS_ENTROPY
+        self.held_out = VALIDATION if bits else CROSS_ENTROPY.held_out()
 
     def value_and_error(
         self, outputs_BO: Tensor, targets: Tensor, mask_B: Tensor
@@ -60,6 +51,10 @@ class SoftmaxCrossEntropy(Loss):
     def value(self, outputs_BO: Tensor, targets: Tensor, mask_B: Tensor) -> Tensor:
         """Returns the nats of every lane, shape (B,)."""
         return _nats(F.log_softmax(outputs_BO, dim=1), targets, mask_B)
+
+    def chance(self, outputs: int) -> float:
+        """Returns log O, the nats of a guess that gives all classes the same probability."""
+        return math.log(outputs)
 
     def reported(self, loss: float) -> float:
         """Converts nats to bits, unless nats are reported."""

@@ -20,6 +20,7 @@ class Credit(NamedTuple):
     loss_B: Tensor  # the loss of each lane; 0 without a target
     credit_BK: Tensor  # δ = ∂L/∂h
     error_BO: Tensor  # ∂L/∂outputs
+    outputs_BO: Tensor
 
 
 class Readout:
@@ -69,6 +70,8 @@ class Readout:
     def learn(self, h_BK: Tensor, targets: Tensor, mask_B: Tensor) -> Credit:
         """Return loss and credit of the lanes in `mask_B` (boolean); add gradients to `.grad`."""
         *below, outputs_BO = self._layers(h_BK)
+        if not self.loss.classes:
+            targets = targets.to(outputs_BO.dtype)
         loss_B, error_BO = self.loss.value_and_error(outputs_BO, targets, mask_B)
 
         credit = error_BO
@@ -79,7 +82,7 @@ class Readout:
             credit = credit @ self.parameters[2 * layer]
             if layer:
                 credit = credit * (source > 0)
-        return Credit(loss_B, credit, error_BO)
+        return Credit(loss_B, credit, error_BO, outputs_BO)
 
     def _layers(self, h_BK: Tensor) -> list[Tensor]:
         """Return the input of every layer, then the outputs."""

@@ -145,6 +145,7 @@ private:
             readout_.learn({s.parameters, state_.data(), s.classes ? s.classes + t * c_.lanes : nullptr,
                             s.values ? s.values + t * c_.lanes * c_.outputs : nullptr, mask, losses,
                             at.credit, stepped ? &optimiser_ : nullptr, T(1) / T(now_.targets)});
+            if (s.outputs) readout_.copy_outputs(s.outputs + t * c_.lanes * c_.outputs);
         }
         const int8_t* noise =
             s.noise ? s.noise + t * c_.lanes * p_.components * p_.units : nullptr;

@@ -85,6 +85,7 @@ struct Sequence {
     const uint8_t* resets = nullptr;   // (T, B)
     const int8_t* noise = nullptr;     // (T, B, c, k) for UORO
     T* losses = nullptr;               // (T, B)
+    T* outputs = nullptr;  // (T, B, O) or null; left as it is at a step without a target
 };
 
 // The counters that a resumed run needs.

@@ -49,7 +49,7 @@ public:
              std::optional<Array<const T>> dense, std::optional<Array<const int64_t>> classes,
              std::optional<Array<const T>> values, Array<const bool> mask,
              Array<const bool> resets, std::optional<Array<const int8_t>> noise, Array<T> losses,
-             bool ends) {
+             bool ends, std::optional<Array<T>> outputs) {
         const Pattern& p = config_.pattern;
         Sequence<T> s;
         const Busy busy(busy_);
@@ -90,8 +90,13 @@ public:
         s.mask = reinterpret_cast<const uint8_t*>(mask.data());
         s.resets = reinterpret_cast<const uint8_t*>(resets.data());
         s.losses = losses.data();
+        if (outputs) {
+            require_shape(*outputs, "outputs", {steps, lanes, config_.outputs});
+            s.outputs = outputs->data();
+        }
         Apart arrays = written(theta, readout);
         arrays.writes(losses, "losses");
+        if (outputs) arrays.writes(*outputs, "outputs");
         if (dense) arrays.reads(*dense, "dense");
         if (values) arrays.reads(*values, "values");
         if (noise) arrays.reads(*noise, "noise");
@@ -255,7 +260,7 @@ void bind(nb::module_& m, const char* name) {
              "index"_a.noconvert().none(), "dense"_a.noconvert().none(),
              "classes"_a.noconvert().none(), "values"_a.noconvert().none(), "mask"_a.noconvert(),
              "resets"_a.noconvert(), "noise"_a.noconvert().none(), "losses"_a.noconvert(),
-             "ends"_a = true)
+             "ends"_a = true, "outputs"_a.noconvert().none() = nb::none())
         .def("measure", &E::measure)
         .def("update", &E::update, "theta"_a.noconvert(), "readout"_a.noconvert())
         .def("resume", &E::resume, "steps"_a, "targets"_a, "updates"_a, "longest_window"_a,

@@ -79,11 +79,73 @@ private:
     Buffer<T> greatest_, total_;
 };
 
+// Σ_o −[y log σ(x) + (1 − y) log(1 − σ(x))] of outputs x and bits y, in nats.
+template <class T>
+class SigmoidCrossEntropy final : public Loss<T> {
+public:
+    static LossInfo info() { return {"sigmoid", false}; }
+    explicit SigmoidCrossEntropy(const LossSetup& s)
+        : outputs_(s.outputs), lanes_(s.lanes), stride_(s.stride) {}
+
+    void value_and_error(const LossStep<T>& s) override {
+        const size_t size = size_t(outputs_) * stride_;
+        for (size_t i = 0; i < size; i += kWidth<T>) {
+            const Vec<T> x = load(s.outputs + i);
+            store(s.error + i, exp<T>(x > T(0) ? -x : x));  // at most 1: nothing overflows
+        }
+        for (int b = 0; b < lanes_; ++b) s.losses[b] = 0;
+        for (int o = 0; o < outputs_; ++o) {
+            T* const error = s.error + size_t(o) * stride_;
+            for (int b = 0; b < stride_; ++b) {
+                if (b >= lanes_ || !s.mask[b]) {
+                    error[b] = 0;
+                    continue;
+                }
+                const T x = s.outputs[size_t(o) * stride_ + b];
+                const T y = s.values[size_t(b) * outputs_ + o];
+                const T small = error[b];
+                s.losses[b] += (x > 0 ? x : T(0)) - x * y + std::log1p(small);
+                error[b] = (x > 0 ? T(1) : small) / (1 + small) - y;
+            }
+        }
+    }
+
+private:
+    int outputs_, lanes_, stride_;
+};
+
+// Σ_o (outputs_o − y_o)² / O.
+template <class T>
+class MeanSquaredError final : public Loss<T> {
+public:
+    static LossInfo info() { return {"mse", false}; }
+    explicit MeanSquaredError(const LossSetup& s)
+        : outputs_(s.outputs), lanes_(s.lanes), stride_(s.stride) {}
+
+    void value_and_error(const LossStep<T>& s) override {
+        for (int b = 0; b < lanes_; ++b) s.losses[b] = 0;
+        for (int o = 0; o < outputs_; ++o) {
+            const size_t row = size_t(o) * stride_;
+            for (int b = 0; b < stride_; ++b) {
+                const bool kept = b < lanes_ && s.mask[b];
+                const T apart = kept ? s.outputs[row + b] - s.values[size_t(b) * outputs_ + o] : T(0);
+                if (kept) s.losses[b] += apart * apart / outputs_;
+                s.error[row + b] = apart * 2 / outputs_;
+            }
+        }
+    }
+
+private:
+    int outputs_, lanes_, stride_;
+};
+
 // All losses. To add one, write a class above and a line here.
 template <class T>
 const auto& losses() {
     using E = Entry<LossInfo, Loss<T>, LossSetup>;
-    static const std::vector<E> all{E::template of<SoftmaxCrossEntropy<T>>()};
+    static const std::vector<E> all{E::template of<SoftmaxCrossEntropy<T>>(),
+                                    E::template of<SigmoidCrossEntropy<T>>(),
+                                    E::template of<MeanSquaredError<T>>()};
     return all;
 }
 

@@ -56,6 +56,14 @@ public:
         return i % 2 ? bias_gradient_[i / 2].data() : weight_gradient_[i / 2].data();
     }
     const T* error() const { return credit_[layers_ - 1].data(); }  // ∂L/∂outputs (O, stride)
+    // Copies the outputs of the last call of `learn` to `to` (B, O).
+    void copy_outputs(T* to) const {
+        const T* const from = value_[layers_ - 1].data();
+        const int outputs = out_[layers_ - 1];
+        for (int b = 0; b < lanes_; ++b) {
+            for (int o = 0; o < outputs; ++o) *to++ = from[size_t(o) * stride_ + b];
+        }
+    }
     // Called at the end of a window, or to resume one that has gradients already.
     void resume(bool with_gradients) { fresh_ = !with_gradients; }
 

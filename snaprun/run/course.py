@@ -1,13 +1,16 @@
 """The course of a run: what the training loop itself counts and holds between two time steps."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from snaprun.losses import Columns, Sums
 from snaprun.model.network import Network
 from snaprun.require import (
+    mismatch,
     require_count,
     require_entries,
     require_equal,
@@ -19,11 +22,15 @@ from snaprun.tasks import Batch
 
 @dataclass
 class Begun:
-    """A batch in progress: its first `steps` time steps are done and have losses."""
+    """A batch in progress: its first `steps` time steps are done and have losses.
+
+    `outputs_TBO` are the outputs of these steps, if the task measures them.
+    """
 
     batch: Batch
-    nats_TB: Tensor
+    losses_TB: Tensor
     steps: int = 0
+    outputs_TBO: Tensor | None = None
 
 
 @dataclass
@@ -33,7 +40,7 @@ class Course:
     log_at: int  # data-time of the next row
     eval_at: int  # data-time of the next validation
     tokens: int = 0  # data-time of all finished batches
-    bits: float = 0.0  # summed loss since the last row
+    loss: float = 0.0  # summed over the targets since the last row
     targets: int = 0  # since the last row
     logged: int = 0  # data-time of the last row
     validated: int = 0  # data-time of the last validation
@@ -43,27 +50,31 @@ class Course:
     resumed: int = 0  # how often the run was resumed from a checkpoint
     last: dict[str, float] = field(default_factory=dict)  # the newest value of every metric
     begun: Begun | None = None
+    measured: Sums = field(default_factory=dict)  # since the last row
 
     def state_dict(self) -> dict[str, Any]:
         """Return all fields as numbers, dicts and tensors."""
-        saved = {f.name: getattr(self, f.name) for f in fields(self)}
+        saved = _stored(vars(self))
         if self.begun is not None:
-            batch = {f.name: getattr(self.begun.batch, f.name) for f in fields(Batch)}
-            saved["begun"] = {**vars(self.begun), "batch": batch}
+            saved["begun"] = _stored(vars(self.begun)) | {"batch": _stored(vars(self.begun.batch))}
         return saved
 
     @classmethod
-    def from_state_dict(cls, saved: Any, network: Network, lanes: int) -> "Course":
+    def from_state_dict(
+        cls, saved: Any, network: Network, lanes: int, columns: Columns
+    ) -> "Course":
         """Rebuild the course from `saved`, a `state_dict`.
 
-        Raises ValueError if a run of `network` with `lanes` lanes cannot have written `saved`.
+        Raises ValueError if a run of `network` with `lanes` lanes, whose rows have `columns`,
+        cannot have written `saved`.
         """
-        require_entries("course", saved, [f.name for f in fields(cls)])
+        saved = _taken("course", saved, cls)
         for f in fields(cls):
             if f.type is int:
                 require_count(f"course.{f.name}", saved[f.name])
             elif f.type is float:
                 require_number(f"course.{f.name}", saved[f.name], least=0)
+        _require_sums(saved.get("measured", {}), columns)
         tokens = saved["tokens"]
         for name in ("logged", "validated", "targets"):
             require_count(f"course.{name}", saved[name], most=tokens)
@@ -76,16 +87,51 @@ class Course:
         for name, value in last.items():
             if type(value) is not float:  # a metric of the averaged weights may be infinite
                 require_number(f"course.last.{name}", value)
-        begun = None if saved["begun"] is None else _begun(saved["begun"], network, lanes)
+        begun = saved["begun"]
+        if begun is not None:
+            begun = _begun(begun, network, lanes, bool(columns.outputs))
         return cls(**{**saved, "last": dict(last), "begun": begun})
 
 
-def _begun(saved: Any, network: Network, lanes: int) -> Begun:
+# Checkpoints keep the names that snaprun 0.1.0 gave, and have some entries only if they are used.
+STORED_AS = {"losses_TB": "nats_TB", "loss": "bits"}
+IF_USED = ("measured", "outputs_TBO", "baseline")
+
+
+def _stored(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields `values` as a checkpoint stores them."""
+    unused = [name for name in IF_USED if values.get(name) is None or values[name] == {}]
+    return {STORED_AS.get(name, name): x for name, x in values.items() if name not in unused}
+
+
+def _taken(where: str, saved: Any, kind: type) -> dict[str, Any]:
+    """Return the fields of a `kind` that a checkpoint stores as `saved`.
+
+    Raises ValueError if one is missing or unknown.
+    """
+    names = {STORED_AS.get(f.name, f.name): f.name for f in fields(kind)}
+    have = saved if isinstance(saved, dict) else {}
+    require_entries(where, saved, [x for x in names if x not in IF_USED or x in have])
+    return {names[name]: value for name, value in saved.items()}
+
+
+def _require_sums(saved: Any, columns: Columns) -> None:
+    where, have = "course.measured", saved if isinstance(saved, dict) else {}
+    known = columns.outputs | columns.baseline
+    require_entries(where, saved, [name for name in known if name in have])
+    for name, sums in saved.items():
+        if type(sums) is not list or not all(type(x) is float for x in sums):
+            mismatch(f"{where}.{name}", "a list of floats", type(sums).__name__)
+    try:
+        columns.values(saved)
+    except (ValueError, ArithmeticError) as error:
+        mismatch(where, "sums of its measures", str(error))
+
+
+def _begun(saved: Any, network: Network, lanes: int, measured: bool) -> Begun:
     where = "course.begun"
-    require_entries(where, saved, [f.name for f in fields(Begun)])
-    names = [f.name for f in fields(Batch)]
-    require_entries(f"{where}.batch", saved["batch"], names)
-    batch = saved["batch"]
+    saved = _taken(where, saved, Begun)
+    batch = _taken(f"{where}.batch", saved["batch"], Batch)
     mask = batch["mask"]
     steps = len(mask) if isinstance(mask, Tensor) and mask.dim() else 0
     require_count(f"{where}.steps", saved["steps"], most=steps - 1)
@@ -94,17 +140,29 @@ def _begun(saved: Any, network: Network, lanes: int) -> Begun:
     layout, outputs = network.core.layout, network.readout.parameters[-1].numel()
     for name in ("mask", "resets"):
         require_tensor(f"{where}.batch.{name}", batch[name], torch.bool, shape)
-    targets = batch["targets"]
     if network.readout.loss.classes:
-        require_tensor(f"{where}.batch.targets", targets, torch.int64, shape, below=outputs)
+        require_tensor(f"{where}.batch.targets", batch["targets"], torch.int64, shape, outputs)
     else:
-        dtype = targets.dtype if isinstance(targets, Tensor) else network.dtype
-        require_tensor(f"{where}.batch.targets", targets, dtype, (*shape, outputs))
+        _require_numbers(f"{where}.batch.targets", batch["targets"], (*shape, outputs))
+    if "baseline" in batch:
+        _require_numbers(f"{where}.batch.baseline", batch["baseline"], (*shape, outputs))
     inputs = batch["inputs"]
     if isinstance(inputs, Tensor) and inputs.is_floating_point():
-        require_tensor(f"{where}.batch.inputs", inputs, inputs.dtype, (*shape, layout.inputs))
+        _require_numbers(f"{where}.batch.inputs", inputs, (*shape, layout.inputs))
     else:
-        require_tensor(f"{where}.batch.inputs", inputs, torch.int64, shape, below=layout.inputs)
-    require_tensor(f"{where}.nats_TB", saved["nats_TB"], network.dtype, shape)
+        require_tensor(f"{where}.batch.inputs", inputs, torch.int64, shape, layout.inputs)
+    require_tensor(f"{where}.losses_TB", saved["losses_TB"], network.dtype, shape)
+    if measured or "outputs_TBO" in saved:
+        own = saved.get("outputs_TBO")
+        require_tensor(f"{where}.outputs_TBO", own, network.dtype, (*shape, outputs))
     device = network.core.device
-    return Begun(Batch(**batch).to(device), saved["nats_TB"].to(device), saved["steps"])
+    moved = {name: x.to(device) for name, x in saved.items() if isinstance(x, Tensor)}
+    return Begun(**{**saved, **moved, "batch": Batch(**batch).to(device)})
+
+
+def _require_numbers(where: str, saved: Any, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless `saved` is a tensor of finite floats of any precision."""
+    floats = isinstance(saved, Tensor) and saved.is_floating_point()
+    require_tensor(where, saved, saved.dtype if floats else torch.float32, shape)
+    if not saved.isfinite().all():
+        mismatch(where, "finite numbers", "others")

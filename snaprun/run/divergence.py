@@ -42,7 +42,7 @@ class Watch:
 
     begun_at: int = 0  # data-time where the open window began
     begun_updates: int = 0  # updates by then
-    bits: float = 0.0  # in the open window
+    bits: float = 0.0  # the loss in the open window, in reported units
     targets: int = 0  # in the open window
     calm_at: int = 0  # data-time where the last window below FACTOR ended
     calm_updates: int = 0  # updates by then
@@ -65,9 +65,9 @@ class Watch:
             require_count(f"watch.calm_{counter}", saved[f"calm_{counter}"], most=most)
         return cls(**saved)
 
-    def count(self, bits: float, targets: int, *, chance: float, tokens: int, updates: int) -> None:
-        """Count a minibatch that ended at `tokens` and `updates`; `chance` is bits per target."""
-        self.bits, self.targets = self.bits + bits, self.targets + targets
+    def count(self, loss: float, targets: int, *, chance: float, tokens: int, updates: int) -> None:
+        """Count a minibatch that ended at `tokens` and `updates`; `chance` is per target."""
+        self.bits, self.targets = self.bits + loss, self.targets + targets
         if updates - self.begun_updates < WINDOW or not self.targets:
             return
         if self.bits < FACTOR * chance * self.targets:
@@ -86,16 +86,16 @@ class Watch:
         return None
 
 
-def non_finite(nats_TB: Tensor, bits: float, finite: bool, tokens: int) -> Diverged | None:
+def non_finite(losses_TB: Tensor, loss: float, finite: bool, tokens: int) -> Diverged | None:
     """Return how a minibatch that began at `tokens` made a loss or a parameter non-finite, or None.
 
-    `bits` is the sum of the reported losses; `finite` says whether all parameters are finite.
+    `loss` is the sum of the reported losses; `finite` says whether all parameters are finite.
     """
-    if not math.isfinite(bits):
-        total = nats_TB.flatten().cumsum(0, dtype=torch.float64)
+    if not math.isfinite(loss):
+        total = losses_TB.flatten().cumsum(0, dtype=torch.float64)
         first = int((~total.isfinite()).nonzero()[0])
         return Diverged(tokens + first, NON_FINITE, "the loss became non-finite at")
     if not finite:
         words = "a parameter became non-finite by"
-        return Diverged(tokens + nats_TB.numel(), NON_FINITE, words)
+        return Diverged(tokens + losses_TB.numel(), NON_FINITE, words)
     return None

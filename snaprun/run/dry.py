@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from textwrap import indent
 
 import torch
@@ -10,13 +11,13 @@ import torch
 from snaprun import checks
 from snaprun.costs.memory import TAPE, in_units
 from snaprun.engine.base import Engine
-from snaprun.engine.evaluate import mean_loss
+from snaprun.engine.evaluate import HeldOut
 from snaprun.run import memory
 from snaprun.run.launch import build
 from snaprun.run.loop import EVAL_STEPS, Probe
 from snaprun.run.parts import Parts
 from snaprun.seeding import stream
-from snaprun.tasks import Batch
+from snaprun.tasks import Batch, checked, draw
 
 SECONDS = 2.0  # the longest time to train, not counting the first step
 
@@ -63,7 +64,7 @@ def _timed(parts: Parts, engine: Engine) -> tuple[float, int]:
     data, lanes = stream(parts.machine.seed, "data"), parts.options.lanes
 
     def drawn() -> Batch:
-        return parts.task.batch(lanes, data).to(engine.network.core.device)
+        return draw(parts.task, lanes, data).to(engine.network.core.device)
 
     batch, first = drawn(), 1
     _wait(engine.run(batch.piece(0, 1)))  # the first step includes costs that occur once
@@ -83,32 +84,47 @@ class _Enough(Exception):
     """The time for measuring is over."""
 
 
-def _validation_seconds(parts: Parts, engine: Engine) -> tuple[float, str]:
-    """Return the seconds of all validations of a run, and "at least " if they are a bound."""
-    options, each, bound = parts.options, 0.0, ""
-    end = time.perf_counter() + SECONDS
+@dataclass
+class _Timing:
+    """Estimates the seconds of a validation in place of making it; a tasks.Evaluation."""
 
-    def loss(batches: Iterable[Batch]) -> float:
-        nonlocal each
-        per_step = None
+    parts: Parts
+    engine: Engine
+    end: float
+    seconds: float = 0.0
+
+    def __call__(self, batches: Iterable[Batch], /) -> float:
+        """Measure the first batch in place of all; raises _Enough at the end."""
+        task, engine, per_step = self.parts.task, self.engine, None
         for batch in batches:
-            if per_step is None:  # measure the first batch in place of all
+            if per_step is None:
+                checked(task, batch)
                 # Its last steps, because earlier ones may have no target.
                 piece = batch.piece(max(0, len(batch.mask) - EVAL_STEPS), EVAL_STEPS)
                 start = time.perf_counter()
-                mean_loss(engine.network, [piece], engine.in_core)
+                HeldOut(engine.network, task.measures, engine.in_core, iter).metrics([piece])
                 per_step = (time.perf_counter() - start) / len(piece.mask)
-            each += per_step * len(batch.mask)
-            if time.perf_counter() > end:
+            self.seconds += per_step * len(batch.mask)
+            if time.perf_counter() > self.end:
                 raise _Enough
         return math.inf
 
+    def metrics(self, batches: Iterable[Batch], /) -> dict[str, float]:
+        """Do the same."""
+        self(batches)
+        return {}
+
+
+def _validation_seconds(parts: Parts, engine: Engine) -> tuple[float, str]:
+    """Return the seconds of all validations of a run, and "at least " if they are a bound."""
+    options, bound = parts.options, ""
+    timing = _Timing(parts, engine, time.perf_counter() + SECONDS)
     try:
-        parts.task.held_out(loss, options.eval_tokens)
+        parts.task.held_out(timing, options.eval_tokens)
     except _Enough:
         bound = "at least "
     times = -(-options.tokens // options.eval_every) * (2 if options.average else 1)
-    return each * times, bound
+    return timing.seconds * times, bound
 
 
 def _wait(loss_TB: torch.Tensor) -> None:

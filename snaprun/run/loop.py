@@ -13,10 +13,11 @@ from snaprun import hardware
 from snaprun.checks import Stopped
 from snaprun.core import Sizes
 from snaprun.engine.base import Engine
-from snaprun.engine.evaluate import mean_loss
+from snaprun.engine.evaluate import HeldOut
 from snaprun.engine.prune import prune
 from snaprun.engine.saved import set_noise
-from snaprun.metrics import AVERAGE
+from snaprun.losses import Columns
+from snaprun.metrics import AVERAGE, BASELINE
 from snaprun.model.network import Network
 from snaprun.require import MOST, require_count, require_entries, require_equal, require_like
 from snaprun.run import checkpoint
@@ -29,7 +30,7 @@ from snaprun.run.signals import StopSignals
 from snaprun.seeding import stream
 from snaprun.sparsity import Sparsity
 from snaprun.store import DIVERGED, FINISHED, NON_FINITE, Mark, RunWriter, Summary, outline
-from snaprun.tasks import Batch, Task
+from snaprun.tasks import Batch, Task, checked, draw
 
 PIECE_SECONDS = 0.5  # the loop checks signals and the clock between pieces of this duration
 PARTS = ("run", "facts", "metrics", "course", "engine", "task", "data")  # of a checkpoint
@@ -84,6 +85,7 @@ class Training:
         self._writer, self._progress, self._stop = writer, progress, stop
         self._extras, self._probe, self._segments = extras, probe, segments
         self._data = stream(seed, "data")
+        self._columns = Columns(task.loss, task.measures)
         self._course = Course(log_at=options.log_every, eval_at=options.eval_every)
         self._due = checkpoint.Due(options.checkpoint_every)
         self._steps_per_second = 0.0  # in the last piece
@@ -113,10 +115,13 @@ class Training:
     def _batch_in_progress(self) -> Begun:
         """Return the batch in progress, or the next batch if none is."""
         if self._course.begun is None:
-            batch = self._task.batch(self._options.lanes, self._data)
-            batch = batch.to(self._engine.network.core.device)
-            nats_TB = torch.empty_like(batch.mask, dtype=self._engine.network.dtype)
-            self._course.begun = Begun(batch, nats_TB)
+            network = self._engine.network
+            batch = draw(self._task, self._options.lanes, self._data).to(network.core.device)
+            losses_TB = torch.empty_like(batch.mask, dtype=network.dtype)
+            outputs_TBO = None
+            if self._columns.outputs:
+                outputs_TBO = losses_TB.new_zeros(*losses_TB.shape, self._task.outputs)
+            self._course.begun = Begun(batch, losses_TB, outputs_TBO=outputs_TBO)
         return self._course.begun
 
     def _train_on_what_is_left(self, begun: Begun) -> None:
@@ -125,12 +130,15 @@ class Training:
             self._checkpoint_if_due()
             steps = max(1, int(PIECE_SECONDS * self._steps_per_second))
             before, busy = time.perf_counter(), time.process_time()
-            nats_TB = self._engine.run(begun.batch.piece(begun.steps, steps))
+            piece, outputs_TBO = begun.batch.piece(begun.steps, steps), begun.outputs_TBO
+            if outputs_TBO is not None:
+                outputs_TBO = outputs_TBO[begun.steps : begun.steps + steps]
+            losses_TB = self._engine.run(piece, outputs_TBO)
             seconds = time.perf_counter() - before
-            busy = time.process_time() - busy if nats_TB.device.type == "cpu" else seconds
-            begun.nats_TB[begun.steps : begun.steps + steps] = nats_TB
-            begun.steps += len(nats_TB)
-            self._steps_per_second = len(nats_TB) / max(seconds, 1e-9)
+            busy = time.process_time() - busy if losses_TB.device.type == "cpu" else seconds
+            begun.losses_TB[begun.steps : begun.steps + steps] = losses_TB
+            begun.steps += len(losses_TB)
+            self._steps_per_second = len(losses_TB) / max(seconds, 1e-9)
             # Wall time less the time that other processes took, as far as one thread can tell.
             self._course.in_engine += min(seconds, busy)
 
@@ -143,18 +151,22 @@ class Training:
     def _account_for(self, done: Begun) -> None:
         """Count a finished batch, tell the task its loss, and prune if that is due."""
         course, engine = self._course, self._engine
-        bits = self._task.loss.reported(float(done.nats_TB.sum(dtype=torch.float64)))
-        self._diverged = non_finite(done.nats_TB, bits, engine.finite, course.tokens)
+        batch = done.batch
+        loss = self._task.loss.reported(float(done.losses_TB.sum(dtype=torch.float64)))
+        self._diverged = non_finite(done.losses_TB, loss, engine.finite, course.tokens)
         course.begun = None
-        before, course.tokens = course.tokens, course.tokens + done.nats_TB.numel()
-        targets = int(done.batch.mask.sum())
-        course.bits, course.targets = course.bits + bits, course.targets + targets
+        before, course.tokens = course.tokens, course.tokens + done.losses_TB.numel()
+        targets = int(batch.mask.sum())
+        course.loss, course.targets = course.loss + loss, course.targets + targets
+        self._columns.add(
+            course.measured, batch.targets, batch.mask, done.outputs_TBO, batch.baseline
+        )
         chance = self._task.chance
         self._watch.count(
-            bits, targets, chance=chance, tokens=course.tokens, updates=engine.updates
+            loss, targets, chance=chance, tokens=course.tokens, updates=engine.updates
         )
         if targets and not self._diverged:
-            self._task.observe(bits / targets)
+            self._task.observe(loss / targets)
         if self._sparsity.due(before, course.tokens):
             network = engine.network
             live_MKJ = network.core.layout.live_MKJ
@@ -181,9 +193,10 @@ class Training:
 
     def _write_training_row(self) -> None:
         course = self._course
-        mean = course.bits / course.targets if course.targets else None
-        self._row(**{self._task.loss.training.key: mean})
-        course.bits, course.targets = 0.0, 0
+        mean = course.loss / course.targets if course.targets else None
+        measured = self._columns.values(course.measured)
+        self._row(**{self._task.loss.training.key: mean, **measured})
+        course.loss, course.targets, course.measured = 0.0, 0, {}
         course.logged = course.tokens
 
     def _validate(self) -> None:
@@ -193,7 +206,11 @@ class Training:
             self._diverged = Diverged(self._course.tokens, NON_FINITE, words)
         if (average := self._engine.average()) is not None:
             averaged = self._held_out(self._engine.network.at(average))
-            values |= {name + AVERAGE: value for name, value in averaged.items()}
+            values |= {
+                name + AVERAGE: value
+                for name, value in averaged.items()
+                if not name.startswith(BASELINE)
+            }
         if values:
             self._row(**values)
         self._course.validated = self._course.tokens
@@ -201,10 +218,9 @@ class Training:
     def _held_out(self, network: Network) -> dict[str, float]:
         """Return the task's metrics of `network` on held-out data."""
 
-        def loss(batches: Iterable[Batch]) -> float:
-            return mean_loss(network, self._interruptible(batches), self._engine.in_core)
-
-        return self._task.held_out(loss, self._options.eval_tokens)
+        task, in_core = self._task, self._engine.in_core
+        held_out = HeldOut(network, task.measures, in_core, self._interruptible)
+        return task.held_out(held_out, self._options.eval_tokens)
 
     def _run_probe(self) -> None:
         course = self._course
@@ -222,6 +238,7 @@ class Training:
 
     def _interruptible(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         for batch in batches:
+            checked(self._task, batch)
             for first in range(0, len(batch.mask), EVAL_STEPS):
                 self._stop.check()
                 yield batch.piece(first, EVAL_STEPS)
@@ -322,7 +339,7 @@ class Training:
         require_equal("data", saved["facts"], self._task.facts())
         self.mark = outline.mark(saved)
         lanes, network = self._options.lanes, self._engine.network
-        course = Course.from_state_dict(saved["course"], network, lanes)
+        course = Course.from_state_dict(saved["course"], network, lanes, self._columns)
         drawn = course.tokens // lanes + (len(course.begun.batch.mask) if course.begun else 0)
         if course.logged and not self.mark.size:
             raise ValueError(f"metrics mismatch: {course.logged} tokens were logged.")

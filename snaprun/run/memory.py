@@ -26,6 +26,7 @@ from snaprun.registry import Registry
 from snaprun.rules import RULES
 from snaprun.run.machine import takes_native
 from snaprun.sparsity import SPARSITIES
+from snaprun.tasks import Task
 
 if TYPE_CHECKING:
     from snaprun.run.loop import Probe
@@ -70,8 +71,15 @@ def demand(parts: "Parts", counts: Sizes, probe: "Probe | None" = None) -> Deman
         batch_steps=parts.task.steps(),
         held_out_lanes=parts.task.held_out_lanes,
         prunes=parts.architecture.sparsity.prunes,
+        numbers=_numbers(parts.task),
         looks=probe.bytes(counts) if probe else 0,
     )
+
+
+def _numbers(task: Task) -> int:
+    """Return how many numbers a batch has at most per token, from its inputs to its baseline."""
+    outputs = (0 if task.loss.classes else 2) + (1 if task.measures else 0)
+    return (0 if task.one_hot else task.inputs) + outputs * task.outputs
 
 
 def check(parts: "Parts", probe: "Probe | None" = None) -> bool:

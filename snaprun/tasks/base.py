@@ -1,15 +1,15 @@
 """The interface of every task: training batches, a curriculum, held-out data and metrics."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from snaprun.losses import Loss, Measure, SoftmaxCrossEntropy
+from snaprun.losses.measures import declared
 from snaprun.metrics import Metric
 
 
@@ -38,20 +38,42 @@ class Batch:
         return self._each(lambda tensor: tensor[first:last], self.ends and last >= len(self.mask))
 
     def _each(self, of: Callable[[Tensor], Tensor], ends: bool) -> "Batch":
-        baseline = None if self.baseline is None else of(self.baseline)
-        data = (of(x) for x in (self.inputs, self.targets, self.mask, self.resets))
-        return Batch(*data, ends, baseline)
+        tensors = {name: of(x) for name, x in vars(self).items() if isinstance(x, Tensor)}
+        return replace(self, **tensors, ends=ends)
+
+
+class Evaluation(Protocol):
+    """The network with frozen weights, as a task asks it about held-out batches."""
+
+    def __call__(self, batches: Iterator[Batch], /) -> float:
+        """Return the mean loss over all targets, in reported units."""
+        ...
+
+    def metrics(self, batches: Iterator[Batch], /) -> dict[str, float]:
+        """Return the loss, the task's measures, and those of the batches' baseline, by column."""
+        ...
+
+
+class _Declared:
+    """The metrics of the loss and the measures that a task, or a class of tasks, has."""
+
+    def __get__(self, task: "Task | None", kind: "type[Task]") -> tuple[Metric, ...]:
+        of = kind if task is None else task
+        return declared(of.loss, of.measures)
 
 
 class Task(ABC):
     """A stream of sequences to learn online; the constructor's arguments are its config keys."""
 
     inputs: int  # a, the width of the (one-hot) input
+    one_hot: bool = True  # whether inputs are indices; False: numbers
     outputs: int  # the width of the readout; for a loss over classes, the number of classes
     loss: Loss = SoftmaxCrossEntropy()
     held_out_lanes: int = 0  # the most lanes of a held-out batch
     measures: tuple[Measure, ...] = ()  # what rows tell beside the loss, in training and held out
-    declared: tuple[Metric, ...] = ()  # the metrics that figures and panels use
+    # The metrics that figures and panels use: those of the loss and the measures, unless a task
+    # lists its own. The first is what runs are compared by, with those that it is `shown` with.
+    declared: tuple[Metric, ...] = cast(Any, _Declared())
     length_key: str = ""  # the argument that sets the length of a batch, if there is one
 
     @abstractmethod
@@ -64,12 +86,12 @@ class Task(ABC):
 
     @property
     def chance(self) -> float:
-        """The loss, in reported units, of a guess that gives all classes the same probability.
+        """The loss, in reported units, of a guess that knows nothing of the data.
 
-        A task whose targets are numbers overrides it with the loss of its best constant guess;
-        otherwise none of its runs counts as blown up.
+        If the loss does not know it, as of mean squared errors, a task overrides it with the loss
+        of its best constant guess; otherwise none of its runs counts as blown up.
         """
-        return self.loss.reported(math.log(self.outputs)) if self.loss.classes else math.inf
+        return self.loss.reported(self.loss.chance(self.outputs))
 
     def prepare(self, lanes: int) -> None:
         """Check `lanes`, the lanes of all batches to come, before the run writes any file."""
@@ -91,16 +113,14 @@ class Task(ABC):
         del tokens
         return None
 
-    def held_out(
-        self, loss: Callable[[Iterator[Batch]], float], tokens: int | None
-    ) -> dict[str, float]:
+    def held_out(self, loss: Evaluation, tokens: int | None) -> dict[str, float]:
         """Return the metrics of frozen weights on held-out data, the same at every call.
 
-        `loss` returns the network's mean loss on batches, in reported units. `tokens` is the
+        `loss` gives the mean loss, and all metrics, of the network on batches. `tokens` is the
         argument of `validation`.
         """
         batches = self.validation(tokens)
-        return {} if batches is None else {self.loss.held_out.key: loss(batches)}
+        return {} if batches is None else loss.metrics(batches)
 
     def facts(self) -> dict[str, object]:
         """Return what identifies the data, for summary.json."""
