@@ -32,9 +32,9 @@ class Adding(Task):
     """
 
     inputs = 2
+    one_hot = False
     outputs = 1
     loss = MeanSquaredError()
-    declared = (loss.training, loss.held_out)
     held_out_lanes = LANES
     length_key = "length"
 

@@ -39,10 +39,10 @@ class Digits(Task):
     ((8, 3, 8), [0, 0, 0, 0, 0, 0, 0, 3])
     """
 
+    one_hot = False
     outputs = CLASSES
     loss = SoftmaxCrossEntropy(bits=False)
     measures = (Accuracy(),)
-    declared = (loss.training, loss.held_out, *(measure.metric for measure in measures))
     held_out_lanes = LANES
 
     def __init__(

@@ -1,15 +1,15 @@
 """Recall after a delay: ten symbols are kept through a long silence and then produced."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from snaprun.checks import at_least, one_of
-from snaprun.losses import Accuracy, Measure, SoftmaxCrossEntropy
+from snaprun.losses import Accuracy, SoftmaxCrossEntropy
+from snaprun.losses.measures import MeanLoss
 from snaprun.metrics import Metric
 from snaprun.tasks.base import Batch, Task
 from snaprun.tasks.held_out import LANES, drawn
@@ -38,22 +38,12 @@ class RecallAccuracy(Accuracy):
         return super().sums(outputs_TBO, targets, _recalled(targets, mask_TB))
 
 
-class RecallCrossEntropy(Measure):
-    """The mean softmax cross-entropy, in nats, over the symbols to be recalled."""
-
-    def __init__(self) -> None:
-        super().__init__(RECALL_CROSS_ENTROPY)
+class RecallCrossEntropy(MeanLoss):
+    """The mean loss of the symbols to be recalled."""
 
     def sums(self, outputs_TBO: Tensor, targets: Tensor, mask_TB: Tensor) -> list[float]:
-        """Return the sum of the nats and the number of symbols to be recalled."""
-        recalled_TB = _recalled(targets, mask_TB)
-        outputs, symbols = outputs_TBO[recalled_TB].double(), targets[recalled_TB]
-        return [float(F.cross_entropy(outputs, symbols, reduction="sum")), float(len(symbols))]
-
-    def value(self, sums: Sequence[float]) -> float:
-        """Return the nats a symbol."""
-        nats, symbols = sums
-        return nats / symbols if symbols else math.nan
+        """Return the sum of the losses and the number of symbols to be recalled."""
+        return super().sums(outputs_TBO, targets, _recalled(targets, mask_TB))
 
 
 class RecallAfterDelay(Task):
@@ -89,8 +79,7 @@ class RecallAfterDelay(Task):
 
     inputs = outputs = SYMBOLS + 2
     loss = SoftmaxCrossEntropy(bits=False)
-    measures = (RecallAccuracy(), RecallCrossEntropy())
-    declared = (loss.training, loss.held_out, *(measure.metric for measure in measures))
+    measures = (RecallAccuracy(), RecallCrossEntropy(loss, RECALL_CROSS_ENTROPY))
     held_out_lanes = LANES
     length_key = "delay"
 
@@ -99,7 +88,7 @@ class RecallAfterDelay(Task):
         self.scope = one_of("task.scope", scope, get_args(Scope))
         self.code = one_of("task.code", code, get_args(Code))
         if code == "scalar":
-            self.inputs = 1
+            self.inputs, self.one_hot = 1, False
 
     def batch(self, lanes: int, generator: torch.Generator) -> Batch:
         """Return one sequence of delay + 20 steps for each lane."""

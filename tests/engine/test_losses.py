@@ -96,9 +96,7 @@ def test_asking_for_outputs_changes_nothing_and_pieces_give_the_same(engine):
 
 @pytest.mark.parametrize("loss", ["mse", "sigmoid"])
 def test_single_precision_takes_numbers_of_any_precision(loss):
-    ours, theirs = engines(
-        lambda: network(loss, dtype=torch.float32), SnAp(1), SGD(lr=0.05), 1, 3
-    )
+    ours, theirs = engines(lambda: network(loss, dtype=torch.float32), SnAp(1), SGD(lr=0.05), 1, 3)
     compare(ours, theirs, batches(loss, 3, 40), 2e-4)
 
 
