@@ -18,7 +18,7 @@ class Adding(Task):
 
     The step i is uniform in the first half, [0, ⌊length/2⌋), and j in the second half. The best
     answer that ignores the numbers is 1, whose mean squared error is Var(u_i + u_j) = 1/6; it is
-    the baseline of every batch. Held out are 1024 sequences that no stream of training draws.
+    the baseline of every batch. Held out are 1024 sequences from a random stream of their own.
 
     Source: Hochreiter & Schmidhuber 1997, doi 10.1162/neco.1997.9.8.1735, experiment 4, with the
     markers, the range of the numbers and the target of Arjovsky et al. 2016, arXiv 1511.06464.

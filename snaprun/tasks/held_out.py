@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterator
 
-import torch
 from torch import Generator
 
+from snaprun.seeding import stream
 from snaprun.tasks.base import Batch
 
-SEED = 2**40  # from here on: seeds of generators, which no stream of training has
 SEQUENCES = 1024
 LANES = 64  # of a batch, at most
 
@@ -18,9 +17,9 @@ def drawn(
     """Yield held-out sequences of `steps` time steps, about `tokens` tokens of them (None: 1024).
 
     `batch` draws a batch of so many lanes with a generator. The sequences are the same at every
-    call and no stream of training draws them.
+    call and for every seed of a run, and come from a stream of their own.
     """
     count = SEQUENCES if tokens is None else min(SEQUENCES, max(1, tokens // steps))
-    generator = torch.Generator().manual_seed(SEED)
+    generator = stream(0, "held_out")
     for first in range(0, count, LANES):
         yield batch(min(LANES, count - first), generator)

@@ -62,7 +62,7 @@ class RecallAfterDelay(Task):
     are those of the ten recalled symbols under either scope, so that runs can be compared. The
     baseline has no memory: it knows when to be silent and guesses each symbol. Its accuracy is 1/8
     and its cross-entropy ln 8 a symbol, a loss of 10 ln 8 / (delay + 20) under scope=all. Held out
-    are 1024 sequences that no stream of training draws.
+    are 1024 sequences from a random stream of their own.
 
     Source: Hochreiter & Schmidhuber 1997, doi 10.1162/neco.1997.9.8.1735, in the form of Arjovsky
     et al. 2016, arXiv 1511.06464 (the copying memory problem).
