@@ -91,7 +91,6 @@ def load_images(data: Data, folder: str | None = None) -> Images:
 
 def _of_scikit_learn() -> Images:
     try:
-        import sklearn  # pyright: ignore
         from sklearn.datasets import load_digits  # pyright: ignore
     except ImportError as error:
         raise UserError(
@@ -102,7 +101,7 @@ def _of_scikit_learn() -> Images:
     order = torch.randperm(len(classes), generator=torch.Generator().manual_seed(SPLIT_SEED))
     pixels = torch.from_numpy(flat.astype(np.uint8).reshape(-1, 8, 8))[order]
     labels = torch.from_numpy(classes.astype(np.int64))[order]
-    return Images(pixels, labels, HELD_OUT, 16, f"scikit-learn {sklearn.__version__}")
+    return Images(pixels, labels, HELD_OUT, 16, "scikit-learn's load_digits")
 
 
 def _found(folder: str, name: str) -> Path:
