@@ -28,7 +28,7 @@ class Numbers(Task):
         resets = torch.zeros_like(mask)
         resets[0] = True
         targets, baseline = self.targets(x_TBA)
-        kept = mask if self.loss.classes else mask[..., None]
+        kept = mask if targets.dim() == 2 else mask[..., None]
         return Batch(x_TBA, targets * kept, mask, resets, baseline=baseline)
 
     def steps(self):
