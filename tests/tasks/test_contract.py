@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from snaprun.tasks import TASKS, Batch, Task
+from snaprun.tasks import TASKS, Batch, Task, checked
 
 CASES = {
     "copy": {},
@@ -50,6 +50,7 @@ def check(batch: Batch, task: Task) -> None:
         assert tensor.shape == (shape if indices else (*shape, width))
         assert tensor.dtype == torch.int64 if indices else tensor.is_floating_point()
         assert not indices or 0 <= int(tensor.min()) <= int(tensor.max()) < width
+    assert checked(task, batch) is batch
     assert batch.ends
     assert not batch.targets[~batch.mask].any()
     assert batch.mask.any()

@@ -112,7 +112,7 @@ def test_held_out_tokens_are_as_many_as_asked_for(tokens, count):
 
 
 def test_without_scikit_learn_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(UserError, match=r"pip install 'snaprun\[vision\]'") as caught:
         Digits()
     assert "\n" not in str(caught.value)
