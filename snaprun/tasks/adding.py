@@ -65,8 +65,12 @@ class Adding(Task):
 
     @property
     def chance(self) -> float:
-        """The mean squared error of always answering 1."""
-        return 1 / 6
+        """The mean squared error of always answering 0, as an untrained network does.
+
+        A run that has yet to learn the mean is far above the error of answering 1, and has not
+        blown up.
+        """
+        return 1 + 1 / 6
 
     def validation(self, tokens: int | None) -> Iterator[Batch]:
         """Return held-out sequences, as snaprun.tasks.held_out.drawn says."""

@@ -43,19 +43,23 @@ def test_numbers_are_uniform_in_0_to_1():
     assert abs(numbers.mean() - 0.5) < 5 * error
 
 
-def test_the_baseline_answers_1_and_its_error_is_chance():
-    """Var(u + v) = 2 Var(u) = 2 (∫u² du − (∫u du)²) = 2 (1/3 − 1/4)."""
-    task = Adding(length=4)
-    variance = 2 * (1 / 3 - 1 / 4)
-    assert task.chance == pytest.approx(variance)
-    batch = task.batch(20_000, rng())
+VARIANCE = 2 * (1 / 3 - 1 / 4)  # Var(u + v) = 2 Var(u) = 2 (∫u² du − (∫u du)²)
+
+
+def test_the_baseline_answers_1_and_its_error_is_the_variance():
+    batch = Adding(length=4).batch(20_000, rng())
     assert batch.baseline is not None
     assert set(batch.baseline.unique().tolist()) == {1.0}
     columns, sums = Columns(MeanSquaredError(), ()), Sums()
     columns.add(sums, batch.targets, batch.mask, None, batch.baseline)
     # The squared distance of a triangular variable from its middle has the variance 7/180.
     error = (7 / 180 / 20_000) ** 0.5
-    assert columns.values(sums)["baseline_mse"] == pytest.approx(variance, abs=5 * error)
+    assert columns.values(sums)["baseline_mse"] == pytest.approx(VARIANCE, abs=5 * error)
+
+
+def test_chance_is_the_error_of_an_untrained_network():
+    """E[(u + v − 0)²] is the variance and the square of the mean, 1."""
+    assert Adding().chance == pytest.approx(VARIANCE + 1)
 
 
 def test_no_constant_answer_is_better_than_1():
