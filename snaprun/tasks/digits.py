@@ -29,6 +29,8 @@ class Digits(Task):
     all images in the same way, before they are cut into steps. A batch has random images. Held out
     are the test files of MNIST and Fashion-MNIST, and of scikit-learn's digits, which come without
     a split, 297 drawn once for all runs; their writers are in the training part, too.
+    Raises UserError if scikit-learn is not installed, or a file is missing, damaged or cannot be
+    downloaded.
 
     Source: Le, Jaitly & Hinton 2015, arXiv 1504.00941 (MNIST pixel by pixel, and permuted).
 
