@@ -65,7 +65,7 @@ class Images:
     @property
     def sha256(self) -> str:
         """The hash of all pixels, then all labels."""
-        digest = hashlib.sha256(self.pixels.numpy())
+        digest = hashlib.sha256(self.pixels.numpy().tobytes())
         digest.update(self.labels.numpy().astype(np.uint8).tobytes())
         return digest.hexdigest()
 
