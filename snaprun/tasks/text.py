@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snaprun.checks import UserError, refuse
-from snaprun.tasks.archive import Archive, texts
+from snaprun.tasks.archive import texts
+from snaprun.tasks.download import Asked, WebFile
 
 T = TypeVar("T")
 Bytes = NDArray[np.uint8]  # (N,), read-only
@@ -30,7 +31,7 @@ class Corpus:
     source: str
 
 
-WIKITEXT103 = Archive(
+WIKITEXT103 = WebFile(
     url="https://wikitext.smerity.com/wikitext-103-raw-v1.zip",
     size=191_984_949,
     sha256="91c00ae287f0d699e18605c84afc9e45c192bc6b7797ff8837e5474655a33794",
@@ -144,9 +145,10 @@ def _corpus(text: bytes, source: str) -> Corpus:
 
 
 def _wikitext103(what: str) -> Corpus:
+    asked = Asked(what, "wikitext103", f"pass another text as {what}=PATH")
     # Mapped, so that all runs of a machine share one copy in memory.
     train, valid = (
         np.asarray(np.memmap(path, np.uint8, "r"))
-        for path in texts(WIKITEXT103, WIKITEXT103_TEXTS, what)
+        for path in texts(WIKITEXT103, WIKITEXT103_TEXTS, asked)
     )
     return Corpus(train, valid, WIKITEXT103.sha256, WIKITEXT103.url)
