@@ -4,10 +4,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from snaprun import cells, losses, rules, sparsity
+    from snaprun import cells, losses, nn, rules, sparsity
     from snaprun.learner import Learner
 
-__all__ = ["Learner", "__version__", "cells", "losses", "rules", "sparsity"]
+__all__ = ["Learner", "__version__", "cells", "losses", "nn", "rules", "sparsity"]
 __version__ = "0.1.0"
 
 

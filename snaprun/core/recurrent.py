@@ -29,8 +29,8 @@ class Record:
     credit_BCK: Tensor | None = None  # δ_t = ∂L_t/∂s_t through the readout; None without a target
     error_BO: Tensor | None = None  # ∂L_t/∂logits; None without a target
 
-    def with_credit(self, credit_BK: Tensor, error_BO: Tensor) -> "Record":
-        """Returns the step with its credit δ_t and its error ∂L_t/∂logits.
+    def with_credit(self, credit_BK: Tensor, error_BO: Tensor | None = None) -> "Record":
+        """Returns the step with its credit δ_t and, where there is one, its error ∂L_t/∂logits.
 
         `credit_BK` is the derivative by the h of the uppermost layer; δ_t is zero elsewhere.
         """

@@ -46,21 +46,20 @@ class Parts:
 def read(given: Mapping[str, Any]) -> Parts:
     """Build the parts from the arguments of a Learner; raises UserError."""
     train = {key: given[key] for key in ("lanes", "update_every", "average")}
-    chosen, own = given["rule"], {}
-    if isinstance(chosen, str):
-        said = {"rule.name": chosen} if chosen in RULES else rule_names.choices(chosen)
-        every = said.pop("train.update_every", train["update_every"])
+    rule, every = read_rule(given["rule"], given["rule_args"])
+    if every is not None:
         if train["update_every"] not in (1, every):
-            checks.refuse("update_every", train["update_every"], f"{every} for rule={chosen}")
-        train["update_every"], chosen = every, said.pop("rule.name")
-        own = {key.removeprefix("rule."): value for key, value in said.items()}
+            checks.refuse(
+                "update_every", train["update_every"], f"{every} for rule={given['rule']}"
+            )
+        train["update_every"] = every
     rate = {} if given["lr"] is None else {"lr": given["lr"]}
     where = {key: given[key] for key in ("seed", "device", "dtype", "engine", "threads")}
     return Parts(
-        inputs=_count("inputs", given["inputs"]),
-        outputs=_count("outputs", given["outputs"]),
+        inputs=count("inputs", given["inputs"]),
+        outputs=count("outputs", given["outputs"]),
         architecture=_architecture(given),
-        rule=_part("rule", LearningRule, chosen, own | _mapping("rule_args", given["rule_args"])),
+        rule=rule,
         loss=_part("loss", Loss, given["loss"], {}),
         optim=_part(
             "optim", Optimiser, given["optim"], _mapping("optim_args", given["optim_args"]) | rate
@@ -71,23 +70,45 @@ def read(given: Mapping[str, Any]) -> Parts:
 
 
 def _architecture(given: Mapping[str, Any]) -> Architecture:
-    cell = _part("cell", Cell, given["cell"], _mapping("cell_args", given["cell_args"]))
+    cell = read_cell(given["cell"], given["cell_args"])
     checks.one_of("layers", given["layers"], (1,))
-    sparsity, args = given["sparsity"], _mapping("sparsity_args", given["sparsity_args"])
-    if isinstance(sparsity, int | float) and not isinstance(sparsity, bool):  # a share
-        dense = not sparsity and not args
-        level = {"level": sparsity} | args
-        sparsity = Dense() if dense else Uniform(**arguments("sparsity", Uniform, level))
-        args = {}
+    sparsity = read_sparsity(given["sparsity"], given["sparsity_args"])
     readout = {"name": given["readout"]}
     if given["hidden"] is not None or given["readout"] == "linear":
         readout["hidden"] = given["hidden"] or 0
     hidden = ReadoutOptions(**arguments("readout", ReadoutOptions, readout)).hidden
-    units = _count("units", given["units"])
-    return Architecture(cell, units, _part("sparsity", Sparsity, sparsity, args), hidden)
+    units = count("units", given["units"])
+    return Architecture(cell, units, sparsity, hidden)
 
 
-def _count(what: str, value: Any) -> int:
+def read_cell(chosen: Any, args: Any) -> Cell:
+    """Return a cell from its name or an object."""
+    return _part("cell", Cell, chosen, _mapping("cell_args", args))
+
+
+def read_rule(chosen: Any, args: Any) -> tuple[LearningRule[Any], int | None]:
+    """Return a rule from its word, name or object, and the `update_every` that a word fixes."""
+    own: dict[str, Any] = _mapping("rule_args", args)
+    every: int | None = None
+    if isinstance(chosen, str):
+        said = {"rule.name": chosen} if chosen in RULES else rule_names.choices(chosen)
+        every, chosen = said.pop("train.update_every", None), said.pop("rule.name")
+        own = {key.removeprefix("rule."): value for key, value in said.items()} | own
+    return _part("rule", LearningRule, chosen, own), every
+
+
+def read_sparsity(chosen: Any, args: Any) -> Sparsity:
+    """Return a sparsity from the share of dead weights, its name or an object."""
+    own = _mapping("sparsity_args", args)
+    if isinstance(chosen, int | float) and not isinstance(chosen, bool):
+        if not chosen and not own:
+            return Dense()
+        return Uniform(**arguments("sparsity", Uniform, {"level": chosen} | own))
+    return _part("sparsity", Sparsity, chosen, own)
+
+
+def count(what: str, value: Any) -> int:
+    """Return `value` as an integer of at least 1."""
     return checks.at_least(what, converted(what, value, int), 1)
 
 
