@@ -105,7 +105,7 @@ def test_the_core_refuses_what_is_out_of_order(tmp_path):
     with pytest.raises(ValueError, match=r"target must lie in \[0, 4\), not 4"):
         halves.learn(x_B + 2)
     halves.learn(x_B)  # it still waited
-    with pytest.raises(ValueError, match=r"input index must lie in \[0, 4\), not 5"):
+    with pytest.raises(ValueError, match=r"input index must lie in \[0, 4\), not 4"):
         halves.predict(x_B + 3)
     assert halves.steps == 1
     two = [torch.zeros(2, 2, dtype=torch.bool) for _ in range(2)]
