@@ -29,9 +29,9 @@ def stacked(units: int | Sequence[int], layers: int = 1, group: str = "") -> int
     """
     checks.at_least(f"{group}layers", layers, 1)
     several = list(units) if isinstance(units, Sequence) else [units] * layers
-    whole = several and all(type(count) is int and 1 <= count < 2**24 for count in several)
+    whole = several and all(type(count) is int and count >= 1 for count in several)
     if not whole:
-        checks.refuse(f"{group}units", units, "an integer from 1 to 2^24 − 1, or a list of such")
+        checks.refuse(f"{group}units", units, "an integer ≥ 1, or a list of such")
     if layers not in (1, len(several)):
         accepted = f"{len(several)}, the number of {group}units={units}, or 1"
         checks.refuse(f"{group}layers", layers, accepted)
