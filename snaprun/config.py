@@ -191,7 +191,7 @@ def architecture(plain: Mapping[str, Any]) -> "Architecture":
 
 
 def cell(plain: Mapping[str, Any]) -> "tuple[Cell, int | list[int]]":
-    """Return the cell and the units of its layers, keys of the same group: one number or several."""
+    """Return the cell and the units of its layers, one number or several."""
     from snaprun.cells import CELLS
     from snaprun.model.network import stacked
 

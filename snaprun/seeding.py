@@ -4,7 +4,7 @@ import hashlib
 
 from torch import Generator
 
-STREAMS = ("init", "mask", "data", "noise", "sample", "align")
+STREAMS = ("init", "mask", "data", "noise", "sample", "align", "held_out")
 
 
 def stream(seed: int, name: str) -> Generator:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from snaprun import commands, config, status, studies
+from snaprun import Learner, commands, config, status, studies
 from snaprun.identity import WHEREABOUTS
 from snaprun.paths import conf_dir
 
@@ -100,3 +100,22 @@ def test_the_page_of_a_command_holds_the_defaults_of_its_keys(command, taken, mo
 )
 def test_what_a_command_calls_has_its_default(command, key, function, keyword):
     assert inspect.signature(function).parameters[keyword].default == shown(command)[key]
+
+
+def test_a_learner_has_the_defaults_of_train():
+    parts = config.parts(shown("train"))
+    own = Learner(parts.task.inputs, parts.task.outputs)._parts
+    assert own.architecture.units == parts.architecture.units
+    assert own.architecture.hidden == parts.architecture.hidden
+    for name in ("cell", "sparsity"):
+        assert same(getattr(own.architecture, name), getattr(parts.architecture, name))
+    assert same(own.rule, parts.rule)
+    assert same(own.optim, parts.optimiser)
+    assert same(own.machine, parts.machine)
+    assert own.options.update_every == parts.options.update_every
+    assert own.options.average == parts.options.average
+    assert own.options.lanes == 1  # one stream, while a run has a minibatch
+
+
+def same(one: object, other: object) -> bool:
+    return type(one) is type(other) and vars(one) == vars(other)

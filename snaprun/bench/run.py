@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 
 from snaprun import checks
-from snaprun.bench import growth, kernel, memory, peers, step, text
+from snaprun.bench import growth, kernel, memory, peers, python, step, text
 from snaprun.bench.available import engines, missing, native_isa
 from snaprun.bench.machine import facts, line
 from snaprun.bench.options import BenchOptions
@@ -59,6 +59,7 @@ def run(
             kernel.two_threads(session)
     for part, module, show in (
         ("step", step, text.step),
+        ("python", python, text.python),
         ("growth", growth, text.growth),
         ("memory", memory, text.memory),
         ("peers", peers, text.peers),

@@ -45,6 +45,7 @@ class Sizes:
     kernel: tuple[Kernel, ...]
     threads: tuple[Kernel, ...]  # two threads against one
     step: tuple[Step, ...]  # whole steps
+    python: tuple[Step, ...]  # steps of a Learner
     growth: tuple[Growth, ...]
     memory: tuple[Step, ...]  # the rule state of these, without torch.nn
     peers: tuple[Step, ...]  # with one update in 128 steps
@@ -83,6 +84,7 @@ FULL = Sizes(
             for lanes in (16, 1)
         ),
     ),
+    python=(Step(GRU128, 1, ("snap1",)), Step(GRU128, 16, ("snap1",))),
     growth=(
         Growth("units", (Net("gru", 64, 0), GRU128, GRU256, Net("gru", 512, 0.984375)), OVER_UNITS),
         Growth("n", (GRU128,), OVER_N),

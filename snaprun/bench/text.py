@@ -26,6 +26,9 @@ def _bytes(value: Any) -> str:
 _SHOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
     "us": ("µs a step", _number),
     "us_best": ("best", _number),
+    "call_us": ("median call", _number),
+    "call_us_p99": ("99 % of calls", _number),
+    "more_us": ("more µs", _number),
     "ms_best": ("best", _number),
     "ms_without_credit": ("no credit", _number),
     "gmacs_per_s": ("GMAC/s", _number),
@@ -75,6 +78,13 @@ def step(table: pd.DataFrame) -> str:
     """Format the microseconds per step."""
     title = "step: whole training step, an update every so many steps; torch.nn's are dense\n"
     return title + _steps(table)
+
+
+def python(table: pd.DataFrame) -> str:
+    """Format the microseconds per step, and per call, of the Learner beside its engine's."""
+    names = "network task inputs lanes rule engine us us_best call_us call_us_p99 more_us"
+    title = "python: a step from Python, by snaprun.Learner, beside the same step within a batch\n"
+    return title + _blocks(table, ["network", "task", "lanes"], _columns(table, names))
 
 
 def peers(table: pd.DataFrame) -> str:

@@ -41,6 +41,7 @@ def count(
     sizes: Sequence[Size],
     rules: Mapping[str, LearningRule],
     *,
+    layers: int = 1,
     inputs: int,
     horizon: int,
     lanes: int,
@@ -53,7 +54,8 @@ def count(
     Per lane and step, zeros skipped: parameters (live, recurrent core), influence_sparsity
     (fraction), macs (multiply-adds with the forward step, without the readout), macs_to_bptt
     (ratio), state_bytes, bytes_per_step (of the state, read and written), memory_order and
-    time_order. `horizon` is T of BPTT. Inputs are dense, and masks are drawn uniformly.
+    time_order. `horizon` is T of BPTT. A core has `layers` layers of the same size. Inputs are
+    dense, and masks are drawn uniformly.
 
     In bytes, for all `lanes` together: parameter_bytes, optimiser_bytes (its `moments`), rule_bytes
     (J, traces, θ̃), tape_bytes, and total_bytes, their sum. The padding, scratch and index arrays
@@ -72,8 +74,9 @@ def count(
     for cell_name, cell in cells.items():
         for size in sizes:
             sparsity = Uniform(size.level)
-            _require_memory(cell, size, sparsity, inputs)
-            core = RecurrentCore.build(cell, sparsity, size.units, inputs, generator)
+            stack = [size.units] * layers
+            _require_memory(cell, size, stack, inputs)
+            core = RecurrentCore.build(cell, sparsity, stack, inputs, generator)
             reference = BPTT().cost(core, horizon).macs
             for rule_name, rule in rules.items():
                 cost = rule.cost(core, horizon)
@@ -84,6 +87,7 @@ def count(
                     {
                         "cell": cell_name,
                         "units": size.units,
+                        **({"layers": layers} if layers > 1 else {}),
                         "sparsity": size.level,
                         "rule": rule_name,
                         "parameters": core.layout.size,
@@ -105,10 +109,10 @@ def count(
     return pd.DataFrame(rows)
 
 
-def _require_memory(cell: Cell, size: Size, sparsity: Uniform, inputs: int) -> None:
+def _require_memory(cell: Cell, size: Size, stack: Sequence[int], inputs: int) -> None:
     """Raise UserError if drawing the masks of a size needs more memory than is left."""
     others = {"lanes": 1, "window": 1, "outputs": 1, "hidden": 0, "itemsize": 4, "threads": 1}
-    needed = drawn_bytes(Sizes.before(cell, sparsity, size.units, inputs, **others))
+    needed = drawn_bytes(Sizes.before(cell, Uniform(size.level), stack, inputs, **others))
     left, bound = hardware.available_bytes()
     if needed > left:
         raise UserError(
@@ -140,8 +144,9 @@ def as_text(costs: pd.DataFrame) -> str:
                 "time order": block["time_order"],
             }
         )
+        layers = f" × {first['layers']} layers" if "layers" in first else ""
         heading = (
-            f"{first['cell']}-{first['units']} at {100 * first['sparsity']:g} % sparsity: "
+            f"{first['cell']}-{first['units']}{layers} at {100 * first['sparsity']:g} % sparsity: "
             f"{first['parameters']:,} live parameters, {in_units(first['parameter_bytes'])}, "
             f"and {in_units(first['optimiser_bytes'])} of the optimiser"
         )

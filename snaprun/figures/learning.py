@@ -1,8 +1,7 @@
 """Learning speed: what a rule has learned against data-time, and against updates.
 
-For the copy task, the figure shows the L that frozen weights master on held-out sequences, and the
-L that the curriculum has reached; for texts, training and validation bits per character; for other
-tasks, the metrics that they declare.
+The tasks of the runs declare the metrics that the figure shows: the copy task the L that frozen
+weights master on held-out sequences, and the L that the curriculum has reached.
 """
 
 import math

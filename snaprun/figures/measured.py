@@ -72,6 +72,8 @@ def _charts(tables: Mapping[str, pd.DataFrame]) -> list[Chart]:
         found.append(Chart(title, points, _dots, STATE))
     if "step" in tables:
         found += _steps(tables["step"], "step")
+    if "python" in tables:
+        found += _steps(tables["python"], "from Python")
     if "ratios" in tables:
         of_bptt = tables["ratios"]
         of_bptt = of_bptt.loc[of_bptt["what"] == words.SNAP1_OVER_BPTT]

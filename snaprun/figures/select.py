@@ -16,6 +16,7 @@ from typing import Any
 from snaprun.checks import UserError, refuse
 from snaprun.figures import words
 from snaprun.figures.style import Look, look, varied
+from snaprun.identity import LATER
 from snaprun.store.panel import is_panel, read_panel
 from snaprun.store.reader import Run, find_runs, read_run
 from snaprun.store.schema import ALIGNMENT, CONFIG, DIVERGED, INCOMPLETE
@@ -129,7 +130,8 @@ def _choices(run: Run) -> dict[str, Any]:
     if not re.fullmatch(r"[A-Za-z0-9_]+", str(flat["task.name"])):
         refuse(f"{run.folder / CONFIG} task.name", flat["task.name"], "the name of a task")
     kept = (key for key in flat if not key.startswith(f"{ALIGNMENT}."))
-    return {key: flat[key] for key in kept if key not in _NO_CHOICE}
+    unused = {key for key, value in LATER.items() if flat.get(key, value) == value}
+    return {key: flat[key] for key in kept if key not in _NO_CHOICE | unused}
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

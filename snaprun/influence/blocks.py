@@ -79,20 +79,21 @@ def pack(core: RecurrentCore, pattern: Pattern) -> Plan:
             "rows_GR": rows_GR,
             "columns_GC": columns_GC,
             "entries_GRR": _pairs(entry_SS, rows_GR),
-            **({} if link_SS is None else {"links_GRR": _pairs(link_SS, rows_GR)}),
             "own_row_N": own_block * rows_GR.shape[1] + own_row,
             "own_slope_NC": (component_N1 * slots + slot_NC) * units + unit_N1,
             "own_source_NC": source_NC,
         }
-        on_device = {"links_GRR": None} | {k: v.to(core.device) for k, v in arrays.items()}
-        chunks.append(Chunk(**on_device, places=[places[g] for g in group]))
+        on_device = {k: v.to(core.device) for k, v in arrays.items()}
+        links_GRR = None if link_SS is None else _pairs(link_SS, rows_GR).to(core.device)
+        listed = [places[g] for g in group]
+        chunks.append(Chunk(**on_device, links_GRR=links_GRR, places=listed))
 
-    def listed(rows_E: Tensor, columns_E: Tensor, first: int) -> DynamicsEntries:
+    def valued(rows_E: Tensor, columns_E: Tensor, first: int) -> DynamicsEntries:
         at = rows_E.to(core.device), columns_E.to(core.device)
         return DynamicsEntries.of(*at, units, core.cell.components, first)
 
-    entries = listed(rows_E, columns_E, 0)
-    links = None if link_SS is None else listed(*pattern.links, units + core.inputs)
+    entries = valued(rows_E, columns_E, 0)
+    links = None if link_SS is None else valued(*pattern.links, units + core.inputs)
     depth = len(core.layers)
     return Plan(tuple(chunks), entries, links, depth, core.states, layout.size, pattern.live)
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from snaprun.learner.arrays import Arrays, array, as_given
 from snaprun.learner.parts import merged, read, words
 from snaprun.losses import Loss
 from snaprun.model.network import Network
-from snaprun.require import MOST, require_count, require_entries, require_tensor
+from snaprun.require import MOST, require_count, require_entries, require_equal, require_tensor
 from snaprun.rules import LearningRule
 from snaprun.run import checkpoint
 from snaprun.run.machine import as_in_a_run, build_engine
@@ -49,13 +49,13 @@ class Learner:
 
     >>> import numpy as np
     >>> import snaprun
-    >>> learner = snaprun.Learner(inputs=1, outputs=1, units=16, sparsity=0, optim="adam", lr=0.01)
-    >>> wave = np.sin(np.arange(2000) / 5)
+    >>> learner = snaprun.Learner(inputs=1, outputs=1, units=16, sparsity=0, lr=0.003)
+    >>> wave = np.sin(np.arange(1000) / 5)
     >>> losses = []
     >>> for now, following in zip(wave, wave[1:]):
     ...     guess, loss = learner.step(now, following)
     ...     losses.append(loss)
-    >>> bool(np.mean(losses[-100:]) < 0.01 * np.mean(losses[:100]))
+    >>> bool(np.mean(losses[-100:]) < 0.2 * np.mean(losses[:100]))
     True
     """
 
@@ -123,7 +123,9 @@ class Learner:
 
     def __repr__(self) -> str:
         keys = ("inputs", "outputs", "cell", "units", "rule", "loss", "lanes")
-        said = ", ".join(f"{key}={self._given[key]!r}" for key in keys)
+        own = {key: self._given[key] for key in keys}
+        plain = {k: x if isinstance(x, str | int) else type(x).__name__ for k, x in own.items()}
+        said = ", ".join(f"{key}={value!r}" for key, value in plain.items())
         return f"Learner({said}): {self.steps} steps, {self.updates} updates"
 
     @property
@@ -200,10 +202,10 @@ class Learner:
 
     def save(self, path: str | Path) -> None:
         """Write everything to the file `path`, from which `load` goes on bit by bit."""
-        waiting = self._waiting
+        said, waiting = json.dumps(words(self._given, self._parts)), self._waiting
         self._engine.undo()
         contents = {
-            "learner": json.dumps(words(self._given, self._parts)),
+            "learner": said,
             "steps": self._steps,
             "begins": _tensors(self._begins),
             "waiting": [] if waiting is None else [_tensors(x) for x in waiting],
@@ -221,27 +223,23 @@ class Learner:
         given as an object of one's own, which has to be given again. Raises ValueError, in one
         line, if the file is missing, damaged or no learner's.
         """
+        names = ("version", "learner", "steps", "begins", "waiting", "engine")
         try:
             with files.Folder.open(Path(path).parent, follow=True) as folder:
                 saved = checkpoint.tree(folder, Path(path).name)
-        except (ValueError, OSError, RecursionError, MemoryError) as error:
-            _refuse(path, checkpoint.one_line(error))
-        if saved is None:
-            _refuse(path, "no such file")
-        try:
-            names = ("version", "learner", "steps", "begins", "waiting", "engine")
+            if saved is None:
+                raise ValueError("no such file")
             require_entries("file", saved, names)
-            if saved["version"] != checkpoint.VERSION:
-                raise ValueError("it was written by another version of snaprun")
+            require_equal("version", saved["version"], checkpoint.VERSION)
             said = json.loads(saved["learner"])
             require_entries("learner", said, inspect.signature(cls).parameters)
-        except (ValueError, TypeError, RecursionError) as error:
-            _refuse(path, checkpoint.one_line(error))
-        learner = cls(**merged(said, others))
-        try:
+            learner = cls(**merged(said, others))
             learner._resume(saved)
-        except (ValueError, TypeError, RuntimeError) as error:
-            _refuse(path, checkpoint.one_line(error))
+        except checks.UserError:
+            raise
+        except (ValueError, TypeError, AttributeError, OSError, RuntimeError, MemoryError) as error:
+            accepted = f"a file that Learner.save wrote (found: {checkpoint.one_line(error)})"
+            checks.refuse("path", str(path), accepted)
         return learner
 
     def _predict(self, inputs: ndarray) -> ndarray:
@@ -284,9 +282,11 @@ class Learner:
         """Return a copy of y as the loss wants it, its mask (B,), and whether y lacks the lanes."""
         taken = array("y", y)
         mask_B = None if mask is None else self._arrays.mask(mask)
-        if mask_B is not None and taken.shape[:1] == (self.lanes,):
-            taken = taken.copy()
-            taken[~mask_B] = 0
+        if mask_B is not None and not mask_B.all():
+            one = self.lanes == 1  # y may lack the lanes
+            if one or taken.shape[:1] == mask_B.shape:
+                taken = taken.copy()
+                taken[... if one else ~mask_B] = 0
         if self._loss.classes:
             targets, flat = self._arrays.classes("y", taken, self._outputs)
         else:
@@ -330,7 +330,3 @@ def _inside(
 def _tensors(array: ndarray | None) -> list[Tensor]:
     """Return a list of one tensor, or of none."""
     return [] if array is None else [torch.from_numpy(array)]
-
-
-def _refuse(path: str | Path, reason: str) -> NoReturn:
-    checks.refuse("path", str(path), f"a file that Learner.save has written (found: {reason})")

@@ -18,7 +18,7 @@ from snaprun.seeding import stream
 from snaprun.sparsity import Layout, Sparsity
 
 
-def stacked(units: object, layers: int = 1) -> int | list[int]:
+def stacked(units: int | Sequence[int], layers: int = 1) -> int | list[int]:
     """Return the units of a core: one number, or that of each layer of a stack from the input up.
 
     `units` is a number for each of `layers` layers, or a list with one number a layer. Raises
@@ -28,7 +28,7 @@ def stacked(units: object, layers: int = 1) -> int | list[int]:
     (128, [128, 128], [256, 128])
     """
     checks.at_least("cell.layers", layers, 1)
-    several = list(units) if isinstance(units, list | tuple) else [units] * layers
+    several = list(units) if isinstance(units, Sequence) else [units] * layers
     whole = several and all(type(count) is int and 1 <= count < 2**24 for count in several)
     if not whole:
         checks.refuse("cell.units", units, "an integer from 1 to 2^24 − 1, or a list of such")

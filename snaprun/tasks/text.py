@@ -4,18 +4,20 @@ import hashlib
 import os
 import platform
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snaprun.checks import refuse
-from snaprun.tasks.archive import Archive, texts
+from snaprun.checks import UserError, refuse
+from snaprun.tasks.archive import texts
+from snaprun.tasks.download import Asked, WebFile
 
+T = TypeVar("T")
 Bytes = NDArray[np.uint8]  # (N,), read-only
 
 
@@ -29,12 +31,14 @@ class Corpus:
     source: str
 
 
-WIKITEXT103 = Archive(
+WIKITEXT103 = WebFile(
     url="https://wikitext.smerity.com/wikitext-103-raw-v1.zip",
     size=191_984_949,
     sha256="91c00ae287f0d699e18605c84afc9e45c192bc6b7797ff8837e5474655a33794",
 )
 WIKITEXT103_TEXTS = ("wikitext-103-raw/wiki.train.raw", "wikitext-103-raw/wiki.valid.raw")
+# The facts that name a file, each beside its sha256, and the keys that the user typed.
+FILES = {"text": "task.text", "valid_text": "task.valid_text", "series": "task.data"}
 ACCEPTED = "pydoc, wikitext103 or the path of a text file"
 
 
@@ -52,24 +56,24 @@ def load_text(name: str, what: str = "task.text") -> Corpus:
 
 
 def require_same(folder: Path, facts: Mapping[str, Any]) -> list[str]:
-    """Raise UserError, of one line, if a text has changed since the run in `folder` read it.
+    """Raise UserError, of one line, if a file has changed since the run in `folder` read it.
 
     `facts` are what the run recorded (Task.facts): NAME_sha256 beside NAME. Returns the key and
-    path of each text that can no longer be read and so cannot be compared.
+    path of each file that can no longer be read and so cannot be compared.
     """
     unread = []
-    for name in ("text", "valid_text"):
+    for name, key in FILES.items():
         recorded, text = facts.get(f"{name}_sha256"), facts.get(name)
         if recorded is None:
             continue
         now = _sha256(text) if isinstance(text, str) else None
         if now is None:
-            unread.append(f"task.{name}={text}")
+            unread.append(f"{key}={text}")
         elif now != recorded:
-            remedy = "Set restart=true to train on the text as it is now, or name=… to keep both."
+            remedy = "Set restart=true to train on it as it is now, or name=… to keep both."
             sums = f"of sha256 {str(recorded)[:12]}…; now it has {now[:12]}…"
-            accepted = f"the text that {folder} was trained on, {sums}"
-            refuse(f"task.{name}", text, accepted, remedy)
+            accepted = f"what {folder} was trained on, {sums}"
+            refuse(key, text, accepted, remedy)
     return unread
 
 
@@ -108,19 +112,30 @@ def _pydoc() -> Corpus:
     return _corpus(text, f"pydoc_data.topics of Python {platform.python_version()}")
 
 
-def _file(name: str, what: str) -> Corpus:
+def read_file(name: str, what: str, accepted: str, read: Callable[[Path], T]) -> T:
+    """Return what `read` makes of the regular file at the path `name`, which the key `what` gave.
+
+    Raises UserError, which lists what is `accepted`, if there is none or it cannot be read.
+    """
     path = _path(name)
     try:
         mode = path.stat().st_mode
-        text = path.read_bytes() if stat.S_ISREG(mode) else None
+        if stat.S_ISREG(mode):
+            return read(path)
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", error)
-        refuse(what, name, ACCEPTED, f"{str(path)!r} cannot be read ({reason}): mend the path.")
-    if text is None:
-        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-        refuse(what, name, ACCEPTED, f"{str(path)!r} is {kind}: name a file.")
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        refuse(what, name, accepted, f"{str(path)!r} cannot be read ({reason}): mend the path.")
+    kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+    refuse(what, name, accepted, f"{str(path)!r} is {kind}: name a file.")
+
+
+def _file(name: str, what: str) -> Corpus:
+    text = read_file(name, what, ACCEPTED, lambda path: path.read_bytes())
     if not text:
-        refuse(what, name, ACCEPTED, f"{str(path)!r} is empty: name a file with text in it.")
+        remedy = f"{str(_path(name))!r} is empty: name a file with text in it."
+        refuse(what, name, ACCEPTED, remedy)
     return _corpus(text, name)
 
 
@@ -130,9 +145,10 @@ def _corpus(text: bytes, source: str) -> Corpus:
 
 
 def _wikitext103(what: str) -> Corpus:
+    asked = Asked(what, "wikitext103", f"pass another text as {what}=PATH")
     # Mapped, so that all runs of a machine share one copy in memory.
     train, valid = (
         np.asarray(np.memmap(path, np.uint8, "r"))
-        for path in texts(WIKITEXT103, WIKITEXT103_TEXTS, what)
+        for path in texts(WIKITEXT103, WIKITEXT103_TEXTS, asked)
     )
     return Corpus(train, valid, WIKITEXT103.sha256, WIKITEXT103.url)

@@ -34,6 +34,7 @@ SIZES = Sizes(
         Step(Net("lstm", 5, 0.5, hidden=5), 1, ("snap1",)),
         Step(Net("vanilla", 5, 0.5, CHARACTERS, hidden=0), 2, ("snap1",)),
     ),
+    python=(Step(TINY, 1, ("snap1",)), Step(TINY, 2, ("snap2",))),
     growth=(
         Growth("units", (TINY, Net("gru", 12, 0.8)), ("snap1", "bptt/128"), lanes=2),
         Growth("n", (TINY,), ("snap1", "snap2", "bptt/128"), lanes=2),
@@ -76,6 +77,11 @@ def test_every_part_gives_its_table_text_and_picture(tmp_path):
     assert (results.tables["ceilings"]["tries"] >= TRIES).all()
     assert set(step.loc[step["engine"] == "torch.nn", "update_every"]) == {1, 128}
     assert dict(zip(step["task"], step["inputs"], strict=True)) == {COPY: 4, CHARACTERS: 256}
+    python = results.tables["python"]
+    assert python["engine"].tolist() == 2 * [list(available.engines())[-1], "learner"]
+    calls = python.loc[python["engine"] == "learner"]
+    assert (calls["call_us_p99"] >= calls["call_us"]).all()
+    assert calls["more_us"].notna().all()
     ratios = results.tables["ratios"]
     assert "nn.LSTM T=1 / SnAp-1" in set(ratios["what"])
     of_bptt = ratios.loc[ratios["what"] == SNAP1_OVER_BPTT]

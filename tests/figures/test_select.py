@@ -182,7 +182,7 @@ def test_a_configuration_without_a_rule_names_the_file_and_key(tmp_path):
 
 @pytest.mark.parametrize(
     ("group", "key", "wrong"),
-    [("cell", "units", [1]), ("cell", "units", "many"), ("sparsity", "level", "abc")],
+    [("cell", "units", ["many"]), ("cell", "units", "many"), ("sparsity", "level", "abc")],
 )
 def test_a_configuration_that_cannot_be_put_in_words_is_refused(tmp_path, group, key, wrong):
     made = config()

@@ -26,7 +26,7 @@ def loaded(folder):
     "words",
     [
         ["cell=gru", "cell.layers=2"],
-        ["cell=lstm", "readout=linear", "rule=rflo"],
+        ["cell=lstm", "readout=linear", "readout.hidden=0", "rule=rflo"],
         ["cell=vanilla", "sparsity=dense", "rule=bptt", "train.update_every=sequence"],
         ["cell=gru", "sparsity=magnitude", "sparsity.level=0.5", "sparsity.begin=0",
          "sparsity.end=300", "sparsity.every=50", "dtype=float32"],

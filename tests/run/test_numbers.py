@@ -267,3 +267,18 @@ def test_indices_out_of_range_are_refused():
     batch.inputs[0] = 4
     with pytest.raises(UserError, match=r"inputs of Copy='. … 4' .* indices in \[0, 4\)"):
         checked(Copy(), batch)
+
+
+def test_a_number_that_goes_missing_late_is_refused_too(tmp_path, monkeypatch):
+    class Late(Echo):
+        drawn = 0
+
+        def batch(self, lanes, generator):
+            batch, self.drawn = super().batch(lanes, generator), self.drawn + 1
+            if self.drawn == 4:
+                spoiled(batch.inputs)
+            return batch
+
+    monkeypatch.setattr(resume, "Echo", Late)
+    with pytest.raises(UserError, match="inputs of Late=nan"):
+        launch(tmp_path, task="echo")

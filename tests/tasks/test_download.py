@@ -18,7 +18,8 @@ import pooch
 import pytest
 
 from snaprun.checks import UserError
-from snaprun.tasks import archive, text
+from snaprun.tasks import text
+from snaprun.tasks.download import WebFile
 from snaprun.tasks.text import load_text
 from tests.patience import PATIENCE
 
@@ -46,11 +47,11 @@ class Server(HTTPServer):
 
     body, announced, status = ZIP, len(ZIP), 200
 
-    def archive(self, body: bytes) -> archive.Archive:
+    def archive(self, body: bytes) -> WebFile:
         """Send `body` from now on, under a name that stands for these very bytes."""
         self.body, self.announced = body, len(body)
         url = f"http://127.0.0.1:{self.server_port}/wikitext-103-raw-v1.zip"
-        return archive.Archive(url, len(body), hashlib.sha256(body).hexdigest())
+        return WebFile(url, len(body), hashlib.sha256(body).hexdigest())
 
     def __init__(self) -> None:
         self.requests: list[dict[str, str]] = []
@@ -266,7 +267,7 @@ def test_the_litter_of_a_download_that_was_killed_is_removed(server, cache):
     assert "tmpabcdefgh" not in files(cache)
 
 
-def load(folder: Path, wanted: archive.Archive, barrier, results) -> None:
+def load(folder: Path, wanted: WebFile, barrier, results) -> None:
     """What one of several processes does, with the cache in `folder`."""
     pooch.os_cache = lambda project: folder / project
     text.WIKITEXT103 = wanted

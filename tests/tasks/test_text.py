@@ -126,7 +126,7 @@ def changed(name: str, sha256: str, what: str = "text") -> str:
     return ""
 
 
-@pytest.mark.parametrize("what", ["text", "valid_text"])
+@pytest.mark.parametrize("what", ["text", "valid_text", "series"])
 def test_a_text_that_was_changed_is_told_with_both_sums(what, tmp_path):
     path = tmp_path / "t"
     path.write_bytes(b"words")
@@ -135,7 +135,8 @@ def test_a_text_that_was_changed_is_told_with_both_sums(what, tmp_path):
     path.write_bytes(b"swords")
     line = changed(str(path), before, what)
     assert "\n" not in line
-    assert line.startswith(f"task.{what}='{path}' is not accepted")
+    key = {"series": "data"}.get(what, what)
+    assert line.startswith(f"task.{key}='{path}' is not accepted")
     for part in (f"{before[:12]}…", f"{after[:12]}…", "results/a/run", "restart=true", "name="):
         assert part in line
     assert changed(str(path), after, what) == ""
