@@ -17,7 +17,7 @@ PAGE = """\
     saved = torch.load("{file}", weights_only=True)
     rnn = torch.nn.{kind}({arguments}, dtype=torch.{dtype}); rnn.load_state_dict(saved["rnn"])
     readout = {readout}.to(torch.{dtype}); readout.load_state_dict(saved["readout"])
-    outputs = readout(rnn(x)[0])  # x (steps, lanes, {inputs}){coded}
+    outputs = readout(rnn(x)[0])  # x (steps, lanes, {inputs}); indices as one-hot vectors
 """
 
 
@@ -45,11 +45,10 @@ def contents(network: Network) -> dict[str, Any]:
     }
 
 
-def write(path: Path, network: Network, run: str, one_hot: bool) -> Path:
+def write(path: Path, network: Network, run: str) -> Path:
     """Write `contents` to `path` and a page beside it, whose path is returned.
 
-    The page names the `run`, and says whether the inputs are `one_hot`. Raises UserError if torch.nn
-    has no such module, or the disk refuses.
+    The page names the `run`. Raises UserError if torch.nn has no such module, or the disk refuses.
     """
     said = contents(network)
     widths = said["readout_widths"]
@@ -63,7 +62,6 @@ def write(path: Path, network: Network, run: str, one_hot: bool) -> Path:
         dtype=said["dtype"],
         readout=f"torch.nn.Sequential({', '.join([*modules][:-1])})",
         inputs=network.core.inputs,
-        coded=", one-hot" if one_hot else "",
     )
     files.make_folder(path.parent)
     with files.atomic(path) as file:
