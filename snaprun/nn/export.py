@@ -14,7 +14,7 @@ PAGE = """\
 # {file}: the network of the run {run}, as plain state dicts of torch.nn
 
     import torch
-    saved = torch.load("{file}", weights_only=True)
+    saved = torch.load({file!r}, weights_only=True)
     rnn = torch.nn.{kind}({arguments}, dtype=torch.{dtype}); rnn.load_state_dict(saved["rnn"])
     readout = {readout}.to(torch.{dtype}); readout.load_state_dict(saved["readout"])
     outputs = readout(rnn(x)[0])  # x (steps, lanes, {inputs}); indices as one-hot vectors
