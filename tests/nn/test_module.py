@@ -162,6 +162,15 @@ def test_a_copy_goes_its_own_way():
     assert rnn.theta_l0.any()
 
 
+def test_a_module_is_pickled_whole():
+    rnn, file = snaprun.nn.LSTM(3, 5, 2, rule="uoro"), io.BytesIO()
+    torch.save(rnn, file)
+    file.seek(0)
+    other = torch.load(file, weights_only=False)
+    assert torch.equal(outputs(rnn), outputs(other))
+    assert torch.equal(graded(rnn), graded(other))
+
+
 @pytest.mark.parametrize("cast", [nn.Module.double, lambda rnn: rnn.to(torch.float64)])
 def test_a_cast_module_computes_in_float64(cast):
     rnn = snaprun.nn.GRU(3, 5, 2, rule="rtrl")
