@@ -1,6 +1,6 @@
 """Every cell, sparsity, rule and backend of the registries, and small problems to try them on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -55,7 +55,11 @@ def rng(seed: int = 0) -> Generator:
 
 
 def core(
-    cell: Cell, sparsity: Sparsity | None = None, units: int = 7, inputs: int = 3, seed: int = 0
+    cell: Cell,
+    sparsity: Sparsity | None = None,
+    units: int | Sequence[int] = 7,
+    inputs: int = 3,
+    seed: int = 0,
 ) -> RecurrentCore:
     return RecurrentCore.build(cell, sparsity or Uniform(level=0.6), units, inputs, rng(seed))
 
@@ -63,7 +67,7 @@ def core(
 def problem(
     cell: Cell,
     sparsity: Sparsity | None = None,
-    units: int = 7,
+    units: int | Sequence[int] = 7,
     lanes: int = 3,
     steps: int = 7,
     seed: int = 0,
