@@ -1,8 +1,7 @@
 """Learning speed: what a rule has learned against data-time, and against updates.
 
-For the copy task, the figure shows the L that frozen weights master on held-out sequences, and the
-L that the curriculum has reached; for texts, training and validation bits per character; for other
-tasks, the metrics that they declare.
+The tasks of the runs declare the metrics that the figure shows: the copy task the L that frozen
+weights master on held-out sequences, and the L that the curriculum has reached.
 """
 
 import math
@@ -21,6 +20,7 @@ from snaprun.figures.stats import band_name
 from snaprun.metrics import Metric
 
 _MARKERS = 0.2  # the share of a facet's diagonal between two markers of a line
+_HEIGHT = 1.9  # inches of a facet with its margins
 _DESCENT = 0.1  # the first share of a facet's data-time, where a curve may lie above its axis
 
 
@@ -33,7 +33,7 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
     # One facet fits a column of the paper, unless its legend would be longer than the figure.
     single = layout.COLUMN if len(labels) <= 12 and max(map(len, labels)) <= 24 else 5.6
     width = {1: single, 2: 5.6, 3: layout.PAGE}[columns]
-    figure = layout.blank(width, blocks * len(shown) * (1.75 if columns > 1 else 1.9))
+    figure = layout.blank(width, blocks * len(shown) * (1.75 if columns > 1 else _HEIGHT))
     grid = figure.subplots(blocks * len(shown), columns, squeeze=False)
     tables, used = [], defaultdict[Metric, list[Axes]](list)
     for number, (metric, counter) in enumerate(shown):
@@ -44,7 +44,7 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
             if number == 0:
                 axes.set_title(layout.wrapped(facet.title, width / columns - 0.3, 7.5))
             if p % columns == 0:
-                axes.set_ylabel(metric.axis)
+                axes.set_ylabel(layout.wrapped(metric.axis, _HEIGHT, 7.5))
             else:
                 axes.tick_params(labelleft=False)
             last = number + 1 == len(shown) or shown[number + 1][1] is not counter
@@ -65,7 +65,7 @@ def alone(axes: Axes, facet: Facet, metric: Metric) -> pd.DataFrame:
     """Draw one facet against data-time in another figure, and return the plotted numbers."""
     table = _facet(axes, facet, metric, TOKENS)
     _heights([axes], metric, table)
-    axes.set_ylabel(metric.axis)
+    axes.set_ylabel(layout.wrapped(metric.axis, _HEIGHT, 7.5))
     return table
 
 

@@ -33,7 +33,7 @@ class Measure(ABC):
 
 
 ACCURACY = Metric("accuracy", "accuracy", "", 1, 0.0, smoothing=0.02)
-NRMSE = Metric("nrmse", "normalised root mean squared error", "", -1, 1.0, smoothing=0.02)
+NRMSE = Metric("nrmse", "nrmse", "", -1, 1.0, smoothing=0.02)
 
 
 class Accuracy(Measure):

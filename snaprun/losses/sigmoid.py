@@ -9,7 +9,7 @@ from snaprun.losses.base import Loss
 from snaprun.metrics import Metric
 
 BIT_CROSS_ENTROPY = Metric(
-    "bit_cross_entropy", "cross-entropy of all bits", "nats", -1, 10.0, smoothing=0.02
+    "bit_cross_entropy", "bit cross-entropy", "nats", -1, 10.0, smoothing=0.02
 )
 
 

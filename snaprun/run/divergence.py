@@ -80,8 +80,8 @@ class Watch:
         if not self.begun_updates and self.bits >= FACTOR * chance * max(self.targets, 1):
             above = updates  # of a run too short for a window
         if above and above >= min(STRETCH, SHARE * updates):
-            words = f"{loss.training.key} stayed above {FACTOR * chance:g} {loss.unit}, "
-            words += f"{FACTOR:g} times chance, from"
+            level = f"{FACTOR * chance:g} {loss.unit}".rstrip()
+            words = f"{loss.training.key} stayed above {level}, {FACTOR:g} times chance, from"
             return Diverged(self.calm_at, BLOW_UP, words)
         return None
 

@@ -85,6 +85,7 @@ class Training:
         self._writer, self._progress, self._stop = writer, progress, stop
         self._extras, self._probe, self._segments = extras, probe, segments
         self._data = stream(seed, "data")
+        self._first = True  # whether this process has yet to draw a batch
         self._columns = Columns(task.loss, task.measures)
         self._course = Course(log_at=options.log_every, eval_at=options.eval_every)
         self._due = checkpoint.Due(options.checkpoint_every)
@@ -116,7 +117,8 @@ class Training:
         """Return the batch in progress, or the next batch if none is."""
         if self._course.begun is None:
             network = self._engine.network
-            batch = draw(self._task, self._options.lanes, self._data).to(network.core.device)
+            batch = draw(self._task, self._options.lanes, self._data, self._first)
+            batch, self._first = batch.to(network.core.device), False
             losses_TB = torch.empty_like(batch.mask, dtype=network.dtype)
             outputs_TBO = None
             if self._columns.outputs:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
 import torch
@@ -38,9 +38,8 @@ class Batch:
         return self._each(lambda tensor: tensor[first:last], self.ends and last >= len(self.mask))
 
     def _each(self, of: Callable[[Tensor], Tensor], ends: bool) -> "Batch":
-        baseline = None if self.baseline is None else of(self.baseline)
-        data = (of(x) for x in (self.inputs, self.targets, self.mask, self.resets))
-        return Batch(*data, ends, baseline)
+        tensors = {name: of(x) for name, x in vars(self).items() if isinstance(x, Tensor)}
+        return replace(self, **tensors, ends=ends)
 
 
 class Evaluation(Protocol):

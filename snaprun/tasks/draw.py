@@ -9,9 +9,14 @@ from snaprun.checks import refuse
 from snaprun.tasks.base import Batch, Task
 
 
-def draw(task: Task, lanes: int, generator: Generator) -> Batch:
-    """Return the next training batch of `lanes` lanes; raises UserError if `checked` does."""
-    return checked(task, task.batch(lanes, generator), lanes)
+def draw(task: Task, lanes: int, generator: Generator, first: bool = True) -> Batch:
+    """Return the next training batch of `lanes` lanes; raises UserError if `checked` does.
+
+    After the `first` batch, only batches of numbers are checked: data may hold a NaN anywhere.
+    """
+    batch = task.batch(lanes, generator)
+    of_numbers = not (task.one_hot and task.loss.classes)
+    return checked(task, batch, lanes) if first or of_numbers else batch
 
 
 def checked(task: Task, batch: Batch, lanes: int | None = None) -> Batch:

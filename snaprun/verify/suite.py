@@ -9,7 +9,7 @@ from snaprun.costs.memory import in_units
 from snaprun.hardware import available_bytes
 from snaprun.rules import LearningRule, SnAp
 from snaprun.sparsity import Sparsity
-from snaprun.verify import biased, exact, influence, jacobian, unbiased
+from snaprun.verify import biased, exact, influence, jacobian, readout, unbiased
 from snaprun.verify.check import Check
 from snaprun.verify.problem import Problem
 
@@ -30,10 +30,11 @@ def verify(
 ) -> list[Check]:
     """Compare the cell's slopes and the rule with independent sources, in float64 on random data.
 
-    The slopes and the Jacobians are compared with `torch.func`. The claim of the rule decides what
-    the rule is compared with. A rule with an influence matrix is also compared with equation (4)
-    or (5), and on all backends. `draws` (≥ 100) counts for unbiased rules only. Raises UserError
-    if nothing is known to compare the rule with, or if memory does not suffice.
+    The losses are compared with autograd, the slopes and the Jacobians with `torch.func`. The claim
+    of the rule decides what the rule is compared with. A rule with an influence matrix is also
+    compared with equation (4) or (5), and on all backends. `draws` (≥ 100) counts for unbiased
+    rules only. Raises UserError if nothing is known to compare the rule with, or if memory does not
+    suffice.
 
     >>> from snaprun.cells import Vanilla
     >>> from snaprun.rules import BPTT
@@ -55,7 +56,8 @@ def verify(
         seed=seed,
         device=device,
     )
-    checks = [*jacobian.cell_checks(cell, device), *jacobian.product_checks(problem, seed)]
+    checks = [*readout.loss_checks(device), *jacobian.cell_checks(cell, device)]
+    checks += jacobian.product_checks(problem, seed)
     if isinstance(rule, SnAp):
         checks += influence.definition_checks(rule, problem)
         checks += influence.backend_checks(rule, problem)

@@ -24,6 +24,7 @@ from snaprun.store import read_run
 from snaprun.tasks import CharLM, Copy
 from tests import cases
 from tests.engine.engines import crossed
+from tests.of_numbers import Bits, Echo
 
 RULES = [name for name in cases.RULES if name != "snap 3"]  # which is kept as SnAp-2 is
 PRUNED = Magnitude(level=0.8, begin=0, end=200, every=40)
@@ -54,6 +55,8 @@ def parts(task="copy", rule="snap 2", engine="torch", every=1, text=None, **more
         "copy": lambda: Copy(threshold=2.0, spread=2),  # every batch raises the level
         "crops": lambda: CharLM(str(text), crop=11),
         "stream": lambda: CharLM(str(text), mode="stream", crop=13),
+        "echo": Echo,
+        "bits": Bits,
     }
     options = {"tokens": 240, "lanes": 3, "log_every": 40, "eval_every": 90, **more}
     dtype = options.pop("dtype", "float64")

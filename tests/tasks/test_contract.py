@@ -38,7 +38,7 @@ def check(batch: Batch, task: Task) -> None:
     shape = batch.mask.shape  # (T, B)
     assert batch.mask.dtype == batch.resets.dtype == torch.bool
     assert batch.resets.shape == shape
-    one_hot, classes = batch.inputs.dim() == 2, task.loss.classes
+    one_hot, classes = task.one_hot, task.loss.classes
     for tensor, indices, width in (
         (batch.inputs, one_hot, task.inputs),
         (batch.targets, classes, task.outputs),

@@ -10,6 +10,7 @@ from snaprun.cells import GRU, LSTM, Vanilla
 from snaprun.checks import UserError
 from snaprun.influence import BACKENDS
 from snaprun.influence import torch as torch_backend
+from snaprun.losses import LOSSES, MeanSquaredError
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, SnAp
 from tests.cases import CELLS
 from tests.verify.test_passes import failures, run
@@ -36,6 +37,20 @@ def test_a_wrong_slope(rule):
     found = failed(SlopeOfTheLogistic(), rule)
     assert "∂s'/∂a of the cell, torch.func" in found
     assert any(what.startswith("gradient, ") for what in found)
+
+
+class Unscaled(MeanSquaredError):
+    """A mean squared error whose slope lacks its 2."""
+
+    def value_and_error(self, outputs_BO, targets, mask_B):
+        value_B, error_BO = super().value_and_error(outputs_BO, targets, mask_B)
+        return value_B, error_BO / 2
+
+
+def test_a_wrong_slope_of_a_loss(monkeypatch):
+    monkeypatch.setitem(LOSSES, "unscaled", Unscaled)
+    found = failed(Vanilla(), BPTT())
+    assert found == ["gradients of the readout under the loss unscaled, autograd"]
 
 
 class TooNarrow(LSTM):

@@ -1,0 +1,169 @@
+"""A new loss and a new task, one class each in a module of the user's, run under every rule."""
+
+import json
+import shlex
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+
+from snaprun import config
+from snaprun.cli import _main
+from snaprun.losses import LOSSES
+from snaprun.tasks import TASKS
+
+MODULE = '''
+"""A loss and a task of the user's."""
+
+import torch
+
+from snaprun.losses import LOSSES, Loss, NormalisedRootMeanSquaredError
+from snaprun.metrics import Metric
+from snaprun.tasks import TASKS, Batch, Task
+
+
+class Huber(Loss):
+    """A square below 1, and a straight line above."""
+
+    classes = False
+    unit = ""
+    training = Metric("huber", "Huber loss", "", -1, 10.0)
+    held_out = training.held_out()
+
+    def value_and_error(self, outputs_BO, targets, mask_B):
+        apart_BO = (outputs_BO - targets) * mask_B[:, None]
+        return self.value(outputs_BO, targets, mask_B), apart_BO.clamp(-1, 1)
+
+    def value(self, outputs_BO, targets, mask_B):
+        apart_BO = (outputs_BO - targets).abs()
+        inside = apart_BO.clamp(max=1)
+        return (inside * (apart_BO - inside / 2)).sum(1) * mask_B
+
+
+class Swing(Task):
+    """Two sines of random phase, one step ahead."""
+
+    inputs = outputs = 2
+    one_hot = False
+    loss = Huber()
+    measures = (NormalisedRootMeanSquaredError(),)
+    held_out_lanes = 3
+
+    def __init__(self, steps: int = 12):
+        self._steps = steps
+
+    def steps(self):
+        return self._steps
+
+    def batch(self, lanes, generator):
+        phase_B2 = 6.28 * torch.rand(lanes, 2, generator=generator)
+        at_T11 = torch.arange(self._steps + 1.0)[:, None, None]
+        x_TB2 = torch.sin(at_T11 * torch.tensor([0.5, 0.9]) + phase_B2)
+        mask = torch.ones(self._steps, lanes, dtype=torch.bool)
+        resets = torch.zeros_like(mask)
+        resets[0] = True
+        return Batch(x_TB2[:-1], x_TB2[1:], mask, resets, baseline=x_TB2[:-1])
+
+    def validation(self, tokens):
+        return iter([self.batch(3, torch.Generator().manual_seed(2**41))])
+
+
+LOSSES["huber"] = Huber
+TASKS["swing"] = Swing
+'''
+OURS = ("--config-dir", "conf", "plugins=[outside]", "task=swing")
+SMALL = ("train.tokens=2400", "train.lanes=4", "cell.units=6", "readout.hidden=0")
+SMALL += ("train.log_every=480", "train.eval_every=1200")
+RULES = sorted(path.stem for path in (config.conf_dir() / "rule").glob("*.yaml"))
+PANEL = """
+name: mine
+about: a task of the user's.
+metric: validation_nrmse
+arms: {ours: [rule=snap1], theirs: [rule=frozen]}
+rates: [0.01]
+selection: {seeds: [100]}
+seeds: 2
+overrides: [task=swing, train.tokens=1200, train.lanes=4, cell.units=6, readout.hidden=0]
+budgets: {small: {}}
+"""
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory):
+    """A folder with the module and its YAML files; what it registers is forgotten in the end."""
+    folder = tmp_path_factory.mktemp("outside")
+    (folder / "outside.py").write_text(MODULE)
+    for name, text in (("task/swing", "name: swing\nsteps: 12\n"), ("panel/mine", PANEL)):
+        file = folder / "conf" / f"{name}.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.syspath_prepend(folder)
+        yield folder
+    sys.modules.pop("outside", None)
+    for registry, name in ((TASKS, "swing"), (LOSSES, "huber")):
+        if name in registry:
+            del registry[name]
+
+
+@pytest.fixture(scope="module")
+def runs(outside):
+    """The runs of every rule, in one sweep of a process of its own."""
+    words = ("train", "-m", *OURS, *SMALL, f"rule={','.join(RULES)}")
+    command = [sys.executable, "-m", "snaprun", *words]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "it does not know the loss Huber" in ended.stderr  # the C++ core
+    return sorted((outside / "results" / "swing").glob("*/summary.json"))
+
+
+def test_every_rule_trains_on_it(runs):
+    found = {}
+    for file in runs:
+        summary = json.loads(file.read_text())
+        rule = OmegaConf.load(file.parent / "config.yaml")["rule"]
+        found[(rule["name"], rule.get("n"))] = metrics = summary["metrics"]
+        assert summary["status"] == "finished"
+        assert summary["engine"] == "TorchEngine"
+        keys = [metric["key"] for metric in summary["declared"]]
+        assert keys[:4] == ["validation_nrmse", "nrmse", "validation_huber", "huber"]
+        assert set(metrics) == set(keys)
+        assert metrics["baseline_validation_nrmse"] == pytest.approx(0.6, abs=0.2)  # the last value
+    assert {RULES[0], *(f"snap{n}" for _, n in found if n)} <= set(RULES)
+    assert {name for name, _ in found} == {RULE.rstrip("0123456789") for RULE in RULES}
+    frozen = found.pop(("frozen", None))["validation_nrmse"]
+    assert all(metrics["validation_nrmse"] < frozen for metrics in found.values())
+
+
+def test_it_is_listed_and_drawn(runs, outside, capfd):
+    assert _main(["status", "source=results/swing"]) == 0
+    assert capfd.readouterr().out.count("validation_nrmse") >= len(runs)
+    assert _main(["plot", "source=results/swing"]) == 0
+    table = pd.read_csv(outside / "results" / "swing" / "figures" / "learning-swing.csv")
+    assert set(table["quantity"]) == {"validation_nrmse", "nrmse"}
+
+
+def test_a_dry_run_and_align_take_it(outside, capfd):
+    assert _main(["train", *OURS, *SMALL, "dry=true"]) == 0
+    assert "parameters: " in capfd.readouterr().out
+    words = ("align.rules=[rtrl,uoro]", "align.points=2", "align.draws=8", "results=aligned")
+    assert _main(["align", *OURS, *SMALL, *words]) == 0
+
+
+def test_it_is_compared_in_a_panel(outside, capfd):
+    words = ("reproduce", *OURS[:3], "panel=mine", "results=panels")
+    assert _main([*words, "dry=true"]) == 0
+    for line in capfd.readouterr().out.splitlines():
+        assert _main(shlex.split(line)[1:]) == 0
+    assert _main(list(words)) == 0
+    compared = pd.read_csv(outside / "panels" / "mine" / "tests.csv")
+    assert set(compared["metric"]) == {"validation_nrmse"}
+
+
+def test_text_is_sampled_from_no_such_run(runs, capfd):
+    assert _main(["sample", f"run={runs[0].parent}"]) == 2
+    (said,) = capfd.readouterr().err.splitlines()
+    assert "expected a run of task=charlm" in said
