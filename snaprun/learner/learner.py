@@ -4,6 +4,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,9 @@ class Learner:
     """Trains a recurrent network online on a stream that comes one time step at a time.
 
     It does what `snaprun train` does, bit by bit, and its arguments are the keys of that command:
-    `inputs` and `outputs` are numbers of features, `lanes` the streams side by side. A part is
-    named as in YAML with its further keys in `…_args`, or is an object such as
+    `inputs` and `outputs` are numbers of features, `lanes` the streams side by side, `units` a
+    number, or a list with the number of each layer of a stack. A part is named as in YAML with its
+    further keys in `…_args`, or is an object such as
     `snaprun.cells.GRU()`; `rule="snap2"` is `rule="snap", rule_args={"n": 2}`, `rule="tbptt8"` is
     BPTT with `update_every=8`, and a `sparsity` that is a number is the share of dead weights.
     `loss` says what outputs and targets are: numbers ("mse"), bits ("sigmoid") or a class
@@ -66,7 +68,7 @@ class Learner:
         *,
         cell: str | Cell = "gru",
         cell_args: Mapping[str, Any] | None = None,
-        units: int = 128,
+        units: int | Sequence[int] = 128,
         layers: int = 1,
         rule: str | LearningRule[Any] = "snap1",
         rule_args: Mapping[str, Any] | None = None,
@@ -267,9 +269,8 @@ class Learner:
     def _prune(self) -> None:
         tokens, network = self._steps * self.lanes, self.network
         if self._sparsity.due(tokens - self.lanes, tokens):
-            live_MKJ = network.core.layout.live_MKJ
             with self._computing():
-                prune(self._engine, self._sparsity.pruned(tokens, live_MKJ, network.weights()))
+                prune(self._engine, network.pruned(partial(self._sparsity.pruned, tokens)))
 
     def _inputs_of(self, x: Any) -> tuple[ndarray, bool]:
         """Return a copy of x as numbers (B, a) or indices (B,), and whether x lacks the lanes."""

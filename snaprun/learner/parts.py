@@ -10,7 +10,7 @@ from snaprun.arguments import arguments, converted
 from snaprun.cells import CELLS, Cell
 from snaprun.engine.optim import OPTIMISERS, Optimiser
 from snaprun.losses import LOSSES, Loss
-from snaprun.model.network import Architecture
+from snaprun.model.network import Architecture, stacked
 from snaprun.registry import Registry
 from snaprun.rules import RULES, LearningRule
 from snaprun.run.machine import Machine
@@ -71,14 +71,14 @@ def read(given: Mapping[str, Any]) -> Parts:
 
 def _architecture(given: Mapping[str, Any]) -> Architecture:
     cell = read_cell(given["cell"], given["cell_args"])
-    checks.one_of("layers", given["layers"], (1,))
     sparsity = read_sparsity(given["sparsity"], given["sparsity_args"])
     readout = {"name": given["readout"]}
     if given["hidden"] is not None or given["readout"] == "linear":
         readout["hidden"] = given["hidden"] or 0
     hidden = ReadoutOptions(**arguments("readout", ReadoutOptions, readout)).hidden
-    units = count("units", given["units"])
-    return Architecture(cell, units, sparsity, hidden)
+    units = converted("units", given["units"], int | list | tuple)
+    layers = converted("layers", given["layers"], int)
+    return Architecture(cell, stacked(units, layers), sparsity, hidden)
 
 
 def read_cell(chosen: Any, args: Any) -> Cell:

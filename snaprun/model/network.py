@@ -1,6 +1,6 @@
 """A network is a recurrent core with its parameters, and a readout on top of the core."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,23 +18,23 @@ from snaprun.seeding import stream
 from snaprun.sparsity import Layout, Sparsity
 
 
-def stacked(units: int | Sequence[int], layers: int = 1) -> int | list[int]:
+def stacked(units: int | Sequence[int], layers: int = 1, group: str = "") -> int | list[int]:
     """Return the units of a core: one number, or that of each layer of a stack from the input up.
 
-    `units` is a number for each of `layers` layers, or a list with one number a layer. Raises
-    UserError if they do not fit each other.
+    `units` is a number for each of `layers` layers, or a list with one number a layer; `group` is
+    the prefix of both names in messages. Raises UserError if they do not fit each other.
 
     >>> stacked(128), stacked(128, layers=2), stacked([256, 128])
     (128, [128, 128], [256, 128])
     """
-    checks.at_least("cell.layers", layers, 1)
+    checks.at_least(f"{group}layers", layers, 1)
     several = list(units) if isinstance(units, Sequence) else [units] * layers
-    whole = several and all(type(count) is int and 1 <= count < 2**24 for count in several)
+    whole = several and all(type(count) is int and count >= 1 for count in several)
     if not whole:
-        checks.refuse("cell.units", units, "an integer from 1 to 2^24 − 1, or a list of such")
+        checks.refuse(f"{group}units", units, "an integer ≥ 1, or a list of such")
     if layers not in (1, len(several)):
-        accepted = f"{len(several)}, the number of cell.units={units}, or 1"
-        checks.refuse("cell.layers", layers, accepted)
+        accepted = f"{len(several)}, the number of {group}units={units}, or 1"
+        checks.refuse(f"{group}layers", layers, accepted)
     return several if len(several) > 1 else several[0]
 
 
@@ -127,6 +127,10 @@ class Network:
     def weights(self) -> Tensor:
         """Return θ as dense weights (m, k, J), zero where a weight is dead."""
         return self.core.layout.scatter(self.theta.detach())
+
+    def pruned(self, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Return the mask whose layers are `of` the mask and the dense weights of each layer."""
+        return self.core.layout.each(of, self.core.layout.live_MKJ, self.weights())
 
     def prune(self, live_MKJ: Tensor) -> None:
         """Keep only the weights of `live_MKJ`, a subset of the live weights with every bias.

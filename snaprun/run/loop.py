@@ -171,9 +171,8 @@ class Training:
         if targets and not self._diverged:
             self._task.observe(loss / targets)
         if self._sparsity.due(before, course.tokens):
-            network = engine.network
-            layout, pruned = network.core.layout, partial(self._sparsity.pruned, course.tokens)
-            prune(engine, layout.each(pruned, layout.live_MKJ, network.weights()))
+            pruned = partial(self._sparsity.pruned, course.tokens)
+            prune(engine, engine.network.pruned(pruned))
 
     def _write_what_is_due(self) -> None:
         """Write the row, and run the validation and the probe, if they are due."""
