@@ -26,12 +26,12 @@ from snaprun.sparsity import Layout, Sparsity
 class Recurrent(nn.Module):
     """Steps a recurrent cell, and carries the gradient of its weights forward by a learning rule.
 
-    A call takes one time step. `backward` of a loss on its output h adds the rule's gradient of
+    A call takes one time step. `backward` of a loss on the output h adds the rule's gradient of
     this step to the parameters' `.grad`, and the exact derivative of this step to `x.grad`, so that
-    an encoder below learns from it. It has to come before the next step and once; without it
-    the step had no target, as under `torch.no_grad()`, and the influence goes on all the same. The
-    optimiser may step after every time step: the influence is carried on, a little stale. `train`
-    and `eval` change nothing.
+    an encoder below learns from it. `backward` comes before the next step, and once. A step
+    without `backward` has no target; so has a step under `torch.no_grad()`. The influence goes on
+    in every step, in training and in evaluation. The optimiser may step after every time step: the
+    influence is carried across its steps, a little stale.
 
     `hidden_size` is the number of units, of each layer if it is a list. A cell, a rule and a
     sparsity are named as in `snaprun.Learner`, or are objects; every rule but BPTT is taken, and

@@ -277,7 +277,11 @@ class Layered(RTRL):
         return replace(super().init(setup), plan=plan, J=setup.backend.init(plan, 3, setup.dtype))
 
 
-@pytest.mark.parametrize("rule", [Direct(1), Direct(2), PassedTwice(), Layered()], ids=str)
+def named(rule):
+    return f"{type(rule).__name__}{rule.n}"
+
+
+@pytest.mark.parametrize("rule", [Direct(1), Direct(2), PassedTwice(), Layered()], ids=named)
 def test_a_rule_that_gets_the_layers_wrong(rule):
     found = failed(LSTM(), rule, units=STACK)
     assert any("gradient, equation" in what for what in found)
