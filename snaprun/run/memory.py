@@ -142,7 +142,7 @@ def _words(parts: "Parts", part: str) -> tuple[list[str], list[str]]:
     task, options, architecture = parts.task, parts.options, parts.architecture
     units, lanes, steps = sum(architecture.layers), options.lanes, task.steps()
     of_lanes = (f"train.lanes={lanes}", "fewer train.lanes" if lanes > 1 else "")
-    of_units = (f"cell.units={architecture.units}", "fewer cell.units")
+    of_units = (architecture.choice, "fewer cell.units")
     of_sparsity = (
         f"sparsity={_name(SPARSITIES, architecture.sparsity)}",
         architecture.sparsity.sparser,

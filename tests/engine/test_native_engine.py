@@ -19,7 +19,7 @@ from snaprun.engine.torch import TorchEngine
 from snaprun.influence import choose
 from snaprun.model.network import Architecture
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, SnAp
-from snaprun.sparsity import Dense, Uniform
+from snaprun.sparsity import Dense, Diagonal, Uniform
 from snaprun.tasks import Batch
 from tests import cases
 from tests.cases import LeakyReLU, close, rng
@@ -112,6 +112,36 @@ def test_agrees_after_two_hundred_updates(cell, rule):
     assert ours.updates >= 200
 
 
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    ("cell", "units"), [("leaky", (5, 7)), ("gru", (4, 4, 4)), ("lstm", (6, 1, 5))]
+)
+def test_a_stack_agrees_after_two_hundred_updates(cell, units, rule):
+    ours, theirs = engines(lambda: network(CELLS[cell], 9, units), RULES[rule], Adam(lr=3e-3), 1, 3)
+    compare(ours, theirs, batches(3, 240, 1))
+    assert ours.updates >= 200
+
+
+STACK_GRID = [
+    (rule, every, next(LANES), next(HIDDEN), next(ONE_HOT))
+    for rule, every in itertools.product(RULES, (3, "sequence"))
+]
+
+
+@pytest.mark.parametrize(("rule", "every", "lanes", "hidden", "one_hot"), STACK_GRID)
+def test_a_stack_trains_as_the_torch_engine(rule, every, lanes, hidden, one_hot):
+    optimiser = SGD(lr=0.05, momentum=0.9, clip=0.5)
+    for units, sparsity in (((7, 9, 1, 8), Uniform(0.6, share_slots=True)), ((1, 1), Diagonal())):
+        ours, theirs = engines(
+            lambda: network(GRU(), hidden, units, sparsity=sparsity),  # noqa: B023
+            RULES[rule],
+            optimiser,
+            every,
+            lanes,
+        )
+        compare(ours, theirs, batches(lanes, 12, every, one_hot))
+
+
 @pytest.mark.parametrize("hidden", [0, 9])
 def test_without_a_leak_rflo_is_bptt_through_one_step(hidden):
     """In both engines, so that in panels their differences are the noise of rounding."""
@@ -167,10 +197,11 @@ def test_sizes(lanes, sparsity):
         compare(ours, theirs, batches(lanes, 10, 2, inputs=40))
 
 
+@pytest.mark.parametrize("units", [7, (6, 5)], ids=str)
 @pytest.mark.parametrize("rule", RULES)
-def test_single_precision_stays_close(rule):
+def test_single_precision_stays_close(rule, units):
     ours, theirs = engines(
-        lambda: network(LSTM(), 9, dtype=torch.float32), RULES[rule], SGD(lr=0.05), 1, 5
+        lambda: network(LSTM(), 9, units, torch.float32), RULES[rule], SGD(lr=0.05), 1, 5
     )
     compare(ours, theirs, batches(5, 60, 1), 2e-4)
 
@@ -199,9 +230,10 @@ def test_parameters_and_moments_are_those_of_pytorch():
             close(moment, theirs.stepper.state[parameter][name], BOUND)
 
 
-def test_two_threads_train_as_one():
+@pytest.mark.parametrize("units", [33, (20, 18)], ids=str)
+def test_two_threads_train_as_one(units):
     def build():
-        return network(LSTM(), units=33, sparsity=Uniform(level=0.3))
+        return network(LSTM(), units=units, sparsity=Uniform(level=0.3))
 
     one, _ = engines(build, RTRL(), Adam(), 1, 3)
     two, _ = engines(build, RTRL(), Adam(), 1, 3, threads=2)
