@@ -89,13 +89,14 @@ def network(choices: Mapping[str, Any]) -> NetworkWords:
 
 
 def facet_order(choices: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return a sort key: by cell, then units, then sparsity, then everything else."""
+    """Return a sort key: by cell, units, layers, sparsity, then everything else."""
     cells = list(CELLS)
     name = choices["cell.name"]
     return (
         cells.index(name) if name in cells else len(cells),
         name,
         sortable(choices["cell.units"]),
+        sortable(choices.get("cell.layers", 1)),
         sortable(choices.get("sparsity.level", 0)),
         [(key, sortable(value)) for key, value in sorted(choices.items())],
     )
