@@ -22,7 +22,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from snaprun import checks, registry, rule_names
 from snaprun.arguments import arguments, converted, no_key
-from snaprun.identity import WHEREABOUTS, canonical, run_id
+from snaprun.identity import WHEREABOUTS, canonical, run_id, stack
 from snaprun.paths import conf_dir
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise checks.UserError(" ".join(str(error).split())) from error
     plain = canonical(plain)
+    if isinstance(cell := plain.get("cell"), dict):
+        plain["cell"] = stack(cell)
     if plugins := plain.pop(PLUGINS, None):
         registry.load(plugins)
         plain[PLUGINS] = plugins

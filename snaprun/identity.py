@@ -43,8 +43,26 @@ def run_id(plain: Mapping[str, Any]) -> str:
 def sized(cell: Mapping[str, Any]) -> str:
     """Returns `128`, or for a stack `128x2` or `256.128`."""
     units, layers = cell.get("units"), cell.get("layers", 1)
-    several = ".".join(map(str, units)) if isinstance(units, list) else f"{units}"
-    return several if layers == 1 else f"{several}x{layers}"
+    if isinstance(units, list):
+        return ".".join(map(str, units))
+    return f"{units}" if layers == 1 else f"{units}x{layers}"
+
+
+def stack(cell: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the choices of a cell with the units of a stack in one form, so that it is one run.
+
+    Choices that do not fit each other are returned as they are.
+
+    >>> stack({"units": [8, 8]}), stack({"units": [8, 4], "layers": 1})
+    ({'units': 8, 'layers': 2}, {'units': [8, 4], 'layers': 2})
+    """
+    units, layers = cell.get("units"), cell.get("layers", 1)
+    if not isinstance(units, list) or not units or type(layers) is not int:
+        return dict(cell)
+    if layers not in (1, len(units)):
+        return dict(cell)
+    alike = all(type(count) is int and count == units[0] for count in units)
+    return {**cell, "units": units[0] if alike else units, "layers": len(units)}
 
 
 def _hashed(values: Mapping[str, Any], group: str = "") -> dict[str, Any]:

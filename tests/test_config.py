@@ -93,6 +93,28 @@ def test_the_run_id_tells_the_choices_and_depends_on_all_that_is_computed():
     assert len(names | {name}) == len(others) + 1
 
 
+def test_the_run_id_of_a_stack():
+    one = composed("cell.units=8")
+    assert one["cell"]["layers"] == 1
+    before = {**one, "cell": {k: v for k, v in one["cell"].items() if k != "layers"}}
+    names = [config.run_id(one)]
+    assert config.run_id(before) == names[0]  # a run from when there were no layers
+    assert config.run_id(composed("cell.units=[8]")) == names[0]
+    for same, words in (
+        (
+            (("cell.units=8", "cell.layers=2"), ("cell.units=[8,8]",), ("cell.units=[8.0,8]",)),
+            "8x2",
+        ),
+        ((("cell.units=[8,4]",), ("cell.units=[8,4]", "cell.layers=2")), "8.4"),
+        ((("cell.units=[4,8]",),), "4.8"),
+    ):
+        found = {config.run_id(composed(*choices)) for choices in same}
+        assert len(found) == 1
+        names += found
+        assert f"-gru{words}-" in names[-1]
+    assert len(set(names)) == 4
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from snaprun import checks, config, costs, figures
 from snaprun.cells import CELLS
+from snaprun.model.network import MOST_LAYERS
 from snaprun.outcome import Outcome
 from snaprun.run.machine import DTYPES
 from snaprun.seeding import stream
@@ -34,7 +35,7 @@ def run(
             made,
             [costs.Size.read(text) for text in sizes],
             {name: config.counted(name) for name in map(str, rules)},
-            layers=checks.at_least("layers", layers, 1),
+            layers=checks.at_least("layers", layers, 1, MOST_LAYERS),
             inputs=checks.at_least("inputs", inputs, 1),
             horizon=checks.at_least("horizon", horizon, 1),
             lanes=checks.at_least("lanes", lanes, 1),

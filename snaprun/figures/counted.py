@@ -36,8 +36,10 @@ def _facet(ax: Axes, costs: pd.DataFrame, column: str) -> None:
     for name, of_rule in costs.groupby("rule", sort=False):
         rule = words.called(str(name))
         shown = look(rule.family, rule.degree)
+        layers = of_rule["layers"].iloc[0] if "layers" in of_rule else 1
+        times = f" × {layers}" if layers > 1 else ""
         both = zip(of_rule["units"], of_rule["sparsity"], strict=True)
-        sizes = [f"{units}\n{100 * level:.4g} %" for units, level in both]
+        sizes = [f"{units}{times}\n{100 * level:.4g} %" for units, level in both]
         positive = of_rule[column].where(of_rule[column] > 0)  # a log axis has no zero
         line = {"color": shown.colour, "linestyle": shown.line, "marker": shown.marker}
         ax.plot(sizes, positive, **line, label=rule.text)

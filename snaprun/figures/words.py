@@ -75,8 +75,9 @@ def network(choices: Mapping[str, Any]) -> NetworkWords:
         "sparsity.share_slots",
     }
     name = choices["cell.name"]
-    layers = choices.get("cell.layers", 1)
-    text = f"{CELLS.get(name, name)}-{choices['cell.units']}{f' × {layers}' * (layers != 1)}, "
+    units, layers = choices["cell.units"], choices.get("cell.layers", 1)
+    times = f" × {layers}" if layers != 1 and isinstance(units, int) else ""  # a list tells them
+    text = f"{CELLS.get(name, name)}-{units}{times}, "
     if choices["sparsity.name"] in LEVELS and "sparsity.level" in choices:
         told.add("sparsity.level")
         text += LEVELS[choices["sparsity.name"]].format(100 * choices["sparsity.level"])
@@ -88,13 +89,14 @@ def network(choices: Mapping[str, Any]) -> NetworkWords:
 
 
 def facet_order(choices: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return a sort key: by cell, then units, then sparsity, then everything else."""
+    """Return a sort key: by cell, units, layers, sparsity, then everything else."""
     cells = list(CELLS)
     name = choices["cell.name"]
     return (
         cells.index(name) if name in cells else len(cells),
         name,
         sortable(choices["cell.units"]),
+        sortable(choices.get("cell.layers", 1)),
         sortable(choices.get("sparsity.level", 0)),
         [(key, sortable(value)) for key, value in sorted(choices.items())],
     )

@@ -17,6 +17,8 @@ from snaprun.require import mismatch, require_entries, require_like
 from snaprun.seeding import stream
 from snaprun.sparsity import Layout, Sparsity
 
+MOST_LAYERS = 64
+
 
 def stacked(units: int | Sequence[int], layers: int = 1, group: str = "") -> int | list[int]:
     """Return the units of a core: one number, or that of each layer of a stack from the input up.
@@ -27,11 +29,12 @@ def stacked(units: int | Sequence[int], layers: int = 1, group: str = "") -> int
     >>> stacked(128), stacked(128, layers=2), stacked([256, 128])
     (128, [128, 128], [256, 128])
     """
-    checks.at_least(f"{group}layers", layers, 1)
+    checks.at_least(f"{group}layers", layers, 1, MOST_LAYERS)
     several = list(units) if isinstance(units, Sequence) else [units] * layers
     whole = several and all(type(count) is int and count >= 1 for count in several)
-    if not whole:
-        checks.refuse(f"{group}units", units, "an integer ≥ 1, or a list of such")
+    if not whole or len(several) > MOST_LAYERS:
+        accepted = f"an integer ≥ 1, or a list of at most {MOST_LAYERS} such"
+        checks.refuse(f"{group}units", units, accepted)
     if layers not in (1, len(several)):
         accepted = f"{len(several)}, the number of {group}units={units}, or 1"
         checks.refuse(f"{group}layers", layers, accepted)
@@ -51,6 +54,16 @@ class Architecture:
     def layers(self) -> tuple[int, ...]:
         """The units of each layer, from the input up."""
         return (self.units,) if isinstance(self.units, int) else tuple(self.units)
+
+    @property
+    def choice(self) -> str:
+        """The units as a configuration has them: `cell.units=128, cell.layers=2`."""
+        first, *others = self.layers
+        if not others:
+            return f"cell.units={first}"
+        if set(others) == {first}:
+            return f"cell.units={first}, cell.layers={len(self.layers)}"
+        return f"cell.units={list(self.layers)}"
 
     def build(
         self,

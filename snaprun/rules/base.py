@@ -75,6 +75,12 @@ class LearningRule(ABC, Generic[State]):
     the gradient is: exact, SnAp-n's masked one, an unbiased estimate, or a biased estimate.
     `state_type` is the frozen dataclass of the state; it declares which of its fields are `Saved`.
 
+    In a stack of layers `record.credit_BCK` is the direct credit δ_t of the readout, which is zero
+    in all layers but the uppermost. A rule that keeps each layer's memory apart takes the credit
+    of `snaprun.core.jacobians.passed_down(record)` instead, δ_t through the layers above at this
+    step. The products of `snaprun.core.jacobians` with D and I are those of the whole stack, and
+    take δ_t itself.
+
     >>> from snaprun.cells import Vanilla
     >>> from snaprun.influence import naive
     >>> from snaprun.rules import RULES

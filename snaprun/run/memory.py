@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 # The size of J expected for a random mask is between 1 / MOST and LEAST times the actual size,
 # storage padding included. This holds from 64 units on if a unit feeds at least FED others on
-# average. If units feed fewer, J may turn out much smaller.
+# average. If units feed fewer, J may turn out much smaller; and if units feed none but those of the
+# layer above, as under a diagonal recurrence, the J of RTRL may.
 LEAST, MOST, FED = 2.1, 1.5, 2.0
 
 
@@ -92,7 +93,8 @@ def check(parts: "Parts", probe: "Probe | None" = None) -> bool:
     fed = architecture.sparsity.linked(1) * min(architecture.layers)
     # If the mask may reach far less than expected, only the memory of drawing it is certain.
     drawn = Demand(dict.fromkeys(expected.parts, 0), expected.setup)
-    _refuse_beyond(parts, probe, drawn if 0 < fed < FED else expected, LEAST)
+    sparse = fed < FED and (fed > 0 or len(architecture.layers) > 1)
+    _refuse_beyond(parts, probe, drawn if sparse else expected, LEAST)
     return all(MOST * needed <= left for needed, left, _ in places(parts, expected))
 
 
@@ -142,7 +144,7 @@ def _words(parts: "Parts", part: str) -> tuple[list[str], list[str]]:
     task, options, architecture = parts.task, parts.options, parts.architecture
     units, lanes, steps = sum(architecture.layers), options.lanes, task.steps()
     of_lanes = (f"train.lanes={lanes}", "fewer train.lanes" if lanes > 1 else "")
-    of_units = (f"cell.units={architecture.units}", "fewer cell.units")
+    of_units = (architecture.choice, "fewer cell.units")
     of_sparsity = (
         f"sparsity={_name(SPARSITIES, architecture.sparsity)}",
         architecture.sparsity.sparser,

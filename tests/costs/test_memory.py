@@ -9,7 +9,7 @@ from snaprun.influence import BACKENDS
 from snaprun.model.readout import Readout
 from snaprun.rules import BPTT, RTRL, UORO
 from tests.cases import RULES, rng
-from tests.engine.engines import CELLS, batches, build, crossed
+from tests.engine.engines import CELLS, STACK, batches, build, crossed
 
 NAMES, CASES = crossed(rule=RULES, cell=CELLS)
 # On the torch engine with every backend.
@@ -31,10 +31,14 @@ def sizes(engine, lanes, window):
 
 
 @pytest.mark.parametrize((*NAMES, "backend"), WAYS)
-@pytest.mark.parametrize(("lanes", "dtype"), [(1, torch.float64), (9, torch.float32)])
-def test_no_engine_keeps_more_than_is_predicted(engine, backend, rule, cell, lanes, dtype):
+@pytest.mark.parametrize(
+    ("lanes", "dtype", "units"),
+    [(1, torch.float64, 7), (9, torch.float32, 7), (9, torch.float32, STACK)],
+    ids=str,
+)
+def test_no_engine_keeps_more_than_is_predicted(engine, backend, rule, cell, lanes, dtype, units):
     every = 7
-    chosen = {} if backend is None else {"backend": backend}
+    chosen = {"units": units} | ({} if backend is None else {"backend": backend})
     built = build(engine, rule, every, cell, "adam", lanes, dtype, "copy", **chosen)
     (batch,) = batches("copy", lanes, 1, None)
     built.run(batch.piece(0, every))

@@ -21,6 +21,7 @@ from snaprun.tasks import Batch, CharLM, Copy
 from tests.cases import RULES, rng
 
 CELLS = {name: kind() for name, kind in CELL_TYPES.items()} | {"vanilla": Vanilla(alpha=0.6)}
+STACK = (7, 4, 5)
 OPTIMISERS = {
     "adam": Adam(lr=0.01),
     "momentum": SGD(lr=0.05, momentum=0.9, clip=0.5),
@@ -78,10 +79,11 @@ def build(
     fresh=True,
     backend="torch",
     average=0.9,
+    units=7,
 ):
     """An engine; where not `fresh` it has the same mask but other parameters and another noise."""
     inputs = 4 if task == "copy" else 256
-    architecture = Architecture(CELLS[cell], 7, Uniform(level=0.6), 5)
+    architecture = Architecture(CELLS[cell], units, Uniform(level=0.6), 5)
     network = architecture.build(inputs, inputs, 4, dtype)
     for parameter in network.parameters:
         parameter += 0.0 if fresh else 0.1

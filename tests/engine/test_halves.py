@@ -7,8 +7,17 @@ import pytest
 import torch
 
 from snaprun.engine.base import SEQUENCE
-from tests.cases import rng
-from tests.engine.engines import EITHER, GRID, GRID_NAMES, NEEDS_CORE, batches, build
+from tests.cases import RULES, rng
+from tests.engine.engines import (
+    EITHER,
+    GRID,
+    GRID_NAMES,
+    NEEDS_CORE,
+    STACK,
+    batches,
+    build,
+    crossed,
+)
 
 
 def step_by_step(engine, batch, undo=lambda engine, step: engine):
@@ -62,6 +71,23 @@ def test_halves_are_the_whole(engine, rule, every, task, cell, optimiser, lanes,
             assert torch.allclose(nats_B, want_TB[t], rtol=1e-4, atol=1e-5)
     assert same(halves.state_dict(), whole.state_dict())
     assert whole.updates > 0
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize(*crossed(rule=RULES))
+def test_halves_of_a_stack(engine, rule, lanes, tmp_path):
+    case = (engine, rule, 7, "lstm", "adam", lanes, torch.float64, "copy")
+    whole, halves = (build(*case, units=STACK) for _ in range(2))
+
+    def again(halves, step):
+        halves.undo()
+        halves.predict(*step)
+        return halves
+
+    for batch in batches("copy", lanes, 2, tmp_path):
+        want_TB = whole.run(batch)
+        assert step_by_step(halves, batch, again)[1].equal(want_TB)
+    assert same(halves.state_dict(), whole.state_dict())
 
 
 @pytest.mark.parametrize("engine", EITHER)

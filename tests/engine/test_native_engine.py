@@ -167,10 +167,11 @@ def test_sizes(lanes, sparsity):
         compare(ours, theirs, batches(lanes, 10, 2, inputs=40))
 
 
+@pytest.mark.parametrize("units", [7, (6, 5)], ids=str)
 @pytest.mark.parametrize("rule", RULES)
-def test_single_precision_stays_close(rule):
+def test_single_precision_stays_close(rule, units):
     ours, theirs = engines(
-        lambda: network(LSTM(), 9, dtype=torch.float32), RULES[rule], SGD(lr=0.05), 1, 5
+        lambda: network(LSTM(), 9, units, torch.float32), RULES[rule], SGD(lr=0.05), 1, 5
     )
     compare(ours, theirs, batches(5, 60, 1), 2e-4)
 
@@ -199,9 +200,10 @@ def test_parameters_and_moments_are_those_of_pytorch():
             close(moment, theirs.stepper.state[parameter][name], BOUND)
 
 
-def test_two_threads_train_as_one():
+@pytest.mark.parametrize("units", [33, (20, 18)], ids=str)
+def test_two_threads_train_as_one(units):
     def build():
-        return network(LSTM(), units=33, sparsity=Uniform(level=0.3))
+        return network(LSTM(), units=units, sparsity=Uniform(level=0.3))
 
     one, _ = engines(build, RTRL(), Adam(), 1, 3)
     two, _ = engines(build, RTRL(), Adam(), 1, 3, threads=2)

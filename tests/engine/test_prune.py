@@ -27,8 +27,8 @@ BOUND = 1e-9
 HELD = SGD(lr=1e-300)  # so small a rate moves no weight
 
 
-def build(engine, rule, optimiser, every, cell="gru", sparsity=SCHEDULE):
-    network = Architecture(CELLS[cell], 6, sparsity, 4).build(A, O, 4, torch.float64)
+def build(engine, rule, optimiser, every, cell="gru", sparsity=SCHEDULE, units=6):
+    network = Architecture(CELLS[cell], units, sparsity, 4).build(A, O, 4, torch.float64)
     common = {"lanes": B, "update_every": every, "noise": rng(2)}
     if engine == "native":
         return NativeEngine(network, rule, optimiser, **common)
@@ -112,10 +112,11 @@ def influence(engine):
     return J_BSX.unflatten(2, layout.live_MKJ.shape)
 
 
+@pytest.mark.parametrize("units", [6, (4, 3)], ids=str)
 @pytest.mark.parametrize(*crossed(cell=CELLS, rule=["snap 1", "snap 2", "snap 3", "rtrl"]))
-def test_influence_goes_on_in_the_new_pattern(engine, cell, rule):
+def test_influence_goes_on_in_the_new_pattern(engine, cell, rule, units):
     """Equation (5) by jacrev on dense arrays, J masked anew by hand within a sequence."""
-    trained = build(engine, RULES[rule], HELD, "sequence", cell)
+    trained = build(engine, RULES[rule], HELD, "sequence", cell, units=units)
     batch, network = batches()[0], trained.network
     state_BS = torch.zeros(B, network.core.states).double()
     J_BSX = torch.zeros(B, network.core.states, network.core.layout.live_MKJ.numel()).double()
@@ -179,11 +180,15 @@ def test_what_stays_is_kept_bit_by_bit(engine, rule, every):
         assert after[name] == before[name]
 
 
-@pytest.mark.parametrize("every", [1, 7, "sequence"])
+@pytest.mark.parametrize(
+    ("every", "units"), [(1, 6), (7, 6), ("sequence", 6), (3, (4, 3, 5))], ids=str
+)
 @pytest.mark.parametrize(*crossed(["native"], rule=RULES, cell=CELLS))
-def test_both_engines_go_the_same_way(engine, rule, cell, every):
+def test_both_engines_go_the_same_way(engine, rule, cell, every, units):
     optimiser = OPTIMISERS["adam" if cell == "gru" else "sgd"][0]
-    ours, theirs = (build(e, RULES[rule], optimiser, every, cell) for e in (engine, "torch"))
+    ours, theirs = (
+        build(e, RULES[rule], optimiser, every, cell, units=units) for e in (engine, "torch")
+    )
     for batch, tokens in zip(batches(lane_resets=True), (*CHANGES, None), strict=True):
         close(ours.run(batch), theirs.run(batch), BOUND)
         if tokens:

@@ -8,7 +8,7 @@ import torch
 
 from snaprun.influence import BACKENDS
 from tests.cases import RULES, close
-from tests.engine.engines import CELLS, GRID, GRID_NAMES, batches, build, crossed
+from tests.engine.engines import CELLS, GRID, GRID_NAMES, STACK, batches, build, crossed
 
 
 def through_a_file(state, path):
@@ -101,13 +101,28 @@ def assert_close(got, want, where="state"):
         assert_equal(got, want)
 
 
+@pytest.mark.parametrize(*crossed(rule=RULES, cell=CELLS))
+def test_a_stack_goes_on_bit_by_bit(engine, rule, cell, tmp_path):
+    parts = (engine, rule, 7, cell, "adam", 3, torch.float32, "copy")
+    before, after = cut(batches("copy", 3, 2, tmp_path), [26])
+    through, other = build(*parts, units=STACK), build(*parts, units=STACK, fresh=False)
+    for piece in before:
+        through.run(piece)
+    other.load_state_dict(through_a_file(through.state_dict(), tmp_path / "saved.pt"))
+    for piece in after:
+        assert other.run(piece).equal(through.run(piece))
+    assert_equal(other.state_dict(), through.state_dict())
+    assert through.updates > 0
+
+
 @pytest.mark.parametrize(*crossed(["native"], rule=RULES, cell=CELLS))
-@pytest.mark.parametrize("every", [1, 7, "sequence"])
-def test_one_engine_goes_on_where_another_stopped(engine, rule, every, cell, tmp_path):
+@pytest.mark.parametrize(("every", "units"), [(1, 7), (7, 7), ("sequence", 7), (7, STACK)], ids=str)
+def test_one_engine_goes_on_where_another_stopped(engine, rule, every, units, cell, tmp_path):
     before, after = cut(batches("copy", 3, 3, tmp_path), [26])
 
     def built(kind, fresh):
-        return build(kind, rule, every, cell, "adam", 3, torch.float64, "copy", fresh=fresh)
+        case = (kind, rule, every, cell, "adam", 3, torch.float64, "copy")
+        return build(*case, fresh=fresh, units=units)
 
     for kind, other in ((engine, "torch"), ("torch", engine)):
         through, goes_on = built(kind, True), built(other, False)

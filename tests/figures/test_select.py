@@ -45,6 +45,19 @@ def test_seeds_and_keys_that_change_nothing_share_a_series(tmp_path):
     assert series.label == "SnAp-1"
 
 
+def test_a_stack_is_another_network_and_one_layer_is_what_it_was(tmp_path):
+    made = [
+        *(config(rule, seed=0) for rule in ("snap1", "bptt")),  # from when there were no layers
+        *(config(rule, seed=1, cell__layers=1) for rule in ("snap1", "bptt")),
+        *(config(rule, cell__layers=2) for rule in ("snap1", "bptt")),
+        *(config(rule, cell__layers=2, cell__units=[24, 8]) for rule in ("snap1", "bptt")),
+    ]
+    facets = sheet(tmp_path, made).facets
+    titles = ["GRU-24, 75 % sparse", "GRU-24 × 2, 75 % sparse", "GRU-[24, 8], 75 % sparse"]
+    assert [facet.title for facet in facets] == titles
+    assert [len(series.runs) for facet in facets for series in facet.series] == [2, 2, 1, 1, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("rule", "changes", "label"),
     [

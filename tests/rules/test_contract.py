@@ -3,7 +3,7 @@
 import pytest
 
 from snaprun.sparsity import Dense, Diagonal, Uniform
-from tests.cases import CELLS, RULES, LeakyReLU, problem
+from tests.cases import CELLS, RULES, LeakyReLU, Lopsided, problem
 from tests.rules import contract
 
 
@@ -27,5 +27,12 @@ def test_contract_on_tiny_networks(rule, units):
     contract.check(rule, problem(CELLS["gru"], units=units, lanes=2))
 
 
-def test_contract_of_a_new_cell(rule):
-    contract.check(rule, problem(LeakyReLU()))
+@pytest.mark.parametrize("cell", [LeakyReLU(), Lopsided()])
+def test_contract_of_a_new_cell(rule, cell):
+    contract.check(rule, problem(cell))
+
+
+@pytest.mark.parametrize("cell", [*CELLS, "lopsided"])
+def test_contract_on_a_stack(rule, cell):
+    made = {**CELLS, "lopsided": Lopsided()}[cell]
+    contract.check(rule, problem(made, units=(4, 5, 3), lanes=2))

@@ -1,6 +1,7 @@
 """Counted state against what rules keep, where every number kept is counted exactly."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -17,9 +18,16 @@ from tests.rules.contract import start
 
 
 @pytest.fixture(params=CELLS)
-def drawn(request):
+def cell(request):
+    return CELLS[request.param]
+
+
+@pytest.fixture(params=[7, (6, 5)], ids=str)
+def drawn(request, cell):
     """Every step has a target in every lane, and sequences are long enough to reach all."""
-    found = without_resets(problem(CELLS[request.param], Uniform(level=0.8), steps=20))
+    # So many links between layers that every unit gets credit at once.
+    sparsity = Uniform(level=0.8 if request.param == 7 else 0.5)
+    found = without_resets(problem(cell, sparsity, units=request.param, steps=20))
     targets_TB = found.targets_TB.masked_fill(found.targets_TB == NO_TARGET, 0)
     return replace(found, targets_TB=targets_TB)
 
@@ -80,8 +88,14 @@ def nonzero_products(core, records) -> int:
     for t in range(len(records) - 1, -1, -1):
         credit_CK = records[t].credit_BCK[0] + later_CK
         dsda_CMK, dsds_CCK = records[t].dsda_BCMK[0], records[t].dsds_BCCK[0]
+        slot_MK = (credit_CK[:, None] * dsda_CMK).sum(0)
+        for above, below in pairwise(reversed(records[t].layers)):
+            links_MKV = weights_MKJ[:, above.units, above.inputs]
+            handed_MK = slot_MK[:, above.units]
+            macs += int(((links_MKV != 0) * (handed_MK != 0)[..., None]).sum())
+            credit_CK[0, below.units] += (handed_MK[..., None] * links_MKV).sum((0, 1))
+            slot_MK = (credit_CK[:, None] * dsda_CMK).sum(0)
         slots_CMK = credit_CK[:, None] * dsda_CMK
-        slot_MK = slots_CMK.sum(0)
         macs += int((weights_MKJ[:, :, :-1] != 0).sum()) + int((slots_CMK != 0).sum())
         macs += int((live_MK * (slot_MK != 0)).sum())
         if t:

@@ -1,10 +1,13 @@
 """Rules against one another and against networks through which credit flows only in part."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from snaprun.cells import GRU, LSTM, Vanilla
 from snaprun.checks import UserError
+from snaprun.core.jacobians import immediate_vjp
 from snaprun.influence import BACKENDS
 from snaprun.rules import BPTT, RFLO, RTRL, SnAp
 from snaprun.sparsity import Dense, Diagonal, Uniform
@@ -43,13 +46,43 @@ def test_snap1_of_the_lstm_is_so_throughout_without_self_connections():
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_exact_rules_agree(cell):
-    drawn = problem(CELLS[cell], Uniform(level=0.8), steps=12)
+def test_snap1_of_a_stack_is_bptt_with_credit_within_a_unit_and_through_upper_layers(cell):
+    drawn = problem(CELLS[cell], units=(5, 4, 6))
+    got_P, want_P = gradient(SnAp(1), drawn), unrolled.of_layers(drawn, diagonal)
+    exact_P = torch.tensor(CELLS[cell].slope_pattern).all(0)[drawn.core.layout.slot_P]
+    close(got_P[exact_P], want_P[exact_P])
+    lower_P = drawn.core.layout.unit_P < 5
+    assert got_P[lower_P].abs().max() > 0.01
+
+
+class OneStep(RFLO):
+    """A rule without memory, of the direct credit and the products alone, as for one layer."""
+
+    def step(self, state, record):
+        if record.credit_BCK is None:
+            return state
+        of_lanes_BP = immediate_vjp(record, state.layout, record.credit_BCK)
+        return replace(state, gradient_P=state.gradient_P + of_lanes_BP.sum(0))
+
+
+@pytest.mark.parametrize("units", [5, (5, 4, 3)], ids=str)
+def test_a_rule_written_for_a_layer_learns_all_layers_of_a_stack(units):
+    drawn = problem(LSTM(), units=units)
+    close(gradient(OneStep(), drawn), torch.stack(unrolled.gradients(drawn, every=1)).sum(0))
+
+
+@pytest.mark.parametrize("units", [7, (4, 5, 3)], ids=str)
+@pytest.mark.parametrize("cell", CELLS)
+def test_exact_rules_agree(cell, units):
+    drawn = problem(CELLS[cell], Uniform(level=0.8 if units == 7 else 0.5), units, steps=12)
     exact_P = unrolled.gradients(drawn)[0]
     assert float(exact_P.abs().max()) > 0.1
     close(gradient(BPTT(), drawn), exact_P)
     close(gradient(RTRL(), drawn), exact_P)
-    close(gradient(SnAp(drawn.core.states), drawn), exact_P)
+    if units == 7:  # SnAp never sees what upper layers remember
+        close(gradient(SnAp(drawn.core.states), drawn), exact_P)
+    else:
+        assert not gradient(SnAp(drawn.core.states), drawn).allclose(exact_P, rtol=0.01)
 
 
 @pytest.mark.parametrize("cell", CELLS)

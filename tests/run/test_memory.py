@@ -71,7 +71,13 @@ def parts_of(*words):
     return config.parts(composed("cell.units=24", "readout.hidden=5", *words))
 
 
-@pytest.mark.parametrize("words", [["rule=snap2"], ["rule=snap2", "engine=torch"], ["rule=bptt"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["rule=snap2"], ["rule=snap2", "engine=torch"], ["rule=bptt"]),
+        *(["rule=rtrl", "cell.layers=2", way] for way in ("engine=torch", "engine=native")),
+    ],
+)
 def test_the_drawn_mask_decides_where_the_expected_one_leaves_it_open(words, left, monkeypatch):
     parts = parts_of(*words)
     left(10**12)
@@ -90,8 +96,9 @@ def test_the_drawn_mask_decides_where_the_expected_one_leaves_it_open(words, lef
         run.build(parts)
 
 
-def test_a_mask_that_may_reach_little_is_drawn_before_anything_is_refused(left):
-    parts = parts_of("rule=rtrl", "cell=vanilla", "cell.units=64", "sparsity.level=0.98")
+@pytest.mark.parametrize("words", [[], ["sparsity=diagonal", "cell.layers=2"]])
+def test_a_mask_that_may_reach_little_is_drawn_before_anything_is_refused(left, words):
+    parts = parts_of("rule=rtrl", "cell=vanilla", "cell.units=64", *words, "sparsity.level=0.98")
     expected = memory.demand(parts, memory.sizes(parts))
     left(2 * expected.setup)
     assert not memory.check(parts)
@@ -118,6 +125,8 @@ def test_a_mask_that_may_reach_little_is_drawn_before_anything_is_refused(left):
             "a smaller task.crop",
         ),
         (["cell.units=3000"], "cell.units=3000", "a larger sparsity.level"),
+        (["rule=rtrl", "cell.layers=3"], "rule=rtrl, cell.units=24, cell.layers=3", "rule=snap1"),
+        (["rule=rtrl", "cell.units=[24,30]"], "cell.units=[24, 30]", "fewer cell.units"),
         (["sparsity=magnitude", "rule=rtrl"], "sparsity=magnitude", "a larger sparsity.initial"),
         (["sparsity=dense", "rule=rtrl"], "sparsity=dense", "sparsity=uniform"),
         (["readout.hidden=90000"], "readout.hidden=90000", "a smaller readout.hidden"),

@@ -5,7 +5,7 @@ import pytest
 from snaprun.cells import GRU, LSTM, Vanilla
 from snaprun.sparsity import Diagonal, Uniform
 from snaprun.verify import onestep
-from tests.cases import CELLS, SPARSITIES, LeakyReLU, core, steps_to_reach
+from tests.cases import CELLS, SPARSITIES, STACKS, LeakyReLU, Lopsided, core, steps_to_reach
 
 
 @pytest.mark.parametrize("sparsity", SPARSITIES)
@@ -19,6 +19,27 @@ def test_equals_boolean_powers_of_probed_jacobians(cell, sparsity):
         assert pattern.dynamics_SS.equal(dynamics_SS)
         assert pattern.live == want_SP.sum()
         assert pattern.sparsity == pytest.approx(1 - want_SP.double().mean().item())
+
+
+@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("sparsity", [Uniform(0.7), Diagonal(0.4)])
+@pytest.mark.parametrize("cell", [GRU(), LSTM(), Lopsided()])
+def test_stacks(cell, sparsity, stack):
+    """Within the layers powers of probed Jacobians; RTRL's by a walk over the probed whole."""
+    built = core(cell, sparsity, STACKS[stack])
+    for n in (1, 2, 4):
+        assert built.pattern(n).mask_SP.equal(onestep.mask(built, n))
+        assert not built.pattern(n).links_SS.any()
+    dynamics_SS, immediate_SP = onestep.structure(built)
+    feeds = [row.nonzero().flatten().tolist() for row in dynamics_SS.T]
+    reached = []
+    for column_S in immediate_SP.T:
+        seen, new = set(), set(column_S.nonzero().flatten().tolist())
+        while new := new - seen:
+            seen |= new
+            new = {to for at in new for to in feeds[at]}
+        reached.append([row in seen for row in range(built.states)])
+    assert built.pattern(None).mask_SP.T.tolist() == reached
 
 
 def test_a_pattern_wider_than_the_slopes_keeps_the_same_influence():
