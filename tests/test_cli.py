@@ -197,7 +197,10 @@ def test_every_experiment_composes(experiment, here, capfd):
     [
         (
             "snaprun ",
-            {"train", "status", "fsck", "plot", "cost", "verify", "bench", "sample", "reproduce"},
+            {
+                *("train", "status", "fsck", "plot", "cost", "verify", "bench", "sample"),
+                *("export", "reproduce"),
+            },
         ),
         ("snaprun train rule=r", {"rule=rtrl", "rule=rflo"}),
         ("snaprun plot ki", {"kind="}),

@@ -169,6 +169,9 @@ BAD = {
     "sample run=. length=0": "≥ 1",
     "sample run=. temperature=-1": "[0, inf)",
     "sample run=. prompt=''": "character",
+    "export": "run has no value",
+    "export run=nowhere": "run='nowhere' is not accepted: expected the folder of a run",
+    "export run=. out=model.md": "ends in .pt",
 }
 
 

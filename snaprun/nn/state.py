@@ -96,9 +96,10 @@ class ByParameters(Function):
             raise UserError(
                 "backward() came twice for one step: add the losses of a step, and call it once."
             )
-        ctx.state = None  # else a graph that lives on would keep the rule's memory
         with plain(credit[0].device):
-            return None, *state.credited(credit[0]).split(ctx.sizes)
+            gradient_P = state.credited(credit[0])
+        ctx.state = None  # else a graph that lives on would keep the rule's memory
+        return None, *gradient_P.split(ctx.sizes)
 
 
 class ByInput(Function):

@@ -1,0 +1,19 @@
+"""snaprun export writes a trained run as plain state dicts of torch.nn."""
+
+from pathlib import Path
+
+from snaprun import checks
+from snaprun.commands.trained import trained
+from snaprun.nn import export
+from snaprun.outcome import Outcome
+from snaprun.tasks import TASKS
+
+
+def run(run: str, out: str = "model.pt") -> Outcome:
+    """Write the file `out`, and beside it a page that says how PyTorch loads it."""
+    path = Path(out)
+    if path.suffix != ".pt":
+        checks.refuse("out", out, "a file that ends in .pt")
+    folder, plain, network = trained(run)
+    page = export.write(path, network, folder.name, TASKS[plain["task"]["name"]].one_hot)
+    return Outcome(report=f"{path} and {page}: the network of {folder}")
