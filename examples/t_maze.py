@@ -1,0 +1,98 @@
+"""An actor-critic in a T-maze learns online what truncated backpropagation cannot: to remember.
+
+A cue at the entrance says on which side the reward will be. Then come a corridor of ten cells that
+look alike, and a junction, where the agent turns left or right (Bakker 2002; here the agent walks
+by itself, and the turn is its one decision). Several agents walk at once, each at another place, and
+the network learns at every time step from those that turn. Credit for a turn has to reach the entrance,
+eleven steps before: the influence matrix of RTRL or SnAp-1 has carried it along. TBPTT(1), the same
+network in the same loop with the gradient of the last step alone, turns by chance.
+
+    python examples/t_maze.py              # a few minutes
+    python examples/t_maze.py 1000 2       # time steps, seeds
+"""
+
+import sys
+
+import numpy as np
+import torch
+
+import snaprun
+
+LANES, CORRIDOR, UNITS = 16, 10, 16
+
+
+class TMaze:
+    """Mazes side by side, in numpy; a step moves every agent on by a cell."""
+
+    def __init__(self, seed: int):
+        self.random = np.random.default_rng(seed)
+        self.goal = self.random.integers(2, size=LANES)  # 0 left, 1 right
+        self.cell = np.arange(LANES) % (CORRIDOR + 2)
+
+    def look(self) -> np.ndarray:
+        """Return what the agents see, shape (LANES, 4): cue left, cue right, corridor, junction."""
+        seen = np.where(self.cell == 0, self.goal, np.where(self.cell <= CORRIDOR, 2, 3))
+        return np.eye(4, dtype=np.float32)[seen]
+
+    def step(self, turns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rewards, and which agents were at the junction and begin anew."""
+        ended = self.cell == CORRIDOR + 1
+        rewards = np.where(ended, np.where(turns == self.goal, 1.0, -1.0), 0.0)
+        self.goal = np.where(ended, self.random.integers(2, size=LANES), self.goal)
+        self.cell = np.where(ended, 0, self.cell + 1)
+        return rewards.astype(np.float32), ended
+
+
+class TruncatedGRU(torch.nn.GRU):
+    """TBPTT(1) in the form of snaprun.nn: no gradient goes back beyond the last step."""
+
+    def initial_state(self, batch):
+        return torch.zeros(1, batch, self.hidden_size)
+
+    def forward(self, x, state):
+        h, state = super().forward(x[None], state)
+        return h[0], state.detach()
+
+    def reset(self, state, lanes):
+        return state.masked_fill(lanes[None, :, None], 0)
+
+
+def success(rule: str, seed: int, steps: int) -> float:
+    """Return the share of right turns in the last quarter of the steps, while it learns."""
+    torch.manual_seed(seed)
+    rnn, heads = TruncatedGRU(4, UNITS), torch.nn.Linear(UNITS, 3)  # 2 logits, 1 value
+    if rule != "tbptt1":
+        rnn = snaprun.nn.from_torch(rnn, rule=rule)  # the same weights
+    optimiser = torch.optim.Adam([*rnn.parameters(), *heads.parameters()], lr=3e-3)
+    maze, state, right = TMaze(seed), rnn.initial_state(LANES), []
+    for step in range(steps):
+        h, state = rnn(torch.from_numpy(maze.look()), state)
+        logits, value = heads(h).split([2, 1], 1)
+        policy = torch.distributions.Categorical(logits=logits)
+        turns = policy.sample()
+        rewards, ended = map(torch.from_numpy, maze.step(turns.numpy()))
+        if ended.any():
+            advantage = rewards - value[:, 0]
+            actor, critic = -advantage.detach() * policy.log_prob(turns), advantage.square()
+            (actor + critic)[ended].sum().backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            state = rnn.reset(state, ended)
+        if step >= 3 * steps // 4:
+            right += (rewards[ended] > 0).tolist()
+    return float(np.mean(right))
+
+
+def main(steps: int = 8000, seeds: int = 5) -> dict[str, list[float]]:
+    """Return the success of every rule with every seed, and print it as a table."""
+    torch.set_num_threads(1)
+    found: dict[str, list[float]] = {}
+    print("right turns (%)" + "".join(f"   seed {seed}" for seed in range(seeds)))
+    for rule in ("rtrl", "snap1", "tbptt1"):
+        found[rule] = [success(rule, seed, steps) for seed in range(seeds)]
+        print(f"{rule:15s}" + "".join(f"{100 * share:9.1f}" for share in found[rule]), flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
