@@ -1,4 +1,4 @@
-"""Learn a stream as it comes: two sensors of a breathing chest, forecast a quarter of a second ahead.
+"""Learn a stream as it comes: two sensors of a breath, forecast a quarter of a second on.
 
 A belt measures how wide the chest is, a mask how fast air flows, four times a second. Rate and
 depth of the breath drift. At every moment the learner says what both will be at the next one; once

@@ -1,13 +1,14 @@
 """A cell, a loss and a task of one's own, a class each; every rule trains them, and both doors.
 
-Importing this file enters the three classes in snaprun's registries. The YAML files in
-`examples/conf/` hold their keys for the command line:
+Importing this file enters them in snaprun's registries; `conf/` beside it has their keys:
 
     cd examples
-    python own_cell_loss_task.py                 # through the Learner
+    python own_cell_loss_task.py
     snaprun train --config-dir conf plugins=[own_cell_loss_task] cell=blend task=glitches rule=snap1
     snaprun verify --config-dir conf plugins=[own_cell_loss_task] cell=blend rule=snap1
 """
+
+import sys
 
 import torch
 
@@ -19,10 +20,7 @@ from snaprun.tasks import TASKS, Batch, Task
 
 
 class Blend(Cell):
-    """A gate alone, σ(z), says how much of a new value replaces the old one.
-
-    h' = (1-σ(z)) h + σ(z) tanh(n)
-    """
+    """h' = (1-σ(z)) h + σ(z) tanh(n): a gate says how much of a new value replaces the old."""
 
     slots = (Slot("z", bias=-1.0), Slot("n"))  # two affine maps of the state and the input
 
@@ -56,14 +54,14 @@ class Huber(Loss):
 
 
 class Glitches(Task):
-    """The next value of two sines, one unit high, in which single values are off by about 10."""
+    """The next values of two sines one unit high; a `share` of all values is off by about 5."""
 
     inputs = outputs = 2
     one_hot = False  # inputs are numbers
     loss = Huber()
     measures = (NormalisedRootMeanSquaredError(),)
 
-    def __init__(self, length: int = 50, share: float = 0.02):
+    def __init__(self, length: int = 50, share: float = 0.005):
         self.length, self.share = length, share
 
     def steps(self):
@@ -74,10 +72,10 @@ class Glitches(Task):
         at_T11 = torch.arange(self.length + 1.0)[:, None, None]
         x_TB2 = torch.sin(at_T11 * torch.tensor([0.5, 0.9]) + phase_B2)
         off_TB2 = torch.rand(x_TB2.shape, generator=generator) < self.share
-        x_TB2 += 10 * off_TB2 * torch.randn(x_TB2.shape, generator=generator)
+        x_TB2 += 5 * off_TB2 * torch.randn(x_TB2.shape, generator=generator)
         every_TB = torch.ones(self.length, lanes, dtype=torch.bool)
         first_TB = (torch.arange(self.length) == 0)[:, None].expand_as(every_TB)
-        return Batch(x_TB2[:-1], x_TB2[1:], every_TB, resets=first_TB, baseline=x_TB2[:-1])
+        return Batch(x_TB2[:-1], x_TB2[1:], every_TB, first_TB, baseline=x_TB2[:-1])
 
 
 CELLS["blend"], LOSSES["huber"], TASKS["glitches"] = Blend, Huber, Glitches
@@ -85,18 +83,17 @@ CELLS["blend"], LOSSES["huber"], TASKS["glitches"] = Blend, Huber, Glitches
 
 def main(batches: int = 60, lanes: int = 8) -> list[float]:
     """Return the mean loss over each batch."""
-    task, data = Glitches(), torch.Generator().manual_seed(0)
+    task, data, means = Glitches(), torch.Generator().manual_seed(0), []
     learner = snaprun.Learner(2, 2, cell="blend", loss="huber", units=32, lr=3e-3, lanes=lanes)
-    means = []
-    for number in range(batches):
+    for _ in range(batches):
         batch = task.batch(lanes, data)
         learner.reset()
         losses = [learner.step(x, y)[1] for x, y in zip(batch.inputs, batch.targets, strict=True)]
         means.append(float(torch.stack(losses).mean()))
-        if number % 10 == 9:
-            print(f"after {number + 1:3d} batches   Huber loss {means[-1]:.3f}")
+        if len(means) % 10 == 0:
+            print(f"after {len(means):3d} batches   Huber loss {sum(means[-10:]) / 10:.3f}")
     return means
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))
