@@ -27,7 +27,7 @@ from snaprun.paths import conf_dir
 
 if TYPE_CHECKING:
     from snaprun.cells import Cell
-    from snaprun.model.network import Architecture, Network
+    from snaprun.model.network import Architecture
     from snaprun.rules import LearningRule
     from snaprun.run.machine import Machine
     from snaprun.run.options import TrainOptions
@@ -229,16 +229,6 @@ def panel(keys: Any, budget: str) -> "Panel":
         **arguments("panel.selection", studies.Selection, selection)
     )
     return studies.Panel(**arguments("panel", studies.Panel, keys))
-
-
-def untrained(plain: Mapping[str, Any]) -> "Network":
-    """Build the untrained network of a run's configuration, on the CPU."""
-    from snaprun.run.machine import DTYPES
-    from snaprun.tasks import TASKS
-
-    task = TASKS[checks.one_of("task.name", plain["task"]["name"], list(TASKS))]
-    dtype = DTYPES[checks.one_of("dtype", plain["dtype"], list(DTYPES))]
-    return architecture(plain).build(task.inputs, task.outputs, plain["seed"], dtype)
 
 
 def construct(group: str, registry: Mapping[str, type[T]], plain: Mapping[str, Any]) -> T:

@@ -81,7 +81,15 @@ def evil_run(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    "words", [["status"], ["fsck"], ["plot"], ["plot", "kind=learning"], ["sample", "run=X"], ["export", "run=X"]]
+    "words",
+    [
+        ["status"],
+        ["fsck"],
+        ["plot"],
+        ["plot", "kind=learning"],
+        ["sample", "run=X"],
+        ["export", "run=X"],
+    ],
 )
 @pytest.mark.parametrize("damage", ["", "metrics.jsonl", "config.yaml", "summary.json"])
 def test_a_strangers_run_in_every_command(evil_run, words, damage, capfd):

@@ -1,12 +1,12 @@
 """Times whole training steps: forward, loss, credit, rule, and update by Adam."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from snaprun.bench.available import NATIVE
 from snaprun.bench.contenders import autograd, started
-from snaprun.bench.interleave import Contender
+from snaprun.bench.interleave import Contender, Times
 from snaprun.bench.problem import STEPS
 from snaprun.bench.session import Session
 from snaprun.bench.sizes import Step
@@ -34,11 +34,21 @@ def group(
     contenders: Sequence[Contender],
     pairs: Sequence[tuple[str, str, str]],
 ) -> list[dict[str, object]]:
-    """Time the contenders `rule/steps engine`; return a row for each.
+    """Time the contenders `rule/steps engine`; return a row for each, as `tabulated` does."""
+    return tabulated(session, size, session.time(contenders), pairs)
+
+
+def tabulated(
+    session: Session,
+    size: Step,
+    times: Mapping[str, Times],
+    pairs: Sequence[tuple[str, str, str]],
+) -> list[dict[str, object]]:
+    """Return a row for each of the `rule/steps engine`.
 
     Adds the ratios of the pairs (wording, above, below) for which both have times.
     """
-    rows, times = [], session.time(contenders)
+    rows = []
     for name, one in times.items():
         rule, engine = name.split(" ")
         family, _, every = rule.partition("/")

@@ -6,7 +6,6 @@ from snaprun import checks
 from snaprun.commands.trained import trained
 from snaprun.nn import export
 from snaprun.outcome import Outcome
-from snaprun.tasks import TASKS
 
 
 def run(run: str, out: str = "model.pt") -> Outcome:
@@ -14,6 +13,6 @@ def run(run: str, out: str = "model.pt") -> Outcome:
     path = Path(out)
     if path.suffix != ".pt":
         checks.refuse("out", out, "a file that ends in .pt")
-    folder, plain, network = trained(run)
-    page = export.write(path, network, folder.name, TASKS[plain["task"]["name"]].one_hot)
+    folder, network = trained(run)
+    page = export.write(path, network, folder.name)
     return Outcome(report=f"{path} and {page}: the network of {folder}")

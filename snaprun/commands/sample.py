@@ -6,6 +6,7 @@ from snaprun import checks
 from snaprun.commands.trained import trained
 from snaprun.outcome import Outcome
 from snaprun.run.sample import sample
+from snaprun.tasks import CharLM
 from snaprun.terminal import say
 
 
@@ -15,7 +16,10 @@ def run(run: str, length: int, temperature: float, prompt: str, seed: int) -> Ou
     checks.within("temperature", temperature, 0.0, float("inf"), open_high=True)
     if not prompt:
         checks.refuse("prompt", prompt, "at least one character")
-    _, _, network = trained(run, task="charlm")
+    folder, network = trained(run, task="charlm")
+    widths = network.core.inputs, network.readout.parameters[-1].numel()
+    if widths != (CharLM.inputs, CharLM.outputs):
+        checks.refuse("run", str(folder), "a network that reads and writes bytes")
     checks.at_least("seed", seed, 0)
     begun = prompt.encode()
     said = (begun + sample(network, begun, length, temperature, seed)).decode(errors="replace")

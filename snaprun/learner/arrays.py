@@ -34,13 +34,14 @@ class Arrays:
 
     def classes(self, what: str, taken: ndarray, many: int) -> tuple[ndarray, bool]:
         """Return a copy of integers in [0, many), shape (B,), and whether they are flat."""
-        accepted = f"integers in [0, {many}) of the shape ({self.lanes},)"
-        if not self.one_a_lane(taken, "iu"):
-            checks.refuse(what, f"{taken.dtype} of the shape {taken.shape}", accepted)
-        listed = taken.reshape(-1).tolist()  # Python's min and max are faster on a few numbers
-        if min(listed) < 0 or max(listed) >= many:
-            checks.refuse(what, taken, accepted)
-        return taken.astype(np.int64).reshape(self.lanes), taken.ndim == 0
+        shown = taken
+        if self.one_a_lane(taken, "iu"):
+            listed = taken.reshape(-1).tolist()  # Python's min and max are faster on a few numbers
+            if min(listed) >= 0 and max(listed) < many:
+                return np.array(listed, np.int64), not taken.shape
+        else:
+            shown = f"{taken.dtype} of the shape {taken.shape}"
+        checks.refuse(what, shown, f"integers in [0, {many}) of the shape ({self.lanes},)")
 
     def numbers(self, what: str, taken: ndarray, width: int) -> tuple[ndarray, bool]:
         """Return a copy of finite numbers, shape (B, width), and whether they are flat."""
@@ -50,10 +51,12 @@ class Arrays:
             accepted = f"{shape} or ({width},)" if self.lanes == 1 else shape
             checks.refuse(f"{what}.shape", taken.shape, accepted)
         if taken.dtype == self.dtype:
-            found = taken.reshape(self.lanes, width).copy()
+            found = taken.copy()
         else:
             with np.errstate(over="ignore"):
-                found = taken.astype(self.dtype).reshape(self.lanes, width)
+                found = taken.astype(self.dtype)
+        if flat:
+            found = found.reshape(1, width)
         # The product overflows for large numbers only; then each number is looked at.
         if not (math.isfinite(np.vdot(found, found)) or np.isfinite(found).all()):
             checks.refuse(what, taken, f"finite numbers of {self.dtype}")
@@ -62,13 +65,15 @@ class Arrays:
 
 def array(what: str, given: Any) -> ndarray:
     """Return `given` as an array of numpy, which may share its memory."""
+    taken = given
     if isinstance(given, Tensor):
         given = given.detach().cpu()
-        given = (given.float() if given.dtype == torch.bfloat16 else given).numpy()
-    try:
-        taken = np.asarray(given)
-    except ValueError:  # a ragged list
-        taken = np.asarray(None)
+        taken = (given.float() if given.dtype == torch.bfloat16 else given).numpy()
+    elif type(given) is not ndarray:
+        try:
+            taken = np.asarray(given)
+        except ValueError:  # a ragged list
+            taken = np.asarray(None)
     if taken.dtype.kind not in "fiub":
         checks.refuse(what, given, "an array of numbers")
     return taken

@@ -88,10 +88,11 @@ def read_cell(chosen: Any, args: Any) -> Cell:
 
 def read_rule(chosen: Any, args: Any) -> tuple[LearningRule[Any], int | None]:
     """Return a rule from its word, name or object, and the `update_every` that a word fixes."""
-    own: dict[str, Any] = _mapping("rule_args", args)
-    every: int | None = None
+    own, every = _mapping("rule_args", args), None
     if isinstance(chosen, str):
-        said = {"rule.name": chosen} if chosen in RULES else rule_names.choices(chosen)
+        said: dict[str, Any] = (
+            {"rule.name": chosen} if chosen in RULES else rule_names.choices(chosen)
+        )
         every, chosen = said.pop("train.update_every", None), said.pop("rule.name")
         own = {key.removeprefix("rule."): value for key, value in said.items()} | own
     return _part("rule", LearningRule, chosen, own), every

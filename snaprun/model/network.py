@@ -13,7 +13,7 @@ from snaprun.cells import Cell
 from snaprun.core import RecurrentCore
 from snaprun.losses import Loss
 from snaprun.model.readout import Readout
-from snaprun.require import require_entries, require_like
+from snaprun.require import mismatch, require_entries, require_like
 from snaprun.seeding import stream
 from snaprun.sparsity import Layout, Sparsity
 
@@ -29,9 +29,9 @@ def stacked(units: int | Sequence[int], layers: int = 1, group: str = "") -> int
     """
     checks.at_least(f"{group}layers", layers, 1)
     several = list(units) if isinstance(units, Sequence) else [units] * layers
-    whole = several and all(type(count) is int and 1 <= count < 2**24 for count in several)
+    whole = several and all(type(count) is int and count >= 1 for count in several)
     if not whole:
-        checks.refuse(f"{group}units", units, "an integer from 1 to 2^24 − 1, or a list of such")
+        checks.refuse(f"{group}units", units, "an integer ≥ 1, or a list of such")
     if layers not in (1, len(several)):
         accepted = f"{len(several)}, the number of {group}units={units}, or 1"
         checks.refuse(f"{group}layers", layers, accepted)
@@ -79,6 +79,26 @@ class Architecture:
         seen = core.layout.layers[-1]
         readout = Readout(seen, outputs, self.hidden, init, dtype, loss).to(device)
         return Network(core, theta, readout)
+
+    def restored(self, saved: Any, seed: int, dtype: torch.dtype = torch.float32) -> "Network":
+        """Return the network of `seed` whose `state_dict` is `saved`, with the widths found there.
+
+        Raises ValueError if `saved` does not fit.
+        """
+        layers = [self.units] if isinstance(self.units, int) else self.units
+        try:
+            sources = saved["live"].shape[
+                2
+            ]  # [h of all layers; x; h of all layers but the last; 1]
+            outputs = len(saved["readout.3" if self.hidden else "readout.1"])
+        except (LookupError, TypeError, AttributeError):
+            mismatch("network", "a mask and a readout", "neither")
+        inputs = sources - 1 - 2 * sum(layers) + layers[-1]
+        if inputs < 1 or outputs < 1:
+            mismatch("network", "inputs and outputs", f"{inputs} and {outputs}")
+        network = self.build(inputs, outputs, seed, dtype)
+        network.load_state_dict(saved)
+        return network
 
 
 @dataclass

@@ -1,11 +1,10 @@
 """A trained network as plain state dicts of torch.nn, with a page that says how to load it."""
 
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from snaprun import files
 from snaprun.model.network import Network
@@ -15,10 +14,10 @@ PAGE = """\
 # {file}: the network of the run {run}, as plain state dicts of torch.nn
 
     import torch
-    saved = torch.load("{file}", weights_only=True)
+    saved = torch.load({file!r}, weights_only=True)
     rnn = torch.nn.{kind}({arguments}, dtype=torch.{dtype}); rnn.load_state_dict(saved["rnn"])
     readout = {readout}.to(torch.{dtype}); readout.load_state_dict(saved["readout"])
-    outputs = readout(rnn(x)[0])  # x: (steps, lanes, {inputs}){coded}; outputs: (steps, lanes, {outputs})
+    outputs = readout(rnn(x)[0])  # x (steps, lanes, {inputs}); indices as one-hot vectors
 """
 
 
@@ -46,14 +45,14 @@ def contents(network: Network) -> dict[str, Any]:
     }
 
 
-def write(path: Path, network: Network, run: str, one_hot: bool) -> Path:
+def write(path: Path, network: Network, run: str) -> Path:
     """Write `contents` to `path` and a page beside it, whose path is returned.
 
-    The page names the `run`, and says whether the inputs are `one_hot`. Raises UserError if torch.nn has no such module, or the disk refuses.
+    The page names the `run`. Raises UserError if torch.nn has no such module, or the disk refuses.
     """
     said = contents(network)
     widths = said["readout_widths"]
-    linear = [f"torch.nn.Linear({a}, {b})" for a, b in zip(widths, widths[1:], strict=False)]
+    linear = [f"torch.nn.Linear({a}, {b})" for a, b in pairwise(widths)]
     modules = chain.from_iterable((one, "torch.nn.ReLU()") for one in linear)
     page = PAGE.format(
         file=path.name,
@@ -63,8 +62,6 @@ def write(path: Path, network: Network, run: str, one_hot: bool) -> Path:
         dtype=said["dtype"],
         readout=f"torch.nn.Sequential({', '.join([*modules][:-1])})",
         inputs=network.core.inputs,
-        outputs=widths[-1],
-        coded=", one-hot" if one_hot else "",
     )
     files.make_folder(path.parent)
     with files.atomic(path) as file:

@@ -3,8 +3,7 @@
 Shape suffixes: M slots, K units, J = k + a + 1 sources of a layer alone, P live parameters.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +75,7 @@ def torch_weights(core: RecurrentCore, theta_P: Tensor) -> dict[str, Tensor]:
 
 def torch_module(core: RecurrentCore, theta_P: Tensor) -> nn.RNNBase:
     """Return θ as a module of torch.nn; raises UserError if torch.nn has no such module."""
-    kind: Callable[..., nn.RNNBase] = form(core).kind
+    kind: Any = form(core).kind  # whose constructor differs from that of RNNBase
     made = kind(**torch_arguments(core), device="meta", dtype=theta_P.dtype)
     made.load_state_dict(torch_weights(core, theta_P), assign=True)
     return made

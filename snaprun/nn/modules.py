@@ -53,7 +53,7 @@ class GRU(Recurrent):
     ...     optimiser.step()
     ...     optimiser.zero_grad()
     >>> rnn
-    GRU(3, [16], rule=SnAp, live=292)
+    GRU(3, [16], rule=snap1, live=292)
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class LSTM(Recurrent):
 
     >>> import snaprun
     >>> snaprun.nn.LSTM(3, 16, num_layers=2, rule="uoro", sparsity=0.75)
-    LSTM(3, [16, 16], rule=UORO, live=944)
+    LSTM(3, [16, 16], rule=uoro, live=944)
     """
 
     def __init__(

@@ -16,6 +16,7 @@ from snaprun.learner.parts import count, read_cell, read_rule, read_sparsity
 from snaprun.nn import forms
 from snaprun.nn.state import ByInput, ByParameters, State, plain
 from snaprun.require import mismatch, require_tensor
+from snaprun.rule_names import word
 from snaprun.rules import BPTT, RFLO, RULES, LearningRule, Setup
 from snaprun.run.machine import DTYPES
 from snaprun.seeding import stream
@@ -25,11 +26,12 @@ from snaprun.sparsity import Layout, Sparsity
 class Recurrent(nn.Module):
     """Steps a recurrent cell, and carries the gradient of its weights forward by a learning rule.
 
-    A call takes one time step. `backward` of a loss on its output h adds the rule's gradient of
+    A call takes one time step. `backward` of a loss on the output h adds the rule's gradient of
     this step to the parameters' `.grad`, and the exact derivative of this step to `x.grad`, so that
-    an encoder below learns from it. It has to come before the next step and once; without it
-    the step had no target, as under `torch.no_grad()`, and the influence goes on all the same. The
-    optimiser may step after every time step: the influence is carried on, a little stale.
+    an encoder below learns from it. `backward` comes before the next step, and once. A step
+    without `backward` has no target; so has a step under `torch.no_grad()`. The influence goes on
+    in every step, in training and in evaluation. The optimiser may step after every time step: the
+    influence is carried across its steps, a little stale.
 
     `hidden_size` is the number of units, of each layer if it is a list. A cell, a rule and a
     sparsity are named as in `snaprun.Learner`, or are objects; every rule but BPTT is taken, and
@@ -102,7 +104,9 @@ class Recurrent(nn.Module):
         """Return the sizes and the rule."""
         live = sum(theta.numel() for theta in self._thetas)
         sizes = f"{self.input_size}, {list(self._core.layout.layers)}"
-        return f"{sizes}, rule={type(self.rule).__name__}, live={live}"
+        name = RULES.name_of(self.rule) or type(self.rule).__name__
+        own = {f"rule.{key}": value for key, value in vars(self.rule).items()}
+        return f"{sizes}, rule={word({'rule.name': name, **own})}, live={live}"
 
     def initial_state(self, batch: int) -> State:
         """Return the state before the first step of `batch` sequences: all memory is zero.

@@ -7,7 +7,7 @@ from the file, and refuses content that snaprun never writes before that content
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NoReturn, cast
 
@@ -94,17 +94,20 @@ def restore(folder: Path, target: Any, saved: Any) -> None:
         _refuse(folder / CHECKPOINT, one_line(error))
 
 
-def load_network(folder: Path, network: Network) -> None:
-    """Load the parameters of the checkpoint in `folder` into `network`.
+def load_network(folder: Path, restored: Callable[[Any], Network]) -> Network:
+    """Return what `restored` makes of the network in the checkpoint of `folder`.
 
-    Raises UserError if `folder` has no checkpoint or the parameters do not fit.
+    Raises UserError if `folder` has no checkpoint or `restored` raises ValueError.
     """
     saved = load(folder)
     if saved is None:
         remedy = "Train the run first: `snaprun train` writes the checkpoint."
         checks.refuse("run", str(folder), f"a folder that holds {CHECKPOINT}", remedy)
     engine = saved.get("engine")
-    restore(folder, network, engine.get("network") if isinstance(engine, dict) else None)
+    try:
+        return restored(engine.get("network") if isinstance(engine, dict) else None)
+    except ValueError as error:
+        _refuse(folder / CHECKPOINT, one_line(error))
 
 
 def _with_tensors(outline: Outline, value: Any) -> Any:

@@ -32,7 +32,7 @@ def measured(words, cell=None, draws=16, level=0.6):
 
 
 def frozen_steps(built, data):
-    credit = still.through(built.readout, data)
+    credit = still.through(built.core, built.readout, data)
     return still.steps(built.core, built.weights(), data, len(data.mask), credit)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from snaprun.engine.base import SEQUENCE
 from tests.cases import rng
-from tests.engine.engines import EITHER, GRID, GRID_NAMES, batches, build
+from tests.engine.engines import EITHER, GRID, GRID_NAMES, NEEDS_CORE, batches, build
 
 
 def step_by_step(engine, batch, undo=lambda engine, step: engine):
@@ -89,3 +89,32 @@ def test_a_target_needs_a_prediction(engine):
     with pytest.raises(ValueError, match="learn follows predict"):
         halves.learn(x_B)
     assert halves.steps == 0
+
+
+@NEEDS_CORE
+def test_the_core_refuses_what_is_out_of_order(tmp_path):
+    halves = build("native", "bptt", 3, "gru", "adam", 2, torch.float32, "copy")
+    core, x_B = halves._engine, np.array([1, 2])
+    with pytest.raises(ValueError, match="predict needs bound arrays"):
+        core.predict(True, False)
+    halves.predict(x_B)
+    (batch,) = batches("copy", 2, 1, tmp_path)
+    for call in (lambda: halves.run(batch), halves.update, lambda: halves.predict(x_B)):
+        with pytest.raises(ValueError, match="a prediction waits for learn or undo"):
+            call()
+    with pytest.raises(ValueError, match=r"target must lie in \[0, 4\), not 4"):
+        halves.learn(x_B + 2)
+    halves.learn(x_B)  # it still waited
+    with pytest.raises(ValueError, match=r"input index must lie in \[0, 4\), not 4"):
+        halves.predict(x_B + 3)
+    assert halves.steps == 1
+    two = [torch.zeros(2, 2, dtype=torch.bool) for _ in range(2)]
+    dense, index = torch.zeros(2, 2, 4), torch.zeros(2, 2, dtype=torch.int64)
+    losses, outputs = torch.zeros(2, 2), torch.zeros(2, 2, 4)
+    arrays = (index, dense, index.clone(), None, *two, None, losses)
+    with pytest.raises(ValueError, match="the bound arrays are those of one step"):
+        core.bind(*halves._parameters(), *arrays, outputs)
+    with pytest.raises(ValueError, match=r"outputs must have the shape \(2, 2, 4\)"):
+        core.bind(*halves._parameters(), *arrays, outputs[:1])
+    with pytest.raises(ValueError, match="share memory"):
+        core.bind(*halves._parameters(), *arrays, dense)

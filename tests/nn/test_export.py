@@ -5,29 +5,21 @@ import re
 import pytest
 import torch
 
-from snaprun import config
 from snaprun.cli import _main
-from snaprun.run import checkpoint
-from snaprun.store import read_config
+from snaprun.commands.trained import trained
 from tests.cases import close, rng
 from tests.test_cli import SMALL, only_run
 
 SHORT = [*SMALL, "dtype=float64", "optim.lr=0.1"]
 
 
-def loaded(folder):
-    """The network of a run."""
-    network = config.untrained(read_config(folder))
-    checkpoint.load_network(folder, network)
-    return network
-
-
 @pytest.mark.parametrize(
     "words",
     [
         ["cell=gru", "cell.layers=2"],
-        ["cell=lstm", "readout=linear", "rule=rflo"],
+        ["cell=lstm", "readout=linear", "readout.hidden=0", "rule=rflo"],
         ["cell=vanilla", "sparsity=dense", "rule=bptt", "train.update_every=sequence"],
+        ["task=digits", "task.by=row"],
         ["cell=gru", "sparsity=magnitude", "sparsity.level=0.5", "sparsity.begin=0",
          "sparsity.end=300", "sparsity.every=50", "dtype=float32"],
     ],
@@ -43,7 +35,7 @@ def test_the_page_loads_the_file(words, here, capfd):
 
     page = (here / "there/mine.md").read_text()
     assert folder.name in page
-    network = loaded(folder)
+    _, network = trained(str(folder))
     core, weights_MKJ = network.core, network.weights()
     x_TBA = torch.eye(core.inputs, dtype=network.dtype)[
         torch.randint(core.inputs, (20, 3), generator=rng())

@@ -13,13 +13,13 @@ import snaprun
 from snaprun.checks import UserError
 from snaprun.engine.optim import Adam
 from snaprun.engine.torch import TorchEngine
-from snaprun.influence import BACKENDS, choose
+from snaprun.influence import choose
 from snaprun.model.network import Network
 from snaprun.nn.forms import live_weights
 from snaprun.rules import LearningRule
 from snaprun.seeding import stream
 from snaprun.tasks import Batch
-from tests.cases import close, rng
+from tests.cases import FAST_BACKENDS, close, rng
 
 KINDS = {"RNN": nn.RNN, "GRU": nn.GRU, "LSTM": nn.LSTM}
 B, A, K, O = 3, 4, 7, 2  # lanes, inputs, units, outputs
@@ -55,8 +55,9 @@ def graded(rnn: nn.Module) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in rnn.parameters()])
 
 
-@pytest.mark.parametrize("influence", BACKENDS)
-@pytest.mark.parametrize(("kind", "layers"), [("RNN", 1), ("GRU", 1), ("LSTM", 1), ("GRU", 2)])
+@pytest.mark.parametrize("influence", FAST_BACKENDS)
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
 def test_rtrl_sums_up_to_the_gradient_through_time(kind, layers, influence):
     theirs, x_TBA = torch_module(kind, layers), inputs(50)
     head = torch.randn(K, O, generator=rng(2), dtype=torch.float64)
