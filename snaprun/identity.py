@@ -30,7 +30,7 @@ def run_id(plain: Mapping[str, Any]) -> str:
     rule, sparsity = plain["rule"], plain["sparsity"]
     words = [
         f"{plain['task']['name']}",
-        f"{plain['cell']['name']}{_size(plain['cell'])}",
+        f"{plain['cell']['name']}{sized(plain['cell'])}",
         f"{sparsity['name']}{sparsity.get('level', '')}",
         f"{rule['name']}{rule.get('n', '')}",
         f"every{plain['train'].get('update_every')}",
@@ -40,7 +40,7 @@ def run_id(plain: Mapping[str, Any]) -> str:
     return re.sub(r"[^A-Za-z0-9.-]", "", "-".join(words)).lstrip(".-")[:120] + f"-{digest}"
 
 
-def _size(cell: Mapping[str, Any]) -> str:
+def sized(cell: Mapping[str, Any]) -> str:
     """Returns `128`, or for a stack `128x2` or `256.128`."""
     units, layers = cell.get("units"), cell.get("layers", 1)
     several = ".".join(map(str, units)) if isinstance(units, list) else f"{units}"

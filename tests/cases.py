@@ -1,6 +1,6 @@
 """Every cell, sparsity, rule and backend of the registries, and small problems to try them on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -50,12 +50,46 @@ class LeakyReLU(Cell):
         return slope_BMK.unsqueeze(1), torch.zeros_like(state_BCK).unsqueeze(1)
 
 
+class Lopsided(Cell):
+    """h' = tanh(a) σ(b) + q/2, q' = (tanh(c) + 4q + h)/8.
+
+    Slot b takes no input, so that in a stack it hears nothing of the layer below, and c no h(t-1).
+    """
+
+    slots = (Slot("a"), Slot("b", input=False, bias=0.5), Slot("c", recurrent=False))
+    components = 2
+    slope_pattern = ((True, True, False), (False, False, True))
+    state_pattern = ((False, True), (True, True))
+
+    def transition(self, pre_BMK, state_BCK):
+        a, b, c = pre_BMK.unbind(1)
+        h, q = state_BCK.unbind(1)
+        after = torch.tanh(a) * torch.sigmoid(b) + q / 2, (torch.tanh(c) + 4 * q + h) / 8
+        return torch.stack(after, 1)
+
+    def slopes(self, pre_BMK, state_BCK):
+        a, b, c = pre_BMK.unbind(1)
+        a, b, c = torch.tanh(a), torch.sigmoid(b), torch.tanh(c)
+        zero, one = torch.zeros_like(a), torch.ones_like(a)
+        dh_BMK = torch.stack(((1 - a * a) * b, a * b * (1 - b), zero), 1)
+        dq_BMK = torch.stack((zero, zero, (1 - c * c) / 8), 1)
+        dsds_BCCK = torch.stack((zero, one / 2, one / 8, one / 2), 1).unflatten(1, (2, 2))
+        return torch.stack((dh_BMK, dq_BMK), 1), dsds_BCCK
+
+
+STACKS = {"2 layers": (6, 6), "3 layers": (4, 7, 5), "layers of 1 unit": (1, 3, 1, 1)}
+
+
 def rng(seed: int = 0) -> Generator:
     return Generator().manual_seed(seed)
 
 
 def core(
-    cell: Cell, sparsity: Sparsity | None = None, units: int = 7, inputs: int = 3, seed: int = 0
+    cell: Cell,
+    sparsity: Sparsity | None = None,
+    units: int | Sequence[int] = 7,
+    inputs: int = 3,
+    seed: int = 0,
 ) -> RecurrentCore:
     return RecurrentCore.build(cell, sparsity or Uniform(level=0.6), units, inputs, rng(seed))
 
@@ -63,7 +97,7 @@ def core(
 def problem(
     cell: Cell,
     sparsity: Sparsity | None = None,
-    units: int = 7,
+    units: int | Sequence[int] = 7,
     lanes: int = 3,
     steps: int = 7,
     seed: int = 0,

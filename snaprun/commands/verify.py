@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snaprun import checks, config, verify
+from snaprun.identity import sized
 from snaprun.outcome import Outcome, Status
 from snaprun.rules import RULES
 from snaprun.sparsity import SPARSITIES
@@ -30,7 +31,7 @@ def run(plain: Mapping[str, Any]) -> Outcome:
             cell, units, sparsity, rule, seed=machine.seed, device=machine.device, **counts
         )
     chosen = f"{plain['rule']['name']}{plain['rule'].get('n', '')}"
-    say(f"{plain['cell']['name']}-{units}, {chosen}, {machine.device}")
+    say(f"{plain['cell']['name']}-{sized(plain['cell'])}, {chosen}, {machine.device}")
     say(verify.as_text(found), end="\n\n")
     if all(check.passed for check in found):
         return Outcome()

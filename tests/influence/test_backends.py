@@ -7,8 +7,8 @@ from snaprun import influence
 from snaprun.checks import UserError
 from snaprun.core import Record
 from snaprun.influence import BACKENDS, blocks, naive
-from snaprun.sparsity import Diagonal, Uniform
-from tests.cases import CELLS, FAST_BACKENDS, close, core, rng
+from snaprun.sparsity import Dense, Diagonal, Uniform
+from tests.cases import CELLS, FAST_BACKENDS, STACKS, Lopsided, close, core, rng
 
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-14}
 
@@ -94,6 +94,22 @@ def test_diagonal(backend, cell):
     compare(backend, core(CELLS[cell], Diagonal(level=0.4)), 1, 3, torch.float64)
 
 
+@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_stacks(backend, cell, stack):
+    built = core(CELLS[cell], Uniform(level=0.6), STACKS[stack])
+    for n, dtype in ((1, torch.float64), (2, torch.float64), (None, torch.float32)):
+        compare(backend, built, n, 3, dtype)
+
+
+@pytest.mark.parametrize("lanes", [1, 17])
+@pytest.mark.parametrize("sparsity", [Uniform(0.95), Dense(), Diagonal(level=0.4)])
+@pytest.mark.parametrize("cell", ["gru", "lstm", "lopsided"])
+def test_the_links_of_rtrl_on_any_mask(backend, cell, sparsity, lanes):
+    made = {**CELLS, "lopsided": Lopsided()}[cell]
+    compare(backend, core(made, sparsity, (4, 3, 2)), None, lanes, torch.float64)
+
+
 @pytest.mark.parametrize(("entries", "padding"), [(1, 1.0), (60, 1.3), (2**20, 100.0)])
 @pytest.mark.parametrize("cell", CELLS)
 def test_however_blocks_are_put_together(monkeypatch, backend, cell, entries, padding):
@@ -101,14 +117,16 @@ def test_however_blocks_are_put_together(monkeypatch, backend, cell, entries, pa
     monkeypatch.setattr(blocks, "MOST_PADDING", padding)
     for n in (1, 2):
         compare(backend, core(CELLS[cell], Uniform(level=0.7), units=11), n, 3, torch.float64)
+    compare(backend, core(CELLS[cell], Uniform(level=0.7), (4, 6)), None, 3, torch.float64)
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 17])
 @pytest.mark.parametrize("n", [1, 2, None])
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-def test_entries_go_from_any_backend_to_any(backend, cell, n, lanes, dtype):
-    built = core(CELLS[cell], Uniform(level=0.7), units=11)
+@pytest.mark.parametrize("units", [11, (5, 3, 4)], ids=str)
+def test_entries_go_from_any_backend_to_any(backend, cell, n, lanes, dtype, units):
+    built = core(CELLS[cell], Uniform(level=0.7), units)
     pattern = built.pattern(n)
     row_L, column_L = pattern.entries
     steps = list(records(built, lanes, dtype))

@@ -28,7 +28,7 @@ def records(core, lanes, dtype, steps=5, seed=1):
     for t in range(steps):
         begins = torch.rand(lanes, generator=generator) < (1.0 if t == 0 else 0.3)
         state = state.masked_fill(begins[:, None, None], 0)
-        x = torch.randn(lanes, core.layout.inputs, generator=generator, dtype=dtype)
+        x = torch.randn(lanes, core.inputs, generator=generator, dtype=dtype)
         state, linearise = core.step(weights, state, x)
         credit = torch.randn(state.shape, generator=generator, dtype=dtype)
         record = linearise()
@@ -79,6 +79,20 @@ def test_threads_change_nothing(threads):
     torch.set_num_threads(threads)
     try:
         many = list(advanced(native, core, 50, 17, torch.float64))
+    finally:
+        torch.set_num_threads(before)
+    assert all(map(torch.equal, flat(many), flat(one)))
+
+
+def test_threads_change_nothing_in_a_stack():
+    core = core_of(GRU(), (20, 13, 18), 0.3)
+    plan = native.plan(core, core.pattern(None))
+    assert _native.Influence64(plan.fields, 17, 3).threads > 1
+    one = list(advanced(native, core, None, 17, torch.float64))
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        many = list(advanced(native, core, None, 17, torch.float64))
     finally:
         torch.set_num_threads(before)
     assert all(map(torch.equal, flat(many), flat(one)))
@@ -214,6 +228,13 @@ def test_bad_entries_raise():
         {"unit": ["a"]},
         {"units": 0},
         {"units": "many"},
+        {"layers": []},
+        {"layers": [2, 1]},
+        {"layers": [4, 0]},
+        {"layers": [5, -1]},
+        {"layers": "several"},
+        {"link_row": [0], "link_column": [99]},
+        {"link_row": [0], "link_column": []},
     ],
     ids=str,
 )

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from snaprun.cells import LSTM
-from snaprun.sparsity import Dense, Uniform
+from snaprun.sparsity import Dense, Diagonal, Uniform
 from snaprun.verify import Check, verify
 from snaprun.verify.check import as_text, equal
-from tests.cases import CELLS, RULES, SPARSITIES, LeakyReLU
+from tests.cases import CELLS, RULES, SPARSITIES, STACKS, LeakyReLU, Lopsided
 
 SIZES = {"inputs": 3, "outputs": 4, "lanes": 3, "steps": 7, "draws": 1024, "seed": 0}
 
@@ -49,8 +49,30 @@ def test_short_sequences(steps, rule):
     assert failures(run(CELLS["gru"], rule, steps=steps, units=3, lanes=2)) == []
 
 
-def test_a_new_cell(rule):
-    assert failures(run(LeakyReLU(), rule)) == []
+@pytest.mark.parametrize("cell", [LeakyReLU(), Lopsided()])
+def test_a_new_cell(rule, cell):
+    assert failures(run(cell, rule)) == []
+
+
+QUICK = {"vanilla": "3 layers", "gru": "2 layers", "lstm": "layers of 1 unit"}
+
+
+@pytest.mark.parametrize("cell", QUICK)
+def test_stacks(cell, rule):
+    assert failures(run(CELLS[cell], rule, units=STACKS[QUICK[cell]], steps=5)) == []
+
+
+@pytest.mark.parametrize("sparsity", [Dense(), Diagonal(0.3), Uniform(0.9, share_slots=True)])
+def test_a_stack_of_a_new_cell(rule, sparsity):
+    assert failures(run(Lopsided(), rule, (3, 4, 2), sparsity, steps=5)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("units", [(7,), (7, 7), (7, 7, 7), (5, 1, 8, 3)], ids=str)
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_stack(cell, units, rule):
+    """With the sizes of `snaprun verify`."""
+    assert failures(run(CELLS[cell], rule, units, steps=11, draws=20000)) == []
 
 
 def test_a_seed_decides_everything():
