@@ -4,7 +4,7 @@ A belt measures how wide the chest is, a mask how fast air flows, four times a s
 depth of the breath drift. At every moment the learner says what both will be at the next one; once
 that moment is there, it learns from its error, in the same pass. Nothing is stored or read twice.
 
-    python examples/learn_a_stream.py            # a quarter of a minute
+    python examples/learn_a_stream.py            # a few seconds
     python examples/learn_a_stream.py 4000       # that many moments
 """
 
@@ -42,7 +42,7 @@ def main(moments: int = 20_000) -> tuple[float, float]:
     for following in stream:
         learner.predict(now)  # the forecast, which a device would act on
         loss = learner.learn(following)  # a quarter of a second later
-        errors.append((loss, np.mean((following - now) ** 2)))
+        errors.append((loss, float(np.mean((following - now) ** 2))))
         now = following
         if len(errors) % REPORT == 0:
             ours, theirs = np.sqrt(np.mean(errors[-REPORT:], axis=0))

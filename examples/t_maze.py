@@ -1,9 +1,10 @@
-"""An actor-critic in a T-maze learns online what truncated backpropagation cannot: to remember.
+"""An actor-critic in a T-maze learns online what TBPTT(1) cannot learn: to remember.
 
-A cue at the entrance says on which side the reward will be. Ten cells of corridor follow, where
-nothing but noise is seen, and a junction, where the agent turns left or right (Bakker 2002; here it
-walks by itself, and the turn is its one decision). Agents walk side by side, each at another place,
-and the network learns at every time step in which some of them turn.
+A cue at the entrance says on which side the reward will be. Ten cells of corridor follow, and a
+junction, where the agent turns left or right (Bakker 2002; here it walks by itself, and the turn is
+its one decision). In the corridor it sees noise, which hides the trace of the cue that an untrained
+state keeps. Agents walk side by side, at different places, and the network learns at every time
+step from those that turn.
 
 Credit for a turn has to reach the entrance, eleven steps before. RTRL and SnAp-1 have carried the
 influence of the weights along. TBPTT(1), the same network in the same loop with the gradient
@@ -20,7 +21,7 @@ import torch
 
 import snaprun
 
-LANES, CORRIDOR, UNITS = 16, 10, 16
+LANES, CORRIDOR = 16, 10
 
 
 class TMaze:
@@ -63,7 +64,7 @@ class TruncatedGRU(torch.nn.GRU):
 def success(rule: str, seed: int, steps: int) -> float:
     """Return the share of right turns in the last quarter of the steps, while it learns."""
     torch.manual_seed(seed)
-    start, heads = TruncatedGRU(4, UNITS), torch.nn.Linear(UNITS, 3)  # two logits and a value
+    start, heads = TruncatedGRU(4, 16), torch.nn.Linear(16, 3)  # two logits and a value
     rnn = start if rule == "tbptt1" else snaprun.nn.from_torch(start, rule=rule)
     optimiser = torch.optim.Adam([*rnn.parameters(), *heads.parameters()], lr=3e-3)
     maze, state, right = TMaze(seed), rnn.initial_state(LANES), []
@@ -73,13 +74,12 @@ def success(rule: str, seed: int, steps: int) -> float:
         policy = torch.distributions.Categorical(logits=logits)
         turns = policy.sample()
         rewards, ended = map(torch.from_numpy, maze.step(turns.numpy()))
-        if ended.any():
-            advantage = rewards - value[:, 0]
-            actor, critic = -advantage.detach() * policy.log_prob(turns), advantage.square()
-            (actor + critic)[ended].sum().backward()
-            optimiser.step()
-            optimiser.zero_grad()
-            state = rnn.reset(state, ended)
+        advantage = rewards - value[:, 0]
+        actor, critic = -advantage.detach() * policy.log_prob(turns), advantage.square()
+        (actor + critic)[ended].sum().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        state = rnn.reset(state, ended)
         if step >= 3 * steps // 4:
             right += (rewards[ended] > 0).tolist()
     return float(np.mean(right))
