@@ -1,5 +1,6 @@
 """A new loss and a new task, one class each in a module of the user's, run under every rule."""
 
+import importlib
 import json
 import shlex
 import subprocess
@@ -9,9 +10,12 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
+import snaprun
 from snaprun import config
 from snaprun.cli import _main
 from snaprun.losses import LOSSES
+from snaprun.run import checkpoint
+from snaprun.seeding import stream
 from snaprun.tasks import TASKS
 
 MODULE = '''
@@ -136,6 +140,26 @@ def test_every_rule_trains_on_it(runs):
     assert {name for name, _ in found} == {RULE.rstrip("0123456789") for RULE in RULES}
     frozen = found.pop(("frozen", None))["validation_nrmse"]
     assert all(metrics["validation_nrmse"] < frozen for metrics in found.values())
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_learner_learns_the_same_from_it(rule, outside):
+    words = ("engine=torch", "dtype=float64", "train.tokens=960", f"rule={rule}")
+    assert _main(["train", *OURS, *SMALL, *words, f"results={rule}"]) == 0
+    (file,) = (outside / rule / "swing").glob("*/summary.json")
+    own = importlib.import_module("outside")
+    sizes = {"inputs": 2, "outputs": 2, "units": 6, "readout": "linear", "lanes": 4}
+    learner = snaprun.Learner(**sizes, loss="huber", rule=rule, engine="torch", dtype="float64")
+    task, data = own.Swing(), stream(0, "data")
+    for _ in range(20):
+        batch = task.batch(4, data)
+        learner.reset()
+        for x, y in zip(batch.inputs, batch.targets, strict=True):
+            learner.step(x, y)
+    saved = checkpoint.load(file.parent)["engine"]
+    ours = learner.network.state_dict()
+    assert saved["updates"] == learner.updates == 240
+    assert all(value.equal(ours[name]) for name, value in saved["network"].items())
 
 
 def test_it_is_listed_and_drawn(runs, outside, capfd):
