@@ -89,7 +89,7 @@ class Learner:
         engine: str = "auto",
         threads: int = 1,
     ):
-        given = dict(locals())
+        given = {key: x.item() if isinstance(x, np.generic) else x for key, x in locals().items()}
         del given["self"]
         self._given, self._parts = given, read(given)
         parts, machine, options = self._parts, self._parts.machine, self._parts.options

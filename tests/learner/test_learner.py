@@ -207,6 +207,12 @@ def test_names_and_objects_are_the_same():
     assert same(state(named), state(made))
 
 
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    made = learner(units=np.int64(7), sparsity=np.float32(0.5), lr=np.float64(0.01), hidden=None)
+    made.save(tmp_path / "model.pt")
+    assert repr(snaprun.Learner.load(tmp_path / "model.pt")) == repr(learner(units=7, hidden=None))
+
+
 def test_words_for_rules_and_sparsities():
     assert learner(rule="snap3")._parts.rule.n == 3
     assert learner(rule="snap", rule_args={"n": 2})._parts.rule.n == 2
@@ -300,6 +306,7 @@ WRONG_X = [
     (None, "an array of numbers"),
     ([[1], [1, 2]], "an array of numbers"),
     (np.ones(INPUTS, complex), "an array of numbers"),
+    (torch.ones(INPUTS).to_sparse(), "a dense array"),
 ]
 WRONG_Y = {
     "softmax": [
