@@ -63,6 +63,7 @@ def _described(option: Any) -> str:
         bool: "true or false",
         str: "a string",
         list: "a list",
+        tuple: "a tuple",
         dict: "a mapping",
         type(None): "null",
     }

@@ -9,10 +9,12 @@ with D° and I° of each layer alone. Shape suffixes as in core/recurrent.py.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.func import vmap
 
 from snaprun.core.recurrent import Record
 from snaprun.sparsity import Layout
@@ -51,9 +53,8 @@ def _up_columns(record: Record, columns_BSX: Tensor) -> Tensor:
     if len(record.layers) == 1:
         return columns_BSX
     components, _, units = record.dsda_BCMK.shape[1:]
-    by_column = columns_BSX.unflatten(1, (components, units)).movedim(3, 0)
-    passed = torch.stack([pass_up(record, v_BCK) for v_BCK in by_column], 3)
-    return passed.flatten(1, 2)
+    by_column = columns_BSX.unflatten(1, (components, units))
+    return vmap(partial(pass_up, record), in_dims=3, out_dims=3)(by_column).flatten(1, 2)
 
 
 def dynamics(record: Record) -> Tensor:
@@ -94,15 +95,20 @@ def dynamics_jvp(record: Record, v_BCK: Tensor) -> Tensor:
 
 def slot_vjp(record: Record, credit_BCK: Tensor) -> Tensor:
     """Returns the credit of each pre-activation, λ (1 − E)^-1 ∂s'/∂a, shape (B, m, k)."""
-    return (pass_down(record, credit_BCK).unsqueeze(2) * record.dsda_BCMK).sum(1)
+    return _by_slot(record, pass_down(record, credit_BCK))
 
 
 def dynamics_vjp(record: Record, credit_BCK: Tensor) -> Tensor:
     """Returns λ D, shape (B, c, k), without forming D."""
-    to_state = (pass_down(record, credit_BCK).unsqueeze(2) * record.dsds_BCCK).sum(1)
-    through_slots = slot_vjp(record, credit_BCK).flatten(1) @ record.recurrent_MKK.flatten(0, 1)
-    to_state[:, 0] += through_slots
+    passed_BCK = pass_down(record, credit_BCK)
+    to_state = (passed_BCK.unsqueeze(2) * record.dsds_BCCK).sum(1)
+    slot_BMK = _by_slot(record, passed_BCK)
+    to_state[:, 0] += slot_BMK.flatten(1) @ record.recurrent_MKK.flatten(0, 1)
     return to_state
+
+
+def _by_slot(record: Record, passed_BCK: Tensor) -> Tensor:
+    return (passed_BCK.unsqueeze(2) * record.dsda_BCMK).sum(1)
 
 
 def input_vjp(record: Record, credit_BCK: Tensor) -> Tensor:

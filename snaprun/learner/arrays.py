@@ -67,6 +67,8 @@ def array(what: str, given: Any) -> ndarray:
     """Return `given` as an array of numpy, which may share its memory."""
     taken = given
     if isinstance(given, Tensor):
+        if given.layout is not torch.strided:
+            checks.refuse(what, given.layout, "a dense array")
         given = given.detach().cpu()
         taken = (given.float() if given.dtype == torch.bfloat16 else given).numpy()
     elif type(given) is not ndarray:

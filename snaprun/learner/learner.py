@@ -89,7 +89,7 @@ class Learner:
         engine: str = "auto",
         threads: int = 1,
     ):
-        given = dict(locals())
+        given = {key: x.item() if isinstance(x, np.generic) else x for key, x in locals().items()}
         del given["self"]
         self._given, self._parts = given, read(given)
         parts, machine, options = self._parts, self._parts.machine, self._parts.options
@@ -187,11 +187,14 @@ class Learner:
         """Begin a new sequence in `lanes` (None: in all) with the next step.
 
         State and influence of the past are zeroed there; the parameters stay. A step that still
-        waits for its target has none. With `update_every="sequence"` the optimiser steps.
+        waits for its target has none. With `update_every="sequence"` the optimiser steps. Without
+        any lane nothing happens.
         """
         chosen = array("lanes", range(self.lanes) if lanes is None else lanes).reshape(-1)
         known = chosen.dtype.kind in "iu" and ((chosen >= 0) & (chosen < self.lanes)).all()
-        if chosen.size and not known:
+        if not chosen.size:
+            return
+        if not known:
             checks.refuse("lanes", lanes, f"integers in [0, {self.lanes})")
         if self._waiting is not None:
             self._learn(None, None)
@@ -247,9 +250,13 @@ class Learner:
     def _predict(self, inputs: ndarray) -> ndarray:
         if self._waiting is not None:
             self._learn(None, None)
-        begins, self._begins = self._begins, None
-        outputs_BO = self._advance(inputs, begins)
-        self._waiting = inputs, begins
+        begins = self._begins
+        try:
+            outputs_BO = self._advance(inputs, begins)
+        except BaseException:  # no memory, or an interrupt: the step has not been
+            self._engine.undo()
+            raise
+        self._waiting, self._begins = (inputs, begins), None
         self._steps += 1
         return outputs_BO
 
@@ -292,8 +299,7 @@ class Learner:
             targets, flat = self._arrays.classes("y", taken, self._outputs)
         else:
             targets, flat = self._arrays.numbers("y", taken, self._outputs)
-            loss: Any = self._loss
-            if accepted := loss.accepts(targets):
+            if accepted := self._loss.accepts(torch.from_numpy(targets)):
                 checks.refuse("y", y, accepted)
         return targets, mask_B, flat
 

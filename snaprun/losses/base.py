@@ -30,9 +30,9 @@ class Loss(ABC):
     ) -> tuple[Tensor, Tensor]:
         """Returns ℓ of every lane, shape (B,), and ∂ℓ/∂outputs, shape (B, O)."""
 
-    @abstractmethod
     def value(self, outputs_BO: Tensor, targets: Tensor, mask_B: Tensor) -> Tensor:
-        """Returns ℓ of every lane, shape (B,), without the derivative."""
+        """Returns ℓ of every lane, shape (B,); override it if it is quicker without the error."""
+        return self.value_and_error(outputs_BO, targets, mask_B)[0]
 
     def chance(self, outputs: int) -> float:
         """Returns ℓ of a guess that knows nothing of the data; ∞: the loss alone cannot tell."""

@@ -31,9 +31,5 @@ class MeanSquaredError(Loss):
         self, outputs_BO: Tensor, targets: Tensor, mask_B: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Returns the mean squared error of every lane, shape (B,), and its slope, (B, O)."""
-        apart_BO = (outputs_BO - targets) * mask_B[:, None]
+        apart_BO = (outputs_BO - targets).where(mask_B[:, None], 0)
         return (apart_BO * apart_BO).mean(1), apart_BO * (2 / apart_BO.shape[1])
-
-    def value(self, outputs_BO: Tensor, targets: Tensor, mask_B: Tensor) -> Tensor:
-        """Returns the mean squared error of every lane, shape (B,)."""
-        return (outputs_BO - targets).square().mean(1) * mask_B

@@ -41,14 +41,14 @@ class SigmoidCrossEntropy(Loss):
         self, outputs_BO: Tensor, targets: Tensor, mask_B: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Returns the nats of every lane, shape (B,), and p − y, shape (B, O)."""
-        error_BO = (outputs_BO.sigmoid() - targets) * mask_B[:, None]
+        error_BO = (outputs_BO.sigmoid() - targets).where(mask_B[:, None], 0)
         return self.value(outputs_BO, targets, mask_B), error_BO
 
     def value(self, outputs_BO: Tensor, targets: Tensor, mask_B: Tensor) -> Tensor:
         """Returns the nats of every lane, shape (B,)."""
         targets_BO = targets.to(outputs_BO.dtype)
         nats_BO = F.binary_cross_entropy_with_logits(outputs_BO, targets_BO, reduction="none")
-        return nats_BO.sum(1) * mask_B
+        return nats_BO.sum(1).where(mask_B, 0)
 
     def chance(self, outputs: int) -> float:
         """Returns O log 2."""

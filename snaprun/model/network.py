@@ -100,9 +100,7 @@ class Architecture:
         """
         layers = [self.units] if isinstance(self.units, int) else self.units
         try:
-            sources = saved["live"].shape[
-                2
-            ]  # [h of all layers; x; h of all layers but the last; 1]
+            sources = saved["live"].shape[2]  # [h; x; h of all layers but the last; 1]
             outputs = len(saved["readout.3" if self.hidden else "readout.1"])
         except (LookupError, TypeError, AttributeError):
             mismatch("network", "a mask and a readout", "neither")

@@ -16,11 +16,11 @@ public:
         : Rule<T>(s), rows_(s.rows), lanes_(s.config.lanes), stride_(s.stride),
           units_(rows_.units), slots_(rows_.slots), components_(s.config.pattern.components),
           layers_(layers_of(s.config.pattern)), size_(size_t(units_) * stride_),
-          s_(components_ * size_),
-          forward_(components_ * size_), nu_(components_ * size_), pre_(slots_ * size_),
-          slot_(slots_ * size_), down_(components_ * size_),
-          src_(layers_.size() > 1 ? size_t(rows_.sources) * stride_ : 0), theta_(size_t(rows_.parameters) * stride_), norm_(stride_),
-          scale_(stride_), rho0_(stride_), rho1_(stride_) {}
+          s_(components_ * size_), forward_(components_ * size_), nu_(components_ * size_),
+          pre_(slots_ * size_), slot_(slots_ * size_), down_(components_ * size_),
+          src_(layers_.size() > 1 ? size_t(rows_.sources) * stride_ : 0),
+          theta_(size_t(rows_.parameters) * stride_), norm_(stride_), scale_(stride_),
+          rho0_(stride_), rho1_(stride_) {}
 
     void reset(const uint8_t* lanes) override {
         zero_lanes(s_.data(), size_t(components_) * units_, stride_, lanes);

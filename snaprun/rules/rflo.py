@@ -83,10 +83,11 @@ class RFLO(LearningRule[RFLOState]):
         slope_BCP = record.dsda_BCMK[:, :, layout.slot_P, layout.unit_P]
         trace_BCP = (block_BCCP * state.trace_BCP.unsqueeze(1)).sum(2)
         trace_BCP += slope_BCP * record.src_BJ[:, None, layout.source_P]
-        credit_BCK = passed_down(record).credit_BCK
         if state.feedback_OK is not None and record.error_BO is not None:
             credit_BCK = torch.zeros_like(record.dsda_BCMK[:, :, 0])
             credit_BCK[:, 0] = record.error_BO @ state.feedback_OK
+        else:
+            credit_BCK = passed_down(record).credit_BCK
         if credit_BCK is None:
             return replace(state, trace_BCP=trace_BCP)
         gradient_P = (credit_BCK[..., layout.unit_P] * trace_BCP).sum((0, 1))

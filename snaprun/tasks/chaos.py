@@ -4,6 +4,8 @@ They use +, −, × and ÷ in Python's and NumPy's float64 alone, so that every 
 same bits.
 """
 
+from array import array
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,7 +30,7 @@ def mackey_glass(length: int) -> Values:
     h = 1 / steps
     window = tau * steps  # steps of a window; all x(t - τ) of a window lie in the one before it
     nodes, middles = np.full(window + 1, 1.2), np.full(window, 1.2)  # x at and between the steps
-    found = [nodes[1:]]  # without its first node, which ends the window before
+    found = []  # the points of each window; its first node ends the window before
     for _ in range(-(-(left_out + length) // tau)):
         grown, grown_between = _growth(nodes), _growth(middles)
         x, reached = float(nodes[-1]), [float(nodes[-1])]
@@ -43,9 +45,8 @@ def mackey_glass(length: int) -> Values:
         nodes = np.array(reached)
         slopes = grown - gamma * nodes
         middles = (nodes[:-1] + nodes[1:]) / 2 + h / 8 * (slopes[:-1] - slopes[1:])
-        found.append(nodes[1:])
-    each_unit = np.concatenate(found[1:])[steps - 1 :: steps]  # from t = 1 on
-    return each_unit[left_out : left_out + length, None].copy()
+        found.append(nodes[steps::steps].copy())
+    return np.concatenate(found)[left_out : left_out + length, None].copy()
 
 
 def _growth(x: Values) -> Values:
@@ -74,7 +75,7 @@ def lorenz(length: int) -> Values:
         return 10.0 * (y - x), x * (28.0 - z) - y, x * y - 8 / 3 * z
 
     x = y = z = 1.0
-    found = []
+    found = array("d")
     for step in range(1, (left_out + length) * steps + 1):
         a, b, c = slope(x, y, z)
         d, e, f = slope(x + h / 2 * a, y + h / 2 * b, z + h / 2 * c)
@@ -84,5 +85,5 @@ def lorenz(length: int) -> Values:
         y += h / 6 * (b + 2 * e + 2 * j + v)
         z += h / 6 * (c + 2 * f + 2 * k + w)
         if step % steps == 0 and step > left_out * steps:
-            found.append((x, y, z))
-    return np.array(found)
+            found.extend((x, y, z))
+    return np.frombuffer(found).reshape(-1, 3)

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -125,10 +126,10 @@ def _require_names(name: str, there: Sequence[str]) -> None:
 
 
 def _require_different(name: str, there: Sequence[str]) -> None:
-    for column in there:
-        if there.count(column) > 1:
+    for column, count in Counter(there).items():
+        if count > 1:
             accepted = "a file whose columns have different names"
-            refuse(KEY, name, accepted, f"{column!r} is the name of {there.count(column)} of them.")
+            refuse(KEY, name, accepted, f"{column!r} is the name of {count} of them.")
 
 
 def _number(field: str) -> float | None:

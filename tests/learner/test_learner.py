@@ -149,6 +149,37 @@ def test_with_sequence_the_optimiser_steps_at_a_reset():
     assert made.updates == 1
 
 
+def test_a_reset_of_no_lane_does_nothing():
+    made = numbers(rule="bptt", update_every="sequence", lanes=2)
+    x, y = np.ones((2, INPUTS)), np.ones((2, OUTPUTS))
+    made.step(x, y)
+    made.predict(x)
+    made.reset(np.flatnonzero([False, False]))
+    made.learn(y)
+    assert made.updates == 0
+
+
+@pytest.mark.parametrize("engine", EITHER)
+def test_an_interrupted_step_has_not_been(engine, monkeypatch):
+    made, other = (numbers(engine=engine, rule="rtrl") for _ in range(2))
+    x, y = np.ones(INPUTS), np.ones(OUTPUTS)
+    for each in (made, other):
+        each.step(x, y)
+        each.reset()
+
+    def interrupted(*given, advance=made._advance):
+        advance(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(made, "_advance", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            made.predict(x)
+    assert made.steps == other.steps
+    for _ in range(3):
+        assert all(map(np.array_equal, made.step(x, y), other.step(x, y)))
+
+
 def test_names_and_objects_are_the_same():
     named = learner(
         cell="vanilla",
@@ -174,6 +205,12 @@ def test_names_and_objects_are_the_same():
         one, other = (each.step(np.ones(INPUTS), np.ones(OUTPUTS)) for each in (named, made))
         assert equal(one, other)
     assert same(state(named), state(made))
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    made = learner(units=np.int64(7), sparsity=np.float32(0.5), lr=np.float64(0.01), hidden=None)
+    made.save(tmp_path / "model.pt")
+    assert repr(snaprun.Learner.load(tmp_path / "model.pt")) == repr(learner(units=7, hidden=None))
 
 
 def test_words_for_rules_and_sparsities():
@@ -269,6 +306,7 @@ WRONG_X = [
     (None, "an array of numbers"),
     ([[1], [1, 2]], "an array of numbers"),
     (np.ones(INPUTS, complex), "an array of numbers"),
+    (torch.ones(INPUTS).to_sparse(), "a dense array"),
 ]
 WRONG_Y = {
     "softmax": [

@@ -59,6 +59,16 @@ def test_logits_far_from_zero_cost_what_they_are(dtype):
     assert error_BO.tolist() == [[0.0, 0.0], [1.0, -1.0]]
 
 
+@pytest.mark.parametrize("name", ["mse", "sigmoid"])
+def test_a_lane_without_a_target_adds_nothing_whatever_its_outputs(name):
+    loss, mask_B = LOSSES[name](), torch.tensor([False, False, True])
+    outputs_BO = torch.tensor([[math.nan, 1.0], [math.inf, -math.inf], [2.0, 1.0]])
+    value_B, error_BO = loss.value_and_error(outputs_BO, torch.zeros(3, 2), mask_B)
+    assert value_B[:2].tolist() == [0, 0]
+    assert error_BO[:2].tolist() == [[0, 0], [0, 0]]
+    assert torch.equal(loss.value(outputs_BO, torch.zeros(3, 2), mask_B), value_B)
+
+
 def test_chance_is_the_loss_of_a_guess_that_knows_nothing():
     zero_BO, mask_B = torch.zeros(1, O, dtype=torch.float64), torch.tensor([True])
     y_B, y_BO = torch.tensor([3]), torch.ones(1, O)
