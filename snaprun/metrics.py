@@ -4,10 +4,12 @@ A task declares its metrics, a run writes these declarations into its summary, a
 run take them from there. If a run declares nothing, the built-in metrics apply.
 """
 
+import json
 import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -96,28 +98,6 @@ class Metric:
         return {key: list(v) if isinstance(v, tuple) else v for key, v in kept.items()}
 
 
-MASTERED = Metric("mastered", "L mastered", "bits", 1, 0, "eval_every", whole=True)
-MASTERED_AVERAGE = MASTERED.averaged()
-LEVEL = Metric(
-    "level",
-    "L reached",
-    "bits",
-    better=1,
-    worst=0,
-    whole=True,
-    holds=True,
-    fixed_by="fixed_length",
-    beside=(MASTERED.key, MASTERED_AVERAGE.key),
-    shown=(MASTERED.key,),
-)
-_GUESSED = 8  # bits that guessing a byte costs
-BPC = Metric("bpc", "training bpc", "", -1, _GUESSED, smoothing=0.02, ceiling=10)
-VALIDATION = Metric(
-    "validation_bpc", "validation bpc", "", -1, _GUESSED, "eval_every", ceiling=10, shown=(BPC.key,)
-)
-BUILT_IN = {metric.key: metric for metric in (LEVEL, MASTERED, MASTERED_AVERAGE, BPC, VALIDATION)}
-
-
 def known(declared: Iterable[Metric]) -> dict[str, Metric]:
     """Return the declared, then the built-in metrics by key; the first of equal keys counts."""
     found: dict[str, Metric] = {}
@@ -132,3 +112,10 @@ def from_json(data: Any) -> tuple[Metric, ...]:
         return msgspec.convert(data, tuple[Metric, ...])
     except msgspec.MsgspecError as error:
         raise ValueError(f"declared: {error}") from error
+
+
+# Those of runs whose summary declares none; the losses and tasks of then still use them.
+BUILT_IN = {
+    metric.key: metric
+    for metric in from_json(json.loads((Path(__file__).parent / "undeclared.json").read_text()))
+}

@@ -16,11 +16,12 @@ import yaml
 
 from snaprun.checks import UserError
 from snaprun.cli import _main
-from snaprun.metrics import BUILT_IN, LEVEL, MASTERED, MASTERED_AVERAGE, Metric, from_json
+from snaprun.metrics import BUILT_IN, Metric, from_json
 from snaprun.status import status
 from snaprun.store import RunWriter, Summary, read_run
 from snaprun.store.seal import sealed, unsealed
 from snaprun.tasks import TASKS, Batch, Task
+from snaprun.tasks.copy import LEVEL, MASTERED, MASTERED_AVERAGE
 
 LANES, STEPS = 3, 8
 CONFIDENT = Metric("confident", "sure of the parity", "", 1, 0, "eval_every", whole=True)

@@ -7,7 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snaprun.losses.base import Loss
-from snaprun.metrics import BPC, VALIDATION, Metric
+from snaprun.metrics import BUILT_IN, Metric
+
+BPC, VALIDATION = BUILT_IN["bpc"], BUILT_IN["validation_bpc"]
 
 CROSS_ENTROPY = Metric("cross_entropy", "cross-entropy", "nats", -1, 10.0, smoothing=0.02)
 

@@ -11,7 +11,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import Parameter
 
-from snaprun.losses import Loss, SoftmaxCrossEntropy
+from snaprun.losses import Loss
+from snaprun.tasks import Task
 
 
 class Credit(NamedTuple):
@@ -39,7 +40,7 @@ class Readout:
         dtype: torch.dtype,
         loss: Loss | None = None,
     ):
-        self.loss = loss or SoftmaxCrossEntropy()
+        self.loss = loss or Task.loss
         widths = [units, *([hidden] if hidden else []), outputs]
         self.parameters: list[Parameter] = []
         for fan_in, fan_out in pairwise(widths):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from snaprun.checks import at_least, one_of, refuse, within
-from snaprun.metrics import BPC, VALIDATION
+from snaprun.losses.softmax import BPC, VALIDATION
 from snaprun.tasks.base import Batch, Task
 from snaprun.tasks.text import Bytes, Corpus, load_text
 

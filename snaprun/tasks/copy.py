@@ -8,11 +8,15 @@ import torch
 from torch import Tensor
 
 from snaprun.checks import at_least, one_of, within
-from snaprun.metrics import BPC, LEVEL, MASTERED, MASTERED_AVERAGE
+from snaprun.losses.softmax import BPC
+from snaprun.metrics import BUILT_IN
 from snaprun.tasks.base import Batch, Task
 
 HELD_OUT = (4, 64)  # minibatches, and the lanes of each
 HELD_OUT_SEED = 2**40  # plus L: the seed of the generator, which no stream of training has
+LEVEL, MASTERED, MASTERED_AVERAGE = (
+    BUILT_IN[key] for key in ("level", "mastered", "mastered_average")
+)
 DELIMITER, BLANK = 2, 3  # the symbols after the bits 0 and 1
 Scope = Literal["recall", "all"]
 

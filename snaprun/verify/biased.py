@@ -42,8 +42,8 @@ def _fed_back(problem: Problem, feedback_OK: Tensor) -> unrolled.Loss:
     def loss(h_BK: Tensor, targets_B: Tensor, units: slice) -> Tensor:
         seen_BK = h_BK[:, -problem.readout_OK.shape[1] :].detach()
         logits_BO = (seen_BK @ problem.readout_OK.T).requires_grad_()
-        nats = F.cross_entropy(logits_BO, targets_B, ignore_index=NO_TARGET, reduction="sum")
-        error_BO = torch.autograd.grad(nats, logits_BO)[0]
+        total = F.cross_entropy(logits_BO, targets_B, ignore_index=NO_TARGET, reduction="sum")
+        error_BO = torch.autograd.grad(total, logits_BO)[0]
         return (error_BO @ feedback_OK[:, units] * h_BK[:, units]).sum()
 
     return loss

@@ -9,11 +9,11 @@ from types import ModuleType
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
 
 from snaprun.cells import Cell
 from snaprun.core import Record, RecurrentCore
 from snaprun.influence import choose
-from snaprun.losses import SoftmaxCrossEntropy
 from snaprun.rules import Setup
 from snaprun.rules.over_steps import Step
 from snaprun.sparsity import Sparsity
@@ -112,12 +112,10 @@ class Problem:
             yield resets_B, self._with_credit(linearise(), state_BCK, targets_B)
 
     def _with_credit(self, record: Record, state_BCK: Tensor, targets_B: Tensor) -> Record:
-        """Add the error ∂L/∂logits = softmax - target and the credit δ = (∂L/∂logits) W on h."""
-        masked_B = targets_B != NO_TARGET
-        if not masked_B.any():
+        """Add the error ∂L/∂logits of the cross-entropy and the credit δ = (∂L/∂logits) W on h."""
+        if not (targets_B != NO_TARGET).any():
             return record
-        logits_BO = self.core.output(state_BCK) @ self.readout_OK.T
-        _, error_BO = SoftmaxCrossEntropy().value_and_error(
-            logits_BO, targets_B.where(masked_B, 0), masked_B
-        )
+        logits_BO = (self.core.output(state_BCK) @ self.readout_OK.T).requires_grad_()
+        total = F.cross_entropy(logits_BO, targets_B, ignore_index=NO_TARGET, reduction="sum")
+        error_BO = torch.autograd.grad(total, logits_BO)[0]
         return record.with_credit(error_BO @ self.readout_OK, error_BO)

@@ -10,7 +10,7 @@ import pytest
 from snaprun.checks import UserError
 from snaprun.figures import curves, plot, style, words
 from snaprun.figures.select import load
-from snaprun.metrics import LEVEL
+from snaprun.tasks.copy import LEVEL
 from tests.figures.drawn import assert_legible, texts
 from tests.figures.runs import RULES, config, levels, write
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from snaprun.checks import UserError
-from snaprun.metrics import BUILT_IN, LEVEL
+from snaprun.metrics import BUILT_IN
 from snaprun.store.panel import (
     is_panel,
     read_panel,
@@ -15,6 +15,7 @@ from snaprun.store.panel import (
     write_derived,
     write_runs,
 )
+from snaprun.tasks.copy import LEVEL
 
 
 def frame(**columns):
