@@ -115,7 +115,8 @@ class Series(Task):
             refuse("task.horizon", horizon, f"less than the {rows} rows of task.data={data}")
         self._cut = rows - int(rows * valid_fraction)  # the first held-out row
         need = self.horizon + max(self.crop, self._unsettled + 1)
-        self._require("training", self._cut, need, "task.crop, but more than task.warm_up")
+        beside = "task.crop" if self.crop > self._unsettled else "task.warm_up + 1"
+        self._require("training", self._cut, need, beside)
         if self._cut < rows:
             self._require("validation", rows - self._cut, self.horizon + 1, "1")
         self._facts |= {"train_rows": self._cut, "valid_rows": rows - self._cut}
