@@ -8,12 +8,14 @@ import sys
 
 import pandas as pd
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 import snaprun
 from snaprun import config
 from snaprun.cli import _main
 from snaprun.losses import LOSSES
+from snaprun.registry import load
 from snaprun.run import checkpoint
 from snaprun.seeding import stream
 from snaprun.tasks import TASKS
@@ -185,6 +187,22 @@ def test_it_is_compared_in_a_panel(outside, capfd):
     assert _main(list(words)) == 0
     compared = pd.read_csv(outside / "panels" / "mine" / "tests.csv")
     assert set(compared["metric"]) == {"validation_nrmse"}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_python_door_takes_it(outside, rule, tmp_path):
+    load(["outside"])
+    made = snaprun.Learner(2, 2, units=6, rule=rule, loss="huber", readout="linear", lanes=4)
+    batch = TASKS["swing"]().batch(4, torch.Generator().manual_seed(0))
+    pairs = list(zip(batch.inputs, batch.targets, strict=True))
+    for x, y in pairs[1:]:
+        guess, loss = made.step(x, y)
+        want = torch.nn.functional.huber_loss(guess, y, reduction="none").sum(1)
+        assert torch.allclose(loss, want)
+    assert made.updates == len(pairs) - 1
+    made.save(tmp_path / "model.pt")
+    again = snaprun.Learner.load(tmp_path / "model.pt")
+    assert all(map(torch.equal, made.step(*pairs[0]), again.step(*pairs[0])))
 
 
 def test_text_is_sampled_from_no_such_run(runs, capfd):

@@ -248,7 +248,7 @@ class NativeEngine(Engine):
         network, outputs = self.network, self.network.readout.parameters[-1].numel()
         one_B, dtype = (1, self.lanes), np.dtype(str(network.dtype).removeprefix("torch."))
         classes, drawn = network.readout.loss.classes, self._adapter.draw(0)
-        step = self._step = _Step(
+        step = _Step(
             index=np.zeros(one_B, np.int64),
             dense=np.zeros((*one_B, network.core.inputs), dtype),
             targets=np.zeros(one_B, np.int64) if classes else np.zeros((*one_B, outputs), dtype),
@@ -270,6 +270,7 @@ class NativeEngine(Engine):
             step.loss_B[None],
             step.outputs_BO[None],
         )
+        self._step = step
         return step
 
     def _parameters(self) -> tuple[Tensor, list[Tensor]]:

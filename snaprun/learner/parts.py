@@ -94,7 +94,11 @@ def read_rule(chosen: Any, args: Any) -> tuple[LearningRule[Any], int | None]:
             {"rule.name": chosen} if chosen in RULES else rule_names.choices(chosen)
         )
         every, chosen = said.pop("train.update_every", None), said.pop("rule.name")
-        own = {key.removeprefix("rule."): value for key, value in said.items()} | own
+        fixed = {key.removeprefix("rule."): value for key, value in said.items()}
+        for key in fixed.keys() & own.keys():
+            if own[key] != fixed[key]:
+                checks.refuse(f"rule.{key}", own[key], f"{fixed[key]}, as the rule's word says")
+        own |= fixed
     return _part("rule", LearningRule, chosen, own), every
 
 

@@ -13,6 +13,8 @@ NB_MODULE(_native, m) {
             PyErr_SetString(PyExc_TypeError, "a field is not of the type that it should be");
         }
     });
+    // At the end of a program PyTorch abandons the graphs that are left, and what they hold of ours.
+    nanobind::set_leak_warnings(false);
     m.doc() = "The C++ core of snaprun.";
     snaprun::bind_capabilities(m);
     snaprun::bind_engine(m);

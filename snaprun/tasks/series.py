@@ -1,5 +1,6 @@
 """Forecasts of a series of numbers."""
 
+import copy
 import hashlib
 import math
 from collections.abc import Iterator
@@ -115,7 +116,8 @@ class Series(Task):
             refuse("task.horizon", horizon, f"less than the {rows} rows of task.data={data}")
         self._cut = rows - int(rows * valid_fraction)  # the first held-out row
         need = self.horizon + max(self.crop, self._unsettled + 1)
-        self._require("training", self._cut, need, "task.crop, but more than task.warm_up")
+        beside = "task.crop" if self.crop > self._unsettled else "task.warm_up + 1"
+        self._require("training", self._cut, need, beside)
         if self._cut < rows:
             self._require("validation", rows - self._cut, self.horizon + 1, "1")
         self._facts |= {"train_rows": self._cut, "valid_rows": rows - self._cut}
@@ -221,11 +223,16 @@ class Series(Task):
         return self._valid_stream(rows if tokens is None else min(rows, max(tokens, self.crop)))
 
     def _valid_stream(self, rows: int) -> Iterator[Batch]:
-        past = self._past_at(0, self._cut)
+        past = copy.copy(self._trained)
         for done in range(0, rows, self.crop):
             steps = min(self.crop, rows - done)
             span = self._span(self._cut + done, steps, done, past, unsettled=0)
             yield _side_by_side([span])
+
+    @cached_property
+    def _trained(self) -> Moments:
+        """The moments of all training rows."""
+        return self._past_at(0, self._cut)
 
     def _past_at(self, first: int, row: int) -> Moments:
         """Return the moments of the rows from `first` to the one before `row`."""

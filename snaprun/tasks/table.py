@@ -54,8 +54,8 @@ def read_table(
     """Return the columns that `choose` takes from the CSV or Parquet file at the path `name`.
 
     A CSV file is UTF-8 text with commas between its fields, and its first line names the columns.
-    Numbers may be in quotes. A Parquet file, which its first bytes tell, needs pyarrow. Every
-    column that is read has to hold finite numbers and nothing else.
+    Numbers may be in quotes, and empty lines may end it. A Parquet file, which its first bytes
+    tell, needs pyarrow. Every column that is read has to hold finite numbers and nothing else.
 
     Raises UserError, which lists what is `accepted` if there is no such file, and otherwise names
     the line (of a Parquet file the row) and the column where a value is wrong; both count from 1.
@@ -79,6 +79,7 @@ def _csv(
     name: str, file: BinaryIO, columns: Sequence[Any] | None, targets: Sequence[Any] | None
 ) -> tuple[list[str], Values]:
     line = 1  # where a record begins; one with quotes may go over several lines
+    empty = 0  # the first of the empty lines, which may only end the file
     values = array("d")
     try:
         with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as lines:
@@ -89,7 +90,12 @@ def _csv(
             at = [there.index(column) for column in chosen]
             line = reader.line_num + 1
             for fields in reader:
-                values.extend(_row(name, fields, there, at, line))
+                if not fields:
+                    empty = empty or line
+                elif empty:
+                    _wrong(name, f"Line {empty} is empty")
+                else:
+                    values.extend(_row(name, fields, there, at, line))
                 line = reader.line_num + 1
     except UnicodeDecodeError as error:
         refuse(KEY, name, "a CSV file in UTF-8, or a Parquet file", f"It is neither ({error}).")
@@ -103,8 +109,7 @@ def _row(
 ) -> list[float]:
     """Return the numbers of the fields `at`; `line` is where the record begins."""
     if len(fields) != len(there):
-        had = f"{len(fields)} fields" if fields else "no field"
-        _wrong(name, f"Line {line} has {had}, the first line {len(there)}")
+        _wrong(name, f"Line {line} has {len(fields)} fields, the first line {len(there)}")
     found = []
     for i in at:
         value = _number(fields[i])

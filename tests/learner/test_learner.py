@@ -257,6 +257,7 @@ def test_an_own_cell_takes_the_torch_engine(caplog):
         ({"rule": "snapp"}, "Did you mean snap"),
         ({"rule": "snap0"}, "rule.n=0"),
         ({"rule": "tbptt4", "update_every": 3}, "update_every=3.*expected 4"),
+        ({"rule": "snap2", "rule_args": {"n": 4}}, "rule.n=4 is not accepted: expected 2"),
         ({"sparsity": 1.5}, "sparsity.level=1.5"),
         ({"sparsity": "uniforn"}, "Did you mean uniform"),
         ({"sparsity": True}, "sparsity=True"),

@@ -251,3 +251,13 @@ def test_what_the_readme_shows_runs():
     scope = {"stream": [(torch.randn(16, 3), torch.randn(16, 1)) for _ in range(3)]}
     exec("\n".join(lines), scope)
     assert isinstance(scope["theirs"], nn.GRU)
+
+
+def test_a_program_that_ends_before_backward_says_nothing():
+    program = """
+import snaprun, torch
+rnn = snaprun.nn.GRU(3, 4)
+h, state = rnn(torch.ones(2, 3), rnn.initial_state(2))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

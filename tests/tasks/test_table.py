@@ -53,6 +53,7 @@ def test_numbers_are_those_that_python_reads(read, tmp_path):
     [
         "a,b\r\n1,-2.5\r\n3,4e2\r\n",
         "a,b\n1,-2.5\n3,4e2",
+        "a,b\n1,-2.5\n3,4e2\n\n\n",
         "\ufeffa, b\n 1 , -2.5\n3,400",
         '"a","b"\n"1","-2.5"\n"3",400.0\n',
     ],
@@ -76,7 +77,7 @@ def test_columns_are_chosen_by_name_and_come_in_that_order(read):
         ("a,b\n1,2\n3,\n", "line 3, column 'b' is missing"),
         ("a,b\n1,2\n3,NA\n", "line 3, column 'b' is missing"),
         ("a,b\nnan,2\n", "line 2, column 'a' is missing"),
-        ("a\n1\n\n2\n", "Line 3 has no field"),
+        ("a\n1\n\n2\n", "Line 3 is empty"),
         ("a,b\n1,2\n3\n", "Line 3 has 1 fields, the first line 2"),
         ("a,b\n1,2\n1,2,3\n", "Line 3 has 3 fields, the first line 2"),
         ("a,b\n1,2,\n", "Line 2 has 3 fields, the first line 2"),
