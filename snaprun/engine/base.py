@@ -93,6 +93,16 @@ class Engine(ABC):
         array is the engine's own, as in `predict`. Raises ValueError if no predicted step waits.
         """
 
+    @property
+    @abstractmethod
+    def predicted(self) -> bool:
+        """Whether a predicted step waits for its targets."""
+
+    def require_settled(self) -> None:
+        """Raise ValueError if a predicted step waits for its targets."""
+        if self.predicted:
+            raise ValueError("a prediction waits for learn or undo")
+
     @abstractmethod
     def undo(self) -> None:
         """Forget the predicted step that waits for its targets; the reset lanes stay reset.

@@ -154,6 +154,7 @@ class NativeEngine(Engine):
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything needed to continue, in the form of snaprun.engine.saved."""
+        self.require_settled()
         state = copied(self._views(self._engine.buffers()))
         # Entries that this window has not written yet hold the values of an older window.
         if "tape" in state["rule"]:
@@ -238,6 +239,11 @@ class NativeEngine(Engine):
             step.noise[...] = self._adapter.draw(1)
         self._engine.learn(targets is not None)
         return step.loss_B
+
+    @property
+    def predicted(self) -> bool:
+        """Whether a predicted step waits for its targets."""
+        return self._engine.predicted
 
     def undo(self) -> None:
         """Forget the predicted step that waits for its targets; the reset lanes stay reset."""

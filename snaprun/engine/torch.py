@@ -61,6 +61,7 @@ class TorchEngine(Engine):
 
     def run(self, batch: Batch, outputs_TBO: Tensor | None = None) -> Tensor:
         """Train on a batch, or on a piece of one, as the base says."""
+        self.require_settled()
         loss_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype, device=batch.mask.device)
         begins = batch.resets.any(1).tolist()
         targets = batch.mask.sum(1).tolist()
@@ -79,6 +80,7 @@ class TorchEngine(Engine):
 
     def predict(self, inputs: ndarray, resets_B: ndarray | None = None) -> ndarray:
         """Advance the state by one step and return the outputs, as the base says."""
+        self.require_settled()
         device = self.state_BCK.device
         if resets_B is not None:
             self._begin(torch.tensor(resets_B, device=device))
@@ -100,6 +102,11 @@ class TorchEngine(Engine):
         mask = np.ones(self.lanes, bool) if mask_B is None else mask_B
         learned = self._finish(linearise, y, torch.tensor(mask, device=y.device), int(mask.sum()))
         return (learned.loss_B if learned else none_B).cpu().numpy()
+
+    @property
+    def predicted(self) -> bool:
+        """Whether a predicted step waits for its targets."""
+        return self._predicted is not None
 
     def undo(self) -> None:
         """Forget the predicted step that waits for its targets; the reset lanes stay reset."""
@@ -135,6 +142,7 @@ class TorchEngine(Engine):
 
     def update(self) -> None:
         """End the window here: the optimiser steps if the window had a target."""
+        self.require_settled()
         self.measure()
         gradient_P, self.rule_state = self.rule.gradient(self.rule_state)
         if self.targets:
@@ -169,6 +177,7 @@ class TorchEngine(Engine):
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything needed to continue, in the form of snaprun.engine.saved."""
+        self.require_settled()
         of, parameters = self.stepper.state, self.network.parameters
         return {
             "network": copied(self.network.state_dict()),

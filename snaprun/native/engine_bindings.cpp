@@ -199,6 +199,10 @@ public:
         engine_->assign(in.data());
     }
 
+    bool predicted() const {
+        const Busy busy(busy_);
+        return engine_->predicted();
+    }
     int64_t entries() const { return engine_->entries(); }
     int threads() const { return engine_->threads(); }
     void measure() {
@@ -348,6 +352,7 @@ void bind(nb::module_& m, const char* name) {
              "rule_bytes"_a)
         .def("buffers", &E::buffers)
         .def("fill", &E::fill, "buffers"_a)
+        .def_prop_ro("predicted", &E::predicted)
         .def_prop_ro("entries", &E::entries)
         .def_prop_ro("threads", &E::threads, "That a step takes, at most those asked for.")
         .def_prop_ro("finite", &E::finite)
