@@ -84,6 +84,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
     with pytest.raises(ValueError, match="cannot be written") as told:
         made.save(tmp_path / "nowhere" / "model.pt")
     assert "\n" not in str(told.value)
+    assert "command" not in str(told.value)
     assert [file.name for file in tmp_path.iterdir()] == ["model.pt"]
     made.save(str(tmp_path / "model.pt"))
     assert (tmp_path / "model.pt").read_bytes() == before
