@@ -1,7 +1,9 @@
 """The arguments of a learner are turned into the parts of a run, and into plain words and back."""
 
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -27,6 +29,24 @@ BY_NAME: dict[str, Registry[Any]] = {
     "optim": OPTIMISERS,
 }
 ELSEWHERE = ("device", "engine", "threads")  # what a loaded learner may change
+# A key of the command line, as the checks of the parts name it.
+_KEY = re.compile(rf"(?<![\w./'\"])({'|'.join((*BY_NAME, 'readout', 'train'))})\.(\w+)")
+
+
+@contextmanager
+def naming_arguments(**named: str) -> Iterator[None]:
+    """Let a UserError name arguments of Python where it names keys of the command line.
+
+    That of `train.lanes` is `lanes`, of `rule.n` it is `n`, of `readout.name` it is `readout`;
+    `named` are others.
+    """
+    try:
+        yield
+    except checks.UserError as error:
+        names = {"name": r"\1"} | named
+        said = _KEY.sub(lambda key: key.expand(names.get(key[2], r"\2")), str(error))
+        error.args = (said,)
+        raise
 
 
 @dataclass(frozen=True)
@@ -43,6 +63,7 @@ class Parts:
     machine: Machine
 
 
+@naming_arguments()
 def read(given: Mapping[str, Any]) -> Parts:
     """Build the parts from the arguments of a Learner; raises UserError."""
     train = {key: given[key] for key in ("lanes", "update_every", "average")}
@@ -97,7 +118,7 @@ def read_rule(chosen: Any, args: Any) -> tuple[LearningRule[Any], int | None]:
         fixed = {key.removeprefix("rule."): value for key, value in said.items()}
         for key in fixed.keys() & own.keys():
             if own[key] != fixed[key]:
-                checks.refuse(f"rule.{key}", own[key], f"{fixed[key]}, as the rule's word says")
+                checks.refuse(key, own[key], f"{fixed[key]}, as the rule's word says")
         own |= fixed
     return _part("rule", LearningRule, chosen, own), every
 
@@ -108,7 +129,8 @@ def read_sparsity(chosen: Any, args: Any) -> Sparsity:
     if isinstance(chosen, int | float) and not isinstance(chosen, bool):
         if not chosen and not own:
             return Dense()
-        return Uniform(**arguments("sparsity", Uniform, {"level": chosen} | own))
+        with naming_arguments(level="sparsity"):
+            return Uniform(**arguments("sparsity", Uniform, {"level": chosen} | own))
     return _part("sparsity", Sparsity, chosen, own)
 
 
@@ -117,6 +139,7 @@ def count(what: str, value: Any) -> int:
     return checks.at_least(what, converted(what, value, int), 1)
 
 
+@naming_arguments()
 def _part(what: str, base: type[T], chosen: Any, args: Mapping[str, Any]) -> T:
     """Return the object that `chosen` names in its registry, or `chosen` if it is an object."""
     registry = BY_NAME[what]

@@ -258,7 +258,7 @@ def _carried(chosen: Any, args: Any) -> LearningRule[Any]:
         checks.refuse("rule", chosen, f"a rule that goes forward: {', '.join(known)}", remedy)
     if isinstance(rule, RFLO) and rule.feedback == "random":
         remedy = "There is no output here whose error random feedback could carry."
-        checks.refuse("rule.feedback", rule.feedback, "readout", remedy)
+        checks.refuse("feedback", rule.feedback, "readout", remedy)
     return rule
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import re
 import weakref
 
 import pytest
@@ -217,6 +218,7 @@ def refused(what: str, call, *args) -> None:
         call(*args)
     said = str(error.value)
     assert what in said
+    assert not re.match(r"(cell|rule|sparsity)\.\w", said)  # keys of the command line
     assert "\n" not in said
     assert len(said) < 300
 
