@@ -18,7 +18,7 @@ from snaprun.cells import Cell
 from snaprun.engine.base import SEQUENCE
 from snaprun.engine.optim import Optimiser
 from snaprun.engine.prune import prune, resume
-from snaprun.learner.arrays import Arrays, array, as_given
+from snaprun.learner.arrays import Arrays, array, as_given, chosen_lanes
 from snaprun.learner.parts import merged, read, words
 from snaprun.losses import Loss
 from snaprun.model.network import Network
@@ -184,27 +184,23 @@ class Learner:
         guess = as_given(x, flat, self._predict(inputs))
         return guess, as_given(y, flat_y, self._learn(targets, mask_B))
 
-    def reset(self, lanes: int | Sequence[int] | None = None) -> None:
-        """Begin a new sequence in `lanes` (None: in all) with the next step.
+    def reset(self, lanes: Any = None) -> None:
+        """Begin a new sequence in some lanes with the next step.
 
-        State and influence of the past are zeroed there; the parameters stay. A step that still
-        waits for its target has none. With `update_every="sequence"` the optimiser steps. Without
-        any lane nothing happens.
+        `lanes` are their numbers, or booleans (lanes,); None stands for all lanes. State and
+        influence of the past are zeroed there; the parameters stay. A step that still waits for its
+        target has none. With `update_every="sequence"` the optimiser steps. Without any lane
+        nothing happens.
         """
-        chosen = array("lanes", range(self.lanes) if lanes is None else lanes).reshape(-1)
-        known = chosen.dtype.kind in "iu" and ((chosen >= 0) & (chosen < self.lanes)).all()
-        if not chosen.size:
+        chosen_B = chosen_lanes(lanes, self.lanes)
+        if not chosen_B.any():
             return
-        if not known:
-            checks.refuse("lanes", lanes, f"integers in [0, {self.lanes})")
         if self._waiting is not None:
             self._learn(None, None)
         if self._engine.update_every == SEQUENCE:
             with self._computing():
                 self._engine.update()
-        if self._begins is None:
-            self._begins = np.zeros(self.lanes, bool)
-        self._begins[chosen.astype(int)] = True
+        self._begins = chosen_B if self._begins is None else self._begins | chosen_B
 
     def save(self, path: str | Path) -> None:
         """Write everything to the file `path`, from which `load` goes on bit by bit."""

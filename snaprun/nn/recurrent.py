@@ -12,6 +12,7 @@ from snaprun.arguments import converted
 from snaprun.cells import Cell
 from snaprun.core import RecurrentCore
 from snaprun.influence import choose
+from snaprun.learner.arrays import chosen_lanes
 from snaprun.learner.parts import count, read_cell, read_rule, read_sparsity
 from snaprun.nn import forms
 from snaprun.nn.state import ByInput, ByParameters, State, plain
@@ -129,16 +130,11 @@ class Recurrent(nn.Module):
     def reset(self, state: State, lanes: Any = None) -> State:
         """Return the state with the memory of some lanes zeroed, where sequences begin.
 
-        `lanes` are booleans (batch,); None stands for all lanes.
+        `lanes` are their numbers, or booleans (batch,); None stands for all lanes.
         """
         self._require_own(state)
         device = state.s_BCK.device
-        if lanes is None:
-            lanes = torch.ones(state.lanes, dtype=torch.bool)
-        lanes_B = torch.as_tensor(lanes, device=device)
-        if lanes_B.dtype != torch.bool or lanes_B.shape != (state.lanes,):
-            found = f"{lanes_B.dtype} of the shape {tuple(lanes_B.shape)}"
-            checks.refuse("lanes", found, f"booleans of the shape ({state.lanes},)")
+        lanes_B = torch.tensor(chosen_lanes(lanes, state.lanes), device=device)
         with plain(device):
             memory = self.rule.reset(state.spend(), lanes_B)
             s_BCK = state.s_BCK.masked_fill(lanes_B[:, None, None], 0)

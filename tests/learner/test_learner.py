@@ -137,6 +137,20 @@ def test_a_reset_lane_begins_anew(engine):
     assert np.allclose(made.predict(x[3]), anew, atol=1e-6)
 
 
+def test_lanes_begin_by_number_or_by_mask():
+    found = []
+    mask = np.array([False, True, True])
+    for lanes in [[2, 1]], [np.uint8(2), 1], [mask], [1, mask], [mask.tolist()]:
+        made = numbers(lanes=3, rule="rtrl")
+        made.step(np.ones((3, INPUTS)), np.ones((3, OUTPUTS)))
+        for some in lanes:
+            made.reset(some)
+        found.append(state(made))
+    assert mask.tolist() == [False, True, True]
+    mask[:] = True  # the learner has a copy
+    assert all(same(one, found[0]) for one in found)
+
+
 def test_with_sequence_the_optimiser_steps_at_a_reset():
     made = numbers(rule="bptt", update_every="sequence")
     made.reset()
@@ -154,7 +168,8 @@ def test_a_reset_of_no_lane_does_nothing():
     x, y = np.ones((2, INPUTS)), np.ones((2, OUTPUTS))
     made.step(x, y)
     made.predict(x)
-    made.reset(np.flatnonzero([False, False]))
+    for none in (np.flatnonzero([False, False]), [], [False, False]):
+        made.reset(none)
     made.learn(y)
     assert made.updates == 0
 
@@ -348,6 +363,7 @@ def test_mistakes_in_a_step_leave_all_unchanged(engine, loss):
         (lambda: made.step(x, y, 1), "mask=1.*booleans"),
         (lambda: made.reset(1), r"lanes=1 is not accepted: expected integers in \[0, 1\)"),
         (lambda: made.reset([0.5]), "integers"),
+        (lambda: made.reset([True, False]), r"or booleans of the shape \(1,\)"),
         (lambda: made.reset("0"), "numbers"),
     ]
     for call, said in calls:
