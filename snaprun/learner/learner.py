@@ -22,7 +22,14 @@ from snaprun.learner.arrays import Arrays, array, as_given, chosen_lanes
 from snaprun.learner.parts import merged, read, words
 from snaprun.losses import Loss
 from snaprun.model.network import Network
-from snaprun.require import MOST, require_count, require_entries, require_equal, require_tensor
+from snaprun.require import (
+    MOST,
+    mismatch,
+    require_count,
+    require_entries,
+    require_equal,
+    require_tensor,
+)
 from snaprun.rules import LearningRule
 from snaprun.run import checkpoint
 from snaprun.run.machine import as_in_a_run, build_engine
@@ -234,7 +241,9 @@ class Learner:
             require_entries("file", saved, names)
             require_equal("version", saved["version"], checkpoint.VERSION)
             said = json.loads(saved["learner"])
-            require_entries("learner", said, inspect.signature(cls).parameters)
+            # One that is absent came with a later version, and its default is what was then done.
+            if unknown := said.keys() - inspect.signature(cls).parameters:
+                mismatch("learner", "arguments of Learner", ", ".join(sorted(unknown)))
             learner = cls(**merged(said, others))
             learner._resume(saved)
         except checks.UserError:

@@ -185,7 +185,7 @@ def _named(what: str, made: Any) -> tuple[str, dict[str, Any]]:
 
 def merged(said: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """Return saved `words` with `others` in their places; raises UserError."""
-    lost = [what for what in BY_NAME if said[what] is None]
+    lost = [what for what in BY_NAME if what in said and said[what] is None]
     for key in others:
         checks.one_of("load", key, (*lost, *ELSEWHERE))
     for what in lost:
