@@ -43,12 +43,12 @@ class Learner:
     It does what `snaprun train` does, bit by bit, and its arguments are the keys of that command:
     `inputs` and `outputs` are numbers of features, `lanes` the streams side by side, `units` a
     number, or a list with the number of each layer of a stack. A part is named as in YAML with its
-    further keys in `…_args`, or is an object such as
-    `snaprun.cells.GRU()`; `rule="snap2"` is `rule="snap", rule_args={"n": 2}`, `rule="tbptt8"` is
-    BPTT with `update_every=8`, and a `sparsity` that is a number is the share of dead weights.
-    `loss` says what outputs and targets are: numbers ("mse"), bits ("sigmoid") or a class
-    ("softmax"). The optimiser steps after `update_every` time steps, or with "sequence" where
-    `reset` is called. `average` is the decay of an average of the parameters (`averaged`).
+    further keys in `…_args`, or is an object such as `snaprun.cells.GRU()`; `rule="snap2"` is
+    `rule="snap", rule_args={"n": 2}`, `rule="tbptt8"` is BPTT with `update_every=8`, and a
+    `sparsity` that is a number is the share of dead weights. `loss` says what outputs and targets
+    are: numbers ("mse"), bits ("sigmoid") or a class ("softmax"). The optimiser steps after
+    `update_every` time steps (None: as the rule's word says, else after each), or with "sequence"
+    where `reset` is called. `average` is the decay of an average of the parameters (`averaged`).
 
     The time step x is an array of numpy or torch, numbers of the shape (lanes, inputs), or integers
     (lanes,) that stand for one-hot inputs; the target y is (lanes, outputs), or classes (lanes,).
@@ -88,7 +88,7 @@ class Learner:
         lr: float | None = None,
         optim_args: Mapping[str, Any] | None = None,
         lanes: int = 1,
-        update_every: int | str = 1,
+        update_every: int | str | None = None,
         average: float | None = None,
         seed: int = 0,
         dtype: str = "float32",

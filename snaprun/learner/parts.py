@@ -66,13 +66,12 @@ class Parts:
 @naming_arguments()
 def read(given: Mapping[str, Any]) -> Parts:
     """Build the parts from the arguments of a Learner; raises UserError."""
-    train = {key: given[key] for key in ("lanes", "update_every", "average")}
-    rule, every = read_rule(given["rule"], given["rule_args"])
-    if every is not None:
-        if train["update_every"] not in (1, every):
-            checks.refuse(
-                "update_every", train["update_every"], f"{every} for rule={given['rule']}"
-            )
+    train = {key: given[key] for key in ("lanes", "average")}
+    rule, fixed = read_rule(given["rule"], given["rule_args"])
+    every = given["update_every"]
+    if fixed is not None and every not in (None, fixed):
+        checks.refuse("update_every", every, f"{fixed} for rule={given['rule']}")
+    if (every := every if fixed is None else fixed) is not None:
         train["update_every"] = every
     rate = {} if given["lr"] is None else {"lr": given["lr"]}
     where = {key: given[key] for key in ("seed", "device", "dtype", "engine", "threads")}

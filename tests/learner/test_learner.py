@@ -234,6 +234,9 @@ def test_words_for_rules_and_sparsities():
     truncated = learner(rule="tbptt4")
     assert isinstance(truncated._parts.rule, BPTT)
     assert truncated._parts.options.update_every == 4
+    assert learner(rule="tbptt4", update_every=4)._engine.update_every == 4
+    assert learner(rule="tbptt1", update_every=1)._engine.update_every == 1
+    assert learner(rule="bptt")._engine.update_every == 1
     random = learner(rule="rflo_random")._parts.rule
     assert isinstance(random, RFLO)
     assert random.feedback == "random"
@@ -272,6 +275,8 @@ def test_an_own_cell_takes_the_torch_engine(caplog):
         ({"rule": "snapp"}, "Did you mean snap"),
         ({"rule": "snap0"}, "^n=0 is"),
         ({"rule": "tbptt4", "update_every": 3}, "update_every=3.*expected 4"),
+        ({"rule": "tbptt4", "update_every": 1}, "^update_every=1 is.*expected 4 for rule=tbptt4"),
+        ({"rule": "tbptt4", "update_every": "sequence"}, "update_every='sequence'.*expected 4"),
         ({"rule": "snap2", "rule_args": {"n": 4}}, "^n=4 is not accepted: expected 2"),
         ({"sparsity": 1.5}, "^sparsity=1.5 is"),
         ({"sparsity": "uniform", "sparsity_args": {"level": 2}}, "^level=2.0 is"),
