@@ -159,6 +159,15 @@ class Learner:
         average = self._engine.average()
         return None if average is None else self.network.at(average)
 
+    @property
+    def finite(self) -> bool:
+        """Whether all parameters are finite now.
+
+        A learning rate that is too large makes them infinite or NaN. `snaprun train` then ends; a
+        learner goes on, and what it predicts is NaN, until the caller asks here.
+        """
+        return self.network.finite
+
     def predict(self, x: Any) -> Any:
         """Advance the state by one time step and return the outputs ŷ, shape (lanes, outputs).
 

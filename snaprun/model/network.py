@@ -1,5 +1,6 @@
 """A network is a recurrent core with its parameters, and a readout on top of the core."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -129,6 +130,14 @@ class Network:
     def dtype(self) -> torch.dtype:
         """The dtype of parameters and state."""
         return self.theta.dtype
+
+    @property
+    def finite(self) -> bool:
+        """Whether all parameters are finite."""
+        # A sum takes a tenth of the time, but a sum of finite numbers may overflow.
+        return all(
+            math.isfinite(p.sum().item()) or bool(p.isfinite().all()) for p in self.parameters
+        )
 
     def at(self, parameters: Sequence[Tensor]) -> "Network":
         """Return the same network with the values `parameters`, which are not copied."""

@@ -257,6 +257,17 @@ def test_what_it_says_of_itself():
     )
 
 
+@pytest.mark.parametrize("engine", EITHER)
+def test_a_learning_rate_that_is_too_large_is_seen(engine):
+    made = numbers(optim="sgd", lr=1e30, engine=engine)
+    x, y = np.ones(INPUTS), np.ones(OUTPUTS)
+    assert made.finite
+    for _ in range(5):
+        made.step(x, y)
+    assert not made.finite
+    assert not np.isfinite(made.predict(x)).any()
+
+
 def test_an_own_cell_takes_the_torch_engine(caplog):
     made = learner(cell=LeakyReLU())
     assert "LeakyReLU" in caplog.text
