@@ -39,7 +39,7 @@ def test_the_weights_are_those_of_a_run_with_the_same_seed():
     rnn = snaprun.nn.GRU(4, [9, 5], sparsity=0.6, seed=2)
     network = Architecture(GRU(), [9, 5], Uniform(0.6), hidden=0).build(4, 2, seed=2)
     assert torch.equal(torch.cat([*rnn.parameters()]), network.theta)
-    assert rnn.hidden_size == 5
+    assert (rnn.num_layers, rnn.hidden_size) == (2, 5)
 
 
 def test_words_and_objects_choose_the_same():
@@ -215,7 +215,11 @@ def test_on_a_cuda_device(rule):
         ("sparsity='magnitude'", dict(sparsity="magnitude")),
         ("stays as it is drawn", dict(sparsity=Magnitude())),
         ("input_size=0", dict(input_size=0)),
-        ("hidden_size=0", dict(hidden_size=[4, 0])),
+        ("hidden_size=[4, 0]", dict(hidden_size=[4, 0])),
+        ("hidden_size=[]", dict(hidden_size=[])),
+        ("hidden_size=2.5", dict(hidden_size=2.5)),
+        ("hidden_size=True", dict(hidden_size=True)),
+        ("num_layers=65", dict(num_layers=65)),
         ("hidden_size=abc", dict(hidden_size="abc")),
         ("num_layers=3", dict(hidden_size=[4, 4], num_layers=3)),
         ("num_layers=0", dict(num_layers=0)),
