@@ -200,7 +200,9 @@ def cell(plain: Mapping[str, Any]) -> "tuple[Cell, int | list[int]]":
     group = {key: value for key, value in plain["cell"].items() if key not in ("units", "layers")}
     units = converted("cell.units", plain["cell"].get("units"), int | list)
     layers = converted("cell.layers", plain["cell"].get("layers", 1), int)
-    return construct("cell", CELLS, {"cell": group}), stacked(units, layers, "cell.")
+    return construct("cell", CELLS, {"cell": group}), stacked(
+        units, layers, ("cell.units", "cell.layers")
+    )
 
 
 def rule(chosen: Mapping[str, Any]) -> "LearningRule":

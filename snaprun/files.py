@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from snaprun.checks import UserError
 
-_REMEDY = "Make room or repair the folder, then launch the same command again."
+_REMEDY = "Make room or repair the folder, then do the same again."
 
 
 @contextmanager

@@ -9,10 +9,10 @@ from snaprun.outcome import Outcome
 
 
 def run(run: str, out: str = "model.pt") -> Outcome:
-    """Write the file `out`, and beside it a page that says how PyTorch loads it."""
+    """Write the file `out`, and beside it a page that says how PyTorch loads it; replace both."""
     path = Path(out)
     if path.suffix != ".pt":
         checks.refuse("out", out, "a file that ends in .pt")
     folder, network = trained(run)
     page = export.write(path, network, folder.name)
-    return Outcome(report=f"{path} and {page}: the network of {folder}")
+    return Outcome(report=f"{path} and {page}: the network of {folder}. {export.WEIGHTS}")

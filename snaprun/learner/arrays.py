@@ -63,6 +63,24 @@ class Arrays:
         return found, flat
 
 
+def chosen_lanes(given: Any, lanes: int) -> ndarray:
+    """Return as booleans (B,) which of `lanes` lanes are chosen.
+
+    `given` are their numbers, a mask (B,), or None for all. No number is no lane.
+    """
+    if given is None:
+        return np.ones(lanes, bool)
+    taken, chosen_B = array("lanes", given), np.zeros(lanes, bool)
+    if taken.dtype.kind == "b" and taken.shape == (lanes,):
+        return taken.copy()
+    if taken.size:
+        if taken.dtype.kind not in "iu" or ((taken < 0) | (taken >= lanes)).any():
+            accepted = f"integers in [0, {lanes}), or booleans of the shape ({lanes},)"
+            checks.refuse("lanes", given, accepted)
+        chosen_B[taken.astype(int)] = True
+    return chosen_B
+
+
 def array(what: str, given: Any) -> ndarray:
     """Return `given` as an array of numpy, which may share its memory."""
     taken = given

@@ -18,11 +18,18 @@ from snaprun.cells import Cell
 from snaprun.engine.base import SEQUENCE
 from snaprun.engine.optim import Optimiser
 from snaprun.engine.prune import prune, resume
-from snaprun.learner.arrays import Arrays, array, as_given
+from snaprun.learner.arrays import Arrays, array, as_given, chosen_lanes
 from snaprun.learner.parts import merged, read, words
 from snaprun.losses import Loss
 from snaprun.model.network import Network
-from snaprun.require import MOST, require_count, require_entries, require_equal, require_tensor
+from snaprun.require import (
+    MOST,
+    mismatch,
+    require_count,
+    require_entries,
+    require_equal,
+    require_tensor,
+)
 from snaprun.rules import LearningRule
 from snaprun.run import checkpoint
 from snaprun.run.machine import as_in_a_run, build_engine
@@ -36,12 +43,12 @@ class Learner:
     It does what `snaprun train` does, bit by bit, and its arguments are the keys of that command:
     `inputs` and `outputs` are numbers of features, `lanes` the streams side by side, `units` a
     number, or a list with the number of each layer of a stack. A part is named as in YAML with its
-    further keys in `…_args`, or is an object such as
-    `snaprun.cells.GRU()`; `rule="snap2"` is `rule="snap", rule_args={"n": 2}`, `rule="tbptt8"` is
-    BPTT with `update_every=8`, and a `sparsity` that is a number is the share of dead weights.
-    `loss` says what outputs and targets are: numbers ("mse"), bits ("sigmoid") or a class
-    ("softmax"). The optimiser steps after `update_every` time steps, or with "sequence" where
-    `reset` is called. `average` is the decay of an average of the parameters (`averaged`).
+    further keys in `…_args`, or is an object such as `snaprun.cells.GRU()`; `rule="snap2"` is
+    `rule="snap", rule_args={"n": 2}`, `rule="tbptt8"` is BPTT with `update_every=8`, and a
+    `sparsity` that is a number is the share of dead weights. `loss` says what outputs and targets
+    are: numbers ("mse"), bits ("sigmoid") or a class ("softmax"). The optimiser steps after
+    `update_every` time steps (None: as the rule's word says, else after each), or with "sequence"
+    where `reset` is called. `average` is the decay of an average of the parameters (`averaged`).
 
     The time step x is an array of numpy or torch, numbers of the shape (lanes, inputs), or integers
     (lanes,) that stand for one-hot inputs; the target y is (lanes, outputs), or classes (lanes,).
@@ -81,7 +88,7 @@ class Learner:
         lr: float | None = None,
         optim_args: Mapping[str, Any] | None = None,
         lanes: int = 1,
-        update_every: int | str = 1,
+        update_every: int | str | None = None,
         average: float | None = None,
         seed: int = 0,
         dtype: str = "float32",
@@ -152,6 +159,15 @@ class Learner:
         average = self._engine.average()
         return None if average is None else self.network.at(average)
 
+    @property
+    def finite(self) -> bool:
+        """Whether all parameters are finite now.
+
+        A learning rate that is too large makes them infinite or NaN. `snaprun train` then ends; a
+        learner goes on, and what it predicts is NaN, until the caller asks here.
+        """
+        return self.network.finite
+
     def predict(self, x: Any) -> Any:
         """Advance the state by one time step and return the outputs ŷ, shape (lanes, outputs).
 
@@ -184,27 +200,23 @@ class Learner:
         guess = as_given(x, flat, self._predict(inputs))
         return guess, as_given(y, flat_y, self._learn(targets, mask_B))
 
-    def reset(self, lanes: int | Sequence[int] | None = None) -> None:
-        """Begin a new sequence in `lanes` (None: in all) with the next step.
+    def reset(self, lanes: Any = None) -> None:
+        """Begin a new sequence in some lanes with the next step.
 
-        State and influence of the past are zeroed there; the parameters stay. A step that still
-        waits for its target has none. With `update_every="sequence"` the optimiser steps. Without
-        any lane nothing happens.
+        `lanes` are their numbers, or booleans (lanes,); None stands for all lanes. State and
+        influence of the past are zeroed there; the parameters stay. A step that still waits for its
+        target has none. With `update_every="sequence"` the optimiser steps. Without any lane
+        nothing happens.
         """
-        chosen = array("lanes", range(self.lanes) if lanes is None else lanes).reshape(-1)
-        known = chosen.dtype.kind in "iu" and ((chosen >= 0) & (chosen < self.lanes)).all()
-        if not chosen.size:
+        chosen_B = chosen_lanes(lanes, self.lanes)
+        if not chosen_B.any():
             return
-        if not known:
-            checks.refuse("lanes", lanes, f"integers in [0, {self.lanes})")
         if self._waiting is not None:
             self._learn(None, None)
         if self._engine.update_every == SEQUENCE:
             with self._computing():
                 self._engine.update()
-        if self._begins is None:
-            self._begins = np.zeros(self.lanes, bool)
-        self._begins[chosen.astype(int)] = True
+        self._begins = chosen_B if self._begins is None else self._begins | chosen_B
 
     def save(self, path: str | Path) -> None:
         """Write everything to the file `path`, from which `load` goes on bit by bit."""
@@ -238,7 +250,9 @@ class Learner:
             require_entries("file", saved, names)
             require_equal("version", saved["version"], checkpoint.VERSION)
             said = json.loads(saved["learner"])
-            require_entries("learner", said, inspect.signature(cls).parameters)
+            # One that is absent came with a later version, and its default is what was then done.
+            if unknown := said.keys() - inspect.signature(cls).parameters:
+                mismatch("learner", "arguments of Learner", ", ".join(sorted(unknown)))
             learner = cls(**merged(said, others))
             learner._resume(saved)
         except checks.UserError:

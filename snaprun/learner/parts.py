@@ -1,7 +1,9 @@
 """The arguments of a learner are turned into the parts of a run, and into plain words and back."""
 
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -27,6 +29,24 @@ BY_NAME: dict[str, Registry[Any]] = {
     "optim": OPTIMISERS,
 }
 ELSEWHERE = ("device", "engine", "threads")  # what a loaded learner may change
+# A key of the command line, as the checks of the parts name it.
+_KEY = re.compile(rf"(?<![\w./'\"])({'|'.join((*BY_NAME, 'readout', 'train'))})\.(\w+)")
+
+
+@contextmanager
+def naming_arguments(**named: str) -> Iterator[None]:
+    """Let a UserError name arguments of Python where it names keys of the command line.
+
+    That of `train.lanes` is `lanes`, of `rule.n` it is `n`, of `readout.name` it is `readout`;
+    `named` are others.
+    """
+    try:
+        yield
+    except checks.UserError as error:
+        names = {"name": r"\1"} | named
+        said = _KEY.sub(lambda key: key.expand(names.get(key[2], r"\2")), str(error))
+        error.args = (said,)
+        raise
 
 
 @dataclass(frozen=True)
@@ -43,15 +63,15 @@ class Parts:
     machine: Machine
 
 
+@naming_arguments()
 def read(given: Mapping[str, Any]) -> Parts:
     """Build the parts from the arguments of a Learner; raises UserError."""
-    train = {key: given[key] for key in ("lanes", "update_every", "average")}
-    rule, every = read_rule(given["rule"], given["rule_args"])
-    if every is not None:
-        if train["update_every"] not in (1, every):
-            checks.refuse(
-                "update_every", train["update_every"], f"{every} for rule={given['rule']}"
-            )
+    train = {key: given[key] for key in ("lanes", "average")}
+    rule, fixed = read_rule(given["rule"], given["rule_args"])
+    every = given["update_every"]
+    if fixed is not None and every not in (None, fixed):
+        checks.refuse("update_every", every, f"{fixed} for rule={given['rule']}")
+    if (every := every if fixed is None else fixed) is not None:
         train["update_every"] = every
     rate = {} if given["lr"] is None else {"lr": given["lr"]}
     where = {key: given[key] for key in ("seed", "device", "dtype", "engine", "threads")}
@@ -97,7 +117,7 @@ def read_rule(chosen: Any, args: Any) -> tuple[LearningRule[Any], int | None]:
         fixed = {key.removeprefix("rule."): value for key, value in said.items()}
         for key in fixed.keys() & own.keys():
             if own[key] != fixed[key]:
-                checks.refuse(f"rule.{key}", own[key], f"{fixed[key]}, as the rule's word says")
+                checks.refuse(key, own[key], f"{fixed[key]}, as the rule's word says")
         own |= fixed
     return _part("rule", LearningRule, chosen, own), every
 
@@ -108,7 +128,8 @@ def read_sparsity(chosen: Any, args: Any) -> Sparsity:
     if isinstance(chosen, int | float) and not isinstance(chosen, bool):
         if not chosen and not own:
             return Dense()
-        return Uniform(**arguments("sparsity", Uniform, {"level": chosen} | own))
+        with naming_arguments(level="sparsity"):
+            return Uniform(**arguments("sparsity", Uniform, {"level": chosen} | own))
     return _part("sparsity", Sparsity, chosen, own)
 
 
@@ -117,6 +138,7 @@ def count(what: str, value: Any) -> int:
     return checks.at_least(what, converted(what, value, int), 1)
 
 
+@naming_arguments()
 def _part(what: str, base: type[T], chosen: Any, args: Mapping[str, Any]) -> T:
     """Return the object that `chosen` names in its registry, or `chosen` if it is an object."""
     registry = BY_NAME[what]
@@ -162,7 +184,7 @@ def _named(what: str, made: Any) -> tuple[str, dict[str, Any]]:
 
 def merged(said: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """Return saved `words` with `others` in their places; raises UserError."""
-    lost = [what for what in BY_NAME if said[what] is None]
+    lost = [what for what in BY_NAME if what in said and said[what] is None]
     for key in others:
         checks.one_of("load", key, (*lost, *ELSEWHERE))
     for what in lost:

@@ -1,5 +1,6 @@
 """A network is a recurrent core with its parameters, and a readout on top of the core."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,24 +21,26 @@ from snaprun.sparsity import Layout, Sparsity
 MOST_LAYERS = 64
 
 
-def stacked(units: int | Sequence[int], layers: int = 1, group: str = "") -> int | list[int]:
+def stacked(
+    units: int | Sequence[int], layers: int = 1, names: tuple[str, str] = ("units", "layers")
+) -> int | list[int]:
     """Return the units of a core: one number, or that of each layer of a stack from the input up.
 
-    `units` is a number for each of `layers` layers, or a list with one number a layer; `group` is
-    the prefix of both names in messages. Raises UserError if they do not fit each other.
+    `units` is a number for each of `layers` layers, or a list with one number a layer; `names` are
+    those of both in messages. Raises UserError if they do not fit each other.
 
     >>> stacked(128), stacked(128, layers=2), stacked([256, 128])
     (128, [128, 128], [256, 128])
     """
-    checks.at_least(f"{group}layers", layers, 1, MOST_LAYERS)
+    of_units, of_layers = names
+    checks.at_least(of_layers, layers, 1, MOST_LAYERS)
     several = list(units) if isinstance(units, Sequence) else [units] * layers
     whole = several and all(type(count) is int and count >= 1 for count in several)
     if not whole or len(several) > MOST_LAYERS:
-        accepted = f"an integer ≥ 1, or a list of at most {MOST_LAYERS} such"
-        checks.refuse(f"{group}units", units, accepted)
+        checks.refuse(of_units, units, f"an integer ≥ 1, or a list of at most {MOST_LAYERS} such")
     if layers not in (1, len(several)):
-        accepted = f"{len(several)}, the number of {group}units={units}, or 1"
-        checks.refuse(f"{group}layers", layers, accepted)
+        accepted = f"{len(several)}, the number of {of_units}={units}, or 1"
+        checks.refuse(of_layers, layers, accepted)
     return several if len(several) > 1 else several[0]
 
 
@@ -129,6 +132,14 @@ class Network:
     def dtype(self) -> torch.dtype:
         """The dtype of parameters and state."""
         return self.theta.dtype
+
+    @property
+    def finite(self) -> bool:
+        """Whether all parameters are finite."""
+        # A sum takes a tenth of the time, but a sum of finite numbers may overflow.
+        return all(
+            math.isfinite(p.sum().item()) or bool(p.isfinite().all()) for p in self.parameters
+        )
 
     def at(self, parameters: Sequence[Tensor]) -> "Network":
         """Return the same network with the values `parameters`, which are not copied."""

@@ -10,8 +10,11 @@ from snaprun import files
 from snaprun.model.network import Network
 from snaprun.nn import forms
 
+WEIGHTS = "The weights are those that were trained, not their average (train.average)."
 PAGE = """\
 # {file}: the network of the run {run}, as plain state dicts of torch.nn
+
+{weights}
 
     import torch
     saved = torch.load({file!r}, weights_only=True)
@@ -46,7 +49,7 @@ def contents(network: Network) -> dict[str, Any]:
 
 
 def write(path: Path, network: Network, run: str) -> Path:
-    """Write `contents` to `path` and a page beside it, whose path is returned.
+    """Write `contents` to `path` and a page beside it, whose path is returned; old files go.
 
     The page names the `run`. Raises UserError if torch.nn has no such module, or the disk refuses.
     """
@@ -57,6 +60,7 @@ def write(path: Path, network: Network, run: str) -> Path:
     page = PAGE.format(
         file=path.name,
         run=run,
+        weights=WEIGHTS,
         kind=said["rnn_class"],
         arguments=", ".join(map(str, said["rnn_arguments"].values())),
         dtype=said["dtype"],

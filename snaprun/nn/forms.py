@@ -105,8 +105,13 @@ def live_weights(cell: Cell, module: nn.RNNBase) -> dict[str, Tensor]:
     return found
 
 
-def require_convertible(module: nn.RNNBase) -> None:
-    """Raise UserError unless our cells compute what a module of torch.nn computes."""
+def kind_of(module: nn.Module) -> str:
+    """Return RNN, GRU or LSTM; raises UserError unless our cells compute what `module` computes."""
+    kinds = [form.kind for form in FORMS.values()]
+    kind = next((kind for kind in kinds if isinstance(module, kind)), None)
+    if kind is None:
+        named = ", ".join(f"torch.nn.{kind.__name__}" for kind in kinds)
+        checks.refuse("module", type(module).__name__, f"one of {named}")
     accepted = {
         "bias": True,
         "bidirectional": False,
@@ -117,6 +122,7 @@ def require_convertible(module: nn.RNNBase) -> None:
     for name, value in accepted.items():
         if (found := getattr(module, name, value)) != value:
             checks.refuse(name, found, f"{value}, because no other can be converted")
+    return kind.__name__
 
 
 def values(module: nn.Module, name: str) -> Tensor:

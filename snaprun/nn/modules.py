@@ -1,11 +1,10 @@
 """The modules of torch.nn, learning online."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from snaprun import checks
 from snaprun.nn import forms
 from snaprun.nn.recurrent import Recurrent
 from snaprun.rules import LearningRule
@@ -87,9 +86,6 @@ class LSTM(Recurrent):
         super().__init__(input_size, hidden_size, num_layers, cell="lstm", **others)
 
 
-OURS: dict[type[nn.RNNBase], Callable[..., Recurrent]] = {nn.RNN: RNN, nn.GRU: GRU, nn.LSTM: LSTM}
-
-
 def from_torch(
     module: nn.RNNBase,
     rule: str | LearningRule[Any] = "snap1",
@@ -110,11 +106,8 @@ def from_torch(
     >>> torch.equal(ours.to_torch().weight_hh_l1, theirs.weight_hh_l1)
     True
     """
-    kind = next((ours for theirs, ours in OURS.items() if isinstance(module, theirs)), None)
-    if kind is None:
-        named = ", ".join(f"torch.nn.{theirs.__name__}" for theirs in OURS)
-        checks.refuse("module", type(module).__name__, f"one of {named}")
-    forms.require_convertible(module)
+    named = {ours.__name__: ours for ours in (RNN, GRU, LSTM)}  # as torch names its own
+    kind = named[forms.kind_of(module)]
     example = forms.values(module, "weight_hh_l0")
     ours = kind(
         module.input_size,

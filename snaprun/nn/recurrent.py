@@ -12,7 +12,9 @@ from snaprun.arguments import converted
 from snaprun.cells import Cell
 from snaprun.core import RecurrentCore
 from snaprun.influence import choose
+from snaprun.learner.arrays import chosen_lanes
 from snaprun.learner.parts import count, read_cell, read_rule, read_sparsity
+from snaprun.model.network import stacked
 from snaprun.nn import forms
 from snaprun.nn.state import ByInput, ByParameters, State, plain
 from snaprun.require import mismatch, require_tensor
@@ -74,8 +76,9 @@ class Recurrent(nn.Module):
     ):
         super().__init__()
         self.input_size = count("input_size", input_size)
-        layers = _widths(hidden_size, num_layers)
-        self.num_layers, self.hidden_size = len(layers), layers[-1]
+        units = converted("hidden_size", hidden_size, int | list | tuple)
+        layers = converted("num_layers", num_layers, int)
+        units = stacked(units, layers, ("hidden_size", "num_layers"))
         self.cell, self.rule = read_cell(cell, cell_args), _carried(rule, rule_args)
         drawn = read_sparsity(sparsity, sparsity_args)
         if drawn.prunes:
@@ -89,8 +92,9 @@ class Recurrent(nn.Module):
             lambda: checks.too_large({"hidden_size": hidden_size, "input_size": input_size})
         ):
             mask = stream(seed, "mask")
-            core = RecurrentCore.build(self.cell, drawn, layers, self.input_size, mask)
+            core = RecurrentCore.build(self.cell, drawn, units, self.input_size, mask)
             theta_P = core.initial_parameters(stream(seed, "init"), dtype)
+        self.num_layers, self.hidden_size = len(core.layout.layers), core.layout.layers[-1]
         masks = core.layout.split(core.layout.live_MKJ)
         thetas = theta_P.split([int(live_MKJ.sum()) for live_MKJ in masks])
         for layer, (live_MKJ, theta) in enumerate(zip(masks, thetas, strict=True)):
@@ -129,16 +133,11 @@ class Recurrent(nn.Module):
     def reset(self, state: State, lanes: Any = None) -> State:
         """Return the state with the memory of some lanes zeroed, where sequences begin.
 
-        `lanes` are booleans (batch,); None stands for all lanes.
+        `lanes` are their numbers, or booleans (batch,); None stands for all lanes.
         """
         self._require_own(state)
         device = state.s_BCK.device
-        if lanes is None:
-            lanes = torch.ones(state.lanes, dtype=torch.bool)
-        lanes_B = torch.as_tensor(lanes, device=device)
-        if lanes_B.dtype != torch.bool or lanes_B.shape != (state.lanes,):
-            found = f"{lanes_B.dtype} of the shape {tuple(lanes_B.shape)}"
-            checks.refuse("lanes", found, f"booleans of the shape ({state.lanes},)")
+        lanes_B = torch.tensor(chosen_lanes(lanes, state.lanes), device=device)
         with plain(device):
             memory = self.rule.reset(state.spend(), lanes_B)
             s_BCK = state.s_BCK.masked_fill(lanes_B[:, None, None], 0)
@@ -239,16 +238,6 @@ class Recurrent(nn.Module):
             checks.refuse("x.shape", tuple(x.shape), f"{shape}, which is (batch, input_size)")
 
 
-def _widths(hidden_size: Any, num_layers: Any) -> list[int]:
-    """Return the units of each layer."""
-    layers = count("num_layers", num_layers)
-    if not isinstance(hidden_size, Sequence) or isinstance(hidden_size, str):
-        return [count("hidden_size", hidden_size)] * layers
-    if not hidden_size or layers not in (1, len(hidden_size)):
-        checks.refuse("num_layers", layers, f"{len(hidden_size)}, or a number as hidden_size")
-    return [count("hidden_size", units) for units in hidden_size]
-
-
 def _carried(chosen: Any, args: Any) -> LearningRule[Any]:
     """Return the rule; raises UserError unless it carries the credit of h alone forward."""
     rule, _ = read_rule(chosen, args)
@@ -258,7 +247,7 @@ def _carried(chosen: Any, args: Any) -> LearningRule[Any]:
         checks.refuse("rule", chosen, f"a rule that goes forward: {', '.join(known)}", remedy)
     if isinstance(rule, RFLO) and rule.feedback == "random":
         remedy = "There is no output here whose error random feedback could carry."
-        checks.refuse("rule.feedback", rule.feedback, "readout", remedy)
+        checks.refuse("feedback", rule.feedback, "readout", remedy)
     return rule
 
 

@@ -1,4 +1,4 @@
-"""Streams of random steps, as a task for a run and as plain calls for a learner."""
+"""Small learners, and streams of random steps as a task for a run and as plain calls."""
 
 import numpy as np
 import torch
@@ -61,3 +61,23 @@ def equal(a, b):
 def learner(**arguments):
     small = {"inputs": INPUTS, "outputs": OUTPUTS, "units": 7, "hidden": 6, "sparsity": 0.5}
     return snaprun.Learner(**small | {"loss": "softmax", "lr": 0.01} | arguments)
+
+
+def numbers(**arguments):
+    return learner(loss="mse", **arguments)
+
+
+def state(made):
+    """Everything that later steps depend on."""
+    made._engine.undo()
+    found = made._engine.state_dict(), made._begins, made._waiting, made.steps
+    made._again(made._waiting)
+    return found
+
+
+def same(a, b):
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return np.array_equal(a, b)

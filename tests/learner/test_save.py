@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import inspect
 import json
 import os
 import pickle
@@ -84,6 +85,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
     with pytest.raises(ValueError, match="cannot be written") as told:
         made.save(tmp_path / "nowhere" / "model.pt")
     assert "\n" not in str(told.value)
+    assert "command" not in str(told.value)
     assert [file.name for file in tmp_path.iterdir()] == ["model.pt"]
     made.save(str(tmp_path / "model.pt"))
     assert (tmp_path / "model.pt").read_bytes() == before
@@ -128,6 +130,25 @@ def test_the_own_classes_tell_what_they_were_made_with(what, registry):
     adam = OPTIMISERS["adam"](lr=0.5, half_life=3)
     named, args = _named("optim", adam)
     assert vars(OPTIMISERS[named](**args)) == vars(adam)
+
+
+def test_a_file_of_another_version(tmp_path):
+    path, made = tmp_path / "model.pt", learner()
+    made.step(1, 2)
+    made.save(path)
+    saved = contents(path)
+    said = json.loads(saved["learner"])
+    default = inspect.signature(Learner).parameters
+    older = {key: value for key, value in said.items() if value != default[key].default}
+    assert len(older) < 10
+    write(path, saved | {"learner": json.dumps(older)})
+    assert equal(Learner.load(path).step(3, 1), made.step(3, 1))
+    write(path, saved | {"learner": json.dumps(said | {"twist": 1})})
+    refused(path, "expected arguments of Learner, got twist")
+    for lost in ("inputs", "units"):
+        less = {key: value for key, value in said.items() if key != lost}
+        write(path, saved | {"learner": json.dumps(less)})
+        refused(path, f"{lost}|mismatch")
 
 
 class Evil:

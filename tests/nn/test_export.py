@@ -16,7 +16,7 @@ SHORT = [*SMALL, "dtype=float64", "optim.lr=0.1"]
 @pytest.mark.parametrize(
     "words",
     [
-        ["cell=gru", "cell.layers=2"],
+        ["cell=gru", "cell.layers=2", "train.average=0.9"],
         ["cell=lstm", "readout=linear", "readout.hidden=0", "rule=rflo"],
         ["cell=vanilla", "sparsity=dense", "rule=bptt", "train.update_every=sequence"],
         ["task=digits", "task.by=row"],
@@ -28,13 +28,18 @@ def test_the_page_loads_the_file(words, here, capfd):
     assert _main(["train", *SHORT, *words]) == 0
     folder = only_run(here / "results")
     capfd.readouterr()
+    (here / "there").mkdir()
+    (here / "there/mine.md").write_text("an older page")
     for _ in range(2):  # the second time it replaces the file
         assert _main(["export", f"run={folder}", "out=there/mine.pt"]) == 0
-    assert "mine.md" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "mine.md" in said
     assert sorted(file.name for file in (here / "there").iterdir()) == ["mine.md", "mine.pt"]
 
     page = (here / "there/mine.md").read_text()
     assert folder.name in page
+    assert "not their average" in said
+    assert "not their average" in page
     _, network = trained(str(folder))
     core, weights_MKJ = network.core, network.weights()
     x_TBA = torch.eye(core.inputs, dtype=network.dtype)[

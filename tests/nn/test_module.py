@@ -39,7 +39,7 @@ def test_the_weights_are_those_of_a_run_with_the_same_seed():
     rnn = snaprun.nn.GRU(4, [9, 5], sparsity=0.6, seed=2)
     network = Architecture(GRU(), [9, 5], Uniform(0.6), hidden=0).build(4, 2, seed=2)
     assert torch.equal(torch.cat([*rnn.parameters()]), network.theta)
-    assert rnn.hidden_size == 5
+    assert (rnn.num_layers, rnn.hidden_size) == (2, 5)
 
 
 def test_words_and_objects_choose_the_same():
@@ -206,16 +206,20 @@ def test_on_a_cuda_device(rule):
         ("train a module of torch.nn", dict(rule="bptt")),
         ("train a module of torch.nn", dict(rule="tbptt8")),
         ("train a module of torch.nn", dict(rule=BPTT())),
-        ("rule.feedback='random'", dict(rule="rflo_random")),
-        ("rule.feedback='random'", dict(rule="rflo", rule_args={"feedback": "random"})),
+        ("feedback='random'", dict(rule="rflo_random")),
+        ("feedback='random'", dict(rule="rflo", rule_args={"feedback": "random"})),
         ("rule='foo'", dict(rule="foo")),
-        ("rule.n=0", dict(rule="snap0")),
-        ("rule.m is not a key", dict(rule="snap", rule_args={"m": 2})),
-        ("sparsity.level=1.5", dict(sparsity=1.5)),
+        ("n=0", dict(rule="snap0")),
+        ("m is not a key", dict(rule="snap", rule_args={"m": 2})),
+        ("sparsity=1.5", dict(sparsity=1.5)),
         ("sparsity='magnitude'", dict(sparsity="magnitude")),
         ("stays as it is drawn", dict(sparsity=Magnitude())),
         ("input_size=0", dict(input_size=0)),
-        ("hidden_size=0", dict(hidden_size=[4, 0])),
+        ("hidden_size=[4, 0]", dict(hidden_size=[4, 0])),
+        ("hidden_size=[]", dict(hidden_size=[])),
+        ("hidden_size=2.5", dict(hidden_size=2.5)),
+        ("hidden_size=True", dict(hidden_size=True)),
+        ("num_layers=65", dict(num_layers=65)),
         ("hidden_size=abc", dict(hidden_size="abc")),
         ("num_layers=3", dict(hidden_size=[4, 4], num_layers=3)),
         ("num_layers=0", dict(num_layers=0)),

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import re
 import weakref
 
 import pytest
@@ -199,6 +200,25 @@ def test_a_reset_of_all_lanes_begins_anew():
     close(found[1], found[0])
 
 
+def test_lanes_begin_by_number_or_by_mask():
+    x_TBA, found = inputs(4), []
+    for lanes in ([0, 2], torch.tensor([0, 2]), [True, False, True], torch.arange(B) != 1, [], 1):
+        rnn = snaprun.nn.GRU(A, K, rule="rtrl", dtype=torch.float64)
+        state = rnn.initial_state(B)
+        for t in range(3):
+            h, state = rnn(x_TBA[t], state)
+        before = state.s_BCK
+        state = rnn.reset(state, lanes)
+        found.append([lane for lane in range(B) if not state.s_BCK[lane].equal(before[lane])])
+        h, state = rnn(x_TBA[3], state)
+        h.square().sum().backward()
+        found[-1].append(graded(rnn))
+    *same, none, other = found
+    assert all(one[:2] == [0, 2] and one[2].equal(same[0][2]) for one in same)
+    assert len(none) == 1
+    assert other[0] == 1
+
+
 def test_the_weights_of_a_step_are_those_of_its_time():
     """An optimiser's step between two steps acts on the next, and the influence is carried on."""
     rnn = snaprun.nn.GRU(A, K, rule="rtrl", sparsity=0, dtype="float64")
@@ -217,6 +237,7 @@ def refused(what: str, call, *args) -> None:
         call(*args)
     said = str(error.value)
     assert what in said
+    assert not re.match(r"(cell|rule|sparsity)\.\w", said)  # keys of the command line
     assert "\n" not in said
     assert len(said) < 300
 
@@ -257,7 +278,9 @@ def test_a_wrong_input_leaves_the_state_as_it_was():
     refused("x.device=meta", rnn, x.to("meta"), state)
     refused("x='ndarray'", rnn, x.numpy(), state)
     refused("lanes", rnn.reset, state, [True])
-    refused("lanes", rnn.reset, state, [0, 1, 2])
+    refused("lanes", rnn.reset, state, [0, 1, 3])
+    refused("lanes=-1 is not accepted: expected integers in [0, 3)", rnn.reset, state, -1)
+    refused("booleans of the shape (3,)", rnn.reset, state, [0.5])
     rnn(x, state)
 
 
