@@ -173,10 +173,16 @@ def _parquet(
         remedy = "To read a Parquet file install pyarrow: pip install 'snaprun[parquet]'."
         refuse(KEY, name, "a CSV file, as pyarrow is not installed", remedy)
     try:
-        table = parquet.ParquetFile(file)
-    except arrow.ArrowException as error:
+        return _whole(name, arrow, parquet.ParquetFile(file), columns, targets)
+    except (arrow.ArrowException, OSError) as error:  # a damaged page raises either
         why = " ".join(str(error).split())
         refuse(KEY, name, "a Parquet file that is whole", f"It cannot be read ({why}).")
+
+
+def _whole(
+    name: str, arrow: Any, table: Any, columns: Sequence[Any] | None, targets: Sequence[Any] | None
+) -> tuple[list[str], Values]:
+    """Return the chosen columns of `table`, a pyarrow.parquet.ParquetFile, and their numbers."""
     there = table.schema_arrow.names
     _require_different(name, there)
     chosen = choose(there, columns, targets)
@@ -184,17 +190,17 @@ def _parquet(
         kind = table.schema_arrow.field(column).type
         if not (arrow.types.is_integer(kind) or arrow.types.is_floating(kind)):
             _wrong(name, f"The column {column!r} has the type {kind}")
-    values = np.empty((table.metadata.num_rows, len(chosen)))
-    row = 0
+    read, values = 0, array("d")
     for batch in table.iter_batches(CHUNK, columns=chosen):
-        chunk = values[row : row + batch.num_rows]
+        chunk = np.empty((batch.num_rows, len(chosen)))
         for c, column in enumerate(chosen):
             found = batch.column(batch.schema.get_field_index(column))
             chunk[:, c] = found.to_numpy(zero_copy_only=False)  # NaN where there is no value
         bad = ~(abs(chunk) <= LARGEST)
         if bad.any():
             r, c = np.argwhere(bad)[0]
-            where = f"in row {row + r + 1}, column {chosen[c]!r}"
+            where = f"in row {read + r + 1}, column {chosen[c]!r}"
             _wrong(name, f"The value {where} is {_described(str(chunk[r, c]))}")
-        row += batch.num_rows
-    return chosen, values
+        values.frombytes(chunk.tobytes())
+        read += batch.num_rows
+    return chosen, np.frombuffer(values).reshape(-1, len(chosen))

@@ -205,6 +205,20 @@ def test_parquet_of_another_type_or_cut_off_is_refused(tmp_path):
         read_table(str(path), "a file", None, None)
 
 
+@pytest.mark.parametrize("compression", ["snappy", "gzip"])
+def test_parquet_with_a_damaged_page_is_refused(tmp_path, compression):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "t"
+    frame().round(1).to_parquet(path, compression=compression)
+    content = bytearray(path.read_bytes())
+    content[40:400] = bytes(360)
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_table(str(path), "a file", ["a"], None)
+    assert "a Parquet file that is whole. It cannot be read (" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_long_file_is_read_in_little_more_memory_than_its_numbers_take(tmp_path):
     rows, columns = 300_000, 4
     with (tmp_path / "t.csv").open("w") as file:
