@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -78,6 +78,7 @@ class Series(Task):
     measures = (NormalisedRootMeanSquaredError(),)
     held_out_lanes = 1
     length_key = "crop"
+    files: ClassVar = {"data": "series_sha256"}
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ import numpy as np
 
 from snaprun.checks import one_of, refuse
 from snaprun.tasks.chaos import Values
-from snaprun.tasks.text import read_file
+from snaprun.tasks.local import read_file
 
 KEY = "task.data"
 CHUNK = 65536  # rows of a Parquet file that are read at once
