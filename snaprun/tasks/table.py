@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import re
 from array import array
 from collections import Counter
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ class Table:
 
 
 def choose(
-    there: Sequence[str], columns: Sequence[Any] | None, targets: Sequence[Any] | None
+    there: Sequence[str], columns: Sequence[str] | None, targets: Sequence[str] | None
 ) -> list[str]:
     """Return the names of the columns to read: `columns` (None: all), then further `targets`.
 
@@ -49,7 +50,7 @@ def choose(
 
 
 def read_table(
-    name: str, accepted: str, columns: Sequence[Any] | None, targets: Sequence[Any] | None
+    name: str, accepted: str, columns: Sequence[str] | None, targets: Sequence[str] | None
 ) -> Table:
     """Return the columns that `choose` takes from the CSV or Parquet file at the path `name`.
 
@@ -76,7 +77,7 @@ def read_table(
 
 
 def _csv(
-    name: str, file: BinaryIO, columns: Sequence[Any] | None, targets: Sequence[Any] | None
+    name: str, file: BinaryIO, columns: Sequence[str] | None, targets: Sequence[str] | None
 ) -> tuple[list[str], Values]:
     line = 1  # where a record begins; one with quotes may go over several lines
     empty = 0  # the first of the empty lines, which may only end the file
@@ -127,6 +128,11 @@ def _require_names(name: str, there: Sequence[str]) -> None:
         refuse(KEY, name, accepted, "That line is empty.")
     if all(_number(field) is not None for field in there):
         refuse(KEY, name, accepted, "That line holds numbers: put one with names before it.")
+    if len(there) == 1 and (other := re.search("[;\t]", there[0])):
+        found = "a tab" if other[0] == "\t" else repr(other[0])
+        accepted = "a CSV file with commas between its values"
+        remedy = "write it with commas, and decimals with points."
+        refuse(KEY, name, accepted, f"Its first line has {found} instead: {remedy}")
     _require_different(name, there)
 
 
@@ -164,7 +170,7 @@ def _wrong(name: str, found: str) -> NoReturn:
 
 
 def _parquet(
-    name: str, file: BinaryIO, columns: Sequence[Any] | None, targets: Sequence[Any] | None
+    name: str, file: BinaryIO, columns: Sequence[str] | None, targets: Sequence[str] | None
 ) -> tuple[list[str], Values]:
     try:
         arrow: Any = import_module("pyarrow")
@@ -180,7 +186,7 @@ def _parquet(
 
 
 def _whole(
-    name: str, arrow: Any, table: Any, columns: Sequence[Any] | None, targets: Sequence[Any] | None
+    name: str, arrow: Any, table: Any, columns: Sequence[str] | None, targets: Sequence[str] | None
 ) -> tuple[list[str], Values]:
     """Return the chosen columns of `table`, a pyarrow.parquet.ParquetFile, and their numbers."""
     there = table.schema_arrow.names

@@ -83,7 +83,6 @@ def test_columns_are_chosen_by_name_and_come_in_that_order(read):
         ("a,b\n1,2,\n", "Line 2 has 3 fields, the first line 2"),
         ("a,b\n1,2\n3,four\n", "line 3, column 'b' is the text 'four'"),
         ("a,b\n1,2\n3,4_0\n", "line 3, column 'b' is the text '4_0'"),
-        ("a;b\n1;2\n", "line 2, column 'a;b' is the text '1;2'"),
         ("a,b\n1,2\n-inf,4\n", "line 3, column 'a' is -inf, infinite"),
         ("a,b\n1,1e200\n", "line 2, column 'b' is 1e200, beyond"),
         ('a,b\n"1\n",2\n3,x\n', "line 4, column 'b' is the text 'x'"),  # a field of two lines
@@ -114,6 +113,9 @@ def test_lines_count_as_an_editor_counts_them(refusal):
         ("a,b,a\n1,2,3\n", "'a' is the name of 2 of them"),
         (b"a\n\xff\n", "It is neither ('utf-8' codec"),
         (b"PAR1", "Parquet"),
+        ("a;b\n1;2\n", "commas between its values. Its first line has ';' instead"),
+        ("a;b\n1,5;2,5\n", "commas between its values. Its first line has ';' instead"),
+        ("a\tb\n1\t2\n", "commas between its values. Its first line has a tab instead"),
     ],
 )
 def test_what_is_no_table_is_refused(refusal, content, found):
