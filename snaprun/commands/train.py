@@ -42,9 +42,11 @@ def launch(
         require_own(folder)
         summary = read_intact(folder)
     if summary is not None and any(name.endswith("_sha256") for name in summary.extras):
-        from snaprun.tasks.text import require_same
+        from snaprun.tasks import TASKS, Task
+        from snaprun.tasks.unchanged import require_same
 
-        unread = require_same(folder, summary.extras)
+        task = plain["task"]
+        unread = require_same(TASKS.get(task["name"], Task), task, folder, summary.extras)
     if summary is not None and summary.complete(config.options(plain).tokens):
         config.require_named(folder, read_config(folder))
         status = Status.SKIPPED

@@ -27,9 +27,13 @@ class Measure(ABC):
     def sums(self, outputs_TBO: Tensor, targets: Tensor, mask_TB: Tensor) -> list[float]:
         """Returns the sums over the pairs in `mask_TB`; `targets` are those of Batch."""
 
+    def merged(self, sums: Sequence[float], others: Sequence[float]) -> list[float]:
+        """Returns the sums over the pairs of both; override it if they are not simply added."""
+        return [a + b for a, b in zip(sums, others, strict=True)]
+
     @abstractmethod
     def value(self, sums: Sequence[float]) -> float:
-        """Returns the measure of added-up sums; NaN if they hold no target."""
+        """Returns the measure of merged sums; NaN if they hold no target."""
 
 
 ACCURACY = Metric("accuracy", "accuracy", "", 1, 0.0, smoothing=0.02)
@@ -65,6 +69,13 @@ class NormalisedRootMeanSquaredError(Measure):
 
         nrmse = √(Σ (output − y)² / Σ (y − ȳ)²)
 
+    Two sets of N and M targets, of which δ = ȳ_M − ȳ_N, have together
+
+        ȳ = ȳ_N + δ M / (N + M),    Σ (y − ȳ)² = Σ_N + Σ_M + δ² N M / (N + M)
+
+    and the mean is stored as its distance from one of the targets, c. So large targets that vary
+    little keep their digits (Chan, Golub & LeVeque 1983, The American Statistician 37:242).
+
     >>> import torch
     >>> nrmse, y_TBO = NormalisedRootMeanSquaredError(), torch.tensor([[[1.0]], [[3.0]]])
     >>> mask_TB = torch.ones(2, 1, dtype=torch.bool)
@@ -76,15 +87,30 @@ class NormalisedRootMeanSquaredError(Measure):
         super().__init__(metric)
 
     def sums(self, outputs_TBO: Tensor, targets: Tensor, mask_TB: Tensor) -> list[float]:
-        """Returns Σ (output − y)², Σ y, Σ y² and the number of y."""
+        """Returns Σ (output − y)², c, ȳ − c, Σ (y − ȳ)² and the number of y."""
         y, outputs = targets[mask_TB].double(), outputs_TBO[mask_TB].double()
-        found = ((outputs - y).square().sum(), y.sum(), y.square().sum())
+        if not y.numel():
+            return [0.0] * 5
+        c = y.flatten()[0]
+        apart = y - c
+        mean = apart.mean()
+        found = ((outputs - y).square().sum(), c, mean, (apart - mean).square().sum())
         return [*(float(x) for x in found), float(y.numel())]
+
+    def merged(self, sums: Sequence[float], others: Sequence[float]) -> list[float]:
+        """Returns the sums over the targets of both, with the c of the first that has targets."""
+        squares, c, mean, spread, count = sums
+        more_squares, other_c, other_mean, more_spread, more = others
+        if not (count and more):
+            return [*(sums if count else others)]
+        both = count + more
+        delta = (other_c - c) + (other_mean - mean)
+        spread += more_spread + delta * delta * count * more / both
+        return [squares + more_squares, c, mean + delta * more / both, spread, both]
 
     def value(self, sums: Sequence[float]) -> float:
         """Returns the root of the ratio; NaN if the targets do not vary."""
-        squares, total, total_of_squares, count = sums
-        spread = total_of_squares - total * total / count if count else 0.0
+        squares, _, _, spread, _ = sums
         return math.sqrt(squares / spread) if spread > 0 else math.nan
 
 
@@ -152,8 +178,7 @@ class Columns:
             if measured_TBO is not None:
                 for key, measure in columns.items():
                     found = measure.sums(measured_TBO, targets, mask_TB)
-                    before = sums.get(key, [0.0] * len(found))
-                    sums[key] = [a + b for a, b in zip(before, found, strict=True)]
+                    sums[key] = measure.merged(sums[key], found) if key in sums else found
 
     def values(self, sums: Sums) -> dict[str, float | None]:
         """Returns the value of every column that has sums; None if it is not a finite number."""

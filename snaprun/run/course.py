@@ -54,9 +54,9 @@ class Course:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all fields as numbers, dicts and tensors."""
-        saved = _stored(vars(self))
+        saved = stored(vars(self))
         if self.begun is not None:
-            saved["begun"] = _stored(vars(self.begun)) | {"batch": _stored(vars(self.begun.batch))}
+            saved["begun"] = stored(vars(self.begun)) | {"batch": stored(vars(self.begun.batch))}
         return saved
 
     @classmethod
@@ -68,7 +68,7 @@ class Course:
         Raises ValueError if a run of `network` with `lanes` lanes, whose rows have `columns`,
         cannot have written `saved`.
         """
-        saved = _taken("course", saved, cls)
+        saved = taken("course", saved, cls)
         for f in fields(cls):
             if f.type is int:
                 require_count(f"course.{f.name}", saved[f.name])
@@ -98,13 +98,13 @@ STORED_AS = {"losses_TB": "nats_TB", "loss": "bits"}
 IF_USED = ("measured", "outputs_TBO", "baseline")
 
 
-def _stored(values: Mapping[str, Any]) -> dict[str, Any]:
+def stored(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields `values` as a checkpoint stores them."""
     unused = [name for name in IF_USED if values.get(name) is None or values[name] == {}]
     return {STORED_AS.get(name, name): x for name, x in values.items() if name not in unused}
 
 
-def _taken(where: str, saved: Any, kind: type) -> dict[str, Any]:
+def taken(where: str, saved: Any, kind: type) -> dict[str, Any]:
     """Return the fields of a `kind` that a checkpoint stores as `saved`.
 
     Raises ValueError if one is missing or unknown.
@@ -130,8 +130,8 @@ def _require_sums(saved: Any, columns: Columns) -> None:
 
 def _begun(saved: Any, network: Network, lanes: int, measured: bool) -> Begun:
     where = "course.begun"
-    saved = _taken(where, saved, Begun)
-    batch = _taken(f"{where}.batch", saved["batch"], Batch)
+    saved = taken(where, saved, Begun)
+    batch = taken(f"{where}.batch", saved["batch"], Batch)
     mask = batch["mask"]
     steps = len(mask) if isinstance(mask, Tensor) and mask.dim() else 0
     require_count(f"{where}.steps", saved["steps"], most=steps - 1)

@@ -5,14 +5,15 @@ rows are logged nor on where a run was stopped.
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from snaprun.losses import Loss
-from snaprun.require import require_count, require_entries, require_number
+from snaprun.require import require_count, require_number
+from snaprun.run.course import stored, taken
 from snaprun.store import BLOW_UP, NON_FINITE
 
 FACTOR = 4.0  # a window is calm if its mean loss is below FACTOR times the loss of chance
@@ -42,22 +43,26 @@ class Watch:
 
     begun_at: int = 0  # data-time where the open window began
     begun_updates: int = 0  # updates by then
-    bits: float = 0.0  # the loss in the open window, in reported units
+    loss: float = 0.0  # in the open window, in reported units
     targets: int = 0  # in the open window
     calm_at: int = 0  # data-time where the last window below FACTOR ended
     calm_updates: int = 0  # updates by then
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return all fields as numbers."""
+        return stored(vars(self))
+
     @classmethod
     def from_state_dict(cls, saved: Any, tokens: int, updates: int) -> "Watch":
-        """Rebuild the watch of a run at `tokens` from its fields, `saved`.
+        """Rebuild the watch of a run at `tokens` from `saved`, a `state_dict`.
 
         If `saved` is None, the run was not watched so far, and watching begins now. Raises
         ValueError if `saved` does not fit such a run.
         """
         if saved is None:
             return cls(tokens, updates, 0.0, 0, tokens, updates)
-        require_entries("watch", saved, [f.name for f in fields(cls)])
-        require_number("watch.bits", saved["bits"], least=0)
+        saved = taken("watch", saved, cls)
+        require_number("watch.loss", saved["loss"], least=0)
         require_count("watch.targets", saved["targets"], most=tokens)
         for counter, most in (("at", tokens), ("updates", updates)):
             require_count(f"watch.begun_{counter}", saved[f"begun_{counter}"], most=most)
@@ -67,17 +72,17 @@ class Watch:
 
     def count(self, loss: float, targets: int, *, chance: float, tokens: int, updates: int) -> None:
         """Count a minibatch that ended at `tokens` and `updates`; `chance` is per target."""
-        self.bits, self.targets = self.bits + loss, self.targets + targets
+        self.loss, self.targets = self.loss + loss, self.targets + targets
         if updates - self.begun_updates < WINDOW or not self.targets:
             return
-        if self.bits < FACTOR * chance * self.targets:
+        if self.loss < FACTOR * chance * self.targets:
             self.calm_at, self.calm_updates = tokens, updates
-        self.begun_at, self.begun_updates, self.bits, self.targets = tokens, updates, 0.0, 0
+        self.begun_at, self.begun_updates, self.loss, self.targets = tokens, updates, 0.0, 0
 
     def verdict(self, updates: int, chance: float, loss: Loss) -> Diverged | None:
         """Return how a run that ends after `updates` updates has blown up, or None."""
         above = self.begun_updates - self.calm_updates
-        if not self.begun_updates and self.bits >= FACTOR * chance * max(self.targets, 1):
+        if not self.begun_updates and self.loss >= FACTOR * chance * max(self.targets, 1):
             above = updates  # of a run too short for a window
         if above and above >= min(STRETCH, SHARE * updates):
             level = f"{FACTOR * chance:g} {loss.unit}".rstrip()

@@ -327,7 +327,7 @@ class Training:
             "engine": self._engine.state_dict(),
             "task": self._task.state_dict(),
             "data": self._data.get_state(),
-            "watch": asdict(self._watch),
+            "watch": self._watch.state_dict(),
             "segments": self._segments.to_list(),
         }
 

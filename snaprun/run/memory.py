@@ -78,9 +78,14 @@ def demand(parts: "Parts", counts: Sizes, probe: "Probe | None" = None) -> Deman
 
 
 def _numbers(task: Task) -> int:
-    """Return how many numbers a batch has at most per token, from its inputs to its baseline."""
-    outputs = (0 if task.loss.classes else 2) + (1 if task.measures else 0)
-    return (0 if task.one_hot else task.inputs) + outputs * task.outputs
+    """Return how many numbers a batch has at most per token, from its inputs to its baseline.
+
+    Targets that are classes are no numbers. Outputs are kept for measures; of a task over classes
+    that has no measures, no baseline is counted.
+    """
+    numbers, measured = not task.loss.classes, bool(task.measures)
+    wide = numbers + measured + (numbers or measured)  # targets, outputs, a baseline
+    return (0 if task.one_hot else task.inputs) + wide * task.outputs
 
 
 def check(parts: "Parts", probe: "Probe | None" = None) -> bool:

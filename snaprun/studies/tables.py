@@ -73,8 +73,7 @@ def _row(job: PlannedRun, run: Run | None, metric: Metric) -> dict[str, object]:
         "cpu": _settings(known, "cpu"),
         "device": known.extras.get("device"),
         **known.extras.get("versions", {}),
-        "text_sha256": known.extras.get("text_sha256"),
-        "valid_text_sha256": known.extras.get("valid_text_sha256"),
+        **{key: value for key, value in known.extras.items() if key.endswith("_sha256")},
     }
 
 

@@ -1,9 +1,9 @@
 """The interface of every task: training batches, a curriculum, held-out data and metrics."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from snaprun.losses import Loss, Measure, SoftmaxCrossEntropy
 from snaprun.losses.measures import declared
 from snaprun.metrics import Metric
+from snaprun.tasks import local
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Task(ABC):
     # lists its own. The first is what runs are compared by, with those that it is `shown` with.
     declared: tuple[Metric, ...] = cast(Any, _Declared())
     length_key: str = ""  # the argument that sets the length of a batch, if there is one
+    # The arguments that may name a file, each with the fact that holds the sha256 of the file.
+    files: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def batch(self, lanes: int, generator: torch.Generator) -> Batch:
@@ -123,8 +126,16 @@ class Task(ABC):
         return {} if batches is None else loss.metrics(batches)
 
     def facts(self) -> dict[str, object]:
-        """Return what identifies the data, for summary.json."""
+        """Return what identifies the data, for summary.json; names of checksums end in _sha256."""
         return {}
+
+    @classmethod
+    def sha256(cls, name: str) -> str | None:
+        """Return the sha256 that the file which one of `files` names has now; None: unreadable.
+
+        A later launch of the same run refuses a file whose sha256 is no longer that of the facts.
+        """
+        return local.sha256(name)
 
     def state_dict(self) -> dict[str, Any]:
         """Return, as ints and tensors, what the next batch depends on besides the generator."""

@@ -1,7 +1,7 @@
 """Next-byte prediction on a text."""
 
 from collections.abc import Iterator
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from snaprun.checks import at_least, one_of, refuse, within
 from snaprun.losses.softmax import BPC, VALIDATION
 from snaprun.tasks.base import Batch, Task
-from snaprun.tasks.text import Bytes, Corpus, load_text
+from snaprun.tasks.text import Bytes, Corpus, load_text, sha256
 
 Mode = Literal["crops", "stream"]
 CROP_LANES = 512  # validation lanes of mode=crops, at most
@@ -42,6 +42,7 @@ class CharLM(Task):
     declared = (BPC, VALIDATION)
     held_out_lanes = max(CROP_LANES, STREAM_LANES)
     length_key = "crop"
+    files: ClassVar = {"text": "text_sha256", "valid_text": "valid_text_sha256"}
 
     def __init__(
         self,
@@ -136,6 +137,11 @@ class CharLM(Task):
     def facts(self) -> dict[str, object]:
         """Return the text's name, source and sha256, and the bytes of both parts."""
         return dict(self._facts)
+
+    @classmethod
+    def sha256(cls, name: str) -> str | None:
+        """Return the sha256 that the text called `name` has now, or None if it cannot be read."""
+        return sha256(name)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the stream's positions (B,); None before the first batch and for mode=crops."""

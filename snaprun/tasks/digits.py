@@ -1,15 +1,15 @@
 """Images read as sequences, pixel by pixel or row by row; the class is asked for at the end."""
 
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from snaprun.checks import one_of
+from snaprun.checks import UserError, one_of
 from snaprun.losses import Accuracy, SoftmaxCrossEntropy
 from snaprun.tasks.base import Batch, Task
-from snaprun.tasks.images import CLASSES, Data, load_images
+from snaprun.tasks.images import CLASSES, Data, load_folder, load_images
 
 By = Literal["pixel", "row"]
 LANES = 100  # of a held-out batch, at most
@@ -46,6 +46,7 @@ class Digits(Task):
     loss = SoftmaxCrossEntropy(bits=False)
     measures = (Accuracy(),)
     held_out_lanes = LANES
+    files: ClassVar = {"folder": "data_sha256"}
 
     def __init__(
         self,
@@ -100,3 +101,11 @@ class Digits(Task):
     def facts(self) -> dict[str, object]:
         """Return the images' name, source and sha256, and how many of them train and test."""
         return dict(self._facts)
+
+    @classmethod
+    def sha256(cls, name: str) -> str | None:
+        """Return the sha256 of the images in the folder `name`, or None if they cannot be read."""
+        try:
+            return load_folder(name).sha256
+        except UserError:
+            return None

@@ -82,11 +82,16 @@ def load_images(data: Data, folder: str | None = None) -> Images:
             refuse("task.folder", folder, "null with task.data=digits", "Set task.data=mnist.")
         return _of_scikit_learn()
     if folder is not None:
-        return _from_files([_found(folder, name) for name in NAMES], folder)
+        return load_folder(folder)
     files = PUBLISHED[data]
     instead = "put the four files into a folder and pass task.folder=PATH"
     with fetched(files, Asked("task.data", data, instead), data) as paths:
         return _from_files(paths, files[0].url.rpartition("/")[0])
+
+
+def load_folder(folder: str) -> Images:
+    """Return the images of the four IDX files in `folder`; raises UserError, as `load_images`."""
+    return _from_files([_found(folder, name) for name in NAMES], folder)
 
 
 def _of_scikit_learn() -> Images:

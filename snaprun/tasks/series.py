@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -78,6 +78,7 @@ class Series(Task):
     measures = (NormalisedRootMeanSquaredError(),)
     held_out_lanes = 1
     length_key = "crop"
+    files: ClassVar = {"data": "series_sha256"}
 
     def __init__(
         self,
@@ -99,6 +100,8 @@ class Series(Task):
         self._unsettled = warm_up if self.standardise == "running" else 0
         within("task.valid_fraction", valid_fraction, 0.0, 1.0, open_high=True)
 
+        # In YAML a name such as 0 is a number.
+        columns, targets = (names and list(map(str, names)) for names in (columns, targets))
         if data in GENERATED:
             table = _generated(data, length, columns, targets)
             self._facts: dict[str, object] = {"series": data, "generated_sha256": table.sha256}

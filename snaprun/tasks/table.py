@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import re
 from array import array
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import numpy as np
 
 from snaprun.checks import one_of, refuse
 from snaprun.tasks.chaos import Values
-from snaprun.tasks.text import read_file
+from snaprun.tasks.local import read_file
 
 KEY = "task.data"
 CHUNK = 65536  # rows of a Parquet file that are read at once
@@ -34,7 +35,7 @@ class Table:
 
 
 def choose(
-    there: Sequence[str], columns: Sequence[Any] | None, targets: Sequence[Any] | None
+    there: Sequence[str], columns: Sequence[str] | None, targets: Sequence[str] | None
 ) -> list[str]:
     """Return the names of the columns to read: `columns` (None: all), then further `targets`.
 
@@ -49,7 +50,7 @@ def choose(
 
 
 def read_table(
-    name: str, accepted: str, columns: Sequence[Any] | None, targets: Sequence[Any] | None
+    name: str, accepted: str, columns: Sequence[str] | None, targets: Sequence[str] | None
 ) -> Table:
     """Return the columns that `choose` takes from the CSV or Parquet file at the path `name`.
 
@@ -76,7 +77,7 @@ def read_table(
 
 
 def _csv(
-    name: str, file: BinaryIO, columns: Sequence[Any] | None, targets: Sequence[Any] | None
+    name: str, file: BinaryIO, columns: Sequence[str] | None, targets: Sequence[str] | None
 ) -> tuple[list[str], Values]:
     line = 1  # where a record begins; one with quotes may go over several lines
     empty = 0  # the first of the empty lines, which may only end the file
@@ -127,6 +128,11 @@ def _require_names(name: str, there: Sequence[str]) -> None:
         refuse(KEY, name, accepted, "That line is empty.")
     if all(_number(field) is not None for field in there):
         refuse(KEY, name, accepted, "That line holds numbers: put one with names before it.")
+    if len(there) == 1 and (other := re.search("[;\t]", there[0])):
+        found = "a tab" if other[0] == "\t" else repr(other[0])
+        accepted = "a CSV file with commas between its values"
+        remedy = "write it with commas, and decimals with points."
+        refuse(KEY, name, accepted, f"Its first line has {found} instead: {remedy}")
     _require_different(name, there)
 
 
@@ -164,7 +170,7 @@ def _wrong(name: str, found: str) -> NoReturn:
 
 
 def _parquet(
-    name: str, file: BinaryIO, columns: Sequence[Any] | None, targets: Sequence[Any] | None
+    name: str, file: BinaryIO, columns: Sequence[str] | None, targets: Sequence[str] | None
 ) -> tuple[list[str], Values]:
     try:
         arrow: Any = import_module("pyarrow")
@@ -173,10 +179,16 @@ def _parquet(
         remedy = "To read a Parquet file install pyarrow: pip install 'snaprun[parquet]'."
         refuse(KEY, name, "a CSV file, as pyarrow is not installed", remedy)
     try:
-        table = parquet.ParquetFile(file)
-    except arrow.ArrowException as error:
+        return _whole(name, arrow, parquet.ParquetFile(file), columns, targets)
+    except (arrow.ArrowException, OSError) as error:  # a damaged page raises either
         why = " ".join(str(error).split())
         refuse(KEY, name, "a Parquet file that is whole", f"It cannot be read ({why}).")
+
+
+def _whole(
+    name: str, arrow: Any, table: Any, columns: Sequence[str] | None, targets: Sequence[str] | None
+) -> tuple[list[str], Values]:
+    """Return the chosen columns of `table`, a pyarrow.parquet.ParquetFile, and their numbers."""
     there = table.schema_arrow.names
     _require_different(name, there)
     chosen = choose(there, columns, targets)
@@ -184,17 +196,17 @@ def _parquet(
         kind = table.schema_arrow.field(column).type
         if not (arrow.types.is_integer(kind) or arrow.types.is_floating(kind)):
             _wrong(name, f"The column {column!r} has the type {kind}")
-    values = np.empty((table.metadata.num_rows, len(chosen)))
-    row = 0
+    read, values = 0, array("d")
     for batch in table.iter_batches(CHUNK, columns=chosen):
-        chunk = values[row : row + batch.num_rows]
+        chunk = np.empty((batch.num_rows, len(chosen)))
         for c, column in enumerate(chosen):
             found = batch.column(batch.schema.get_field_index(column))
             chunk[:, c] = found.to_numpy(zero_copy_only=False)  # NaN where there is no value
         bad = ~(abs(chunk) <= LARGEST)
         if bad.any():
             r, c = np.argwhere(bad)[0]
-            where = f"in row {row + r + 1}, column {chosen[c]!r}"
+            where = f"in row {read + r + 1}, column {chosen[c]!r}"
             _wrong(name, f"The value {where} is {_described(str(chunk[r, c]))}")
-        row += batch.num_rows
-    return chosen, values
+        values.frombytes(chunk.tobytes())
+        read += batch.num_rows
+    return chosen, np.frombuffer(values).reshape(-1, len(chosen))

@@ -1,23 +1,17 @@
 """The sources of a text's bytes: the standard library, a file, or WikiText-103."""
 
 import hashlib
-import os
 import platform
-import stat
-from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snaprun.checks import UserError, refuse
+from snaprun.checks import refuse
+from snaprun.tasks import local
 from snaprun.tasks.archive import texts
 from snaprun.tasks.download import Asked, WebFile
 
-T = TypeVar("T")
 Bytes = NDArray[np.uint8]  # (N,), read-only
 
 
@@ -37,8 +31,6 @@ WIKITEXT103 = WebFile(
     sha256="91c00ae287f0d699e18605c84afc9e45c192bc6b7797ff8837e5474655a33794",
 )
 WIKITEXT103_TEXTS = ("wikitext-103-raw/wiki.train.raw", "wikitext-103-raw/wiki.valid.raw")
-# The facts that name a file, each beside its sha256, and the keys that the user typed.
-FILES = {"text": "task.text", "valid_text": "task.valid_text", "series": "task.data"}
 ACCEPTED = "pydoc, wikitext103 or the path of a text file"
 
 
@@ -55,54 +47,11 @@ def load_text(name: str, what: str = "task.text") -> Corpus:
     return _file(name, what)
 
 
-def require_same(folder: Path, facts: Mapping[str, Any]) -> list[str]:
-    """Raise UserError, of one line, if a file has changed since the run in `folder` read it.
-
-    `facts` are what the run recorded (Task.facts): NAME_sha256 beside NAME. Returns the key and
-    path of each file that can no longer be read and so cannot be compared.
-    """
-    unread = []
-    for name, key in FILES.items():
-        recorded, text = facts.get(f"{name}_sha256"), facts.get(name)
-        if recorded is None:
-            continue
-        now = _sha256(text) if isinstance(text, str) else None
-        if now is None:
-            unread.append(f"{key}={text}")
-        elif now != recorded:
-            remedy = "Set restart=true to train on it as it is now, or name=… to keep both."
-            sums = f"of sha256 {str(recorded)[:12]}…; now it has {now[:12]}…"
-            accepted = f"what {folder} was trained on, {sums}"
-            refuse(key, text, accepted, remedy)
-    return unread
-
-
-def _sha256(name: str) -> str | None:
+def sha256(name: str) -> str | None:
     """Return the sha256 that the text called `name` has now, or None if it cannot be read."""
     if name == "pydoc":
         return _pydoc().sha256
-    if name == "wikitext103":
-        return WIKITEXT103.sha256
-    path = _path(name)
-    with suppress(OSError, ValueError):
-        if not path.is_file():  # opening a pipe would wait for its other end
-            return None
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            # A change of the bytes changes one of these, even if mtime is set back.
-            key = (status.st_dev, status.st_ino, status.st_size)
-            key += (status.st_mtime_ns, status.st_ctime_ns)
-            if key not in _sums:
-                _sums[key] = hashlib.file_digest(file, "sha256").hexdigest()
-            return _sums[key]
-    return None
-
-
-_sums: dict[tuple[int, ...], str] = {}  # of files that this process has read
-
-
-def _path(name: str) -> Path:
-    return Path(os.path.expanduser(name)).absolute()
+    return WIKITEXT103.sha256 if name == "wikitext103" else local.sha256(name)
 
 
 def _pydoc() -> Corpus:
@@ -112,29 +61,10 @@ def _pydoc() -> Corpus:
     return _corpus(text, f"pydoc_data.topics of Python {platform.python_version()}")
 
 
-def read_file(name: str, what: str, accepted: str, read: Callable[[Path], T]) -> T:
-    """Return what `read` makes of the regular file at the path `name`, which the key `what` gave.
-
-    Raises UserError, which lists what is `accepted`, if there is none or it cannot be read.
-    """
-    path = _path(name)
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode):
-            return read(path)
-    except UserError:
-        raise
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        refuse(what, name, accepted, f"{str(path)!r} cannot be read ({reason}): mend the path.")
-    kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-    refuse(what, name, accepted, f"{str(path)!r} is {kind}: name a file.")
-
-
 def _file(name: str, what: str) -> Corpus:
-    text = read_file(name, what, ACCEPTED, lambda path: path.read_bytes())
+    text = local.read_file(name, what, ACCEPTED, lambda path: path.read_bytes())
     if not text:
-        remedy = f"{str(_path(name))!r} is empty: name a file with text in it."
+        remedy = f"{str(local.path_of(name))!r} is empty: name a file with text in it."
         refuse(what, name, ACCEPTED, remedy)
     return _corpus(text, name)
 

@@ -1,6 +1,7 @@
 """Each loss and measure against torch.nn.functional, scikit-free numpy and what they mean."""
 
 import math
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -99,7 +100,7 @@ def drawn(parts=3):
 
 def added_up(measure, which):
     sums = [measure.sums(batch[0], batch[which], batch[1]) for batch in drawn()]
-    return measure.value([sum(column) for column in zip(*sums, strict=True)])
+    return measure.value(reduce(measure.merged, sums))
 
 
 def pooled(which):
@@ -114,6 +115,32 @@ def test_measures_of_batches_add_up_to_those_of_all_targets():
     out, y = pooled(2)
     want = np.sqrt(np.mean((out - y) ** 2)) / np.std(y)
     assert added_up(NormalisedRootMeanSquaredError(), 2) == pytest.approx(want, rel=1e-9)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e-8, 1e8, -1e8])
+def test_nrmse_keeps_its_digits_far_from_zero(offset):
+    measure, drawn, batches = nrmse(), np.random.default_rng(0), []
+    for steps in (1, 40, 0, 7, 1000, 2, 300):
+        y = offset + drawn.standard_normal((steps, 3, 2)) + (10 if steps == 1 else 0)
+        mask = drawn.random((steps, 3)) < (0.5 if steps > 1 else 2)
+        batches.append((y + drawn.standard_normal(y.shape), y, mask))
+    sums = [measure.sums(*map(torch.from_numpy, batch)) for batch in batches]
+    assert all(type(x) is float for batch in sums for x in batch)
+    found = measure.value(reduce(measure.merged, sums))
+    out, y = (np.concatenate([b[i][b[2]] for b in batches]).ravel() for i in (0, 1))
+    spread = np.var(y.astype(np.longdouble))
+    want = np.sqrt(np.mean((out - y).astype(np.longdouble) ** 2) / spread)
+    assert found == pytest.approx(float(want), rel=1e-12)
+    assert measure.value(reduce(measure.merged, sums[::-1])) == pytest.approx(found, rel=1e-12)
+
+
+def test_targets_that_do_not_vary_have_no_nrmse_however_they_are_cut():
+    y_TBO, mask_TB = torch.full((7, 1, 1), 0.1).double(), torch.ones(7, 1, dtype=torch.bool)
+    parts = [
+        nrmse().sums(y + 1, y, mask)
+        for y, mask in zip(y_TBO.split(2), mask_TB.split(2), strict=True)
+    ]
+    assert math.isnan(nrmse().value(reduce(nrmse().merged, parts)))
 
 
 def test_without_a_target_or_without_a_spread_there_is_no_value():

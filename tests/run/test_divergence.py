@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import asdict
 
 import pytest
 import torch
@@ -65,9 +64,15 @@ def test_runs_too_short_for_a_window_are_judged_by_their_mean():
 def test_a_watch_goes_on_from_a_checkpoint():
     bits = [1.0] * (3 * WINDOW + 5) + [LIMIT] * STRETCH
     for cut in (1, WINDOW - 1, WINDOW, 3 * WINDOW + 20, len(bits) - 1):
-        saved = json.loads(json.dumps(asdict(watched(bits[:cut]))))
+        saved = json.loads(json.dumps(watched(bits[:cut]).state_dict()))
         watch = Watch.from_state_dict(saved, cut * TOKENS, cut)
         assert watched(bits[cut:], watch, cut) == watched(bits)
+
+
+def test_a_checkpoint_keeps_the_names_of_its_first_version():
+    names = ["begun_at", "begun_updates", "bits", "targets", "calm_at", "calm_updates"]
+    assert list(watched([1.5]).state_dict()) == names
+    assert watched([1.5]).state_dict()["bits"] == 1.5
 
 
 @pytest.mark.parametrize(
@@ -84,7 +89,7 @@ def test_a_watch_goes_on_from_a_checkpoint():
 )
 def test_what_is_no_watch_is_refused(damage):
     with pytest.raises(ValueError, match="watch"):
-        Watch.from_state_dict(asdict(Watch()) | damage, 90, 9)
+        Watch.from_state_dict(Watch().state_dict() | damage, 90, 9)
     with pytest.raises(ValueError, match="watch"):
         Watch.from_state_dict(list(damage), 90, 9)
 

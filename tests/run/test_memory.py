@@ -5,11 +5,13 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from snaprun import config, hardware
 from snaprun.checks import UserError
 from snaprun.run import launch as run
 from snaprun.run import memory
+from snaprun.tasks import TASKS
 from tests.test_config import composed
 
 GB = 10**9
@@ -202,3 +204,22 @@ def test_an_own_limit_bounds_what_is_available():
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     assert count <= 10**8 < free
     assert bound == "within RLIMIT_AS"
+
+
+@pytest.mark.parametrize(
+    ("task", "count"),
+    [
+        (TASKS["copy"](), 0),
+        (TASKS["charlm"](crop=9), 0),
+        (TASKS["adding"](length=5), 2 + 1 + 1),
+        (TASKS["recall_after_delay"](delay=5), 10 + 10),
+        (TASKS["recall_after_delay"](delay=5, code="scalar"), 1 + 10 + 10),
+        (TASKS["series"]("lorenz", length=500, crop=9), 3 + 3 + 3 + 3),
+    ],
+)
+def test_all_numbers_of_a_batch_are_counted(task, count):
+    batch = task.batch(2, torch.Generator())
+    kept = [x for x in (batch.inputs, batch.targets, batch.baseline) if x is not None]
+    drawn = sum(x.shape[2] for x in kept if x.is_floating_point())
+    assert drawn + (task.outputs if task.measures else 0) == count
+    assert memory._numbers(task) == count

@@ -46,3 +46,13 @@ def test_the_instruction_sets_and_processors_of_a_run(went_through, told):
     one = replace(one, summary=replace(one.summary, extras=segments))
     table = tables.summary([made], {made: one}, BUILT_IN["level"])
     assert table["isa"].tolist() == table["cpu"].tolist() == [told]
+
+
+def test_the_checksums_of_all_data_stand_in_the_table():
+    made, one = job("a"), run((10, 10, 1.0))
+    assert one.summary
+    extras = {"sky": "sky.csv", "sky_sha256": "12ab", "sky_rows": 3}
+    one = replace(one, summary=replace(one.summary, extras=extras))
+    table = tables.summary([made], {made: one}, BUILT_IN["level"])
+    assert table["sky_sha256"].tolist() == ["12ab"]
+    assert not {"sky", "sky_rows"} & {*table}

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from snaprun.checks import UserError
+from snaprun.cli import _main
 from snaprun.tasks import images
 from snaprun.tasks.digits import Digits
 from snaprun.tasks.download import WebFile
@@ -277,3 +278,22 @@ def test_the_published_files_are_the_four_of_each():
     every = [file for files in images.PUBLISHED.values() for file in files]
     assert len({file.sha256 for file in every}) == len({file.url for file in every}) == 8
     assert all(len(bytes.fromhex(file.sha256)) == 32 for file in every)
+
+
+def test_a_run_whose_files_have_changed_is_refused_and_one_without_them_is_told(here, capfd):
+    (here / "idx").mkdir()
+    write(here / "idx")
+    line = ["train", "task=digits", "task.data=mnist", "task.folder=idx", "train.tokens=12"]
+    line += ["cell.units=4", "readout.hidden=3", "train.lanes=2"]
+    assert _main(line) == 0
+    (here / "idx" / "t10k-labels-idx1-ubyte").write_bytes(idx(LABELS[TRAIN:] * 0))
+    capfd.readouterr()
+    assert _main(line) == 2
+    assert "task.folder='idx' is not accepted: expected what results" in capfd.readouterr().err
+    for name in WHOLE:
+        (here / "idx" / name).unlink()
+    assert _main(line) == 0
+    assert "task.folder=idx cannot be read, so it was not compared" in capfd.readouterr().out
+    write(here / "idx", packed=True)
+    assert _main(line) == 0
+    assert "not compared" not in capfd.readouterr().out

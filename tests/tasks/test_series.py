@@ -274,6 +274,16 @@ def test_generated_series_have_names_and_a_sum():
         Series("lorenz", ["w"], length=300)
 
 
+def test_a_name_may_be_a_number(tmp_path):
+    (tmp_path / "t.csv").write_text("x,0,7\n" + "1,2,3\n" * 20)
+    task = Series(str(tmp_path / "t.csv"), [0], [7], standardise="none", crop=3)
+    batch = task.batch(1, GENERATOR)
+    assert batch.inputs.flatten().tolist() == [2] * 3
+    assert batch.targets.flatten().tolist() == [3] * 3
+    with pytest.raises(UserError, match=r"^task\.columns='1' .* expected one of x, 0, 7\.$"):
+        Series(str(tmp_path / "t.csv"), [1])
+
+
 def test_the_facts_of_a_file_are_its_sum(file):
     path = file(60)[1]
     facts = Series(path, crop=7, warm_up=0).facts()

@@ -83,7 +83,6 @@ def test_columns_are_chosen_by_name_and_come_in_that_order(read):
         ("a,b\n1,2,\n", "Line 2 has 3 fields, the first line 2"),
         ("a,b\n1,2\n3,four\n", "line 3, column 'b' is the text 'four'"),
         ("a,b\n1,2\n3,4_0\n", "line 3, column 'b' is the text '4_0'"),
-        ("a;b\n1;2\n", "line 2, column 'a;b' is the text '1;2'"),
         ("a,b\n1,2\n-inf,4\n", "line 3, column 'a' is -inf, infinite"),
         ("a,b\n1,1e200\n", "line 2, column 'b' is 1e200, beyond"),
         ('a,b\n"1\n",2\n3,x\n', "line 4, column 'b' is the text 'x'"),  # a field of two lines
@@ -114,6 +113,9 @@ def test_lines_count_as_an_editor_counts_them(refusal):
         ("a,b,a\n1,2,3\n", "'a' is the name of 2 of them"),
         (b"a\n\xff\n", "It is neither ('utf-8' codec"),
         (b"PAR1", "Parquet"),
+        ("a;b\n1;2\n", "commas between its values. Its first line has ';' instead"),
+        ("a;b\n1,5;2,5\n", "commas between its values. Its first line has ';' instead"),
+        ("a\tb\n1\t2\n", "commas between its values. Its first line has a tab instead"),
     ],
 )
 def test_what_is_no_table_is_refused(refusal, content, found):
@@ -203,6 +205,20 @@ def test_parquet_of_another_type_or_cut_off_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"that is whole. It cannot be read \(.*\)\.$"):
         read_table(str(path), "a file", None, None)
+
+
+@pytest.mark.parametrize("compression", ["snappy", "gzip"])
+def test_parquet_with_a_damaged_page_is_refused(tmp_path, compression):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "t"
+    frame().round(1).to_parquet(path, compression=compression)
+    content = bytearray(path.read_bytes())
+    content[40:400] = bytes(360)
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_table(str(path), "a file", ["a"], None)
+    assert "a Parquet file that is whole. It cannot be read (" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_long_file_is_read_in_little_more_memory_than_its_numbers_take(tmp_path):

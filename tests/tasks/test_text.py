@@ -5,11 +5,14 @@ import os
 import platform
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from snaprun.checks import UserError
-from snaprun.tasks.text import WIKITEXT103, load_text, require_same
+from snaprun.tasks import TASKS, CharLM
+from snaprun.tasks.text import WIKITEXT103, load_text
+from snaprun.tasks.unchanged import require_same
 
 
 def refusal(name: str, what: str = "task.text") -> str:
@@ -117,10 +120,18 @@ def test_an_unreadable_file_is_refused(tmp_path, monkeypatch):
     assert f"'{path}' cannot be read (Permission denied)" in refusal(str(path))
 
 
+def same(folder: Path, facts: dict) -> list[str]:
+    """What `require_same` returns for the run that recorded these facts."""
+    kind = TASKS["series" if "series" in facts else "charlm"]
+    arguments = {"data": facts["series"]} if "series" in facts else facts
+    return require_same(kind, arguments, folder, facts)
+
+
 def changed(name: str, sha256: str, what: str = "text") -> str:
     """The line that refuses a run which was trained on a text of that sum, "" where none does."""
     try:
-        require_same(Path("results/a/run"), {what: name, f"{what}_sha256": sha256, "parameters": 3})
+        facts = {what: name, f"{what}_sha256": sha256, "parameters": 3}
+        same(Path("results/a/run"), facts)
     except UserError as error:
         return str(error)
     return ""
@@ -164,10 +175,25 @@ def test_texts_that_are_no_files_are_compared_too(monkeypatch):
     assert "task.text='wikitext103'" in changed("wikitext103", "0" * 64)
 
 
+def test_a_task_of_ones_own_says_which_of_its_arguments_name_files(tmp_path):
+    class Own(CharLM):
+        files: ClassVar = {"weather": "sky_sha256"}
+
+    path = tmp_path / "t"
+    path.write_bytes(b"rain")
+    facts = {"sky_sha256": hashlib.sha256(b"rain").hexdigest(), "text_sha256": "0" * 64}
+    arguments = {"weather": str(path), "text": "pydoc"}
+    assert require_same(Own, arguments, tmp_path, facts) == []
+    path.write_bytes(b"sun")
+    with pytest.raises(UserError, match=r"^task\.weather="):
+        require_same(Own, arguments, tmp_path, facts)
+    assert require_same(Own, {"weather": None}, tmp_path, facts) == []  # it names no file
+
+
 def test_what_cannot_be_read_is_not_compared_but_named(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for name in ("none", "pipe", "."):
         facts = {"valid_text": str(tmp_path / name), "valid_text_sha256": "0" * 64}
-        assert require_same(tmp_path, facts) == [f"task.valid_text={tmp_path / name}"]
-    assert require_same(tmp_path, {"lr": 0.1}) == []
-    assert require_same(tmp_path, {"text": "pydoc", "text_sha256": load_text("pydoc").sha256}) == []
+        assert same(tmp_path, facts) == [f"task.valid_text={tmp_path / name}"]
+    assert same(tmp_path, {"lr": 0.1}) == []
+    assert same(tmp_path, {"text": "pydoc", "text_sha256": load_text("pydoc").sha256}) == []
