@@ -126,7 +126,8 @@ class Learner:
     def __repr__(self) -> str:
         keys = ("inputs", "outputs", "cell", "units", "rule", "loss", "lanes")
         own = {key: self._given[key] for key in keys}
-        plain = {k: x if isinstance(x, str | int) else type(x).__name__ for k, x in own.items()}
+        written = str | int | float | list | tuple
+        plain = {k: x if isinstance(x, written) else type(x).__name__ for k, x in own.items()}
         said = ", ".join(f"{key}={value!r}" for key, value in plain.items())
         return f"Learner({said}): {self.steps} steps, {self.updates} updates"
 

@@ -135,7 +135,10 @@ class Recurrent(nn.Module):
         device = state.s_BCK.device
         if lanes is None:
             lanes = torch.ones(state.lanes, dtype=torch.bool)
-        lanes_B = torch.as_tensor(lanes, device=device)
+        try:
+            lanes_B = torch.as_tensor(lanes, device=device)
+        except (TypeError, ValueError, RuntimeError):
+            checks.refuse("lanes", lanes, f"booleans of the shape ({state.lanes},)")
         if lanes_B.dtype != torch.bool or lanes_B.shape != (state.lanes,):
             found = f"{lanes_B.dtype} of the shape {tuple(lanes_B.shape)}"
             checks.refuse("lanes", found, f"booleans of the shape ({state.lanes},)")
@@ -244,8 +247,11 @@ def _widths(hidden_size: Any, num_layers: Any) -> list[int]:
     layers = count("num_layers", num_layers)
     if not isinstance(hidden_size, Sequence) or isinstance(hidden_size, str):
         return [count("hidden_size", hidden_size)] * layers
-    if not hidden_size or layers not in (1, len(hidden_size)):
-        checks.refuse("num_layers", layers, f"{len(hidden_size)}, or a number as hidden_size")
+    if not hidden_size:
+        checks.refuse("hidden_size", hidden_size, "an integer ≥ 1, or a list of such")
+    if layers not in (1, len(hidden_size)):
+        accepted = f"{len(hidden_size)}, the number of hidden_size={list(hidden_size)}, or 1"
+        checks.refuse("num_layers", layers, accepted)
     return [count("hidden_size", units) for units in hidden_size]
 
 

@@ -258,6 +258,7 @@ def test_a_wrong_input_leaves_the_state_as_it_was():
     refused("x='ndarray'", rnn, x.numpy(), state)
     refused("lanes", rnn.reset, state, [True])
     refused("lanes", rnn.reset, state, [0, 1, 2])
+    refused("lanes='all'", rnn.reset, state, "all")
     rnn(x, state)
 
 
