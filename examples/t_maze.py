@@ -3,8 +3,7 @@
 A cue at the entrance says on which side the reward will be. Ten cells of corridor follow, and a
 junction, where the agent turns left or right (Bakker 2002; here it walks by itself, and the turn is
 its one decision). In the corridor it sees noise, which hides the trace of the cue that an untrained
-state keeps. Agents walk side by side, at different places, and the network learns at every time
-step from those that turn.
+state keeps. Agents walk at different places, and at every time step the network learns from some.
 
 Credit for a turn has to reach the entrance, eleven steps before. RTRL and SnAp-1 have carried the
 influence of the weights along. TBPTT(1), the same network in the same loop with the gradient
@@ -96,4 +95,5 @@ def main(steps: int = 3000, seeds: int = 5) -> dict[str, list[float]]:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)  # quickest for a small network
     main(*map(int, sys.argv[1:]))

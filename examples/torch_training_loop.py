@@ -52,4 +52,5 @@ def main(steps: int = 6000) -> float:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)  # quickest for a small network
     main(*map(int, sys.argv[1:]))

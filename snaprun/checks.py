@@ -21,7 +21,7 @@ class Stopped(Exception):
 
 def refuse(what: str, value: Any, accepted: str, remedy: str = "") -> NoReturn:
     """Raises the UserError `what=value is not accepted: expected <accepted>. <remedy>`."""
-    shown = repr(value) if isinstance(value, str) else str(value)
+    shown = repr(value) if isinstance(value, str) else " ".join(str(value).split())
     if len(shown) > 120:
         shown = shown[:117] + "..."
     line = f"{what}={shown} is not accepted: expected {accepted}."

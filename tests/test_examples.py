@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from snaprun.cells import CELLS
 from snaprun.cli import _main
@@ -28,7 +29,9 @@ OWN = ((CELLS, "blend"), (LOSSES, "huber"), (TASKS, "glitches"))
 def examples(monkeypatch):
     """Return an example as a module; what one registers is forgotten in the end."""
     monkeypatch.syspath_prepend(FOLDER)
+    threads = torch.get_num_threads()
     yield importlib.import_module
+    torch.set_num_threads(threads)
     for name in SHORT:
         sys.modules.pop(name, None)
     for registry, name in OWN:

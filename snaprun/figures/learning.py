@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -94,8 +95,11 @@ def _line(axes: Axes, series: Series, points: Curve, step: bool, phase: float) -
     axes.plot(at, points.median, **line, zorder=2.0 if style.line == "-" else 2.2)
     band: dict[str, Any] = {"step": "post" if step else None, "color": style.colour}
     axes.fill_between(at, points.low, points.high, **band, alpha=0.13, linewidth=0, zorder=1)
-    # Markers stand at even distances, at other places on each line, and above all lines.
-    markers = {**style.marker_kwargs(), "markevery": (phase * _MARKERS, _MARKERS)}
+    # Markers stand at even distances, at other places on each line, and above all lines. Matplotlib
+    # would give none to a single point, which no line shows.
+    alone = np.isfinite(points.median).sum() < 2
+    every = None if alone else (phase * _MARKERS, _MARKERS)
+    markers = {**style.marker_kwargs(), "markevery": every}
     axes.plot(at, points.median, linestyle="none", **markers, zorder=3)
     for at, value in points.stops:
         axes.plot(at, value, "x", color=style.colour, markersize=6, markeredgewidth=1.4, zorder=4)

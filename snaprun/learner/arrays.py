@@ -87,8 +87,11 @@ def array(what: str, given: Any) -> ndarray:
     if isinstance(given, Tensor):
         if given.layout is not torch.strided:
             checks.refuse(what, given.layout, "a dense array")
-        given = given.detach().cpu()
-        taken = (given.float() if given.dtype == torch.bfloat16 else given).numpy()
+        try:
+            taken = given.detach().cpu()
+            taken = (taken.float() if taken.dtype == torch.bfloat16 else taken).numpy()
+        except (NotImplementedError, TypeError):  # on the device meta, or quantised
+            taken = np.asarray(None)
     elif type(given) is not ndarray:
         try:
             taken = np.asarray(given)

@@ -149,6 +149,20 @@ def test_every_line_that_coincides_with_others_is_seen(tmp_path, monkeypatch):
     assert len({line.get_markevery() for line in markers}) == len(RULES)
 
 
+def test_a_single_point_is_seen(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "snaprun.figures.layout.save", lambda figure, *_: drawn.append(figure) or [Path()]
+    )
+    for rule in RULES:
+        write(tmp_path / rule, config(rule), levels((20, 2)))
+    plot([tmp_path], tmp_path / "out", ["learning"], False)
+    lines = drawn[0].axes[0].get_lines()
+    markers = [line for line in lines if line.get_marker() != "None"]
+    assert len(markers) == len(RULES)
+    assert all(line.get_markevery() is None for line in markers)
+
+
 def zorder(line):
     return line.get_zorder()
 

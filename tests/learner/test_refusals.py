@@ -65,6 +65,15 @@ def test_mistakes_in_the_arguments(arguments, said):
     assert "\n" not in str(told.value)
 
 
+def test_a_mistake_in_several_lanes_is_told_in_one_line():
+    x = np.ones((3, INPUTS))
+    x[1] = np.nan
+    for wrong in (x, torch.from_numpy(x)):
+        with pytest.raises(ValueError, match="finite numbers") as told:
+            learner(lanes=3).predict(wrong)
+        assert "\n" not in str(told.value)
+
+
 NAN = float("nan")
 WRONG_X = [
     (np.ones(INPUTS + 1), r"x.shape=\(6,\) is not accepted: expected the shape \(1, 5\) or \(5,\)"),
@@ -80,6 +89,7 @@ WRONG_X = [
     ([[1], [1, 2]], "an array of numbers"),
     (np.ones(INPUTS, complex), "an array of numbers"),
     (torch.ones(INPUTS).to_sparse(), "a dense array"),
+    (torch.ones(INPUTS, device="meta"), "an array of numbers"),
 ]
 WRONG_Y = {
     "softmax": [

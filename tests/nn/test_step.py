@@ -279,6 +279,7 @@ def test_a_wrong_input_leaves_the_state_as_it_was():
     refused("x='ndarray'", rnn, x.numpy(), state)
     refused("lanes", rnn.reset, state, [True])
     refused("lanes", rnn.reset, state, [0, 1, 3])
+    refused("lanes='all'", rnn.reset, state, "all")
     refused("lanes=-1 is not accepted: expected integers in [0, 3)", rnn.reset, state, -1)
     refused("booleans of the shape (3,)", rnn.reset, state, [0.5])
     rnn(x, state)
