@@ -19,7 +19,7 @@ from snaprun.engine.base import SEQUENCE
 from snaprun.engine.optim import Optimiser
 from snaprun.engine.prune import prune, resume
 from snaprun.learner.arrays import Arrays, array, as_given, chosen_lanes
-from snaprun.learner.parts import merged, read, words
+from snaprun.learner.parts import merged, read, require_memory, words
 from snaprun.losses import Loss
 from snaprun.model.network import Network
 from snaprun.require import (
@@ -107,9 +107,11 @@ class Learner:
         with checks.telling_exhaustion(
             lambda: checks.too_large({"units": units, "lanes": lanes, "rule": rule})
         ):
+            require_memory(parts)
             network = parts.architecture.build(
                 inputs, outputs, machine.seed, machine.dtype, machine.device, parts.loss
             )
+            require_memory(parts, network.core)
             self._engine = build_engine(
                 machine,
                 network,
@@ -137,6 +139,9 @@ class Learner:
         plain = {k: x if isinstance(x, shown) else type(x).__name__ for k, x in own.items()}
         said = ", ".join(f"{key}={value!r}" for key, value in plain.items())
         return f"Learner({said}): {self.steps} steps, {self.updates} updates"
+
+    def __reduce__(self) -> Any:
+        raise checks.UserError("A Learner is neither copied nor pickled: use save and load.")
 
     @property
     def steps(self) -> int:

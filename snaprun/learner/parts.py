@@ -10,12 +10,17 @@ from typing import Any, TypeVar
 from snaprun import checks, rule_names
 from snaprun.arguments import arguments, converted
 from snaprun.cells import CELLS, Cell
+from snaprun.core import RecurrentCore, Sizes
+from snaprun.costs.memory import in_units, predict
+from snaprun.engine.native import lacks
 from snaprun.engine.optim import OPTIMISERS, Optimiser
+from snaprun.hardware import available_bytes
 from snaprun.losses import LOSSES, Loss
 from snaprun.model.network import Architecture, stacked
 from snaprun.registry import Registry
 from snaprun.rules import RULES, LearningRule
-from snaprun.run.machine import Machine
+from snaprun.run.machine import Machine, takes_native
+from snaprun.run.memory import LEAST
 from snaprun.run.options import ReadoutOptions, TrainOptions
 from snaprun.sparsity import SPARSITIES, Dense, Sparsity, Uniform
 
@@ -73,7 +78,10 @@ def read(given: Mapping[str, Any]) -> Parts:
         checks.refuse("update_every", every, f"{fixed} for rule={given['rule']}")
     if (every := every if fixed is None else fixed) is not None:
         train["update_every"] = every
+    optim_args = _mapping("optim_args", given["optim_args"])
     rate = {} if given["lr"] is None else {"lr": given["lr"]}
+    if rate and "lr" in optim_args:
+        checks.refuse("lr", given["lr"], f"none beside optim_args={optim_args}")
     where = {key: given[key] for key in ("seed", "device", "dtype", "engine", "threads")}
     return Parts(
         inputs=count("inputs", given["inputs"]),
@@ -81,12 +89,49 @@ def read(given: Mapping[str, Any]) -> Parts:
         architecture=_architecture(given),
         rule=rule,
         loss=_part("loss", Loss, given["loss"], {}),
-        optim=_part(
-            "optim", Optimiser, given["optim"], _mapping("optim_args", given["optim_args"]) | rate
-        ),
+        optim=_part("optim", Optimiser, given["optim"], optim_args | rate),
         options=TrainOptions(**arguments("train", TrainOptions, train)),
         machine=Machine(**arguments("", Machine, where)),
     )
+
+
+@naming_arguments()
+def require_memory(parts: Parts, core: RecurrentCore | None = None) -> None:
+    """Raise UserError if the learner cannot fit into memory, counted from its `core` once drawn."""
+    architecture, options, machine = parts.architecture, parts.options, parts.machine
+    others = {
+        "lanes": options.lanes,
+        "window": options.update_every if isinstance(options.update_every, int) else 1,
+        "outputs": parts.outputs,
+        "hidden": architecture.hidden,
+        "itemsize": machine.dtype.itemsize,
+        "threads": machine.threads,
+    }
+    cell, sparsity = architecture.cell, architecture.sparsity
+    if core is None:
+        counts = Sizes.before(cell, sparsity, architecture.units, parts.inputs, **others)
+    else:
+        counts = Sizes.of(core, **others)
+    chosen = cell, machine.device, machine.dtype, parts.rule, parts.optim, parts.loss
+    needed = predict(
+        counts,
+        parts.rule,
+        None if takes_native(machine, lacks(*chosen)) else machine.backend,
+        moments=len(parts.optim.moments),
+        copies=int(options.average is not None),
+        batch_steps=1,
+        held_out_lanes=0,
+        prunes=sparsity.prunes,
+    )
+    left, bound = available_bytes()
+    # Before the mask is drawn, the count may be too large (run/memory.py says by how much).
+    if needed.total > left * (1 if core else LEAST):
+        raise checks.UserError(
+            f"{architecture.choice}, readout.hidden={architecture.hidden}, lanes={options.lanes}, "
+            f"rule={type(parts.rule).__name__}: this needs about "
+            f"{in_units(needed.total)} of memory, and {in_units(left)} is left {bound}. "
+            f"Take {parts.rule.lighter or 'fewer units'}, a smaller readout.hidden or fewer lanes."
+        )
 
 
 def _architecture(given: Mapping[str, Any]) -> Architecture:

@@ -38,6 +38,11 @@ class State:
         self._record = record  # of the step that led here, until the rule has taken it
         self._spent = False
 
+    def __reduce__(self) -> Any:
+        raise UserError(
+            "A state is neither copied nor pickled: it serves once. Take another initial_state."
+        )
+
     @property
     def lanes(self) -> int:
         """B, the sequences side by side."""

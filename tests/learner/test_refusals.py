@@ -1,5 +1,8 @@
 """What a learner refuses, in one line, and unchanged by it."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from hypothesis import strategies as st
 
 from snaprun.cells import GRU
 from snaprun.engine.optim import Adam
+from snaprun.learner import parts
 from tests.cases import LeakyReLU
 from tests.engine.engines import EITHER
 from tests.learner.streams import INPUTS, OUTPUTS, learner, same, state
@@ -40,6 +44,7 @@ from tests.learner.streams import INPUTS, OUTPUTS, learner, same, state
         ({"optim": Adam(), "lr": 0.1}, "none beside an object"),
         ({"lr": -1}, "^lr=-1"),
         ({"lr": "fast"}, "^lr='fast'.*a number"),
+        ({"optim_args": {"lr": 1}, "lr": 0.1}, "^lr=0.1 is not accepted: expected none beside"),
         ({"optim_args": {"momentum": 1}}, "^momentum is not a key here: accepted are lr, beta1"),
         ({"layers": 0}, "layers=0"),
         ({"units": 0}, "units=0"),
@@ -63,6 +68,18 @@ def test_mistakes_in_the_arguments(arguments, said):
     with pytest.raises(ValueError, match=said) as told:
         learner(**{"lr": None, "hidden": None} | arguments)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("sparsity", [0, 0.5])
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_taken(sparsity, monkeypatch):
+    needed = {"rule": "rtrl", "units": 100, "sparsity": sparsity}  # J has 100 × 31,200 numbers
+    monkeypatch.setattr(parts, "available_bytes", lambda: (10**7, "here"))
+    said = r"^units=100, hidden=.*rule=RTRL: this needs about .* of memory, and 10 MB is left here"
+    with pytest.raises(ValueError, match=said) as told:
+        learner(**needed)
+    assert "\n" not in str(told.value)
+    monkeypatch.setattr(parts, "available_bytes", lambda: (10**9, "here"))
+    assert learner(**needed).updates == 0
 
 
 def test_a_mistake_in_several_lanes_is_told_in_one_line():
@@ -180,3 +197,9 @@ def test_whatever_is_given_is_taken_or_refused_in_one_line(loss, x, y, mask):
             assert "\n" not in said
             assert same(state(made), before)
     assert np.isfinite(made.predict(np.ones(INPUTS))).all()
+
+
+def test_it_is_not_copied():
+    for take in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(ValueError, match="neither copied nor pickled: use save and load"):
+            take(learner())

@@ -221,7 +221,6 @@ def test_on_a_cuda_device(rule):
         ("hidden_size=True", dict(hidden_size=True)),
         ("num_layers=65", dict(num_layers=65)),
         ("hidden_size=abc", dict(hidden_size="abc")),
-        ("hidden_size=[]", dict(hidden_size=[])),
         ("num_layers=3", dict(hidden_size=[4, 4], num_layers=3)),
         ("the number of hidden_size=[4, 5]", dict(hidden_size=[4, 5], num_layers=3)),
         ("num_layers=0", dict(num_layers=0)),

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import pickle
 import re
 import weakref
 
@@ -296,3 +297,10 @@ def test_nothing_of_the_past_is_kept_alive():
     del h
     gc.collect()
     assert not any(one() is not None for one in seen)
+
+
+def test_a_state_is_not_copied():
+    state = snaprun.nn.GRU(3, 4).initial_state(2)
+    for take in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(ValueError, match="neither copied nor pickled"):
+            take(state)
