@@ -36,9 +36,10 @@ class Arrays:
         """Return a copy of integers in [0, many), shape (B,), and whether they are flat."""
         shown = taken
         if self.one_a_lane(taken, "iu"):
-            listed = taken.reshape(-1).tolist()  # Python's min and max are faster on a few numbers
+            found = taken.reshape(-1).astype(np.int64)
+            listed = found.tolist()  # Python's min and max are faster on a few numbers
             if min(listed) >= 0 and max(listed) < many:
-                return np.array(listed, np.int64), not taken.shape
+                return found, not taken.shape
         else:
             shown = f"{taken.dtype} of the shape {taken.shape}"
         checks.refuse(what, shown, f"integers in [0, {many}) of the shape ({self.lanes},)")
@@ -50,17 +51,16 @@ class Arrays:
             shape = f"the shape ({self.lanes}, {width})"
             accepted = f"{shape} or ({width},)" if self.lanes == 1 else shape
             checks.refuse(f"{what}.shape", taken.shape, accepted)
-        if taken.dtype == self.dtype:
+        if taken.dtype is self.dtype or taken.dtype == self.dtype:
             found = taken.copy()
         else:
             with np.errstate(over="ignore"):
                 found = taken.astype(self.dtype)
-        if flat:
-            found = found.reshape(1, width)
+        line = found.reshape(-1)
         # The product overflows for large numbers only; then each number is looked at.
-        if not (math.isfinite(np.vdot(found, found)) or np.isfinite(found).all()):
+        if not (math.isfinite(line.dot(line)) or np.isfinite(line).all()):
             checks.refuse(what, taken, f"finite numbers of {self.dtype}")
-        return found, flat
+        return line.reshape(1, width) if flat else found, flat
 
 
 def chosen_lanes(given: Any, lanes: int) -> ndarray:
@@ -84,7 +84,9 @@ def chosen_lanes(given: Any, lanes: int) -> ndarray:
 def array(what: str, given: Any) -> ndarray:
     """Return `given` as an array of numpy, which may share its memory."""
     taken = given
-    if isinstance(given, Tensor):
+    if type(given) is ndarray:
+        pass
+    elif isinstance(given, Tensor):
         if given.layout is not torch.strided:
             checks.refuse(what, given.layout, "a dense array")
         try:
@@ -92,7 +94,7 @@ def array(what: str, given: Any) -> ndarray:
             taken = (taken.float() if taken.dtype == torch.bfloat16 else taken).numpy()
         except (NotImplementedError, TypeError):  # on the device meta, or quantised
             taken = np.asarray(None)
-    elif type(given) is not ndarray:
+    else:
         try:
             taken = np.asarray(given)
         except ValueError:  # a ragged list
@@ -104,7 +106,7 @@ def array(what: str, given: Any) -> ndarray:
 
 def as_given(given: Any, flat: bool, result: ndarray) -> Any:
     """Return a copy of a result, of torch or numpy as what was given, flat if that was flat."""
-    if isinstance(given, Tensor):
+    if type(given) is not ndarray and isinstance(given, Tensor):
         copied = torch.tensor(result, device=given.device)
         return copied[0] if flat else copied
     if not flat:

@@ -104,6 +104,8 @@ class Learner:
         self._arrays = Arrays(self.lanes, self._dtype)
         self._inputs, self._outputs = parts.inputs, parts.outputs
         self._sparsity, self._loss = parts.architecture.sparsity, parts.loss
+        # Whether the loss takes some numbers only; a tensor is made of y for such a loss alone.
+        self._picks = type(parts.loss).accepts is not Loss.accepts
         with checks.telling_exhaustion(
             lambda: checks.too_large({"units": units, "lanes": lanes, "rule": rule})
         ):
@@ -319,7 +321,7 @@ class Learner:
             targets, flat = self._arrays.classes("y", taken, self._outputs)
         else:
             targets, flat = self._arrays.numbers("y", taken, self._outputs)
-            if accepted := self._loss.accepts(torch.from_numpy(targets)):
+            if self._picks and (accepted := self._loss.accepts(torch.from_numpy(targets))):
                 checks.refuse("y", y, accepted)
         return targets, mask_B, flat
 
