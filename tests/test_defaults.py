@@ -110,7 +110,7 @@ def test_a_learner_has_the_defaults_of_train():
     for name in ("cell", "sparsity"):
         assert same(getattr(own.architecture, name), getattr(parts.architecture, name))
     assert same(own.rule, parts.rule)
-    assert same(own.optim, parts.optimiser)
+    assert same(own.optimiser, parts.optimiser)
     assert same(own.machine, parts.machine)
     assert own.options.update_every == parts.options.update_every
     assert own.options.average == parts.options.average

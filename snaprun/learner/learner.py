@@ -19,7 +19,7 @@ from snaprun.engine.base import SEQUENCE
 from snaprun.engine.optim import Optimiser
 from snaprun.engine.prune import prune, resume
 from snaprun.learner.arrays import Arrays, array, as_given, chosen_lanes
-from snaprun.learner.parts import merged, read, require_memory, words
+from snaprun.learner.parts import merged, naming_arguments, read, words
 from snaprun.losses import Loss
 from snaprun.model.network import Network
 from snaprun.require import (
@@ -31,9 +31,9 @@ from snaprun.require import (
     require_tensor,
 )
 from snaprun.rules import LearningRule
-from snaprun.run import checkpoint
-from snaprun.run.machine import as_in_a_run, build_engine
-from snaprun.seeding import stream
+from snaprun.run import checkpoint, memory
+from snaprun.run.build import built
+from snaprun.run.machine import as_in_a_run
 from snaprun.sparsity import Sparsity
 
 
@@ -99,31 +99,15 @@ class Learner:
         given = {key: x.item() if isinstance(x, np.generic) else x for key, x in locals().items()}
         del given["self"]
         self._given, self._parts = given, read(given)
-        parts, machine, options = self._parts, self._parts.machine, self._parts.options
-        self.lanes, self._dtype = options.lanes, np.dtype(dtype)
+        parts, machine = self._parts, self._parts.machine
+        self.lanes, self._dtype = parts.options.lanes, np.dtype(dtype)
         self._arrays = Arrays(self.lanes, self._dtype)
-        self._inputs, self._outputs = parts.inputs, parts.outputs
-        self._sparsity, self._loss = parts.architecture.sparsity, parts.loss
+        self._inputs, self._outputs = parts.task.inputs, parts.task.outputs
+        self._sparsity, self._loss = parts.architecture.sparsity, parts.task.loss
         # Whether the loss takes some numbers only; a tensor is made of y for such a loss alone.
-        self._picks = type(parts.loss).accepts is not Loss.accepts
-        with checks.telling_exhaustion(
-            lambda: checks.too_large({"units": units, "lanes": lanes, "rule": rule})
-        ):
-            require_memory(parts)
-            network = parts.architecture.build(
-                inputs, outputs, machine.seed, machine.dtype, machine.device, parts.loss
-            )
-            require_memory(parts, network.core)
-            self._engine = build_engine(
-                machine,
-                network,
-                parts.rule,
-                parts.optim,
-                lanes=self.lanes,
-                update_every=options.update_every,
-                noise=stream(machine.seed, "noise"),
-                average=options.average,
-            )
+        self._picks = type(self._loss).accepts is not Loss.accepts
+        with naming_arguments(), checks.telling_exhaustion(lambda: memory.exhausted(parts)):
+            self._engine = built(parts)
         self._computing = nullcontext if self._engine.in_core else as_in_a_run(machine.threads)
         self._advance, self._finish = self._engine.predict, self._engine.learn
         if not self._engine.in_core:

@@ -10,18 +10,15 @@ from typing import Any, TypeVar
 from snaprun import checks, rule_names
 from snaprun.arguments import arguments, converted
 from snaprun.cells import CELLS, Cell
-from snaprun.core import RecurrentCore, Sizes
-from snaprun.costs.memory import in_units, predict
-from snaprun.engine.native import lacks
 from snaprun.engine.optim import OPTIMISERS, Optimiser
-from snaprun.hardware import available_bytes
-from snaprun.losses import LOSSES, Loss
+from snaprun.losses import LOSSES, Loss, Measure
 from snaprun.model.network import Architecture, stacked
 from snaprun.registry import Registry
+from snaprun.require import MOST
 from snaprun.rules import RULES, LearningRule
-from snaprun.run.machine import Machine, takes_native
-from snaprun.run.memory import LEAST
+from snaprun.run.machine import Machine
 from snaprun.run.options import ReadoutOptions, TrainOptions
+from snaprun.run.parts import Parts
 from snaprun.sparsity import SPARSITIES, Dense, Sparsity, Uniform
 
 T = TypeVar("T")
@@ -54,24 +51,27 @@ def naming_arguments(**named: str) -> Iterator[None]:
         raise
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The plain objects that make up a learner."""
+@dataclass
+class Stream:
+    """The data of a learner as a run counts a task's: one time step at a time, none held out."""
 
     inputs: int
     outputs: int
-    architecture: Architecture
-    rule: LearningRule[Any]
     loss: Loss
-    optim: Optimiser
-    options: TrainOptions
-    machine: Machine
+    one_hot: bool = False
+    measures: tuple[Measure, ...] = ()
+    held_out_lanes: int = 0
+    length_key: str = ""
+
+    def steps(self) -> int:
+        """Return 1."""
+        return 1
 
 
 @naming_arguments()
-def read(given: Mapping[str, Any]) -> Parts:
+def read(given: Mapping[str, Any]) -> Parts[Stream]:
     """Build the parts from the arguments of a Learner; raises UserError."""
-    train = {key: given[key] for key in ("lanes", "average")}
+    train = {key: given[key] for key in ("lanes", "average")} | {"tokens": MOST}  # without end
     rule, fixed = read_rule(given["rule"], given["rule_args"])
     every = given["update_every"]
     if fixed is not None and every not in (None, fixed):
@@ -84,54 +84,17 @@ def read(given: Mapping[str, Any]) -> Parts:
         checks.refuse("lr", given["lr"], f"none beside optim_args={optim_args}")
     where = {key: given[key] for key in ("seed", "device", "dtype", "engine", "threads")}
     return Parts(
-        inputs=count("inputs", given["inputs"]),
-        outputs=count("outputs", given["outputs"]),
+        task=Stream(
+            count("inputs", given["inputs"]),
+            count("outputs", given["outputs"]),
+            _part("loss", Loss, given["loss"], {}),
+        ),
         architecture=_architecture(given),
         rule=rule,
-        loss=_part("loss", Loss, given["loss"], {}),
-        optim=_part("optim", Optimiser, given["optim"], optim_args | rate),
+        optimiser=_part("optim", Optimiser, given["optim"], optim_args | rate),
         options=TrainOptions(**arguments("train", TrainOptions, train)),
         machine=Machine(**arguments("", Machine, where)),
     )
-
-
-@naming_arguments()
-def require_memory(parts: Parts, core: RecurrentCore | None = None) -> None:
-    """Raise UserError if the learner cannot fit into memory, counted from its `core` once drawn."""
-    architecture, options, machine = parts.architecture, parts.options, parts.machine
-    others = {
-        "lanes": options.lanes,
-        "window": options.update_every if isinstance(options.update_every, int) else 1,
-        "outputs": parts.outputs,
-        "hidden": architecture.hidden,
-        "itemsize": machine.dtype.itemsize,
-        "threads": machine.threads,
-    }
-    cell, sparsity = architecture.cell, architecture.sparsity
-    if core is None:
-        counts = Sizes.before(cell, sparsity, architecture.units, parts.inputs, **others)
-    else:
-        counts = Sizes.of(core, **others)
-    chosen = cell, machine.device, machine.dtype, parts.rule, parts.optim, parts.loss
-    needed = predict(
-        counts,
-        parts.rule,
-        None if takes_native(machine, lacks(*chosen)) else machine.backend,
-        moments=len(parts.optim.moments),
-        copies=int(options.average is not None),
-        batch_steps=1,
-        held_out_lanes=0,
-        prunes=sparsity.prunes,
-    )
-    left, bound = available_bytes()
-    # Before the mask is drawn, the count may be too large (run/memory.py says by how much).
-    if needed.total > left * (1 if core else LEAST):
-        raise checks.UserError(
-            f"{architecture.choice}, readout.hidden={architecture.hidden}, lanes={options.lanes}, "
-            f"rule={type(parts.rule).__name__}: this needs about "
-            f"{in_units(needed.total)} of memory, and {in_units(left)} is left {bound}. "
-            f"Take {parts.rule.lighter or 'fewer units'}, a smaller readout.hidden or fewer lanes."
-        )
 
 
 def _architecture(given: Mapping[str, Any]) -> Architecture:
@@ -203,13 +166,19 @@ def _mapping(what: str, args: Any) -> dict[str, Any]:
     return dict(args or {})
 
 
-def words(given: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
+def words(given: Mapping[str, Any], parts: Parts[Stream]) -> dict[str, Any]:
     """Return the arguments as strings, numbers and dicts; None for an object without a name."""
     said = dict(given)
-    made = {"sparsity": parts.architecture.sparsity, "cell": parts.architecture.cell}
+    made = {
+        "cell": parts.architecture.cell,
+        "rule": parts.rule,
+        "sparsity": parts.architecture.sparsity,
+        "loss": parts.task.loss,
+        "optim": parts.optimiser,
+    }
     for what in BY_NAME:
         if not isinstance(said[what], str | int | float):
-            name, args = _named(what, made.get(what) or getattr(parts, what))
+            name, args = _named(what, made[what])
             said[what] = name or None
             if args:
                 said[f"{what}_args"] = args

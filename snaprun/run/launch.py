@@ -10,13 +10,13 @@ from snaprun import checks
 from snaprun.checks import Stopped, UserError
 from snaprun.engine.base import Engine
 from snaprun.run import checkpoint, memory
+from snaprun.run.build import built
 from snaprun.run.loop import Probe, Training
-from snaprun.run.machine import build_engine, denormals_flushed
+from snaprun.run.machine import denormals_flushed
 from snaprun.run.parts import Parts
 from snaprun.run.progress import Progress
 from snaprun.run.setting import Segments, setting
 from snaprun.run.signals import StopSignals
-from snaprun.seeding import stream
 from snaprun.store import METRICS, RunWriter, Summary, read_summary
 
 log = logging.getLogger(__name__)
@@ -78,30 +78,9 @@ def build(parts: Parts, probe: Probe | None = None) -> Engine:
 
     Raises UserError if there is not enough memory.
     """
-    machine, options = parts.machine, parts.options
-    machine.start()
-    parts.task.prepare(options.lanes)
-    fits = memory.check(parts, probe)
-    network = parts.architecture.build(
-        parts.task.inputs,
-        parts.task.outputs,
-        machine.seed,
-        machine.dtype,
-        machine.device,
-        parts.task.loss,
-    )
-    if not fits:
-        memory.check_drawn(parts, network.core, probe)
-    return build_engine(
-        machine,
-        network,
-        parts.rule,
-        parts.optimiser,
-        lanes=options.lanes,
-        update_every=options.update_every,
-        noise=stream(machine.seed, "noise"),
-        average=options.average,
-    )
+    parts.machine.start()
+    parts.task.prepare(parts.options.lanes)
+    return built(parts, probe)
 
 
 def _start(writer: RunWriter, training: Training, summary: Summary | None, strict: bool) -> None:

@@ -26,11 +26,10 @@ from snaprun.registry import Registry
 from snaprun.rules import RULES
 from snaprun.run.machine import takes_native
 from snaprun.sparsity import SPARSITIES
-from snaprun.tasks import Task
 
 if TYPE_CHECKING:
     from snaprun.run.loop import Probe
-    from snaprun.run.parts import Parts
+    from snaprun.run.parts import Data, Parts
 
 # The size of J expected for a random mask is between 1 / MOST and LEAST times the actual size,
 # storage padding included. This holds from 64 units on if a unit feeds at least FED others on
@@ -77,7 +76,7 @@ def demand(parts: "Parts", counts: Sizes, probe: "Probe | None" = None) -> Deman
     )
 
 
-def _numbers(task: Task) -> int:
+def _numbers(task: "Data") -> int:
     """Return how many numbers a batch has at most per token, from its inputs to its baseline.
 
     Targets that are classes are no numbers. Outputs are kept for measures; of a task over classes

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from snaprun import hardware
 from snaprun.cells import GRU
 from snaprun.engine.optim import Adam
-from snaprun.learner import parts
 from tests.cases import LeakyReLU
 from tests.engine.engines import EITHER
 from tests.learner.streams import INPUTS, OUTPUTS, learner, same, state
@@ -73,12 +73,15 @@ def test_mistakes_in_the_arguments(arguments, said):
 @pytest.mark.parametrize("sparsity", [0, 0.5])
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_taken(sparsity, monkeypatch):
     needed = {"rule": "rtrl", "units": 100, "sparsity": sparsity}  # J has 100 × 31,200 numbers
-    monkeypatch.setattr(parts, "available_bytes", lambda: (10**7, "here"))
-    said = r"^units=100, hidden=.*rule=RTRL: this needs about .* of memory, and 10 MB is left here"
+    monkeypatch.setattr(hardware, "available_bytes", lambda: (10**7, "here"))
+    named = r"^rule=rtrl, units=100, sparsity=(dense|uniform): this needs about .* of memory, "
+    said = (
+        named + r".* of it for .*, and 10 MB is left here\. Take rule=snap1 or rule=snap2, fewer "
+    )
     with pytest.raises(ValueError, match=said) as told:
         learner(**needed)
     assert "\n" not in str(told.value)
-    monkeypatch.setattr(parts, "available_bytes", lambda: (10**9, "here"))
+    monkeypatch.setattr(hardware, "available_bytes", lambda: (10**9, "here"))
     assert learner(**needed).updates == 0
 
 

@@ -9,8 +9,8 @@ import torch
 
 from snaprun import config, hardware
 from snaprun.checks import UserError
+from snaprun.run import build, memory
 from snaprun.run import launch as run
-from snaprun.run import memory
 from snaprun.tasks import TASKS
 from tests.test_config import composed
 
@@ -88,7 +88,7 @@ def test_the_drawn_mask_decides_where_the_expected_one_leaves_it_open(words, lef
 
     left(needed)
     run.build(parts)
-    monkeypatch.setattr(run, "build_engine", lambda *a, **k: pytest.fail("it was built"))
+    monkeypatch.setattr(build, "build_engine", lambda *a, **k: pytest.fail("it was built"))
     left(needed - 1)
     with pytest.raises(UserError, match="is left in this test"):
         run.build(parts)
@@ -149,7 +149,7 @@ def test_what_runs_out_of_memory_all_the_same_is_told_with_the_prediction(left, 
         raise MemoryError
 
     parts = parts_of("rule=snap2")
-    monkeypatch.setattr(run, "build_engine", without_memory)
+    monkeypatch.setattr(build, "build_engine", without_memory)
     with pytest.raises(UserError, match=r"this needs about .*B of memory, .* and memory ran out"):
         run.run(parts, here / "x", {}, tensorboard=False, bar=False)
     assert list(here.iterdir()) == []

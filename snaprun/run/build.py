@@ -1,0 +1,29 @@
+"""Builds the network and the engine of a run or of a learner, if they fit into memory."""
+
+from snaprun.engine.base import Engine
+from snaprun.run import memory
+from snaprun.run.loop import Probe
+from snaprun.run.machine import build_engine
+from snaprun.run.parts import Parts
+from snaprun.seeding import stream
+
+
+def built(parts: Parts, probe: Probe | None = None) -> Engine:
+    """Return the engine before its first step; raises UserError if there is not enough memory."""
+    machine, options, task = parts.machine, parts.options, parts.task
+    fits = memory.check(parts, probe)
+    network = parts.architecture.build(
+        task.inputs, task.outputs, machine.seed, machine.dtype, machine.device, task.loss
+    )
+    if not fits:
+        memory.check_drawn(parts, network.core, probe)
+    return build_engine(
+        machine,
+        network,
+        parts.rule,
+        parts.optimiser,
+        lanes=options.lanes,
+        update_every=options.update_every,
+        noise=stream(machine.seed, "noise"),
+        average=options.average,
+    )
