@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol, cast
 import torch
 from torch import Tensor
 
+from snaprun.checks import refuse
 from snaprun.losses import Loss, Measure, SoftmaxCrossEntropy
 from snaprun.losses.measures import declared
 from snaprun.metrics import Metric
@@ -150,3 +151,10 @@ class Task(ABC):
         del drawn
         if state != {}:
             raise ValueError("task mismatch: expected no state.")
+
+
+def require_lanes(lanes: int, began: int) -> None:
+    """Raise UserError if a stream that `began` with other lanes (0: not yet) is to have `lanes`."""
+    if began not in (0, lanes):
+        remedy = "A stream goes on with the lanes that it began with."
+        refuse("train.lanes", lanes, str(began), remedy)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from snaprun.checks import at_least, one_of, refuse, within
 from snaprun.losses.softmax import BPC, VALIDATION
-from snaprun.tasks.base import Batch, Task
+from snaprun.tasks.base import Batch, Task, require_lanes
 from snaprun.tasks.text import Bytes, Corpus, load_text, sha256
 
 Mode = Literal["crops", "stream"]
@@ -105,9 +105,7 @@ class CharLM(Task):
         need = lanes * (self.crop + 1)
         purpose = f"training with train.lanes={lanes} (lanes × (task.crop + 1))"
         _require("task.text", self._text, self._train, need, purpose)
-        if self._positions is not None and len(self._positions) != lanes:
-            remedy = "A stream goes on with the lanes that it began with."
-            refuse("train.lanes", lanes, str(len(self._positions)), remedy)
+        require_lanes(lanes, 0 if self._positions is None else len(self._positions))
 
     def validation(self, tokens: int | None) -> Iterator[Batch] | None:
         """Return batches that predict each held-out byte once, up to about `tokens` of them.

@@ -15,7 +15,7 @@ from torch import Tensor
 from snaprun.checks import at_least, one_of, refuse, within
 from snaprun.losses import MeanSquaredError, NormalisedRootMeanSquaredError
 from snaprun.require import mismatch, require_count, require_entries, require_tensor
-from snaprun.tasks.base import Batch, Task
+from snaprun.tasks.base import Batch, Task, require_lanes
 from snaprun.tasks.chaos import Values, lorenz, mackey_glass
 from snaprun.tasks.moments import Moments
 from snaprun.tasks.table import KEY, Table, choose, read_table
@@ -214,9 +214,7 @@ class Series(Task):
             accepted += " (lanes × (task.crop + task.horizon))"
             remedy = "take a longer series or smaller numbers there."
             refuse(KEY, self._data, accepted, f"It has {self._cut}: {remedy}")
-        if self._past and len(self._past) != lanes:
-            remedy = "A stream goes on with the lanes that it began with."
-            refuse("train.lanes", lanes, str(len(self._past)), remedy)
+        require_lanes(lanes, len(self._past))
 
     def validation(self, tokens: int | None) -> Iterator[Batch] | None:
         """Return the held-out rows in one lane, `crop` rows a batch, up to about `tokens` rows."""
