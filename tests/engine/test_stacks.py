@@ -1,6 +1,7 @@
 """Stacks of layers in the native engine against the torch engine, its specification."""
 
 import itertools
+from functools import partial
 
 import pytest
 
@@ -41,7 +42,7 @@ def test_a_stack_trains_as_the_torch_engine(rule, every, lanes, hidden, one_hot)
     optimiser = SGD(lr=0.05, momentum=0.9, clip=0.5)
     for units, sparsity in (((7, 9, 1, 8), Uniform(0.6, share_slots=True)), ((1, 1), Diagonal())):
         ours, theirs = engines(
-            lambda: network(GRU(), hidden, units, sparsity=sparsity),  # noqa: B023
+            partial(network, GRU(), hidden, units, sparsity=sparsity),
             RULES[rule],
             optimiser,
             every,

@@ -63,7 +63,10 @@ def graded(rnn: nn.Module) -> torch.Tensor:
 def test_rtrl_sums_up_to_the_gradient_through_time(kind, layers, influence):
     theirs, x_TBA = torch_module(kind, layers), inputs(50)
     head = torch.randn(K, O, generator=rng(2), dtype=torch.float64)
-    loss = lambda h: (h @ head).square().mean()  # noqa: E731
+
+    def loss(h):
+        return (h @ head).square().mean()
+
     h_TBK, _ = theirs(x_TBA)
     sum(loss(h_TBK[t]) for t in range(50) if t % 3).backward()
 

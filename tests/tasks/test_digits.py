@@ -13,7 +13,6 @@ from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
-import pooch
 import pytest
 import torch
 
@@ -214,10 +213,8 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def served(tmp_path, monkeypatch):
+def served(cache, tmp_path, monkeypatch):
     """The folder of a server that stands for the published files; the names that were asked for."""
-    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     folder, asked = tmp_path / "web", []
     folder.mkdir()
     write(folder, packed=True)
@@ -238,11 +235,11 @@ def served(tmp_path, monkeypatch):
     server.server_close()
 
 
-def test_files_are_downloaded_once_into_a_folder_of_their_own(served, tmp_path):
+def test_files_are_downloaded_once_into_a_folder_of_their_own(served, cache, tmp_path):
     web, asked = served
     task, again = Digits("fashion"), Digits("fashion")
     assert asked == [f"/{name}.gz" for name in WHOLE]
-    kept = tmp_path / "cache" / "snaprun" / "fashion"
+    kept = cache / "fashion"
     files = {path.name for path in kept.iterdir() if not path.name.endswith(".lock")}
     assert files == {f"{name}.gz" for name in WHOLE}
     assert lanes(task, task.validation(None)) == lanes(again, again.validation(None))
@@ -251,10 +248,10 @@ def test_files_are_downloaded_once_into_a_folder_of_their_own(served, tmp_path):
     assert str(task.facts()["data_source"]).startswith("http://127.0.0.1:")
 
 
-def test_a_damaged_file_in_the_cache_is_downloaded_again(served, tmp_path):
+def test_a_damaged_file_in_the_cache_is_downloaded_again(served, cache):
     _, asked = served
     Digits("fashion")
-    damaged = tmp_path / "cache" / "snaprun" / "fashion" / "t10k-images-idx3-ubyte.gz"
+    damaged = cache / "fashion" / "t10k-images-idx3-ubyte.gz"
     damaged.write_bytes(damaged.read_bytes()[:-1])
     Digits("fashion")
     assert asked[4:] == ["/t10k-images-idx3-ubyte.gz"]

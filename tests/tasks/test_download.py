@@ -73,13 +73,6 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    return tmp_path / "cache" / "snaprun"
-
-
-@pytest.fixture
 def server(cache, monkeypatch) -> Iterator[Server]:
     server = Server()
     monkeypatch.setattr(text, "WIKITEXT103", server.archive(ZIP))
