@@ -102,8 +102,8 @@ class Engine(ABC):
     def undo(self) -> None:
         """Forget the predicted step that waits for its targets; the reset lanes stay reset.
 
-        The same `predict`, with the same resets, then goes on as if nothing had happened, also in
-        an engine that has loaded a `state_dict` made now.
+        The same `predict`, with the same resets, then returns the same outputs, also in an engine
+        that has loaded a `state_dict` made now.
         """
 
     @abstractmethod

@@ -154,8 +154,8 @@ class Learner:
     def finite(self) -> bool:
         """Whether all parameters are finite now.
 
-        A learning rate that is too large makes them infinite or NaN. `snaprun train` then ends; a
-        learner goes on, and what it predicts is NaN, until the caller asks here.
+        A learning rate that is too large makes them infinite or NaN. `snaprun train` then ends the
+        run. A learner does not stop: it predicts NaN, and the caller has to ask here.
         """
         return self.network.finite
 
@@ -210,7 +210,7 @@ class Learner:
         self._begins = chosen_B if self._begins is None else self._begins | chosen_B
 
     def save(self, path: str | Path) -> None:
-        """Write everything to the file `path`, from which `load` goes on bit by bit."""
+        """Write everything to the file `path`; a learner loaded from it computes the same bits."""
         said, waiting = json.dumps(words(self._given, self._parts)), self._waiting
         self._engine.undo()
         contents = {

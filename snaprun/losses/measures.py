@@ -16,8 +16,8 @@ from snaprun.metrics import Metric
 class Measure(ABC):
     """A number computed from sums over all (lane, step) pairs with a target.
 
-    `metric` names its column of the training rows. The same measure of held-out data stands in the
-    column `validation_…`, and that of the task's baseline (`Batch.baseline`) in `baseline_…`.
+    `metric` names its column of the training rows. The column `validation_…` holds the measure of
+    held-out data, and `baseline_…` that of the task's baseline (`Batch.baseline`).
     """
 
     def __init__(self, metric: Metric):

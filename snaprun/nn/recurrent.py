@@ -30,9 +30,9 @@ class Recurrent(nn.Module):
 
     A call takes one time step. `backward` of a loss on the output h adds the rule's gradient of
     this step to the parameters' `.grad`, and the exact derivative of this step to `x.grad`, so that
-    an encoder below learns from it. `backward` comes before the next step, and once. A step
-    without `backward` has no target; so has a step under `torch.no_grad()`. The influence goes on
-    in every step, in training and in evaluation. The optimiser may step after every time step: the
+    an encoder below learns from it. Call `backward` before the next step, and once. A step without
+    `backward` has no target, nor has a step under `torch.no_grad()`. Every step advances the
+    influence, in training and in evaluation. The optimiser may step after every time step: the
     influence is carried across its steps, a little stale.
 
     `hidden_size` is the number of units, of each layer if it is a list. A cell, a rule and a
