@@ -68,7 +68,11 @@ def use_threads(threads: int) -> None:
 
     If the system cannot start so many threads, fewer are set, because OpenMP would end the process.
     """
-    torch.set_num_threads(native.startable_threads(min(threads, hardware.cores())))
+    torch.set_num_threads(_startable(threads))
+
+
+def _startable(threads: int) -> int:
+    return native.startable_threads(min(threads, hardware.cores()))
 
 
 @contextmanager
@@ -89,7 +93,7 @@ def denormals_flushed() -> Iterator[None]:
 
 def as_in_a_run(threads: int) -> Callable[[], AbstractContextManager[None]]:
     """Return a context in which PyTorch computes as in a run on so many threads, bit by bit."""
-    most = native.startable_threads(min(threads, hardware.cores()))
+    most = _startable(threads)
 
     @contextmanager
     def computing() -> Iterator[None]:
