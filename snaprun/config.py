@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, OverrideParseException
@@ -39,6 +40,10 @@ T = TypeVar("T")
 _WRONG = (HydraException, OmegaConfBaseException)  # raised by a wrong configuration
 PLUGINS = "plugins"  # the key that lists the user's own modules
 GROUPS = ("task", "cell", "sparsity", "rule", "readout", "optim", "train")
+# conf/evaluate.yaml composes a task that takes any key, because only the run knows its keys.
+ConfigStore.instance().store(
+    "open_task", DictConfig({"task": DictConfig({}, flags={"struct": False})})
+)
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:

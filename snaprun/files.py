@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from snaprun.checks import UserError
+from snaprun.checks import UserError, refuse
 
 _REMEDY = "Make room or repair the folder, then do the same again."
 
@@ -203,6 +203,14 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
         folder = Folder.open(path.parent, follow=True)
     with folder, folder.atomic(path.name) as file:
         yield file
+
+
+def writable(key: str, path: str) -> Path:
+    """Return `path`, the value of `key`; raises UserError unless it can be the path of a file."""
+    file = Path(path)
+    if file.is_dir() or not file.parent.is_dir():
+        refuse(key, path, "a file in a folder that exists")
+    return file
 
 
 def write_atomically(path: Path, text: str) -> None:

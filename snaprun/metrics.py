@@ -7,7 +7,7 @@ run take them from there. If a run declares nothing, the built-in metrics apply.
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -112,6 +112,15 @@ def from_json(data: Any) -> tuple[Metric, ...]:
         return msgspec.convert(data, tuple[Metric, ...])
     except msgspec.MsgspecError as error:
         raise ValueError(f"declared: {error}") from error
+
+
+def losses_last(
+    values: Mapping[str, float | None], declared: Iterable[Metric]
+) -> dict[str, float | None]:
+    """Return the values of metrics by key with the losses, of which less is better, at the end."""
+    losses = {metric.key for metric in known(declared).values() if metric.better < 0}
+    losses |= {key + AVERAGE for key in losses}
+    return dict(sorted(values.items(), key=lambda item: item[0] in losses))
 
 
 # Those of runs whose summary declares none; the losses and tasks of then still use them.

@@ -199,7 +199,7 @@ def test_every_experiment_composes(experiment, here, capfd):
             "snaprun ",
             {
                 *("train", "status", "fsck", "plot", "cost", "verify", "bench", "sample"),
-                *("export", "reproduce"),
+                *("evaluate", "export", "reproduce"),
             },
         ),
         ("snaprun train rule=r", {"rule=rtrl", "rule=rflo"}),

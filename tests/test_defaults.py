@@ -76,7 +76,7 @@ def test_the_page_of_train_holds_the_defaults_of_its_keys(taken):
 
 @pytest.mark.parametrize("command", commands.COMMANDS)
 def test_the_page_of_a_command_holds_the_defaults_of_its_keys(command, taken, monkeypatch, here):
-    plain = shown(command, *["run=none"] * (command in ("sample", "export")))
+    plain = shown(command, *["run=none"] * (command in ("sample", "evaluate", "export")))
     watched, own = config.arguments, {"", command} & {"", *plain}
 
     def until_all_are_taken(where: str, *rest: Any, **beside: Any) -> Any:

@@ -88,6 +88,7 @@ def evil_run(tmp_path, monkeypatch) -> Path:
         ["plot"],
         ["plot", "kind=learning"],
         ["sample", "run=X"],
+        ["evaluate", "run=X"],
         ["export", "run=X"],
     ],
 )

@@ -1,9 +1,9 @@
 """The keys under `bench` in the configuration."""
 
 import inspect
-from pathlib import Path
 
 from snaprun import checks
+from snaprun.files import writable
 
 PARTS = ("kernel", "step", "python", "growth", "memory", "peers")
 
@@ -30,9 +30,7 @@ class BenchOptions:
         if seconds is not None:
             seconds = checks.within("bench.seconds", seconds, 0.0, float("inf"), open_high=True)
         self.seconds = seconds
-        self.json = None if json is None else Path(json)
-        if self.json is not None and (self.json.is_dir() or not self.json.parent.is_dir()):
-            checks.refuse("bench.json", json, "a file in a folder that exists")
+        self.json = None if json is None else writable("bench.json", json)
 
 
 KEYS = tuple(inspect.signature(BenchOptions).parameters)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snaprun import config
-from snaprun.metrics import AVERAGE, known
+from snaprun.metrics import losses_last
 from snaprun.outcome import Outcome, Status
 from snaprun.store import DIVERGED, Summary, read_config, read_intact, require_own, set_aside
 from snaprun.terminal import say
@@ -79,11 +79,8 @@ def launch(
 
 def _report(folder: Path, summary: Summary) -> str:
     """Describe a finished run in a few lines: its metrics, its cost and its folder."""
-    # The task's own metrics come first, then the losses, of which less is better.
-    losses = {metric.key for metric in known(summary.declared).values() if metric.better < 0}
-    losses |= {key + AVERAGE for key in losses}
-    losses_last = sorted(summary.metrics.items(), key=lambda item: item[0] in losses)
-    reached = ", ".join(f"{name} {value:.4g}" for name, value in losses_last)
+    values = losses_last(summary.metrics, summary.declared)
+    reached = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
     parameters, cost = summary.extras["parameters"], summary.cost
     return (
         f"{summary.status}: {reached} after {summary.tokens} tokens, {summary.updates} updates, "

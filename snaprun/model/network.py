@@ -96,10 +96,17 @@ class Architecture:
         readout = Readout(seen, outputs, self.hidden, init, dtype, loss).to(device)
         return Network(core, theta, readout)
 
-    def restored(self, saved: Any, seed: int, dtype: torch.dtype = torch.float32) -> "Network":
+    def restored(
+        self,
+        saved: Any,
+        seed: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        loss: Loss | None = None,
+    ) -> "Network":
         """Return the network of `seed` whose `state_dict` is `saved`, with the widths found there.
 
-        Raises ValueError if `saved` does not fit.
+        The default loss is softmax cross-entropy. Raises ValueError if `saved` does not fit.
         """
         layers = [self.units] if isinstance(self.units, int) else self.units
         try:
@@ -110,7 +117,7 @@ class Architecture:
         inputs = sources - 1 - 2 * sum(layers) + layers[-1]
         if inputs < 1 or outputs < 1:
             mismatch("network", "inputs and outputs", f"{inputs} and {outputs}")
-        network = self.build(inputs, outputs, seed, dtype)
+        network = self.build(inputs, outputs, seed, dtype, device, loss)
         network.load_state_dict(saved)
         return network
 

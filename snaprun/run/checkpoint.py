@@ -7,15 +7,19 @@ from the file, and refuses content that snaprun never writes before that content
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NoReturn, cast
 
 import torch
+from torch import Tensor
 
 from snaprun import checks
 from snaprun.files import Folder
 from snaprun.model.network import Network
+from snaprun.require import require_count, require_like
 from snaprun.store import CHECKPOINT
 from snaprun.store.outline import Outline, Stored, opened
 from snaprun.terminal import visible
@@ -88,10 +92,8 @@ def tree(folder: Folder, name: str) -> Any:
 
 def restore(folder: Path, target: Any, saved: Any) -> None:
     """Call `target.load_state_dict(saved)`; raises UserError if `saved` does not fit."""
-    try:
+    with _refusing(folder):
         target.load_state_dict(saved)
-    except ValueError as error:
-        _refuse(folder / CHECKPOINT, one_line(error))
 
 
 def load_network(folder: Path, restored: Callable[[Any], Network]) -> Network:
@@ -99,13 +101,63 @@ def load_network(folder: Path, restored: Callable[[Any], Network]) -> Network:
 
     Raises UserError if `folder` has no checkpoint or `restored` raises ValueError.
     """
+    saved = _of_trained(folder)
+    with _refusing(folder):
+        return restored(_entries(saved, "engine").get("network"))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a checkpoint holds of a run besides what training goes on from."""
+
+    network: Network
+    average: list[Tensor] | None  # of the network's parameters; None if none was kept
+    tokens: int  # the data-time of all finished batches
+    facts: dict[str, Any]  # what identifies the task's data
+    task: Any  # the state of the task
+
+
+def load_trained(folder: Path, restored: Callable[[Any], Network]) -> Trained:
+    """Return what the checkpoint of `folder` holds, its network as `load_network` returns it.
+
+    Raises UserError if `load_network` does, or the average does not fit the network.
+    """
+    saved = _of_trained(folder)
+    with _refusing(folder):
+        engine, course = _entries(saved, "engine"), _entries(saved, "course")
+        network, average = restored(engine.get("network")), engine.get("average")
+        require_count("course.tokens", course.get("tokens"))
+        if average is not None:
+            parameters = [p.detach() for p in network.parameters]
+            require_like("state.average", average, parameters)
+            average = [x.to(p.device) for x, p in zip(average, parameters, strict=True)]
+        return Trained(
+            network,
+            average if engine.get("updates") else None,  # it is zero before the first update
+            course["tokens"],
+            _entries(saved, "facts"),
+            saved.get("task"),
+        )
+
+
+def _of_trained(folder: Path) -> dict[str, Any]:
     saved = load(folder)
     if saved is None:
         remedy = "Train the run first: `snaprun train` writes the checkpoint."
         checks.refuse("run", str(folder), f"a folder that holds {CHECKPOINT}", remedy)
-    engine = saved.get("engine")
+    return saved
+
+
+def _entries(saved: dict[str, Any], name: str) -> dict[str, Any]:
+    part = saved.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+@contextmanager
+def _refusing(folder: Path) -> Iterator[None]:
+    """Turn a ValueError inside the block into a UserError that names the checkpoint."""
     try:
-        return restored(engine.get("network") if isinstance(engine, dict) else None)
+        yield
     except ValueError as error:
         _refuse(folder / CHECKPOINT, one_line(error))
 

@@ -14,8 +14,9 @@ from snaprun.engine.base import Engine
 from snaprun.engine.evaluate import HeldOut
 from snaprun.run import memory
 from snaprun.run.launch import build
-from snaprun.run.loop import EVAL_STEPS, Probe
+from snaprun.run.loop import Probe
 from snaprun.run.parts import Parts
+from snaprun.run.validate import EVAL_STEPS
 from snaprun.seeding import stream
 from snaprun.tasks import Batch, checked, draw
 

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Protocol
@@ -14,11 +14,9 @@ from snaprun import hardware
 from snaprun.checks import Stopped
 from snaprun.core import Sizes
 from snaprun.engine.base import Engine
-from snaprun.engine.evaluate import HeldOut
 from snaprun.engine.prune import prune, resume
 from snaprun.engine.saved import set_noise
 from snaprun.losses import Columns
-from snaprun.metrics import AVERAGE, BASELINE
 from snaprun.model.network import Network
 from snaprun.require import MOST, require_count, require_entries, require_equal
 from snaprun.run import checkpoint
@@ -28,15 +26,15 @@ from snaprun.run.options import TrainOptions
 from snaprun.run.progress import Progress
 from snaprun.run.setting import Segments
 from snaprun.run.signals import StopSignals
+from snaprun.run.validate import of_average, validate
 from snaprun.seeding import stream
 from snaprun.sparsity import Sparsity
 from snaprun.store import DIVERGED, FINISHED, NON_FINITE, Mark, RunWriter, Summary, outline
-from snaprun.tasks import Batch, Task, checked, draw
+from snaprun.tasks import Task, draw
 
 PIECE_SECONDS = 0.5  # the loop checks signals and the clock between pieces of this duration
 PARTS = ("run", "facts", "metrics", "course", "engine", "task", "data")  # of a checkpoint
 LATER = ("watch", "segments")  # parts that a checkpoint of snaprun 0.1.0 lacks
-EVAL_STEPS = 16  # validation checks signals between pieces of so many steps
 
 log = logging.getLogger(__name__)
 
@@ -208,21 +206,15 @@ class Training:
             self._diverged = Diverged(self._course.tokens, NON_FINITE, words)
         if (average := self._engine.average()) is not None:
             averaged = self._held_out(self._engine.network.at(average))
-            values |= {
-                name + AVERAGE: value
-                for name, value in averaged.items()
-                if not name.startswith(BASELINE)
-            }
+            values |= of_average(averaged)
         if values:
             self._row(**values)
         self._course.validated = self._course.tokens
 
     def _held_out(self, network: Network) -> dict[str, float]:
         """Return the task's metrics of `network` on held-out data."""
-
-        task, in_core = self._task, self._engine.in_core
-        held_out = HeldOut(network, task.measures, in_core, self._interruptible)
-        return task.held_out(held_out, self._options.eval_tokens)
+        tokens, in_core = self._options.eval_tokens, self._engine.in_core
+        return validate(self._task, network, tokens, in_core, self._stop.check)
 
     def _run_probe(self) -> None:
         course = self._course
@@ -237,13 +229,6 @@ class Training:
             if seen:
                 self._write(seen)
         course.probed = course.tokens + 1
-
-    def _interruptible(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        for batch in batches:
-            checked(self._task, batch)
-            for first in range(0, len(batch.mask), EVAL_STEPS):
-                self._stop.check()
-                yield batch.piece(first, EVAL_STEPS)
 
     def _row(self, **values: float | None) -> None:
         course = self._course

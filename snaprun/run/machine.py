@@ -120,7 +120,16 @@ def build_engine(
     optimiser: Optimiser,
     **options: Any,
 ) -> Engine:
-    """Build the engine that `machine.engine` names; `options` are further arguments of Engine.
+    """Build the engine that `engine_kind` returns; `options` are further arguments of Engine."""
+    kind = engine_kind(machine, network, rule, optimiser)
+    given = {"backend": machine.backend, "threads": machine.threads}
+    return kind(network, rule, optimiser, **given, **options)
+
+
+def engine_kind(
+    machine: Machine, network: Network, rule: LearningRule, optimiser: Optimiser
+) -> type[Engine]:
+    """Return the class of the engine that `machine.engine` names.
 
     "auto" is the native engine if it supports the run, else the torch engine with a warning that
     says why. Naming the influence backend "naive" or "torch" chooses the torch engine. Raises
@@ -133,6 +142,4 @@ def build_engine(
         log.warning("engine=auto takes the torch engine: %s.", reason)
     if machine.engine == "native" and reason:
         checks.refuse("engine", "native", f"auto or torch: {reason}")
-    kind = NativeEngine if takes_native(machine, reason) else TorchEngine
-    given = {"backend": machine.backend, "threads": machine.threads}
-    return kind(network, rule, optimiser, **given, **options)
+    return NativeEngine if takes_native(machine, reason) else TorchEngine

@@ -7,13 +7,20 @@ from typing import Any
 from snaprun.checks import refuse
 from snaprun.tasks.base import Task
 
+RESTART = "Set restart=true to train on it as it is now, or name=… to keep both."
+
 
 def require_same(
-    kind: type[Task], arguments: Mapping[str, Any], folder: Path, facts: Mapping[str, Any]
+    kind: type[Task],
+    arguments: Mapping[str, Any],
+    folder: Path,
+    facts: Mapping[str, Any],
+    remedy: str = RESTART,
 ) -> list[str]:
     """Raise UserError, of one line, if a file has changed since the run in `folder` read it.
 
-    `arguments` are those of its task, of the class `kind`, and `facts` are what it recorded.
+    `arguments` are those of its task, of the class `kind`, and `facts` are what it recorded. The
+    line ends with `remedy`.
     Returns the key and path of each file that can no longer be read and so cannot be compared.
     """
     unread = []
@@ -25,7 +32,6 @@ def require_same(
         if now is None:
             unread.append(f"task.{key}={name}")
         elif now != recorded:
-            remedy = "Set restart=true to train on it as it is now, or name=… to keep both."
             sums = f"of sha256 {str(recorded)[:12]}…; now it has {now[:12]}…"
             accepted = f"what {folder} was trained on, {sums}"
             refuse(f"task.{key}", name, accepted, remedy)
