@@ -112,6 +112,9 @@ def test_a_module_of_the_users_works_from_the_command_line(outside):
     for command in (("status",), ("fsck",), ("plot",)):
         ended = snaprun(*command, "source=results/copy")
         assert ended.returncode == 0, ended.stderr
+    evaluated = snaprun("evaluate", OURS[2], f"run={folder}")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "mastered" in evaluated.stdout
     panel = outside / "conf" / "panel" / "mine.yaml"
     panel.parent.mkdir()
     panel.write_text(PANEL)

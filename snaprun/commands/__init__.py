@@ -23,7 +23,7 @@ COMMANDS = {
     "verify": "check gradients against independent computations",
     "bench": "how fast this machine takes a step, by backend, engine and rule",
     "sample": "text from a trained character model",
-    "evaluate": "a run's metrics on other data or another setting of its task, weights frozen",
+    "evaluate": "a run's metrics on other data or another setting of its task",
     "export": "a trained run as plain state dicts of torch.nn",
     "reproduce": "the experiments behind the claims, from nothing to tables and figures",
 }
