@@ -1,9 +1,11 @@
 """The base of the engines: what an engine is built from, and how the training loop calls it."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, ClassVar
 
+import torch
 from numpy import ndarray
 from torch import Generator, Tensor
 
@@ -15,6 +17,20 @@ from snaprun.rules import LearningRule
 from snaprun.tasks import Batch
 
 SEQUENCE = "sequence"
+
+
+@dataclass
+class Begun:
+    """A batch in progress: its first `steps` time steps are done.
+
+    `losses_TB` holds the losses of the finished steps. `outputs_TBO` are their outputs, if they are
+    asked for.
+    """
+
+    batch: Batch
+    losses_TB: Tensor
+    steps: int = 0
+    outputs_TBO: Tensor | None = None
 
 
 class Engine(ABC):
@@ -60,7 +76,6 @@ class Engine(ABC):
         """Whether all parameters were finite when `run` last returned."""
         return self.network.finite
 
-    @abstractmethod
     def run(self, batch: Batch, outputs_TBO: Tensor | None = None) -> Tensor:
         """Train on a batch, or on a piece of one.
 
@@ -68,6 +83,26 @@ class Engine(ABC):
         loss of every step, computed before the update of that step, shape (T, B). The outputs that
         the loss is computed from are written to `outputs_TBO`, of the network's dtype, if it is
         given; a step without a target in any lane has none, and leaves its entries as they are.
+        """
+        begun = self.begun(batch, outputs_TBO)
+        while not self.done(begun):
+            self.advance(begun, len(batch.mask))
+        return begun.losses_TB
+
+    def begun(self, batch: Batch, outputs_TBO: Tensor | None = None) -> Begun:
+        """Return a batch of which no step is done."""
+        losses_TB = torch.zeros_like(batch.mask, dtype=self.network.dtype)
+        return Begun(batch, losses_TB, outputs_TBO=outputs_TBO)
+
+    def done(self, begun: Begun) -> bool:
+        """Return whether nothing is left to do for a batch."""
+        return begun.steps == len(begun.batch.mask)
+
+    @abstractmethod
+    def advance(self, begun: Begun, steps: int) -> int:
+        """Train on a batch in progress, as `run` does, for up to `steps` further time steps.
+
+        Returns how many were done.
         """
 
     @abstractmethod

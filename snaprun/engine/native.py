@@ -11,14 +11,13 @@ from torch import Tensor
 from snaprun.cells import CELLS, Cell
 from snaprun.checks import UserError
 from snaprun.engine.adapters import adapter, fill, lanes_first
-from snaprun.engine.base import SEQUENCE, Engine
+from snaprun.engine.base import SEQUENCE, Begun, Engine
 from snaprun.engine.optim import OPTIMISERS, Optimiser
 from snaprun.engine.saved import copied
 from snaprun.influence.native import _native, isa, layout_fields
 from snaprun.losses import LOSSES, Loss
 from snaprun.model.network import Network
 from snaprun.rules import LearningRule
-from snaprun.tasks import Batch
 
 COUNTERS = ("steps", "targets", "updates", "longest_window", "rule_bytes")
 # What the C++ core was built with, by registry name (snaprun/native/README.md).
@@ -198,9 +197,12 @@ class NativeEngine(Engine):
             "rule": self._adapter.views(memory),
         }
 
-    def run(self, batch: Batch, outputs_TBO: Tensor | None = None) -> Tensor:
-        """Train on a batch, or on a piece of one, as the base says."""
-        loss_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype)
+    def advance(self, begun: Begun, steps: int) -> int:
+        """Train on a batch in progress, as the base says."""
+        first, outputs_TBO, batch = begun.steps, begun.outputs_TBO, begun.batch
+        if first or steps < len(batch.mask):
+            batch = batch.piece(first, steps)
+        last = first + len(batch.mask)
         one_hot, classes = batch.inputs.dim() == 2, self.network.readout.loss.classes
         targets = batch.targets.contiguous()
         dense = None if one_hot else batch.inputs.to(self.network.dtype).contiguous()
@@ -213,11 +215,12 @@ class NativeEngine(Engine):
             batch.mask.contiguous(),
             batch.resets.contiguous(),
             self._adapter.draw(len(batch.mask)),
-            loss_TB,
+            begun.losses_TB[first:last],
             batch.ends,
-            outputs_TBO,
+            None if outputs_TBO is None else outputs_TBO[first:last],
         )
-        return loss_TB
+        begun.steps = last
+        return last - first
 
     def predict(self, inputs: ndarray, resets_B: ndarray | None = None) -> ndarray:
         """Advance the state by one step and return the outputs, as the base says."""

@@ -9,13 +9,12 @@ from numpy import ndarray
 from torch import Tensor
 
 from snaprun.core import Record
-from snaprun.engine.base import SEQUENCE, Engine
+from snaprun.engine.base import SEQUENCE, Begun, Engine
 from snaprun.engine.optim import newest
 from snaprun.engine.saved import copied
 from snaprun.influence import native
 from snaprun.model.readout import Credit
 from snaprun.rules import Setup
-from snaprun.tasks import Batch
 
 # The state before a predicted step, and what gives the record of the step.
 Predicted: TypeAlias = tuple[Tensor, Callable[[], Record]]
@@ -59,24 +58,26 @@ class TorchEngine(Engine):
         self._predicted: Predicted | None = None
         vars(self).update(dict.fromkeys(COUNTERS, 0))
 
-    def run(self, batch: Batch, outputs_TBO: Tensor | None = None) -> Tensor:
-        """Train on a batch, or on a piece of one, as the base says."""
+    def advance(self, begun: Begun, steps: int) -> int:
+        """Train on a batch in progress, as the base says."""
         self.require_settled()
-        loss_TB = torch.zeros(batch.mask.shape, dtype=self.network.dtype, device=batch.mask.device)
-        begins = batch.resets.any(1).tolist()
-        targets = batch.mask.sum(1).tolist()
-        for t in range(len(batch.mask)):
-            if begins[t]:
+        batch, first = begun.batch, begun.steps
+        last = min(first + steps, len(batch.mask))
+        begins = batch.resets[first:last].any(1).tolist()
+        targets = batch.mask[first:last].sum(1).tolist()
+        for t in range(first, last):
+            if begins[t - first]:
                 self._begin(batch.resets[t])
             linearise = self._advance(batch.inputs[t])
             y, mask_B = batch.targets[t], batch.mask[t]
-            if learned := self._finish(linearise, y, mask_B, targets[t]):
-                loss_TB[t] = learned.loss_B
-                if outputs_TBO is not None:
-                    outputs_TBO[t] = learned.outputs_BO
-        if self.update_every == SEQUENCE and batch.ends:
+            if learned := self._finish(linearise, y, mask_B, targets[t - first]):
+                begun.losses_TB[t] = learned.loss_B
+                if begun.outputs_TBO is not None:
+                    begun.outputs_TBO[t] = learned.outputs_BO
+        begun.steps = last
+        if self.update_every == SEQUENCE and batch.ends and last == len(batch.mask):
             self.update()
-        return loss_TB
+        return last - first
 
     def predict(self, inputs: ndarray, resets_B: ndarray | None = None) -> ndarray:
         """Advance the state by one step and return the outputs, as the base says."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snaprun.engine.base import Begun
 from snaprun.losses import Columns, Sums
 from snaprun.model.network import Network
 from snaprun.require import (
@@ -18,19 +19,6 @@ from snaprun.require import (
     require_tensor,
 )
 from snaprun.tasks import Batch
-
-
-@dataclass
-class Begun:
-    """A batch in progress: its first `steps` time steps are done and have losses.
-
-    `outputs_TBO` are the outputs of these steps, if the task measures them.
-    """
-
-    batch: Batch
-    losses_TB: Tensor
-    steps: int = 0
-    outputs_TBO: Tensor | None = None
 
 
 @dataclass

@@ -13,14 +13,14 @@ import torch
 from snaprun import hardware
 from snaprun.checks import Stopped
 from snaprun.core import Sizes
-from snaprun.engine.base import Engine
+from snaprun.engine.base import Begun, Engine
 from snaprun.engine.prune import prune, resume
 from snaprun.engine.saved import set_noise
 from snaprun.losses import Columns
 from snaprun.model.network import Network
 from snaprun.require import MOST, require_count, require_entries, require_equal
 from snaprun.run import checkpoint
-from snaprun.run.course import Begun, Course
+from snaprun.run.course import Course
 from snaprun.run.divergence import Diverged, Watch, non_finite
 from snaprun.run.options import TrainOptions
 from snaprun.run.progress import Progress
@@ -118,28 +118,23 @@ class Training:
             network = self._engine.network
             batch = draw(self._task, self._options.lanes, self._data, self._first)
             batch, self._first = batch.to(network.core.device), False
-            losses_TB = torch.empty_like(batch.mask, dtype=network.dtype)
             outputs_TBO = None
             if self._columns.outputs:
-                outputs_TBO = losses_TB.new_zeros(*losses_TB.shape, self._task.outputs)
-            self._course.begun = Begun(batch, losses_TB, outputs_TBO=outputs_TBO)
+                shape = (*batch.mask.shape, self._task.outputs)
+                outputs_TBO = torch.zeros(shape, dtype=network.dtype, device=batch.mask.device)
+            self._course.begun = self._engine.begun(batch, outputs_TBO)
         return self._course.begun
 
     def _train_on_what_is_left(self, begun: Begun) -> None:
         """Train on the rest of the batch in pieces, with checkpoints between the pieces."""
-        while begun.steps < len(begun.batch.mask):
+        while not self._engine.done(begun):
             self._checkpoint_if_due()
             steps = max(1, int(PIECE_SECONDS * self._steps_per_second))
             before, busy = time.perf_counter(), time.process_time()
-            piece, outputs_TBO = begun.batch.piece(begun.steps, steps), begun.outputs_TBO
-            if outputs_TBO is not None:
-                outputs_TBO = outputs_TBO[begun.steps : begun.steps + steps]
-            losses_TB = self._engine.run(piece, outputs_TBO)
+            done = self._engine.advance(begun, steps)
             seconds = time.perf_counter() - before
-            busy = time.process_time() - busy if losses_TB.device.type == "cpu" else seconds
-            begun.losses_TB[begun.steps : begun.steps + steps] = losses_TB
-            begun.steps += len(losses_TB)
-            self._steps_per_second = len(losses_TB) / max(seconds, 1e-9)
+            busy = time.process_time() - busy if begun.losses_TB.device.type == "cpu" else seconds
+            self._steps_per_second = done / max(seconds, 1e-9)
             # Wall time less the time that other processes took, as far as one thread can tell.
             self._course.in_engine += min(seconds, busy)
 
