@@ -1,4 +1,4 @@
-"""Recall after a delay: ten symbols are kept through a long silence and then produced."""
+"""Recall after a delay: some symbols are kept through a long silence and then produced."""
 
 import math
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from snaprun.metrics import Metric
 from snaprun.tasks.base import Batch, Task
 from snaprun.tasks.held_out import LANES, drawn
 
-LENGTH, SYMBOLS = 10, 8  # so many symbols are recalled, each one of the classes 0 … 7
+SYMBOLS = 8  # the symbols are the classes 0 … 7
 BLANK, CUE = SYMBOLS, SYMBOLS + 1
 IMPOSSIBLE = -1e3  # a logit whose softmax is 0
 Scope = Literal["all", "recall"]
@@ -47,21 +47,21 @@ class RecallCrossEntropy(MeanLoss):
 
 
 class RecallAfterDelay(Task):
-    """Read ten symbols, stay silent for `delay` steps, then produce the symbols in their order.
+    """Read n symbols, stay silent for `delay` steps, then produce the symbols in their order.
 
-        steps      10             delay − 1        1     10
-        input      s₁ … s₁₀       blank … blank    cue   blank … blank
-        target     blank … blank  blank … blank    blank s₁ … s₁₀         scope=all
-        target     -   …   -      -   …   -        -     s₁ … s₁₀         scope=recall
+        steps      n              delay − 1        1     n
+        input      s₁ … sₙ        blank … blank    cue   blank … blank
+        target     blank … blank  blank … blank    blank s₁ … sₙ          scope=all
+        target     -   …   -      -   …   -        -     s₁ … sₙ          scope=recall
 
-    The symbols are drawn uniformly from eight, so there are ten classes: the symbols 0 … 7, the
-    blank 8 and the cue 9. code=onehot: the input is a class. code=scalar: it is one number, the
-    class divided by 9.
+    `symbols` is n. They are drawn uniformly from eight, so there are ten classes: the symbols
+    0 … 7, the blank 8 and the cue 9. code=onehot: the input is a class. code=scalar: it is one
+    number, the class divided by 9.
 
     The loss is the cross-entropy over the steps with a target. Accuracy and `recall_cross_entropy`
-    are those of the ten recalled symbols under either scope, so that runs can be compared. The
+    are those of the n recalled symbols under either scope, so that runs can be compared. The
     baseline has no memory: it knows when to be silent and guesses each symbol. Its accuracy is 1/8
-    and its cross-entropy ln 8 a symbol, a loss of 10 ln 8 / (delay + 20) under scope=all. Held out
+    and its cross-entropy ln 8 a symbol, a loss of n ln 8 / (delay + 2 n) under scope=all. Held out
     are 1024 sequences from a random stream of their own.
 
     Source: Hochreiter & Schmidhuber 1997, doi 10.1162/neco.1997.9.8.1735, in the form of Arjovsky
@@ -83,36 +83,40 @@ class RecallAfterDelay(Task):
     held_out_lanes = LANES
     length_key = "delay"
 
-    def __init__(self, delay: int = 100, scope: Scope = "all", code: Code = "onehot") -> None:
+    def __init__(
+        self, delay: int = 100, scope: Scope = "all", code: Code = "onehot", symbols: int = 10
+    ) -> None:
         self.delay = at_least("task.delay", delay, 1)
         self.scope = one_of("task.scope", scope, get_args(Scope))
         self.code = one_of("task.code", code, get_args(Code))
+        self.symbols = at_least("task.symbols", symbols, 1)
         if code == "scalar":
             self.inputs, self.one_hot = 1, False
 
     def batch(self, lanes: int, generator: torch.Generator) -> Batch:
-        """Return one sequence of delay + 20 steps for each lane."""
-        symbols = torch.randint(0, SYMBOLS, (LENGTH, lanes), generator=generator)
+        """Return one sequence of delay + 2 n steps for each lane."""
+        n = self.symbols
+        symbols = torch.randint(0, SYMBOLS, (n, lanes), generator=generator)
         inputs = torch.full((self.steps(), lanes), BLANK)  # (T, B)
-        inputs[:LENGTH] = symbols
-        inputs[-LENGTH - 1] = CUE
+        inputs[:n] = symbols
+        inputs[-n - 1] = CUE
 
         mask = torch.zeros(inputs.shape, dtype=torch.bool)
         resets = torch.zeros_like(mask)
-        mask[0 if self.scope == "all" else -LENGTH :] = resets[0] = True
+        mask[0 if self.scope == "all" else -n :] = resets[0] = True
         targets = torch.where(mask, BLANK, 0)
-        targets[-LENGTH:] = symbols
+        targets[-n:] = symbols
 
         baseline = torch.full((*inputs.shape, self.outputs), IMPOSSIBLE)
-        baseline[:-LENGTH, :, BLANK] = 0
-        baseline[-LENGTH:, :, :SYMBOLS] = 0
+        baseline[:-n, :, BLANK] = 0
+        baseline[-n:, :, :SYMBOLS] = 0
         if self.code == "scalar":
             inputs = inputs[..., None] / CUE
         return Batch(inputs, targets, mask, resets, baseline=baseline)
 
     def steps(self) -> int:
-        """Return delay + 20."""
-        return self.delay + 2 * LENGTH
+        """Return delay + 2 n."""
+        return self.delay + 2 * self.symbols
 
     @property
     def chance(self) -> float:

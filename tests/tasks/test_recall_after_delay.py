@@ -22,17 +22,19 @@ def measured(task: RecallAfterDelay, batch: Batch, outputs_TBO=None, held_out=Fa
 
 
 @scopes
-@pytest.mark.parametrize("delay", [1, 2, 13])
-def test_symbols_silence_cue_recall(delay, scope):
-    batch = RecallAfterDelay(delay=delay, scope=scope).batch(30, rng())
+@pytest.mark.parametrize(("delay", "n"), [(1, 10), (2, 10), (13, 10), (4, 1), (2, 5)])
+def test_symbols_silence_cue_recall(delay, n, scope):
+    task = RecallAfterDelay(delay=delay, scope=scope, symbols=n)
+    batch = task.batch(30, rng())
+    assert len(batch.mask) == task.steps() == delay + 2 * n
     seen = set()
     for inputs, targets, mask in zip(batch.inputs.T, batch.targets.T, batch.mask.T, strict=True):
-        symbols = inputs[:10].tolist()
+        symbols = inputs[:n].tolist()
         seen |= set(symbols)
-        assert inputs[10:].tolist() == [BLANK] * (delay - 1) + [CUE] + [BLANK] * 10
+        assert inputs[n:].tolist() == [BLANK] * (delay - 1) + [CUE] + [BLANK] * n
         silent = BLANK if scope == "all" else 0  # a step without a target has the target 0
-        assert targets.tolist() == [silent] * (delay + 10) + symbols
-        assert mask.tolist() == [scope == "all"] * (delay + 10) + [True] * 10
+        assert targets.tolist() == [silent] * (delay + n) + symbols
+        assert mask.tolist() == [scope == "all"] * (delay + n) + [True] * n
     assert seen == set(range(8))
     assert batch.resets.nonzero().tolist() == [[0, lane] for lane in range(30)]
 
