@@ -182,14 +182,16 @@ def machine(plain: Mapping[str, Any], apart: Collection[str] = ()) -> "Machine":
 
 
 def architecture(plain: Mapping[str, Any]) -> "Architecture":
-    """Build the architecture from cell, units, sparsity and readout."""
+    """Build the architecture from cell, units, sparsity, readout, and what the rule adds."""
     from snaprun.model.network import Architecture
+    from snaprun.rules import RULES
     from snaprun.run.options import ReadoutOptions
     from snaprun.sparsity import SPARSITIES
 
     built_cell, units = cell(plain)
     readout = ReadoutOptions(**arguments("readout", ReadoutOptions, plain["readout"]))
-    return Architecture(built_cell, units, construct("sparsity", SPARSITIES, plain), readout.hidden)
+    sparsity, rule = construct("sparsity", SPARSITIES, plain), construct("rule", RULES, plain)
+    return Architecture(built_cell, units, sparsity, readout.hidden, rule.reminder)
 
 
 def cell(plain: Mapping[str, Any]) -> "tuple[Cell, int | list[int]]":

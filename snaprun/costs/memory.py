@@ -5,7 +5,7 @@ from types import ModuleType
 
 from snaprun.core import Sizes
 from snaprun.influence.native import layout_storage
-from snaprun.rules import BPTT, LearningRule
+from snaprun.rules import LearningRule
 
 TOKEN_BYTES = 64  # per token of a batch: inputs, targets, masks, losses and indices
 NUMBER_BYTES = 8  # of a number that is an input, a target or an output: a float64 at most
@@ -69,7 +69,7 @@ def predict(
     """
     n, w = sizes, sizes.itemsize
     stored, token = rule.storage(n, backend), TOKEN_BYTES + numbers * NUMBER_BYTES
-    trained = (n.parameters + n.readout) * w
+    trained = (n.parameters + n.readout + n.attention) * w
     layout = n.dense + 32 * n.parameters  # the mask, and four int64 arrays
     optimiser = moments * trained
     index, setup = layout + stored.index, stored.setup
@@ -93,7 +93,7 @@ def predict(
     parts = {
         PARAMETERS: (2 + copies) * trained,  # with their gradient
         OPTIMISER: optimiser,
-        TAPE if isinstance(rule, BPTT) else STATE: stored.kept,
+        TAPE if rule.taped else STATE: stored.kept,
         SCRATCH: scratch,
         INDEX: index,
         BATCH: batch_steps * n.lanes * token,
