@@ -70,9 +70,9 @@ class Bank:
         return replace(self, older=self.count, steps=0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns views of the memories, and which of them have an older window's age."""
-        memories_NBK, absent_NB = self.memories_NBK[: self.count], self.absent_NB[: self.count]
-        return {"memories": memories_NBK, "absent": absent_NB, "older": self.older}
+        """Returns a copy of the memories, and how many are from before the window."""
+        tensors = {"memories": self.memories_NBK, "absent": self.absent_NB}
+        return {k: x[: self.count].clone() for k, x in tensors.items()} | {"older": self.older}
 
     def restored(self, saved: dict[str, Any], steps: int) -> "Bank":
         """Returns the bank of a `state_dict` that fits, at step `steps` of its window."""
@@ -95,7 +95,8 @@ class Bank:
 class Sparse(NamedTuple):
     """The weights of the memories that are kept."""
 
-    index_RB: Tensor  # int64: the memory of the threshold τ, then the best k_top, best first
+    # int64: the memory of the threshold τ, then the best k_top, best first; 0 for an absent memory
+    index_RB: Tensor
     weights_RB: Tensor  # of the rows; 0 for the threshold and for an absent memory
     slope_B: Tensor  # 1 / Σ_j relu(a_j − τ); 0 where all kept scores equal τ
 
@@ -212,7 +213,9 @@ def sparsify(scores_NB: Tensor, present_B: Tensor, k_top: int) -> Sparse:
         total_B = torch.where(tied_B, float(k_top), total_B)
         slope_B = torch.where(tied_B, 0.0, slope_B)
     weights_RB = torch.cat((torch.zeros_like(threshold_1B), above_RB / total_B))
-    return Sparse(torch.cat((order_NB.gather(0, last_1B), order_NB[:k_top])), weights_RB, slope_B)
+    kept_RB = order_NB[:k_top].masked_fill_(best_NB[:k_top] == -torch.inf, 0)
+    index_RB = torch.cat((order_NB.gather(0, last_1B), kept_RB))
+    return Sparse(index_RB, weights_RB, slope_B)
 
 
 def sparsify_vjp(sparse: Sparse, credit_RB: Tensor) -> Tensor:

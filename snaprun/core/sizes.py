@@ -56,6 +56,7 @@ class Sizes:
         units: int | Sequence[int],
         inputs: int,
         reminder: Reminder | None = None,
+        /,
         **others: int,
     ) -> "Sizes":
         """Returns the sizes to expect of a core before it is built.

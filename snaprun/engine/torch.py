@@ -200,7 +200,7 @@ class TorchEngine(Engine):
                 torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters[1:]
             ],
             "state": self.state_BCK.clone(),
-            **({} if self.bank is None else {"bank": copied(self.bank.state_dict())}),
+            **({} if self.bank is None else {"bank": self.bank.state_dict()}),
             "rule": self.rule.state_dict(self.rule_state),
             "noise": self.noise.get_state(),
             **{name: getattr(self, name) for name in COUNTERS},

@@ -37,7 +37,8 @@ class Recurrent(nn.Module):
 
     `hidden_size` is the number of units, of each layer if it is a list. A cell, a rule and a
     sparsity are named as in `snaprun.Learner`, or are objects; every rule is taken that
-    carries credit forward (not BPTT and SAB), and RFLO with the exact credit. `influence` is the backend of the influence matrix.
+    carries credit forward (not BPTT and SAB), RFLO with the exact credit. `influence` is the
+    backend of the influence matrix.
 
     The parameters `theta_l0`, `theta_l1`, … hold the live weights of each layer alone, ordered by
     unit, slot and source [h; x; 1]; the buffers `mask_l0`, … say which those are, shape

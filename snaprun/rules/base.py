@@ -102,7 +102,11 @@ class LearningRule(ABC, Generic[State]):
     moves: ClassVar[bool] = True  # False: the optimiser leaves the recurrent parameters alone
     taped: ClassVar[bool] = False  # whether credit goes back over a tape of the window
     once_a_sequence: ClassVar[bool] = False  # whether it needs train.update_every=sequence
-    reminder: Reminder | None = None  # what the rule adds to the core
+
+    @property
+    def reminder(self) -> Reminder | None:
+        """What the rule adds to the core."""
+        return None
 
     @property
     def lighter(self) -> str:

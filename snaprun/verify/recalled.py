@@ -35,7 +35,7 @@ def gradients(rule: SAB, problem: Problem) -> list[Tensor]:
     top = core.layers[-1].units
     zero_BK = torch.zeros_like(state_BCK[:, 0, top])
     banks = [[zero_BK[b]] for b in range(problem.lanes)]
-    total = sum(x.sum() * 0 for x in leaves)
+    total = torch.stack([x.sum() for x in leaves]).sum() * 0  # that all have a gradient
     for t in range(problem.steps):
         if (t + 1) % rule.k_trunc == 0:
             state_BCK = state_BCK.detach()
