@@ -9,7 +9,6 @@ uppermost layer, N memories, R = k_top + 1 rows: the memory of the threshold, th
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple
 
@@ -39,6 +38,8 @@ class Bank:
     absent_NB: Tensor  # bool: no memory of this lane; all the room is absent
     scratch_NBK: Tensor  # where scores are computed; holds nothing
     summary_BK: Tensor  # s of the newest step
+    lane_B: Tensor  # int64: 0, 1, …
+    whole: bool = True  # whether every lane has every memory
     count: int = 1  # N
     older: int = 1  # m_0 and the memories from before the window, which take no credit
     steps: int = 0  # t, since the window began
@@ -53,17 +54,14 @@ class Bank:
         """The memories and their keys, without the room for more."""
         return self.memories_NBK[: self.count], self.keys_NBK[: self.count]
 
-    @cached_property
-    def present_B(self) -> Tensor:
-        """How many memories each lane has."""
-        return (~self.absent_NB).sum(0)
-
     def reset(self, lanes_B: Tensor) -> "Bank":
         """Returns the bank without the memories of `lanes_B` (boolean) but m_0."""
         absent_NB = self.absent_NB | lanes_B
         absent_NB[0] = False
-        bank = replace(self, absent_NB=absent_NB)
-        return bank if self.steps or bank.holds else replace(bank, count=1, older=1)
+        bank = replace(self, absent_NB=absent_NB, whole=False)
+        if self.steps or bank.holds:
+            return bank
+        return replace(bank, whole=True, count=1, older=1)
 
     def opened(self) -> "Bank":
         """Returns the bank at the beginning of another window, where the parameters may differ."""
@@ -82,8 +80,8 @@ class Bank:
         absent_NB = torch.ones_like(bank.absent_NB)
         absent_NB[:count] = saved["absent"]
         bank.memories_NBK[:count] = saved["memories"]
-        bank = replace(bank, absent_NB=absent_NB, count=count, older=saved["older"], steps=steps)
-        return bank.keyed()
+        lanes = {"absent_NB": absent_NB, "whole": not saved["absent"].any()}
+        return replace(bank, **lanes, count=count, older=saved["older"], steps=steps).keyed()
 
     def keyed(self) -> "Bank":
         """Returns this bank with the keys of all memories computed anew."""
@@ -162,16 +160,16 @@ class Reminder:
         room = like.new_zeros(self.k_top + 1, lanes, len(like))
         absent_NB = torch.ones(room.shape[:2], dtype=torch.bool, device=like.device)
         absent_NB[0] = False
-        buffers = room, room.clone(), absent_NB, torch.empty_like(room)
-        return Bank(attention, *buffers, torch.zeros_like(room[0]))
+        buffers = room, room.clone(), absent_NB, torch.empty_like(room), torch.zeros_like(room[0])
+        return Bank(attention, *buffers, torch.arange(lanes, device=like.device))
 
     def step(self, bank: Bank, proposed_BK: Tensor) -> tuple[Tensor, Bank, Recall]:
         """Returns h = ĥ + s, the bank after the step, and what the step recalled."""
         if not bank.steps:
             bank.keyed()
         sparse = self.sparse(bank, proposed_BK)
-        rows_RBK = bank.memories_NBK.flatten(0, 1)[_flat(sparse.index_RB)]
-        summary_BK = (sparse.weights_RB[..., None] * rows_RBK).sum(0)
+        rows_RBK = _rows(bank.memories_NBK, _flat(bank, sparse))
+        summary_BK = rows_RBK.mul_(sparse.weights_RB[..., None]).sum(0)
         h_BK, steps = proposed_BK + summary_BK, bank.steps + 1
         after = replace(bank, summary_BK=summary_BK, steps=steps)
         if steps % self.k_att == 0:
@@ -180,30 +178,39 @@ class Reminder:
 
     def sparse(self, bank: Bank, proposed_BK: Tensor) -> Sparse:
         """Returns the weights of the memories kept; nothing of the other ones' scores is kept."""
-        rows = max(bank.count, self.k_top + 1)
+        least = self.k_top + 1  # of the scores to sort
+        rows = max(bank.count, least)
         query_BK = proposed_BK @ bank.attention.query_KK.T
         torch.add(bank.keys_NBK[:rows], query_BK, out=bank.scratch_NBK[:rows])
         scores_NB = bank.scratch_NBK[:rows].tanh_() @ bank.attention.score_K
-        scores_NB.masked_fill_(bank.absent_NB[:rows], -torch.inf)
-        return sparsify(scores_NB, bank.present_B, self.k_top)
+        everywhere = bank.whole and bank.count >= least
+        return sparsify(scores_NB, self.k_top, None if everywhere else bank.absent_NB[:rows])
 
 
-def sparsify(scores_NB: Tensor, present_B: Tensor, k_top: int) -> Sparse:
-    """Returns the weights of the `k_top` best of N > `k_top` scores, −∞ for an absent memory.
+def sparsify(scores_NB: Tensor, k_top: int, absent_NB: Tensor | None = None) -> Sparse:
+    """Returns the weights of the `k_top` best of N > `k_top` scores, but for `absent_NB`.
 
-    Of equal scores the earlier memory is the better one. A lane with at most `k_top` memories
-    (`present_B`) keeps all: τ is its lowest score less 1. Where all kept scores equal τ the
-    weights are uniform.
+    Of equal scores the earlier memory is the better one. A lane with at most `k_top` memories keeps
+    all: τ is its lowest score less 1. Where all kept scores equal τ the weights are uniform.
 
-    >>> scores_NB = torch.tensor([[1.0], [4.0], [2.0], [-torch.inf]])
-    >>> sparsify(scores_NB, torch.tensor([3]), k_top=2).weights_RB.T  # of the threshold, 4 and 2
+    >>> scores_NB = torch.tensor([[1.0], [4.0], [2.0], [9.0]])
+    >>> absent_NB = torch.tensor([[False], [False], [False], [True]])
+    >>> sparsify(scores_NB, 2, absent_NB).weights_RB.T  # of the threshold, 4 and 2
     tensor([[0.0000, 0.7500, 0.2500]])
-    >>> sparsify(scores_NB, torch.tensor([3]), k_top=3).index_RB.T  # the lowest, then all
+    >>> sparsify(scores_NB, 3, absent_NB).index_RB.T  # the lowest, then all
     tensor([[0, 1, 2, 0]])
     """
+    if absent_NB is not None:
+        scores_NB = scores_NB.masked_fill(absent_NB, -torch.inf)
     best_NB, order_NB = scores_NB.sort(dim=0, descending=True, stable=True)
-    last_1B = (present_B - 1).clamp(max=k_top)[None]
-    threshold_1B = best_NB.gather(0, last_1B) - (present_B <= k_top).to(best_NB)
+    threshold_1B, last_1B = best_NB[k_top:][:1], order_NB[k_top:][:1]
+    kept_RB = order_NB[:k_top]
+    if absent_NB is not None:
+        present_1B = (~absent_NB).sum(0, keepdim=True)
+        rank_1B = (present_1B - 1).clamp(max=k_top)
+        threshold_1B = best_NB.gather(0, rank_1B) - (present_1B <= k_top).to(best_NB)
+        last_1B = order_NB.gather(0, rank_1B)
+        kept_RB = kept_RB.masked_fill(best_NB[:k_top] == -torch.inf, 0)
     above_RB = (best_NB[:k_top] - threshold_1B).relu_()
     total_B = above_RB.sum(0)
     tied_B = total_B == 0
@@ -212,10 +219,8 @@ def sparsify(scores_NB: Tensor, present_B: Tensor, k_top: int) -> Sparse:
         above_RB = torch.where(tied_B, 1.0, above_RB)
         total_B = torch.where(tied_B, float(k_top), total_B)
         slope_B = torch.where(tied_B, 0.0, slope_B)
-    weights_RB = torch.cat((torch.zeros_like(threshold_1B), above_RB / total_B))
-    kept_RB = order_NB[:k_top].masked_fill_(best_NB[:k_top] == -torch.inf, 0)
-    index_RB = torch.cat((order_NB.gather(0, last_1B), kept_RB))
-    return Sparse(index_RB, weights_RB, slope_B)
+    weights_RB = torch.cat((torch.zeros_like(threshold_1B), above_RB.div_(total_B)))
+    return Sparse(torch.cat((last_1B, kept_RB)), weights_RB, slope_B)
 
 
 def sparsify_vjp(sparse: Sparse, credit_RB: Tensor) -> Tensor:
@@ -235,54 +240,71 @@ def sparsify_vjp(sparse: Sparse, credit_RB: Tensor) -> Tensor:
 class Pending:
     """Credit on the memories and on the attention, which a sweep back over a window adds up."""
 
-    memories_NBK: Tensor
-    keys_NBK: Tensor
+    bank: Bank  # of the window's last step
+    memories_NBK: Tensor  # as summands of s
+    keys_NBK: Tensor  # less the factor w₃
     score_K: Tensor  # ∂L/∂w₃
+    scored_KK: Tensor  # diag(w₃) W₁
 
     @classmethod
     def none(cls, bank: Bank) -> "Pending":
         """Returns no credit on the memories of a bank."""
-        memories_NBK, keys_NBK = bank.kept
-        zero = torch.zeros_like
-        return cls(zero(memories_NBK), zero(keys_NBK), zero(bank.attention.score_K))
+        memories_NBK, keys_NBK = map(torch.zeros_like, bank.kept)
+        w1_KK, _, w3_K = bank.attention
+        return cls(bank, memories_NBK, keys_NBK, torch.zeros_like(w3_K), w3_K[:, None] * w1_KK)
 
-    def of(self, bank: Bank, row: int) -> Tensor:
+    def of(self, row: int) -> Tensor:
         """Returns the credit on a memory, shape (B, K): as a summand of s, and through its key."""
-        return torch.addmm(self.memories_NBK[row], self.keys_NBK[row], bank.attention.memory_KK)
+        return torch.addmm(self.memories_NBK[row], self.keys_NBK[row], self.scored_KK)
 
-    def memory_KK(self, bank: Bank) -> Tensor:
-        """Returns ∂L/∂W₁ after the sweep."""
-        return self.keys_NBK.flatten(0, 1).T @ bank.kept[0].flatten(0, 1)
+    def attention(self, of_query_TBK: Tensor, proposed_TBK: Tensor) -> Attention:
+        """Returns the gradients of the parameters after the sweep.
+
+        `of_query_TBK` is what `recall_vjp` has returned of every step.
+        """
+        w3_K1 = self.bank.attention.score_K[:, None]
+        return Attention(
+            w3_K1 * (self.keys_NBK.flatten(0, 1).T @ self.bank.kept[0].flatten(0, 1)),
+            w3_K1 * (of_query_TBK.flatten(0, 1).T @ proposed_TBK.flatten(0, 1)),
+            self.score_K,
+        )
 
 
 def recall_vjp(
-    bank: Bank, recall: Recall, query_BK: Tensor, credit_BK: Tensor, pending: Pending, detach: bool
+    recall: Recall, query_BK: Tensor, credit_BK: Tensor, pending: Pending, detach: bool
 ) -> Tensor:
-    """Returns the credit on W₂ ĥ, shape (B, K), from the credit ∂L/∂s, and adds to `pending`.
+    """Returns the credit on W₂ ĥ less its factor w₃, from the credit ∂L/∂s, both (B, K).
 
-    `bank` is that of the window's last step, and `query_BK` is W₂ ĥ. With `detach` the memories get
-    no credit as summands of s; their keys get it all the same, for the sake of W₁.
+    Adds to `pending`. `query_BK` is W₂ ĥ. With `detach` the memories get no credit as summands of
+    s; their keys get it all the same, for the sake of W₁.
     """
-    index = _flat(recall.sparse.index_RB)
-    weights_RB = recall.sparse.weights_RB
-    of_weights_RB = (bank.memories_NBK.flatten(0, 1)[index] * credit_BK).sum(2)
-    of_scores_RB = sparsify_vjp(recall.sparse, of_weights_RB)
-    scored_RBK = (bank.keys_NBK.flatten(0, 1)[index] + query_BK).tanh_()
-    pending.score_K += of_scores_RB.flatten() @ scored_RBK.flatten(0, 1)
-    slope_RBK = scored_RBK.square_().neg_().add_(1).mul_(bank.attention.score_K)
-    of_keys_RBK = slope_RBK.mul_(of_scores_RB[..., None])
-    pending.keys_NBK.flatten(0, 1).index_add_(0, index.flatten(), of_keys_RBK.flatten(0, 1))
+    bank, sparse = pending.bank, recall.sparse
+    rows = _flat(bank, sparse)
+    of_weights_RB = _rows(bank.memories_NBK, rows).mul_(credit_BK).sum(2)
+    of_scores_RB = sparsify_vjp(sparse, of_weights_RB)
+    tanh_RBK = _rows(bank.keys_NBK, rows).add_(query_BK).tanh_()
+    pending.score_K += of_scores_RB.flatten() @ tanh_RBK.flatten(0, 1)
+    # of_scores (1 − tanh²), in one pass
+    of_keys_RBK = torch.ops.aten.tanh_backward(of_scores_RB[..., None], tanh_RBK)
+    _add_to_rows(pending.keys_NBK, rows, of_keys_RBK)
     if not detach:
-        of_memories_RBK = weights_RB[..., None] * credit_BK
-        flat_XK = pending.memories_NBK.flatten(0, 1)
-        flat_XK.index_add_(0, index.flatten(), of_memories_RBK.flatten(0, 1))
+        _add_to_rows(pending.memories_NBK, rows, sparse.weights_RB[..., None] * credit_BK)
     return of_keys_RBK.sum(0)
 
 
-def _flat(index_RB: Tensor) -> Tensor:
+def _flat(bank: Bank, sparse: Sparse) -> Tensor:
     """Returns the rows (R, B) of a tensor (N, B, K) that is flattened to (N·B, K)."""
-    lanes = index_RB.shape[1]
-    return index_RB * lanes + torch.arange(lanes, device=index_RB.device)
+    return torch.add(bank.lane_B, sparse.index_RB, alpha=len(bank.lane_B))
+
+
+def _rows(values_NBK: Tensor, rows_RB: Tensor) -> Tensor:
+    """Returns a copy of some rows, shape (R, B, K)."""
+    chosen = values_NBK.flatten(0, 1).index_select(0, rows_RB.flatten())
+    return chosen.unflatten(0, rows_RB.shape)
+
+
+def _add_to_rows(values_NBK: Tensor, rows_RB: Tensor, added_RBK: Tensor) -> None:
+    values_NBK.flatten(0, 1).index_add_(0, rows_RB.flatten(), added_RBK.flatten(0, 1))
 
 
 def _joined(bank: Bank, h_BK: Tensor) -> Bank:

@@ -119,7 +119,7 @@ class SAB(LearningRule[SABState]):
             none_P = state.empty["proposed"].new_zeros(tape.layout.size)
             return none_P, replace(state, tape=cut, attention=zeros)
         bank, top, attention = state.bank, tape.tape[0].layers[-1].units, state.bank.attention
-        pending = Pending.none(bank)
+        pending, scored_KK = Pending.none(bank), attention.score_K[:, None] * attention.query_KK
         proposed_TBK = torch.stack([_recall(record).proposed_BK for record in tape.tape])
         query_TBK = proposed_TBK @ attention.query_KK.T
         of_query_TBK = torch.empty_like(query_TBK)
@@ -132,12 +132,12 @@ class SAB(LearningRule[SABState]):
             of_h_BK = credit_BCK[:, 0, top]
             joined, rest = divmod(t + 1, self.k_att)
             if not (rest or self.detach):
-                of_h_BK = of_h_BK + pending.of(bank, bank.older + joined - 1)
+                of_h_BK = of_h_BK + pending.of(bank.older + joined - 1)
             recall = _recall(record)
             of_s_BK = of_h_BK if recall.credit_BK is None else of_h_BK + recall.credit_BK
-            of_query_TBK[t] = recall_vjp(bank, recall, query_TBK[t], of_s_BK, pending, self.detach)
+            of_query_TBK[t] = recall_vjp(recall, query_TBK[t], of_s_BK, pending, self.detach)
             credit_BCK = credit_BCK.clone()
-            credit_BCK[:, 0, top] = torch.addmm(of_h_BK, of_query_TBK[t], attention.query_KK)
+            credit_BCK[:, 0, top] = torch.addmm(of_h_BK, of_query_TBK[t], scored_KK)
             slot_credit.append(slot_vjp(record, credit_BCK).flatten(1))
             if (t + 1) % self.k_trunc == 0:
                 credit_BCK = torch.zeros_like(credit_BCK)
@@ -147,11 +147,7 @@ class SAB(LearningRule[SABState]):
                     credit_BCK = credit_BCK.masked_fill(tape.begins[t][:, None, None], 0)
         sources = torch.cat([record.src_BJ for record in reversed(tape.tape)])
         dense = torch.cat(slot_credit).T @ sources  # Σ_t λ_t I_t over all pairs (slot·unit, source)
-        found = Attention(
-            pending.memory_KK(bank),
-            of_query_TBK.flatten(0, 1).T @ proposed_TBK.flatten(0, 1),
-            pending.score_K,
-        )
+        found = pending.attention(of_query_TBK, proposed_TBK)
         return tape.layout.gather(dense), replace(state, tape=cut, attention=found)
 
     def attention(self, state: SABState) -> Sequence[Tensor]:
