@@ -155,10 +155,11 @@ def parts(plain: Mapping[str, Any]) -> "Parts":
     from snaprun.run.parts import Parts
     from snaprun.tasks import TASKS
 
+    chosen = construct("rule", RULES, plain)
     return Parts(
         machine=machine(plain, WHEREABOUTS),
-        architecture=architecture(plain),
-        rule=construct("rule", RULES, plain),
+        architecture=architecture(plain, chosen),
+        rule=chosen,
         optimiser=construct("optim", OPTIMISERS, plain),
         options=options(plain),
         task=construct("task", TASKS, plain),  # last, because it may read or fetch a text
@@ -181,8 +182,11 @@ def machine(plain: Mapping[str, Any], apart: Collection[str] = ()) -> "Machine":
     return Machine(**arguments("", Machine, here, beside=others))
 
 
-def architecture(plain: Mapping[str, Any]) -> "Architecture":
-    """Build the architecture from cell, units, sparsity, readout, and what the rule adds."""
+def architecture(plain: Mapping[str, Any], rule: "LearningRule | None" = None) -> "Architecture":
+    """Build the architecture from cell, units, sparsity and readout, and what the rule adds.
+
+    `rule` is that of the configuration, if it is built already.
+    """
     from snaprun.model.network import Architecture
     from snaprun.rules import RULES
     from snaprun.run.options import ReadoutOptions
@@ -190,7 +194,8 @@ def architecture(plain: Mapping[str, Any]) -> "Architecture":
 
     built_cell, units = cell(plain)
     readout = ReadoutOptions(**arguments("readout", ReadoutOptions, plain["readout"]))
-    sparsity, rule = construct("sparsity", SPARSITIES, plain), construct("rule", RULES, plain)
+    sparsity = construct("sparsity", SPARSITIES, plain)
+    rule = rule or construct("rule", RULES, plain)
     return Architecture(built_cell, units, sparsity, readout.hidden, rule.reminder)
 
 

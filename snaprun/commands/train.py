@@ -85,10 +85,11 @@ def _report(folder: Path, summary: Summary) -> str:
     losses_last = sorted(summary.metrics.items(), key=lambda item: item[0] in losses)
     reached = ", ".join(f"{name} {value:.4g}" for name, value in losses_last)
     parameters, cost = summary.extras["parameters"], summary.cost
+    counted = " and ".join(f"{count} {part}" for part, count in parameters.items())
     return (
         f"{summary.status}: {reached} after {summary.tokens} tokens, {summary.updates} updates, "
         f"{summary.seconds:.1f} s\n"
-        f"  {parameters['recurrent']} recurrent and {parameters['readout']} readout parameters; "
+        f"  {counted} parameters; "
         f"{cost['ms_per_token']:.3g} ms and {cost['macs_per_token']:,} multiply-adds a token; "
         f"rule state {cost['state_bytes']:,} bytes\n"
         f"  {folder}"

@@ -40,8 +40,12 @@ class SAB(LearningRule[SABState]):
     memories are never cut. With `detach` no credit flows back through the memories, which shows
     what the credit brings and what the larger network.
 
-    The rule adds the attention to the network, and needs train.update_every=sequence. Source: Ke
-    et al. 2018, arXiv 1809.03702.
+    s adds to h at every step. In a cell whose h flows on to ĥ, as in a GRU, h grows exponentially
+    where the attention keeps to new memories; in an LSTM and in a vanilla cell without a leak ĥ is
+    bounded.
+
+    The rule adds the attention to the network, and needs train.update_every=sequence. Source: Ke et
+    al. 2018, arXiv 1809.03702.
 
     >>> from snaprun.cells import Vanilla
     >>> from snaprun.engine.optim import Adam
