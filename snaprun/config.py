@@ -195,8 +195,10 @@ def architecture(plain: Mapping[str, Any], rule: "LearningRule | None" = None) -
     built_cell, units = cell(plain)
     readout = ReadoutOptions(**arguments("readout", ReadoutOptions, plain["readout"]))
     sparsity = construct("sparsity", SPARSITIES, plain)
-    rule = rule or construct("rule", RULES, plain)
-    return Architecture(built_cell, units, sparsity, readout.hidden, rule.reminder)
+    if rule is None and plain["rule"].get("name") in RULES:  # else one of a plug-in, not named here
+        rule = construct("rule", RULES, plain)
+    reminder = rule and rule.reminder
+    return Architecture(built_cell, units, sparsity, readout.hidden, reminder)
 
 
 def cell(plain: Mapping[str, Any]) -> "tuple[Cell, int | list[int]]":

@@ -56,6 +56,8 @@ class Bank:
 
     def reset(self, lanes_B: Tensor) -> "Bank":
         """Returns the bank without the memories of `lanes_B` (boolean) but m_0."""
+        if not lanes_B.any():
+            return self
         absent_NB = self.absent_NB | lanes_B
         absent_NB[0] = False
         bank = replace(self, absent_NB=absent_NB, whole=False)
@@ -137,6 +139,13 @@ class Reminder:
     def parameters(cls, units: int) -> int:
         """Returns the number of parameters."""
         return sum(map(prod, cls.shapes(units)))
+
+    def bank_bytes(self, units: int, lanes: int, steps: int, itemsize: int) -> int:
+        """Returns the bytes of a bank after so many steps; its room doubles when it is full."""
+        room = self.k_top + 1
+        while room < 1 + steps // self.k_att:
+            room *= 2
+        return room * lanes * (3 * units * itemsize + 1)  # memories, keys, scratch; absence
 
     def draw(
         self,

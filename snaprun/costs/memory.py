@@ -75,6 +75,8 @@ def predict(
     index, setup = layout + stored.index, stored.setup
     validation = held_out_lanes * (batch_steps * token + _step_numbers(n) * w)
     validation += copies * trained
+    if n.reminder is not None:
+        validation += 2 * n.reminder.bank_bytes(n.top, held_out_lanes, batch_steps, w)
     step = _step_numbers(n)
     if backend is None:
         arrays = layout_storage(n)

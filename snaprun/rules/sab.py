@@ -238,19 +238,16 @@ class SAB(LearningRule[SABState]):
     def storage(self, sizes: Sizes, backend: ModuleType | None) -> Storage:
         """Counts the tape and the memories of a window, whose room doubles when it is full."""
         n, w, k, rows = sizes, sizes.itemsize, sizes.top, self.k_top + 1
-        room = rows
-        while room < 1 + n.window // self.k_att:
-            room *= 2
         of_lanes = n.lanes * w
         tape = n.window * (of_lanes * (n.record + 2 * k + rows + 1) + 8 * n.lanes * rows)
-        bank = 2 * room * k * of_lanes + room * n.lanes
+        bank = self.reminder.bank_bytes(k, n.lanes, n.window, w)
         recalled = 4 * rows * k * of_lanes
         stacked = n.window * of_lanes * (n.sources + 2 * n.slots * n.units + 3 * k)
         return Storage(
             kept=tape + bank,
-            scratch=room * k * of_lanes + n.window * n.lanes * n.outputs * w,
-            step=3 * room * k * of_lanes + recalled,  # the room before it doubled
-            backward=stacked + 2 * n.dense * w + 2 * room * k * of_lanes + recalled,
+            scratch=n.window * of_lanes * n.outputs,
+            step=bank + recalled,  # the room before it doubled
+            backward=stacked + 2 * n.dense * w + bank + recalled,  # and the credit on the memories
             saved=tape + bank,
         )
 
