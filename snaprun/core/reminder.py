@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
 
 
 class Attention(NamedTuple):
@@ -222,13 +223,13 @@ def sparsify(scores_NB: Tensor, k_top: int, absent_NB: Tensor | None = None) -> 
         kept_RB = kept_RB.masked_fill(best_NB[:k_top] == -torch.inf, 0)
     above_RB = (best_NB[:k_top] - threshold_1B).relu_()
     total_B = above_RB.sum(0)
-    tied_B = total_B == 0
     slope_B = total_B.reciprocal()
-    if tied_B.any():
+    if not total_B.all():
+        tied_B = total_B == 0
         above_RB = torch.where(tied_B, 1.0, above_RB)
         total_B = torch.where(tied_B, float(k_top), total_B)
         slope_B = torch.where(tied_B, 0.0, slope_B)
-    weights_RB = torch.cat((torch.zeros_like(threshold_1B), above_RB.div_(total_B)))
+    weights_RB = F.pad(above_RB.div_(total_B), (0, 0, 1, 0))
     return Sparse(torch.cat((last_1B, kept_RB)), weights_RB, slope_B)
 
 
