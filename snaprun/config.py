@@ -160,10 +160,11 @@ def parts(plain: Mapping[str, Any]) -> "Parts":
     from snaprun.run.parts import Parts
     from snaprun.tasks import TASKS
 
+    chosen = construct("rule", RULES, plain)
     return Parts(
         machine=machine(plain, WHEREABOUTS),
-        architecture=architecture(plain),
-        rule=construct("rule", RULES, plain),
+        architecture=architecture(plain, chosen),
+        rule=chosen,
         optimiser=construct("optim", OPTIMISERS, plain),
         options=options(plain),
         task=construct("task", TASKS, plain),  # last, because it may read or fetch a text
@@ -186,15 +187,23 @@ def machine(plain: Mapping[str, Any], apart: Collection[str] = ()) -> "Machine":
     return Machine(**arguments("", Machine, here, beside=others))
 
 
-def architecture(plain: Mapping[str, Any]) -> "Architecture":
-    """Build the architecture from cell, units, sparsity and readout."""
+def architecture(plain: Mapping[str, Any], rule: "LearningRule | None" = None) -> "Architecture":
+    """Build the architecture from cell, units, sparsity and readout, and what the rule adds.
+
+    `rule` is that of the configuration, if it is built already.
+    """
     from snaprun.model.network import Architecture
+    from snaprun.rules import RULES
     from snaprun.run.options import ReadoutOptions
     from snaprun.sparsity import SPARSITIES
 
     built_cell, units = cell(plain)
     readout = ReadoutOptions(**arguments("readout", ReadoutOptions, plain["readout"]))
-    return Architecture(built_cell, units, construct("sparsity", SPARSITIES, plain), readout.hidden)
+    sparsity = construct("sparsity", SPARSITIES, plain)
+    if rule is None and plain["rule"].get("name") in RULES:  # else one of a plug-in, not named here
+        rule = construct("rule", RULES, plain)
+    reminder = rule and rule.reminder
+    return Architecture(built_cell, units, sparsity, readout.hidden, reminder)
 
 
 def cell(plain: Mapping[str, Any]) -> "tuple[Cell, int | list[int]]":

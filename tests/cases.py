@@ -9,7 +9,7 @@ from torch import Generator
 
 from snaprun.cells import CELLS as CELL_TYPES
 from snaprun.cells import Cell, Slot, Vanilla
-from snaprun.core import RecurrentCore
+from snaprun.core import RecurrentCore, Reminder
 from snaprun.influence import BACKENDS
 from snaprun.rules import RULES as RULE_TYPES
 from snaprun.rules import LearningRule
@@ -18,7 +18,11 @@ from snaprun.sparsity import Sparsity, Uniform
 from snaprun.verify.problem import Problem
 
 # Arguments to try besides the defaults.
-RULE_ARGUMENTS = {"snap": [{"n": 1}, {"n": 2}, {"n": 3}], "rflo": [{}, {"feedback": "random"}]}
+RULE_ARGUMENTS = {
+    "snap": [{"n": 1}, {"n": 2}, {"n": 3}],
+    "rflo": [{}, {"feedback": "random"}],
+    "sab": [{}, {"k_att": 1, "k_top": 2, "k_trunc": 3, "detach": True}],
+}
 
 CELLS: dict[str, Cell] = {
     **{name: kind() for name, kind in CELL_TYPES.items()},
@@ -101,6 +105,7 @@ def problem(
     lanes: int = 3,
     steps: int = 7,
     seed: int = 0,
+    reminder: Reminder | None = None,
 ) -> Problem:
     return Problem.draw(
         cell,
@@ -111,6 +116,7 @@ def problem(
         lanes=lanes,
         steps=steps,
         seed=seed,
+        reminder=reminder,
     )
 
 

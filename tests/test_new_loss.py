@@ -16,6 +16,7 @@ from snaprun import config
 from snaprun.cli import _main
 from snaprun.losses import LOSSES
 from snaprun.registry import load
+from snaprun.rules import RULES as KINDS
 from snaprun.run import checkpoint
 from snaprun.seeding import stream
 from snaprun.tasks import TASKS
@@ -83,6 +84,8 @@ OURS = ("--config-dir", "conf", "plugins=[outside]", "task=swing")
 SMALL = ("train.tokens=2400", "train.lanes=4", "cell.units=6", "readout.hidden=0")
 SMALL += ("train.log_every=480", "train.eval_every=1200")
 RULES = sorted(path.stem for path in (config.conf_dir() / "rule").glob("*.yaml"))
+OFFLINE = [rule for rule in RULES if rule in KINDS and KINDS[rule].once_a_sequence]
+ONLINE = [rule for rule in RULES if rule not in OFFLINE]
 PANEL = """
 name: mine
 about: a task of the user's.
@@ -118,11 +121,14 @@ def outside(tmp_path_factory):
 @pytest.fixture(scope="module")
 def runs(outside):
     """The runs of every rule, in one sweep of a process of its own."""
-    words = ("train", "-m", *OURS, *SMALL, f"rule={','.join(RULES)}")
-    command = [sys.executable, "-m", "snaprun", *words]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assert "it does not know the loss Huber" in ended.stderr  # the C++ core
+    for rules, window in ((ONLINE, 1), (OFFLINE, "sequence")):
+        every = f"train.update_every={window}"
+        words = ("train", "-m", *OURS, *SMALL, every, f"rule={','.join(rules)}")
+        command = [sys.executable, "-m", "snaprun", *words]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+        if rules is ONLINE:
+            assert "it does not know the loss Huber" in ended.stderr  # the C++ core
     return sorted((outside / "results" / "swing").glob("*/summary.json"))
 
 
@@ -141,26 +147,31 @@ def test_every_rule_trains_on_it(runs):
     assert {RULES[0], *(f"snap{n}" for _, n in found if n)} <= set(RULES)
     assert {name for name, _ in found} == {RULE.rstrip("0123456789") for RULE in RULES}
     frozen = found.pop(("frozen", None))["validation_nrmse"]
-    assert all(metrics["validation_nrmse"] < frozen for metrics in found.values())
+    online = [metrics for (name, _), metrics in found.items() if name not in OFFLINE]
+    assert all(metrics["validation_nrmse"] < frozen for metrics in online)
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_learner_learns_the_same_from_it(rule, outside):
+    every = "sequence" if rule in OFFLINE else 1
     words = ("engine=torch", "dtype=float64", "train.tokens=960", f"rule={rule}")
+    words += (f"train.update_every={every}",)
     assert _main(["train", *OURS, *SMALL, *words, f"results={rule}"]) == 0
     (file,) = (outside / rule / "swing").glob("*/summary.json")
     own = importlib.import_module("outside")
     sizes = {"inputs": 2, "outputs": 2, "units": 6, "readout": "linear", "lanes": 4}
-    learner = snaprun.Learner(**sizes, loss="huber", rule=rule, engine="torch", dtype="float64")
+    ways = {"loss": "huber", "rule": rule, "engine": "torch", "update_every": every}
+    learner = snaprun.Learner(**sizes, **ways, dtype="float64")
     task, data = own.Swing(), stream(0, "data")
     for _ in range(20):
         batch = task.batch(4, data)
         learner.reset()
         for x, y in zip(batch.inputs, batch.targets, strict=True):
             learner.step(x, y)
+    learner.reset()  # ends a window of one sequence
     saved = checkpoint.load(file.parent)["engine"]
     ours = learner.network.state_dict()
-    assert saved["updates"] == learner.updates == 240
+    assert saved["updates"] == learner.updates == (20 if rule in OFFLINE else 240)
     assert all(value.equal(ours[name]) for name, value in saved["network"].items())
 
 
@@ -192,14 +203,16 @@ def test_it_is_compared_in_a_panel(outside, capfd):
 @pytest.mark.parametrize("rule", RULES)
 def test_the_python_door_takes_it(outside, rule, tmp_path):
     load(["outside"])
-    made = snaprun.Learner(2, 2, units=6, rule=rule, loss="huber", readout="linear", lanes=4)
+    sizes = {"units": 6, "readout": "linear", "lanes": 4}
+    every = "sequence" if rule in OFFLINE else 1
+    made = snaprun.Learner(2, 2, **sizes, rule=rule, loss="huber", update_every=every)
     batch = TASKS["swing"]().batch(4, torch.Generator().manual_seed(0))
     pairs = list(zip(batch.inputs, batch.targets, strict=True))
     for x, y in pairs[1:]:
         guess, loss = made.step(x, y)
         want = torch.nn.functional.huber_loss(guess, y, reduction="none").sum(1)
         assert torch.allclose(loss, want)
-    assert made.updates == len(pairs) - 1
+    assert made.updates == (0 if rule in OFFLINE else len(pairs) - 1)
     made.save(tmp_path / "model.pt")
     again = snaprun.Learner.load(tmp_path / "model.pt")
     assert all(map(torch.equal, made.step(*pairs[0]), again.step(*pairs[0])))

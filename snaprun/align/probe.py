@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import replace
 
+from snaprun import checks
 from snaprun.align import point, stale, still
 from snaprun.align.candidates import Candidate, own
 from snaprun.align.options import AlignOptions
@@ -39,6 +40,10 @@ class Probe:
         self._options, self._parts = options, parts
         mine = own(name, parts.rule, parts.options.update_every)
         self._candidates, self._own = {**candidates, **mine}, next(iter(mine), "")
+        for word, (rule, _) in self._candidates.items():
+            if rule.reminder is not None:
+                remedy = "It trains a network of its own, of which no other rule has the gradient."
+                checks.refuse("rule", word, "rules that share one network", remedy)
         end, apart = parts.options.tokens, max(1, options.points - 1)
         self.marks = [end * i // apart for i in range(apart + 1)][-options.points :]
 

@@ -43,7 +43,7 @@ Credit = dict[str, Tensor | None]  # δ_t and the output error of one step, by R
 
 def carries(rule: LearningRule) -> bool:
     """Return whether the rule carries any state through an update."""
-    return not isinstance(rule, BPTT | Frozen)
+    return not (rule.taped or isinstance(rule, Frozen))
 
 
 def at_updates(

@@ -82,10 +82,11 @@ def _report(folder: Path, summary: Summary) -> str:
     values = losses_last(summary.metrics, summary.declared)
     reached = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
     parameters, cost = summary.extras["parameters"], summary.cost
+    counted = " and ".join(f"{count} {part}" for part, count in parameters.items())
     return (
         f"{summary.status}: {reached} after {summary.tokens} tokens, {summary.updates} updates, "
         f"{summary.seconds:.1f} s\n"
-        f"  {parameters['recurrent']} recurrent and {parameters['readout']} readout parameters; "
+        f"  {counted} parameters; "
         f"{cost['ms_per_token']:.3g} ms and {cost['macs_per_token']:,} multiply-adds a token; "
         f"rule state {cost['state_bytes']:,} bytes\n"
         f"  {folder}"

@@ -1,6 +1,16 @@
 """The recurrent core and its Jacobians."""
 
 from snaprun.core.recurrent import Record, RecurrentCore
+from snaprun.core.reminder import Attention, Bank, Recall, Reminder
 from snaprun.core.sizes import Sizes, Storage
 
-__all__ = ["Record", "RecurrentCore", "Sizes", "Storage"]
+__all__ = [
+    "Attention",
+    "Bank",
+    "Recall",
+    "Record",
+    "RecurrentCore",
+    "Reminder",
+    "Sizes",
+    "Storage",
+]

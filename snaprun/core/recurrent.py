@@ -13,7 +13,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from snaprun import checks
 from snaprun.cells import Cell
+from snaprun.core.reminder import Bank, Recall, Reminder
 from snaprun.sparsity import Layer, Layout, Pattern, Sparsity, reachable
 
 
@@ -28,15 +30,21 @@ class Record:
     layers: tuple[Layer, ...]  # from the input up
     credit_BCK: Tensor | None = None  # δ_t = ∂L_t/∂s_t through the readout; None without a target
     error_BO: Tensor | None = None  # ∂L_t/∂logits; None without a target
+    recall: Recall | None = None  # of a core with a reminder
 
     def with_credit(self, credit_BK: Tensor, error_BO: Tensor | None = None) -> "Record":
         """Returns the step with its credit δ_t and, where there is one, its error ∂L_t/∂logits.
 
-        `credit_BK` is the derivative by the h of the uppermost layer; δ_t is zero elsewhere.
+        `credit_BK` is the derivative by the h of the uppermost layer, and of a core with a reminder
+        by [h; s]; δ_t is zero elsewhere.
         """
+        recall, top = self.recall, self.layers[-1].units
+        if recall is not None:
+            credit_BK, of_summary_BK = credit_BK.chunk(2, 1)
+            recall = replace(recall, credit_BK=of_summary_BK)
         credit_BCK = torch.zeros_like(self.dsda_BCMK[:, :, 0])
-        credit_BCK[:, 0, self.layers[-1].units] = credit_BK
-        return replace(self, credit_BCK=credit_BCK, error_BO=error_BO)
+        credit_BCK[:, 0, top] = credit_BK
+        return replace(self, credit_BCK=credit_BCK, error_BO=error_BO, recall=recall)
 
     @property
     def recurrent_MKK(self) -> Tensor:
@@ -46,10 +54,15 @@ class Record:
 
 @dataclass(frozen=True)
 class RecurrentCore:
-    """A cell and the layout of its live weights; the weights are passed to each step."""
+    """A cell and the layout of its live weights; the weights are passed to each step.
+
+    With a `reminder` the core also attends to memories of its past, which a `Bank` holds beside the
+    state; `advance` is then its step.
+    """
 
     cell: Cell
     layout: Layout
+    reminder: Reminder | None = None
 
     @classmethod
     def build(
@@ -113,7 +126,11 @@ class RecurrentCore:
         """Returns the pattern of SnAp-n for this core; with n=None, the pattern of RTRL.
 
         SnAp-n counts the steps of a parameter within its own layer and leaves the layers above.
+        Raises UserError for a core with a reminder, whose step is not local to units.
         """
+        if self.reminder is not None:
+            accepted = "a core without a reminder, in whose dynamics each unit is apart"
+            checks.refuse("reminder", self.reminder, accepted)
         return reachable(self.layout, self.cell.slope_pattern, self.cell.state_pattern, n)
 
     def initial_parameters(self, generator: Generator, dtype: torch.dtype) -> Tensor:
@@ -143,6 +160,11 @@ class RecurrentCore:
     def output(self, state_BCK: Tensor) -> Tensor:
         """Returns the h of the uppermost layer, shape (B, k)."""
         return state_BCK[:, 0, self.layers[-1].units]
+
+    def seen(self, state_BCK: Tensor, bank: Bank | None) -> Tensor:
+        """Returns what the readout sees: `output`, or with a bank [h; s], shape (B, 2 k)."""
+        h_BK = self.output(state_BCK)
+        return h_BK if bank is None else torch.cat((h_BK, bank.summary_BK), 1)
 
     def sources(self, state_BCK: Tensor, x: Tensor) -> Tensor:
         """Returns [h; x; 1], shape (B, J); x is (B, a), or (B,) indices of one-hot inputs.
@@ -186,6 +208,23 @@ class RecurrentCore:
             return Record(src_BJ, *slopes, weights_MKJ, self.layers)
 
         return after_BCK, linearise
+
+    def advance(
+        self, weights_MKJ: Tensor, state_BCK: Tensor, bank: Bank | None, x: Tensor
+    ) -> tuple[Tensor, Bank | None, "Linearise"]:
+        """Returns what `step` does, with the bank after the step in the middle.
+
+        Where the core has a reminder, h of the uppermost layer is h = ĥ + s, and the record holds
+        the recall. Without one the bank is None, and this is `step`.
+        """
+        state_BCK, linearise = self.step(weights_MKJ, state_BCK, x)
+        if self.reminder is None or bank is None:
+            return state_BCK, None, linearise
+        top = self.layers[-1].units
+        h_BK, bank, recall = self.reminder.step(bank, state_BCK[:, 0, top].clone())
+        state_BCK = state_BCK.clone()
+        state_BCK[:, 0, top] = h_BK
+        return state_BCK, bank, lambda: replace(linearise(), recall=recall)
 
 
 Linearise = Callable[[], Record]

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from snaprun.cells import Cell
 from snaprun.core.recurrent import RecurrentCore
+from snaprun.core.reminder import Reminder
 from snaprun.sparsity import Reach, Sparsity
 
 LANE_PAD = 8  # the C++ core stores lanes in multiples of it
@@ -45,6 +46,7 @@ class Sizes:
     itemsize: int  # bytes of a number
     threads: int
     reach: Callable[[int | None], Reach]  # of SnAp-n, from n; None: of RTRL
+    reminder: Reminder | None = None
 
     @classmethod
     def before(
@@ -53,6 +55,8 @@ class Sizes:
         sparsity: Sparsity,
         units: int | Sequence[int],
         inputs: int,
+        reminder: Reminder | None = None,
+        /,
         **others: int,
     ) -> "Sizes":
         """Returns the sizes to expect of a core before it is built.
@@ -89,6 +93,7 @@ class Sizes:
             layers[-1],
             tuple(map(sum, zip(*parameters_LM, strict=True))),
             reach=reach,
+            reminder=reminder,
             **others,
         )
 
@@ -102,7 +107,8 @@ class Sizes:
 
         layout = core.layout
         top = layout.layers[-1]
-        return cls(core.cell, core.units, layout.inputs, top, parameters_M, reach=reach, **others)
+        counts = core.cell, core.units, layout.inputs, top, parameters_M
+        return cls(*counts, reach=reach, reminder=core.reminder, **others)
 
     @property
     def slots(self) -> int:
@@ -137,8 +143,14 @@ class Sizes:
     @cached_property
     def readout(self) -> int:
         """The number of parameters of the readout."""
-        widths = [self.top, *([self.hidden] if self.hidden else []), self.outputs]
+        seen = self.top * (1 if self.reminder is None else 2)
+        widths = [seen, *([self.hidden] if self.hidden else []), self.outputs]
         return sum((i + 1) * o for i, o in pairwise(widths))
+
+    @property
+    def attention(self) -> int:
+        """The number of parameters of the reminder's attention; 0 without one."""
+        return 0 if self.reminder is None else self.reminder.parameters(self.top)
 
     @property
     def padded(self) -> int:

@@ -5,7 +5,7 @@ from types import ModuleType
 
 from snaprun.core import Sizes
 from snaprun.influence.native import layout_storage
-from snaprun.rules import BPTT, LearningRule
+from snaprun.rules import LearningRule
 
 TOKEN_BYTES = 64  # per token of a batch: inputs, targets, masks, losses and indices
 NUMBER_BYTES = 8  # of a number that is an input, a target or an output: a float64 at most
@@ -69,12 +69,14 @@ def predict(
     """
     n, w = sizes, sizes.itemsize
     stored, token = rule.storage(n, backend), TOKEN_BYTES + numbers * NUMBER_BYTES
-    trained = (n.parameters + n.readout) * w
+    trained = (n.parameters + n.readout + n.attention) * w
     layout = n.dense + 32 * n.parameters  # the mask, and four int64 arrays
     optimiser = moments * trained
     index, setup = layout + stored.index, stored.setup
     validation = held_out_lanes * (batch_steps * token + _step_numbers(n) * w)
     validation += copies * trained
+    if n.reminder is not None:
+        validation += 2 * n.reminder.bank_bytes(n.top, held_out_lanes, batch_steps, w)
     step = _step_numbers(n)
     if backend is None:
         arrays = layout_storage(n)
@@ -93,7 +95,7 @@ def predict(
     parts = {
         PARAMETERS: (2 + copies) * trained,  # with their gradient
         OPTIMISER: optimiser,
-        TAPE if isinstance(rule, BPTT) else STATE: stored.kept,
+        TAPE if rule.taped else STATE: stored.kept,
         SCRATCH: scratch,
         INDEX: index,
         BATCH: batch_steps * n.lanes * token,

@@ -81,8 +81,9 @@ def count(
             for rule_name, rule in rules.items():
                 cost = rule.cost(core, horizon)
                 kept = lanes * cost.state * bytes_per_number
-                taped = isinstance(rule, BPTT)
-                parameters = core.layout.size * bytes_per_number
+                top = core.layout.layers[-1]
+                attention = rule.reminder.parameters(top) if rule.reminder else 0
+                parameters = (core.layout.size + attention) * bytes_per_number
                 rows.append(
                     {
                         "cell": cell_name,
@@ -101,8 +102,8 @@ def count(
                         "lanes": lanes,
                         "parameter_bytes": parameters,
                         "optimiser_bytes": moments * parameters,
-                        "rule_bytes": 0 if taped else kept,
-                        "tape_bytes": kept if taped else 0,
+                        "rule_bytes": 0 if rule.taped else kept,
+                        "tape_bytes": kept if rule.taped else 0,
                         "total_bytes": (1 + moments) * parameters + kept,
                     }
                 )

@@ -9,6 +9,8 @@ import torch
 from numpy import ndarray
 from torch import Generator, Tensor
 
+from snaprun import checks
+from snaprun.core import Bank
 from snaprun.engine.optim import Optimiser
 from snaprun.engine.saved import require_fit, set_noise
 from snaprun.influence import choose
@@ -43,6 +45,8 @@ class Engine(ABC):
     is the rule's generator, `average` the decay of the average of the parameters (None: no average
     is kept). `backend`, the module that stores the influence matrix (None: the fastest), is for
     TorchEngine alone, and `threads` for NativeEngine. TorchEngine specifies NativeEngine.
+
+    Raises UserError if the rule needs another core or another `update_every`.
     """
 
     in_core: ClassVar[bool]  # whether the C++ core does the work
@@ -66,6 +70,14 @@ class Engine(ABC):
         backend: ModuleType | None = None,
         threads: int = 1,
     ):
+        rule.require_core(network.core)
+        if rule.once_a_sequence and update_every != SEQUENCE:
+            checks.refuse(
+                "train.update_every",
+                update_every,
+                f"{SEQUENCE} for the rule {type(rule).__name__}",
+                f"Set train.update_every={SEQUENCE}.",
+            )
         self.network, self.rule, self.optimiser = network, rule, optimiser
         self.lanes, self.update_every, self.noise = lanes, update_every, noise
         self.decay, self.backend, self.threads = average, backend or choose("auto"), threads
@@ -174,3 +186,13 @@ class Engine(ABC):
     @abstractmethod
     def _load(self, saved: dict[str, Any]) -> None:
         """Take the rest of `saved`, which fits."""
+
+
+def require_new(bank: Bank | None) -> None:
+    """Raise UserError if a lane brings memories of an earlier batch into this one."""
+    if bank is not None and bank.holds:
+        raise checks.UserError(
+            "A lane goes on from the batch before, and its memories would add up without end: "
+            "expected a task whose sequences end with the batch, such as recall_after_delay, copy "
+            "or digits."
+        )

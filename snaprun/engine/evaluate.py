@@ -85,19 +85,22 @@ class HeldOut:
 def _in_torch(network: Network, lanes: int) -> Summed:
     """Return what sums the losses of successive batches; a lane's state is carried to a reset."""
     weights_MKJ, readout = network.weights(), network.readout
-    state_BCK = network.core.initial_state(lanes, network.dtype)
+    state_BCK, bank = network.core.initial_state(lanes, network.dtype), network.bank(lanes)
 
     def summed(batch: Batch, outputs_TBO: Tensor | None) -> float:
-        nonlocal state_BCK
+        nonlocal state_BCK, bank
         total = 0.0
         for t in range(len(batch.mask)):
             state_BCK = state_BCK.masked_fill(batch.resets[t][:, None, None], 0)
-            state_BCK, _ = network.core.step(weights_MKJ, state_BCK, batch.inputs[t])
-            outputs_BO = readout.outputs(network.core.output(state_BCK)).double()
+            bank = bank and bank.reset(batch.resets[t])
+            point = weights_MKJ, state_BCK, bank, batch.inputs[t]
+            state_BCK, bank, _ = network.core.advance(*point)
+            outputs_BO = readout.outputs(network.core.seen(state_BCK, bank)).double()
             loss_B = readout.loss.value(outputs_BO, batch.targets[t], batch.mask[t])
             total += float(loss_B.sum())
             if outputs_TBO is not None:
                 outputs_TBO[t] = outputs_BO
+        bank = bank.opened() if bank and batch.ends else bank
         return total
 
     return summed

@@ -27,6 +27,8 @@ _KNOWN: dict[str, Any] = _native.capabilities() if _native else {}
 def supports(network: Network, rule: LearningRule, optimiser: Optimiser) -> str | None:
     """Return in words why the native engine cannot train this, or None if it can."""
     core, loss = network.core, network.readout.loss
+    if core.reminder is not None:
+        return "it has no attention over memories"
     return lacks(core.cell, core.device.type, network.dtype, rule, optimiser, loss)
 
 

@@ -9,6 +9,7 @@ The form is a dict of integers, tensors, and lists and dicts of these:
                average is kept
     gradient   the gradients of the readout's parameters since the last update, a list
     state      s, shape (B, c, k)
+    bank       Bank.state_dict; absent if the core has no reminder
     rule       LearningRule.state_dict
     noise      the state of the rule's generator
     updates, longest_window, rule_bytes    as in snaprun.engine.base
@@ -31,6 +32,12 @@ def require_fit(saved: Any, own: dict[str, Any], update_every: int | str) -> Non
     if isinstance(update_every, int):
         require_count("state.steps", steps, most=update_every - 1)
     require_count("state.targets", saved["targets"], most=steps * lanes)
+    if "bank" in saved:
+        bank = saved["bank"]
+        count = len(bank["memories"])
+        require_count("state.bank.older", bank["older"], least=1, most=count)
+        if len(bank["absent"]) != count or bank["absent"][0].any():
+            mismatch("state.bank.absent", f"{count} memories, the first one never", "others")
     for name, tensor in saved["rule"].get("tape", {}).items():
         if len(tensor) != steps:
             mismatch(f"state.rule.tape.{name}", f"{steps} steps", str(len(tensor)))

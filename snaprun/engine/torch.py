@@ -8,16 +8,16 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from snaprun.core import Record
-from snaprun.engine.base import SEQUENCE, Begun, Engine
+from snaprun.core import Bank, Record
+from snaprun.engine.base import SEQUENCE, Begun, Engine, require_new
 from snaprun.engine.optim import newest
 from snaprun.engine.saved import copied
 from snaprun.influence import native
 from snaprun.model.readout import Credit
 from snaprun.rules import Setup
 
-# The state before a predicted step, and what gives the record of the step.
-Predicted: TypeAlias = tuple[Tensor, Callable[[], Record]]
+# The state and the bank before a predicted step, and what gives the record of the step.
+Predicted: TypeAlias = tuple[Tensor, Bank | None, Callable[[], Record]]
 COUNTERS = ("updates", "longest_window", "rule_bytes", "steps", "targets")
 
 
@@ -53,6 +53,7 @@ class TorchEngine(Engine):
         setup = Setup(core, self.lanes, network.dtype, outputs, self.noise, self.backend)
         self.rule_state = self.rule.init(setup)
         self.state_BCK = core.initial_state(self.lanes, network.dtype)
+        self.bank = network.bank(self.lanes)
         self.weights_MKJ = network.weights()
         self._average = [torch.zeros_like(p) for p in network.parameters if self.decay]
         self._predicted: Predicted | None = None
@@ -68,6 +69,8 @@ class TorchEngine(Engine):
         for t in range(first, last):
             if begins[t - first]:
                 self._begin(batch.resets[t])
+            if not self.steps:
+                require_new(self.bank)
             linearise = self._advance(batch.inputs[t])
             y, mask_B = batch.targets[t], batch.mask[t]
             if learned := self._finish(linearise, y, mask_B, targets[t - first]):
@@ -85,17 +88,17 @@ class TorchEngine(Engine):
         device = self.state_BCK.device
         if resets_B is not None:
             self._begin(torch.tensor(resets_B, device=device))
-        before_BCK = self.state_BCK
+        before = self.state_BCK, self.bank
         linearise = self._advance(torch.tensor(inputs, device=device))
-        self._predicted = before_BCK, linearise
+        self._predicted = *before, linearise
         return self.network.readout.outputs(self._output()).cpu().numpy()
 
     def learn(self, targets: ndarray | None = None, mask_B: ndarray | None = None) -> ndarray:
         """Take the targets of the predicted step and return its loss, as the base says."""
         if self._predicted is None:
             raise ValueError("learn follows predict")
-        (before_BCK, linearise), self._predicted = self._predicted, None
-        none_B = before_BCK.new_zeros(self.lanes)
+        (_, _, linearise), self._predicted = self._predicted, None
+        none_B = self.state_BCK.new_zeros(self.lanes)
         if targets is None:
             self._finish(linearise, none_B, none_B, 0)
             return none_B.cpu().numpy()
@@ -112,18 +115,20 @@ class TorchEngine(Engine):
     def undo(self) -> None:
         """Forget the predicted step that waits for its targets; the reset lanes stay reset."""
         if self._predicted is not None:
-            (self.state_BCK, _), self._predicted = self._predicted, None
+            (self.state_BCK, self.bank, _), self._predicted = self._predicted, None
 
     def _begin(self, resets_B: Tensor) -> None:
         self.state_BCK = self.state_BCK.masked_fill(resets_B[:, None, None], 0)
         self.rule_state = self.rule.reset(self.rule_state, resets_B)
+        if self.bank is not None:
+            self.bank = self.bank.reset(resets_B)
 
     def _output(self) -> Tensor:
-        return self.network.core.output(self.state_BCK)
+        return self.network.core.seen(self.state_BCK, self.bank)
 
     def _advance(self, inputs: Tensor) -> Callable[[], Record]:
-        core = self.network.core
-        self.state_BCK, linearise = core.step(self.weights_MKJ, self.state_BCK, inputs)
+        before = self.weights_MKJ, self.state_BCK, self.bank
+        self.state_BCK, self.bank, linearise = self.network.core.advance(*before, inputs)
         return linearise
 
     def _finish(
@@ -149,6 +154,9 @@ class TorchEngine(Engine):
         if self.targets:
             parameters = self.network.parameters
             self.network.theta.grad = gradient_P if self.rule.moves else None
+            of_attention = self.rule.attention(self.rule_state)
+            for parameter, gradient in zip(self.network.attention, of_attention, strict=True):
+                parameter.grad = gradient
             for parameter in parameters:
                 if parameter.grad is not None:
                     parameter.grad /= self.targets
@@ -165,6 +173,8 @@ class TorchEngine(Engine):
                 for mean, parameter in zip(self._average, parameters, strict=True):
                     mean.lerp_(parameter, weight)
         self.steps = self.targets = 0
+        if self.bank is not None:
+            self.bank = self.bank.opened()
 
     def average(self) -> list[Tensor] | None:
         """Return a copy of the averaged parameters; None if none is kept or before an update."""
@@ -191,6 +201,7 @@ class TorchEngine(Engine):
                 torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters[1:]
             ],
             "state": self.state_BCK.clone(),
+            **({} if self.bank is None else {"bank": self.bank.state_dict()}),
             "rule": self.rule.state_dict(self.rule_state),
             "noise": self.noise.get_state(),
             **{name: getattr(self, name) for name in COUNTERS},
@@ -199,6 +210,9 @@ class TorchEngine(Engine):
     def _load(self, saved: dict[str, Any]) -> None:
         self.weights_MKJ = self.network.weights()
         self.state_BCK = saved["state"].to(self.state_BCK, copy=True)
+        if self.bank is not None:
+            self.bank = self.bank.restored(saved["bank"], saved["steps"])
+            self.rule_state = self.rule.with_bank(self.rule_state, self.bank)
         self.rule_state = self.rule.load_state_dict(
             self.rule_state, saved["rule"], self.weights_MKJ
         )

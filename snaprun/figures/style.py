@@ -15,7 +15,7 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import to_rgb
 
-BLACK, ORANGE, SKY, GREEN, _YELLOW, BLUE, VERMILLION, PURPLE = map(
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = map(
     to_rgb, matplotlib.color_sequences["okabe_ito"]
 )
 GREY = (0.7, 0.7, 0.7)
@@ -68,6 +68,8 @@ class Look:
 LOOKS = {
     "BPTT": Look(BLACK, _SOLID, "o"),
     "TBPTT": Look(DIM, _DOTTED, "s"),
+    "SAB": Look(YELLOW, _DASH_DOTS, "*"),
+    "SAB (detached bank)": Look(YELLOW, _DOTTED, "*", "none"),
     "RTRL": Look(VERMILLION, _DASH_DOT, "D"),
     "SnAp-1": Look(BLUE, _SOLID, "^"),
     "SnAp-2": Look(GREEN, _DASHED, "v"),

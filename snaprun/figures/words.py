@@ -51,6 +51,9 @@ def rule(choices: Mapping[str, Any]) -> RuleWords:
         told.add("rule.feedback")
         random = choices.get("rule.feedback") == "random"
         text = family = "RFLO (random feedback)" if random else "RFLO"
+    elif name == "sab":
+        told.add("rule.detach")
+        text = family = "SAB (detached bank)" if choices.get("rule.detach") else "SAB"
     else:
         text = name.upper() if name.upper() in LOOKS else name
         family = text if text in LOOKS else "other"

@@ -89,7 +89,7 @@ def read(given: Mapping[str, Any]) -> Parts[Stream]:
             count("outputs", given["outputs"]),
             _part("loss", Loss, given["loss"], {}),
         ),
-        architecture=_architecture(given),
+        architecture=_architecture(given, rule),
         rule=rule,
         optimiser=_part("optim", Optimiser, given["optim"], optim_args | rate),
         options=TrainOptions(**arguments("train", TrainOptions, train)),
@@ -97,7 +97,7 @@ def read(given: Mapping[str, Any]) -> Parts[Stream]:
     )
 
 
-def _architecture(given: Mapping[str, Any]) -> Architecture:
+def _architecture(given: Mapping[str, Any], rule: LearningRule[Any]) -> Architecture:
     cell = read_cell(given["cell"], given["cell_args"])
     sparsity = read_sparsity(given["sparsity"], given["sparsity_args"])
     readout = {"name": given["readout"]}
@@ -106,7 +106,7 @@ def _architecture(given: Mapping[str, Any]) -> Architecture:
     hidden = ReadoutOptions(**arguments("readout", ReadoutOptions, readout)).hidden
     units = converted("units", given["units"], int | list | tuple)
     layers = converted("layers", given["layers"], int)
-    return Architecture(cell, stacked(units, layers), sparsity, hidden)
+    return Architecture(cell, stacked(units, layers), sparsity, hidden, rule.reminder)
 
 
 def read_cell(chosen: Any, args: Any) -> Cell:

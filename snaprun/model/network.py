@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch.nn import Parameter
 
 from snaprun import checks
 from snaprun.cells import Cell
-from snaprun.core import RecurrentCore
+from snaprun.core import Attention, Bank, RecurrentCore, Reminder
 from snaprun.losses import Loss
 from snaprun.model.readout import Readout
 from snaprun.require import mismatch, require_entries, require_like
@@ -52,6 +52,7 @@ class Architecture:
     units: int | Sequence[int]  # several: of the layers of a stack, from the input up
     sparsity: Sparsity
     hidden: int  # units in the readout's hidden layer; 0: the readout is linear
+    reminder: Reminder | None = None  # as the learning rule wants it
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -92,9 +93,14 @@ class Architecture:
         ).to(device)
         init = stream(seed, "init")
         theta = Parameter(core.initial_parameters(init, dtype), False)
-        seen = core.layout.layers[-1]
+        top, reminder = core.layout.layers[-1], self.reminder
+        seen = top if reminder is None else 2 * top
         readout = Readout(seen, outputs, self.hidden, init, dtype, loss).to(device)
-        return Network(core, theta, readout)
+        if reminder is None:
+            return Network(core, theta, readout)
+        attention = reminder.draw(top, init, dtype, device)  # last: it moves no other value
+        core = replace(core, reminder=reminder)
+        return Network(core, theta, readout, [Parameter(p, False) for p in attention])
 
     def restored(
         self,
@@ -124,16 +130,17 @@ class Architecture:
 
 @dataclass
 class Network:
-    """A recurrent core, its live weights θ (P,), and a readout."""
+    """A recurrent core, its live weights θ (P,), a readout, and the attention of a reminder."""
 
     core: RecurrentCore
     theta: Parameter
     readout: Readout
+    attention: list[Parameter] = field(default_factory=list)  # W₁, W₂, w₃, or nothing
 
     @property
     def parameters(self) -> list[Parameter]:
-        """θ, then the readout's parameters: the order in which the optimiser holds them."""
-        return [self.theta, *self.readout.parameters]
+        """θ, the readout's and the attention's: the order in which the optimiser holds them."""
+        return [self.theta, *self.readout.parameters, *self.attention]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -150,8 +157,18 @@ class Network:
 
     def at(self, parameters: Sequence[Tensor]) -> "Network":
         """Return the same network with the values `parameters`, which are not copied."""
-        theta, *readout = (Parameter(p, False) for p in parameters)
-        return Network(self.core, theta, self.readout.at(readout))
+        theta, *others = (Parameter(p, False) for p in parameters)
+        read = len(self.readout.parameters)
+        return Network(self.core, theta, self.readout.at(others[:read]), others[read:])
+
+    def bank(self, lanes: int) -> Bank | None:
+        """Return the memories before the first step, or None if the core has no reminder.
+
+        The bank follows the values of the attention's parameters.
+        """
+        if self.core.reminder is None:
+            return None
+        return self.core.reminder.bank(Attention(*self.attention), lanes)
 
     def weights(self) -> Tensor:
         """Return θ as dense weights (m, k, J), zero where a weight is dead."""
@@ -180,6 +197,7 @@ class Network:
     def state_dict(self) -> dict[str, Tensor]:
         """Return the mask and the parameters."""
         named = {f"readout.{i}": p.detach() for i, p in enumerate(self.readout.parameters)}
+        named |= {f"attention.{i}": p.detach() for i, p in enumerate(self.attention)}
         return {"live": self.core.layout.live_MKJ, "theta": self.theta.detach(), **named}
 
     def load_state_dict(self, saved: Any) -> None:

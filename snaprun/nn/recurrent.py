@@ -19,7 +19,7 @@ from snaprun.nn import forms
 from snaprun.nn.state import ByInput, ByParameters, State, plain
 from snaprun.require import mismatch, require_tensor
 from snaprun.rule_names import word
-from snaprun.rules import BPTT, RFLO, RULES, LearningRule, Setup
+from snaprun.rules import RFLO, RULES, LearningRule, Setup
 from snaprun.run.machine import DTYPES
 from snaprun.seeding import stream
 from snaprun.sparsity import Layout, Sparsity
@@ -36,8 +36,9 @@ class Recurrent(nn.Module):
     influence is carried across its steps, a little stale.
 
     `hidden_size` is the number of units, of each layer if it is a list. A cell, a rule and a
-    sparsity are named as in `snaprun.Learner`, or are objects; every rule but BPTT is taken, and
-    RFLO with the exact credit. `influence` is the backend of the influence matrix.
+    sparsity are named as in `snaprun.Learner`, or are objects; every rule is taken that
+    carries credit forward (not BPTT and SAB), RFLO with the exact credit. `influence` is the
+    backend of the influence matrix.
 
     The parameters `theta_l0`, `theta_l1`, … hold the live weights of each layer alone, ordered by
     unit, slot and source [h; x; 1]; the buffers `mask_l0`, … say which those are, shape
@@ -241,9 +242,9 @@ class Recurrent(nn.Module):
 def _carried(chosen: Any, args: Any) -> LearningRule[Any]:
     """Return the rule; raises UserError unless it carries the credit of h alone forward."""
     rule, _ = read_rule(chosen, args)
-    if isinstance(rule, BPTT):
-        known = [name for name, kind in RULES.items() if not issubclass(kind, BPTT)]
-        remedy = "BPTT goes back through the past: train a module of torch.nn."
+    if rule.taped:
+        known = [name for name, kind in RULES.items() if not kind.taped]
+        remedy = f"{type(rule).__name__} goes back through the past: train a module of torch.nn."
         checks.refuse("rule", chosen, f"a rule that goes forward: {', '.join(known)}", remedy)
     if isinstance(rule, RFLO) and rule.feedback == "random":
         remedy = "There is no output here whose error random feedback could carry."

@@ -6,13 +6,22 @@ from snaprun.rules.bptt import BPTT
 from snaprun.rules.frozen import Frozen
 from snaprun.rules.rflo import RFLO
 from snaprun.rules.rtrl import RTRL
+from snaprun.rules.sab import SAB
 from snaprun.rules.snap import SnAp
 from snaprun.rules.uoro import UORO
 
 RULES = Registry(
     "rules",
     LearningRule,
-    {"bptt": BPTT, "rtrl": RTRL, "snap": SnAp, "uoro": UORO, "rflo": RFLO, "frozen": Frozen},
+    {
+        "bptt": BPTT,
+        "rtrl": RTRL,
+        "snap": SnAp,
+        "uoro": UORO,
+        "rflo": RFLO,
+        "frozen": Frozen,
+        "sab": SAB,
+    },
     __name__,
 )
 
@@ -21,6 +30,7 @@ __all__ = [
     "RFLO",
     "RTRL",
     "RULES",
+    "SAB",
     "UORO",
     "Cost",
     "Frozen",

@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, get_type_
 import torch
 from torch import Generator, Tensor
 
-from snaprun.core import Record, RecurrentCore, Sizes, Storage
+from snaprun import checks
+from snaprun.core import Bank, Record, RecurrentCore, Reminder, Sizes, Storage
 
 State = TypeVar("State")
 
@@ -99,11 +100,25 @@ class LearningRule(ABC, Generic[State]):
     claim: ClassVar[Literal["exact", "masked", "unbiased", "biased"]]
     state_type: ClassVar[type[Any]]
     moves: ClassVar[bool] = True  # False: the optimiser leaves the recurrent parameters alone
+    taped: ClassVar[bool] = False  # whether credit goes back over a tape of the window
+    once_a_sequence: ClassVar[bool] = False  # whether it needs train.update_every=sequence
+
+    @property
+    def reminder(self) -> Reminder | None:
+        """What the rule adds to the core."""
+        return None
 
     @property
     def lighter(self) -> str:
         """The choice of a configuration that takes less memory, or an empty string."""
         return ""
+
+    def require_core(self, core: RecurrentCore) -> None:
+        """Raises UserError unless the core has the reminder of this rule, or none as the rule."""
+        if core.reminder != self.reminder:
+            needed = "no reminder" if self.reminder is None else str(self.reminder)
+            accepted = f"a core with {needed} for the rule {type(self).__name__}"
+            checks.refuse("reminder", core.reminder, accepted)
 
     @abstractmethod
     def init(self, setup: Setup) -> State:
@@ -126,6 +141,17 @@ class LearningRule(ABC, Generic[State]):
         """
         own: Any = state
         return own.gradient_P, replace(own, gradient_P=torch.zeros_like(own.gradient_P))
+
+    def attention(self, state: State) -> Sequence[Tensor]:
+        """Returns the gradients of the reminder's parameters that `gradient` has found."""
+        return ()
+
+    def with_bank(self, state: State, bank: Bank) -> State:
+        """Returns the state with the memories of a core with a reminder, before a state is loaded.
+
+        A rule without a reminder has none; otherwise records bring them.
+        """
+        return state
 
     def kept(self, state: State) -> Iterable[Tensor]:
         """Returns the tensors that the rule keeps from step to step; their bytes are its memory."""

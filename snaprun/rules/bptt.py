@@ -42,6 +42,7 @@ class BPTT(LearningRule[BPTTState]):
 
     claim = "exact"
     state_type = BPTTState
+    taped = True
 
     def init(self, setup: Setup) -> BPTTState:
         """Returns an empty tape."""

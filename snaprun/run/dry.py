@@ -46,7 +46,8 @@ def rehearse(parts: Parts, probe: Probe | None = None) -> str:
     training = per_step * options.tokens / options.lanes
     lines = [
         f"parameters: {weights:,} live of {dense:,} recurrent ({100 * weights / dense:.3g} %), "
-        f"and {counts.readout:,} of the readout",
+        f"and {counts.readout:,} of the readout"
+        + (f" and {counts.attention:,} of the attention" if counts.attention else ""),
         f"memory: about {in_units(needed.total)} ({', '.join(left)}): {listed}",
         f"time: {bound or 'about '}{_duration(training + validation)} for {options.tokens:,} tokens"
         + (f", {bound}{_duration(validation)} of it to validate" if validation else "")

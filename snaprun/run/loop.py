@@ -269,7 +269,10 @@ class Training:
         engine.measure()
         how = vars(self._diverged) if self._diverged else {}
         network = engine.network
-        readout = sum(p.numel() for p in network.readout.parameters)
+        counted = {"recurrent": network.core.layout.size}
+        counted["readout"] = sum(p.numel() for p in network.readout.parameters)
+        if network.attention:
+            counted["attention"] = sum(p.numel() for p in network.attention)
         summary = Summary(
             status=DIVERGED if self._diverged else FINISHED,
             tokens=course.tokens,
@@ -282,7 +285,7 @@ class Training:
                 **{f"diverged_{name}": value for name, value in how.items()},
                 "resumed": course.resumed,
                 "segments": self._segments.to_list(),
-                "parameters": {"recurrent": network.core.layout.size, "readout": readout},
+                "parameters": counted,
                 **self._task.facts(),
                 **self._extras,
             },

@@ -54,7 +54,8 @@ def sizes(parts: "Parts", core: RecurrentCore | None = None) -> Sizes:
     if core is not None:
         return Sizes.of(core, **others)
     sparsity, units = architecture.sparsity, architecture.units
-    return Sizes.before(architecture.cell, sparsity, units, parts.task.inputs, **others)
+    choices = architecture.cell, sparsity, units, parts.task.inputs, architecture.reminder
+    return Sizes.before(*choices, **others)
 
 
 def demand(parts: "Parts", counts: Sizes, probe: "Probe | None" = None) -> Demand:

@@ -15,13 +15,13 @@ def sample(network: Network, prompt: bytes, length: int, temperature: float, see
     """
     generator = stream(seed, "sample")
     weights_MKJ, core = network.weights(), network.core
-    state_BCK = core.initial_state(1, network.dtype)
+    state_BCK, bank = core.initial_state(1, network.dtype), network.bank(1)
     pending, drawn = list(prompt), bytearray()
     while len(drawn) < length:
         for byte in pending:
             x = torch.tensor([byte], device=core.device)
-            state_BCK, _ = core.step(weights_MKJ, state_BCK, x)
-        logits_O = network.readout.outputs(core.output(state_BCK))[0].double().cpu()
+            state_BCK, bank, _ = core.advance(weights_MKJ, state_BCK, bank, x)
+        logits_O = network.readout.outputs(core.seen(state_BCK, bank))[0].double().cpu()
         if not logits_O.isfinite().all():
             raise UserError("The run diverged: its network has no finite output to sample from.")
         if temperature == 0:

@@ -5,9 +5,9 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from snaprun.checks import refuse
-from snaprun.rules import RFLO, Frozen, LearningRule
+from snaprun.rules import RFLO, SAB, Frozen, LearningRule
 from snaprun.rules.over_steps import advance
-from snaprun.verify import unrolled
+from snaprun.verify import recalled, unrolled
 from snaprun.verify.check import Check, equal
 from snaprun.verify.problem import NO_TARGET, Problem
 
@@ -17,6 +17,8 @@ def checks(rule: LearningRule, problem: Problem) -> list[Check]:
 
     Raises UserError if this file has no definition of the rule.
     """
+    if isinstance(rule, SAB):
+        return recalled.checks(rule, problem)
     state = rule.init(problem.setup(Generator().manual_seed(0)))
     state = advance(rule, state, problem.records())
     got_P, _ = rule.gradient(state)

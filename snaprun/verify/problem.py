@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from snaprun.cells import Cell
-from snaprun.core import Record, RecurrentCore
+from snaprun.core import Attention, Bank, Record, RecurrentCore, Reminder
 from snaprun.influence import choose
 from snaprun.rules import Setup
 from snaprun.rules.over_steps import Step
@@ -31,6 +31,7 @@ class Problem:
     inputs_TBA: Tensor
     targets_TB: Tensor  # NO_TARGET where there is none
     resets_TB: Tensor
+    attention: Attention | None = None  # of a core with a reminder, whose readout sees [h; s]
 
     @classmethod
     def draw(
@@ -45,12 +46,13 @@ class Problem:
         steps: int,
         seed: int,
         device: torch.device | str = "cpu",
+        reminder: Reminder | None = None,
     ) -> "Problem":
         """Draw a problem, on the CPU, so that it is the same on every device.
 
         All lanes begin a sequence at step 0, and every second lane begins another one in the
         middle. Step 1 has no target in any lane; every other step but the last lacks the target in
-        about a quarter of the lanes.
+        about a quarter of the lanes. The core has the `reminder` if it is given.
         """
         generator = Generator().manual_seed(seed)
 
@@ -67,14 +69,39 @@ class Problem:
         resets_TB = torch.zeros(steps, lanes, dtype=torch.bool)
         resets_TB[0] = True
         resets_TB[steps // 2, ::2] = True
-        return cls(
+        top = core.layout.layers[-1]
+        problem = cls(
             core=core.to(device),
             theta_P=theta_P.to(device),
-            readout_OK=normal(outputs, core.layout.layers[-1]).to(device),
+            readout_OK=normal(outputs, top).to(device),
             inputs_TBA=normal(steps, lanes, inputs).to(device),
             targets_TB=targets_TB.to(device),
             resets_TB=resets_TB.to(device),
         )
+        if reminder is None:
+            return problem
+        of_summary_OK = normal(outputs, top).to(device)
+        return replace(
+            problem,
+            core=replace(problem.core, reminder=reminder),
+            readout_OK=torch.cat((problem.readout_OK, of_summary_OK), 1),
+            attention=Attention(
+                *((normal(*shape) / top**0.5).to(device) for shape in reminder.shapes(top))
+            ),
+        )
+
+    @property
+    def plain(self) -> "Problem":
+        """The problem without the reminder."""
+        core = replace(self.core, reminder=None)
+        readout_OK = self.readout_OK[:, : core.layout.layers[-1]]
+        return replace(self, core=core, readout_OK=readout_OK, attention=None)
+
+    def bank(self) -> Bank | None:
+        """Return the memories before the first step, or None if the core has no reminder."""
+        if self.core.reminder is None or self.attention is None:
+            return None
+        return self.core.reminder.bank(self.attention, self.lanes)
 
     @property
     def steps(self) -> int:
@@ -103,19 +130,22 @@ class Problem:
     def records(self) -> Iterator[Step]:
         """Yield the steps as the training loop hands them to a rule, under fixed weights."""
         weights_MKJ = self.core.layout.scatter(self.theta_P)
-        state_BCK = self.core.initial_state(self.lanes, torch.float64)
+        state_BCK, bank = self.core.initial_state(self.lanes, torch.float64), self.bank()
         for resets_B, x_BA, targets_B in zip(
             self.resets_TB, self.inputs_TBA, self.targets_TB, strict=True
         ):
             state_BCK = state_BCK.masked_fill(resets_B[:, None, None], 0)
-            state_BCK, linearise = self.core.step(weights_MKJ, state_BCK, x_BA)
-            yield resets_B, self._with_credit(linearise(), state_BCK, targets_B)
+            bank = bank and bank.reset(resets_B)
+            state_BCK, bank, linearise = self.core.advance(weights_MKJ, state_BCK, bank, x_BA)
+            yield resets_B, self._with_credit(linearise(), state_BCK, bank, targets_B)
 
-    def _with_credit(self, record: Record, state_BCK: Tensor, targets_B: Tensor) -> Record:
+    def _with_credit(
+        self, record: Record, state_BCK: Tensor, bank: Bank | None, targets_B: Tensor
+    ) -> Record:
         """Add the error ∂L/∂logits of the cross-entropy and the credit δ = (∂L/∂logits) W on h."""
         if not (targets_B != NO_TARGET).any():
             return record
-        logits_BO = (self.core.output(state_BCK) @ self.readout_OK.T).requires_grad_()
+        logits_BO = (self.core.seen(state_BCK, bank) @ self.readout_OK.T).requires_grad_()
         total = F.cross_entropy(logits_BO, targets_B, ignore_index=NO_TARGET, reduction="sum")
         error_BO = torch.autograd.grad(total, logits_BO)[0]
         return record.with_credit(error_BO @ self.readout_OK, error_BO)

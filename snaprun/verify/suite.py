@@ -57,9 +57,10 @@ def verify(
         steps=steps,
         seed=seed,
         device=device,
+        reminder=rule.reminder,
     )
     checks = [*readout.loss_checks(device), *jacobian.cell_checks(cell, device)]
-    checks += jacobian.product_checks(problem, seed)
+    checks += jacobian.product_checks(problem.plain, seed)
     if isinstance(rule, SnAp):
         checks += influence.definition_checks(rule, problem)
         checks += influence.backend_checks(rule, problem)

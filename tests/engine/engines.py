@@ -41,6 +41,16 @@ def trains(engine, rule="frozen", cell="vanilla", optimiser="adam"):
     return engine == "torch" or native.lacks(CELLS[cell], "cpu", torch.float64, *parts) is None
 
 
+def window(rule, every):
+    """The window of a rule: `every` steps, or a whole sequence where the rule needs one."""
+    return "sequence" if RULES[rule].once_a_sequence else every
+
+
+def meets(rule, task):
+    """Whether a rule trains on a task: one that needs whole sequences takes no stream."""
+    return not (RULES[rule].once_a_sequence and task in ("charlm", "stream"))
+
+
 def crossed(engines=ENGINES, **choices):
     """As parameters of a test: each engine with every combination of the choices it trains."""
     names = ("engine", *choices)
@@ -61,7 +71,9 @@ def _case(engine, rule, every, task):
 
 # Every engine, rule, window and task, with a cell, optimiser, lanes and dtype drawn for each.
 GRID = [
-    _case(*case) for case in product(ENGINES, RULES, (1, 7, "sequence"), TASKS) if trains(*case[:2])
+    _case(engine, rule, every, task)
+    for engine, rule, every, task in product(ENGINES, RULES, (1, 7, "sequence"), TASKS)
+    if trains(engine, rule) and every == window(rule, every) and meets(rule, task)
 ]
 GRID_NAMES = ("engine", "rule", "every", "task", "cell", "optimiser", "lanes", "dtype")
 
@@ -83,11 +95,12 @@ def build(
 ):
     """An engine; where not `fresh` it has the same mask but other parameters and another noise."""
     inputs = 4 if task == "copy" else 256
-    architecture = Architecture(CELLS[cell], units, Uniform(level=0.6), 5)
+    reminder = RULES[rule].reminder
+    architecture = Architecture(CELLS[cell], units, Uniform(level=0.6), 5, reminder)
     network = architecture.build(inputs, inputs, 4, dtype)
     for parameter in network.parameters:
         parameter += 0.0 if fresh else 0.1
-    common = {"lanes": lanes, "update_every": every, "noise": rng(0 if fresh else 1)}
+    common = {"lanes": lanes, "update_every": window(rule, every), "noise": rng(0 if fresh else 1)}
     common["average"] = average
     if engine == "native":
         return NativeEngine(network, RULES[rule], OPTIMISERS[optimiser], **common)

@@ -28,7 +28,9 @@ HELD = SGD(lr=1e-300)  # so small a rate moves no weight
 
 
 def build(engine, rule, optimiser, every, cell="gru", sparsity=SCHEDULE, units=6):
-    network = Architecture(CELLS[cell], units, sparsity, 4).build(A, O, 4, torch.float64)
+    built = Architecture(CELLS[cell], units, sparsity, 4, rule.reminder)
+    network = built.build(A, O, 4, torch.float64)
+    every = "sequence" if rule.once_a_sequence else every
     common = {"lanes": B, "update_every": every, "noise": rng(2)}
     if engine == "native":
         return NativeEngine(network, rule, optimiser, **common)
@@ -147,7 +149,7 @@ def test_influence_goes_on_in_the_new_pattern(engine, cell, rule, units):
 def test_what_stays_is_kept_bit_by_bit(engine, rule, every):
     trained = build(engine, RULES[rule], OPTIMISERS["adam"][0], every, "lstm")
     network = trained.network
-    for batch in batches(lane_resets=True)[:2]:
+    for batch in batches(lane_resets=not RULES[rule].once_a_sequence)[:2]:
         trained.run(batch)
     trained.update()
     before, old = trained.state_dict(), network.core.layout

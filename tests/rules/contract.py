@@ -108,6 +108,8 @@ def check_saved(rule: LearningRule, problem: Problem) -> None:
         kept = copy.deepcopy(saved)
         other, noise_there = start(rule, problem, seed=1)
         noise_there.set_state(noise_then)
+        if taken and (recall := steps[taken - 1][1].recall):
+            other = rule.with_bank(other, recall.bank)
         other = rule.load_state_dict(other, saved, steps[0][1].weights_MKJ)
         wanted_P, state = rule.gradient(advance(rule, state, steps[taken:]))
         found_P, other = rule.gradient(advance(rule, other, steps[taken:]))

@@ -14,25 +14,25 @@ def rule(request):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_contract(rule, cell):
-    contract.check(rule, problem(CELLS[cell]))
+    contract.check(rule, problem(CELLS[cell], reminder=rule.reminder))
 
 
 @pytest.mark.parametrize("sparsity", [Dense(), Diagonal(level=0.5), Uniform(level=0.95)])
 def test_contract_on_other_masks(rule, sparsity):
-    contract.check(rule, problem(CELLS["lstm"], sparsity, units=5, lanes=2))
+    contract.check(rule, problem(CELLS["lstm"], sparsity, units=5, lanes=2, reminder=rule.reminder))
 
 
 @pytest.mark.parametrize("units", [1, 2])
 def test_contract_on_tiny_networks(rule, units):
-    contract.check(rule, problem(CELLS["gru"], units=units, lanes=2))
+    contract.check(rule, problem(CELLS["gru"], units=units, lanes=2, reminder=rule.reminder))
 
 
 @pytest.mark.parametrize("cell", [LeakyReLU(), Lopsided()])
 def test_contract_of_a_new_cell(rule, cell):
-    contract.check(rule, problem(cell))
+    contract.check(rule, problem(cell, reminder=rule.reminder))
 
 
 @pytest.mark.parametrize("cell", [*CELLS, "lopsided"])
 def test_contract_on_a_stack(rule, cell):
     made = {**CELLS, "lopsided": Lopsided()}[cell]
-    contract.check(rule, problem(made, units=(4, 5, 3), lanes=2))
+    contract.check(rule, problem(made, units=(4, 5, 3), lanes=2, reminder=rule.reminder))

@@ -9,7 +9,7 @@ import torch
 from snaprun.cells import GRU
 from snaprun.core import RecurrentCore
 from snaprun.influence import naive
-from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, SnAp, bptt
+from snaprun.rules import BPTT, RFLO, RTRL, SAB, UORO, Frozen, SnAp, bptt
 from snaprun.rules.over_steps import advance
 from snaprun.sparsity import Uniform
 from snaprun.verify.problem import NO_TARGET
@@ -37,6 +37,31 @@ def test_state_is_what_is_kept_of_a_lane(rule, drawn):
     state = advance(rule, start(rule, drawn)[0], drawn.records())
     kept = sum(x.numel() for x in rule.kept(state))
     assert kept == drawn.lanes * rule.cost(drawn.core, drawn.steps).state
+
+
+@pytest.mark.parametrize("rule", [SAB(), SAB(k_att=3, k_top=2), SAB(k_att=1, detach=True)])
+def test_the_state_of_sab_is_the_tape_and_the_memories_of_a_lane(rule, drawn):
+    top = drawn.core.layout.layers[-1]
+    drawn = replace(
+        drawn,
+        core=replace(drawn.core, reminder=rule.reminder),
+        readout_OK=drawn.readout_OK.repeat(1, 2),
+        attention=rule.reminder.draw(top, rng(), torch.float64),
+    )
+    state = advance(rule, start(rule, drawn)[0], drawn.records())
+    kept = sum(x.numel() for x in rule.kept(state))
+    assert kept == drawn.lanes * rule.cost(drawn.core, drawn.steps).state
+
+
+def test_sab_without_memories_computes_bptt_in_blocks_and_its_attention(drawn):
+    plain, k = drawn.core, drawn.core.layout.layers[-1]
+    found = SAB(k_att=99, k_trunc=99).cost(plain, 20).macs - BPTT().cost(plain, 20).macs
+    # W₂ ĥ, its credit and W₂'s; the score, s, ∂L/∂w, and the credit on m_0; ∂L/∂w₃ and on its key.
+    assert found == 3 * k * k + (1 + 3 + 3) * k
+    cut = SAB(k_att=99, k_trunc=1).cost(plain, 20).macs
+    assert cut == BPTT().cost(plain, 1).macs + found
+    deeper = [SAB(k_att=2, k_top=top).cost(plain, 20).macs for top in (1, 3, 5)]
+    assert deeper == sorted(set(deeper))
 
 
 @pytest.mark.parametrize("rule", [RFLO(), RFLO("random")])

@@ -212,9 +212,11 @@ def test_a_non_finite_loss_ends_the_run(tmp_path):
 
 
 def test_every_rule_starts_with_the_same_network_and_data(tmp_path):
-    """Up to the first update nothing depends on the rule."""
+    """Up to the first update nothing depends on the rule, if it does not add to the network."""
     first = set()
     for name, rule in RULES.items():
+        if rule().reminder is not None:
+            continue
         task = Copy(fixed_length=3)
         options = TrainOptions(tokens=7 * 4, lanes=4, update_every="sequence")
         _, rows, _ = launch(tmp_path / name, task, rule(), options)

@@ -8,11 +8,11 @@ import torch
 
 from snaprun.cells import GRU, LSTM, Vanilla
 from snaprun.checks import UserError
-from snaprun.core import jacobians
+from snaprun.core import jacobians, reminder
 from snaprun.influence import BACKENDS
 from snaprun.influence import torch as torch_backend
 from snaprun.losses import LOSSES, MeanSquaredError
-from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, SnAp
+from snaprun.rules import BPTT, RFLO, RTRL, SAB, UORO, Frozen, SnAp
 from tests.cases import CELLS
 from tests.verify.test_passes import failures, run
 
@@ -328,3 +328,44 @@ def test_refuses_a_rule_without_a_definition(claim):
 def test_refuses_too_few_draws():
     with pytest.raises(UserError, match="draws=99"):
         run(GRU(), UORO(), draws=99)
+
+
+ATTENTIVE = SAB(k_att=1, k_top=2, k_trunc=3)
+
+
+def swept_by(other):
+    """A rule whose sweep back is that of another one."""
+
+    class Swept(SAB):
+        def gradient(self, state):
+            return other.gradient(state)
+
+    return Swept(ATTENTIVE.k_att, ATTENTIVE.k_top, ATTENTIVE.k_trunc)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"k_trunc": 2}, {"k_trunc": 4}, {"k_att": 2}, {"detach": True}], ids=str
+)
+def test_credit_that_is_cut_elsewhere(wrong):
+    found = failed(GRU(), swept_by(SAB(**(vars(ATTENTIVE) | wrong))))
+    assert found == ["gradient, autograd with cuts", "the same with those of W₁, W₂ and w₃"]
+    assert failed(GRU(), swept_by(ATTENTIVE)) == []
+
+
+def test_a_threshold_without_credit(monkeypatch):
+    exact = reminder.sparsify_vjp
+
+    def without(sparse, credit_RB):
+        of_scores_RB = exact(sparse, credit_RB)
+        of_scores_RB[0] = 0
+        return of_scores_RB
+
+    monkeypatch.setattr(reminder, "sparsify_vjp", without)
+    assert "gradient, autograd with cuts" in failed(GRU(), ATTENTIVE)
+
+
+def test_an_attention_that_ignores_the_query(monkeypatch):
+    exact = reminder.Reminder.sparse
+    blind = lambda self, bank, h_BK: exact(self, bank, 0 * h_BK)  # noqa: E731
+    monkeypatch.setattr(reminder.Reminder, "sparse", blind)
+    assert "gradient, autograd with cuts" in failed(GRU(), ATTENTIVE)
