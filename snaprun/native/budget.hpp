@@ -30,21 +30,21 @@ public:
           src_size_(size_t(s.rows.sources) * stride_), unit_size_(size_t(s.rows.units) * stride_),
           sizes_{int64_t(cell_.components() * unit_size_), int64_t(step_.size())}, walk_(sizes_),
           cursor_(sizes_.hidden), delta_(sizes_.hidden),
-          sources_(Reverse<T>::kChunk * src_size_), losses_(c_.lanes), begins_(stride_),
+          sources_(kChunk * src_size_), losses_(c_.lanes), begins_(stride_),
           reverse_(s) {}
 
     Budget<T>* budget() override { return this; }
     const Walk& walk() const { return walk_; }
     const StateSizes& sizes() const { return sizes_; }
     WindowState window() const {
-        return {walk_.at(), walk_.part(), forwards_, peak(), reverse_.filled(), indexed_};
+        return {walk_.at(), walk_.part(), forwards_, reverse_.filled(), indexed_};
     }
     int64_t bytes() const override { return peak() * int64_t(sizeof(T)); }  // the most so far
 
     void plan(std::vector<int32_t> plan, int64_t steps, int64_t most) {
-        most = std::min(most, steps * sizes_.internal + sizes_.hidden);
-        if (size_t(most) != arena_.size()) arena_.replace(most);
         restart();
+        walk_.start({}, 0);
+        if (size_t(most) != arena_.size()) arena_.replace(most);
         walk_.start(std::move(plan), steps);
     }
 
@@ -120,9 +120,8 @@ public:
         restart();
         walk_.follow(w.at, w.part);
         forwards_ = w.forwards;
-        peak_ = std::max(peak_, w.peak);
         indexed_ = w.indexed;
-        const T* sources[Reverse<T>::kChunk];
+        const T* sources[kChunk];
         for (int i = 0; i < w.pending; ++i) sources[i] = sources_.data() + i * src_size_;
         reverse_.resume(int(w.pending), sources);
         const size_t rows = size_t(walk_.ascended()) * c_.lanes;
@@ -177,6 +176,7 @@ private:
         mask_.clear();
         resets_.clear();
         begins_.zero();
+        cursor_.zero();
         ready_ = false;
     }
 

@@ -103,7 +103,6 @@ struct Counters {
 struct WindowState {
     int64_t at = 0, part = 0;  // whole instructions taken, and steps of the next one
     int64_t forwards = 0;      // forward steps so far, in all windows
-    int64_t peak = 0;          // the most numbers on the stack so far
     int64_t pending = 0;       // reversed steps whose part of the gradient is not added yet
     bool indexed = true;       // whether the inputs are indices
 };

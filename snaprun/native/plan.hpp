@@ -11,6 +11,8 @@ namespace snaprun {
 // The instructions; a positive number n is n forward steps without slopes.
 enum Instruction : int32_t { kHold = -1, kTape = -2, kBack = -3, kRestore = -4, kDrop = -5 };
 
+constexpr int kChunk = 4;  // reversed steps whose gradient is summed at once
+
 // A state on the stack: after how many steps of the window, and whether it is internal.
 struct Kept {
     int64_t step;

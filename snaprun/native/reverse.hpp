@@ -1,4 +1,5 @@
-// A reverse step of BPTT: λ_t = δ_t + λ_(t+1) D_(t+1), g = Σ_t λ_t I_t, equation (6).
+// A reverse step of BPTT: λ_t = δ_t + λ_(t+1) D_(t+1), g = Σ_t λ_t I_t, equation (6). The gradient
+// is added for kChunk steps at once, so few that their src stay in L1.
 #pragma once
 
 #include "rule.hpp"
@@ -9,8 +10,6 @@ namespace SNAPRUN_NS {
 template <class T>
 class Reverse {
 public:
-    static constexpr int kChunk = 4;  // steps summed at once, so that their src stay in L1
-
     explicit Reverse(const RuleSetup& s)
         : rows_(s.rows), stride_(s.stride), units_(rows_.units), slots_(rows_.slots),
           components_(s.config.pattern.components), truncate_(s.config.truncate),
@@ -52,7 +51,7 @@ public:
         std::copy(sources, sources + filled, sources_);
     }
     Buffer<T>& lambda() { return lambda_; }            // (c, k, stride); 0 between windows
-    Buffer<T>& slot_credit() { return slot_credit_; }  // (steps of the chunk, k, m, stride)
+    Buffer<T>& slot_credit() { return slot_credit_; }  // (kChunk, k, m, stride)
 
 private:
     // λ ← λ D.
