@@ -119,6 +119,7 @@ public:
     void resume(const WindowState& w) {
         restart();
         walk_.follow(w.at, w.part);
+        if (walk_.used()) std::memset(arena_.data(), 0, walk_.used() * sizeof(T));  // and padding
         forwards_ = w.forwards;
         indexed_ = w.indexed;
         const T* sources[kChunk];
