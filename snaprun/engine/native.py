@@ -17,7 +17,7 @@ from snaprun.engine.saved import copied
 from snaprun.influence.native import _native, isa, layout_fields
 from snaprun.losses import LOSSES, Loss
 from snaprun.model.network import Network
-from snaprun.rules import LearningRule
+from snaprun.rules import BPTT, LearningRule
 
 COUNTERS = ("steps", "targets", "updates", "longest_window", "rule_bytes")
 # What the C++ core was built with, by registry name (snaprun/native/README.md).
@@ -50,6 +50,8 @@ def lacks(
     suited = adapter(rule)
     if suited is None or suited.name not in _KNOWN["rules"]:
         return f"it does not know the rule {type(rule).__name__}"
+    if isinstance(rule, BPTT) and not (rule.memory is rule.truncate is None):
+        return "it knows neither rule.memory nor rule.truncate"
     if OPTIMISERS.name_of(optimiser) not in _KNOWN["optimisers"]:
         return f"it does not know the optimiser {type(optimiser).__name__}"
     if LOSSES.name_of(loss) not in _KNOWN["losses"]:
