@@ -138,6 +138,11 @@ class NativeEngine(Engine):
         return self._engine.finite
 
     @property
+    def state_bytes(self) -> tuple[int, int]:
+        """The bytes of a hidden and of an internal state on the stack of a rule that replays."""
+        return self._engine.state_bytes
+
+    @property
     def owes(self) -> bool:
         """Whether a window has had its last step, and its reverse pass is yet to be finished."""
         return self._engine.owes
@@ -175,7 +180,7 @@ class NativeEngine(Engine):
 
     def _schedule(self, steps: int) -> Schedule:
         assert self._replaying is not None
-        return self._replaying.schedule(steps, *self._engine.state_bytes)
+        return self._replaying.schedule(steps, *self.state_bytes)
 
     def _plan(self, steps: int | str | None) -> None:
         """Plan windows of `steps` steps, unless one is open; another value says T is not known."""

@@ -21,9 +21,12 @@ RESTORE = -4  # move the cursor to the state on top of the stack, which stays
 DROP = -5  # pop a hidden state
 
 FINEST = 8  # most cells a hidden state takes in the dynamic program
-CELLS = 12_000_000  # most entries of its table, 8 bytes each
+CELLS = 8_000_000  # most entries of its table, 12 bytes each
+LONGEST = 10_000  # most steps of its table, seconds of work
+FEW = 8  # internal states, from which on the cost has few bends
 
 Plan = NDArray[np.int32]
+Costs = NDArray[np.int64]
 Split = Callable[[int, int], tuple[int, bool]]
 Kept = Sequence[tuple[int, bool]]
 
@@ -78,11 +81,11 @@ def forwards(policy: POLICIES, t: int, m: int, alpha: int | Fraction = 1) -> int
         mixed     the less of C's choice and y + C(t−y, m−α) + C(y−1, m), if m − α ≥ 1
 
     from 0 at t = 0 and t(t+1)/2 at m = 1 (mixed: m < 2). The first two have closed forms.
-    Raises ValueError where m < 1, or where the table of mixed would have over CELLS entries.
+    Raises ValueError where m < 1 or alpha < 1, or where the table of mixed would be too large.
 
     >>> forwards("hidden", 1000, 50), forwards("internal", 1000, 50)
     (2948, 1950)
-    >>> forwards("mixed", 1000, 64, alpha=7)
+    >>> forwards("mixed", 1000, 63, alpha=7)
     2683
     """
     ratio = Fraction(alpha)
@@ -94,8 +97,8 @@ def forwards(policy: POLICIES, t: int, m: int, alpha: int | Fraction = 1) -> int
         return 0
     cell, tape = ratio.denominator, ratio.numerator
     cells = min(m * cell, cell + tape * (t - 1))
-    if (t + 1) * (cells + 1) > CELLS:
-        raise ValueError(f"a table of {t} × {cells} is over {CELLS} entries")
+    if not _fits(t, cells):
+        raise ValueError(f"mixed: a table of {t} steps and {cells} cells is too large")
     return int(_table(cell, tape, cells).upto(t).cost[t, cells])
 
 
@@ -107,8 +110,8 @@ class Schedule:
     needs (sources, slopes and the state after it). `policy` hidden keeps hidden states alone
     (Revolve plus one internal state), internal keeps internal states beside h_0, and mixed takes
     the better at every split, with the sizes rounded up to a grid of cells, and never does worse
-    than the other two. Where the table of mixed would have over CELLS entries (a long window),
-    it takes the better of those two. `forwards` has the recurrences.
+    than the other two. Where its table would have over CELLS entries or LONGEST steps, mixed is
+    the better of those two. `forwards` has the recurrences.
 
     Gruslys et al. 2016, arXiv 1606.03401; Griewank & Walther 2000, Algorithm 799. The authors of
     the former hold a patent on policies of this kind (US 11,256,990, with EP and CN siblings);
@@ -116,8 +119,8 @@ class Schedule:
 
     `hidden`, `internal` and `budget` are bytes. Raises ValueError where budget < `least`.
 
-    >>> schedule = Schedule(hidden=10, internal=70, budget=100)
-    >>> schedule.plan(3).tolist()  # HOLD, 1, HOLD, 1, TAPE, BACK, RESTORE, ...
+    >>> schedule = Schedule(hidden=10, internal=70, budget=90)
+    >>> schedule.plan(3).tolist()  # HOLD, 1, HOLD, 1, TAPE, BACK, RESTORE, TAPE, BACK, DROP, …
     [-1, 1, -1, 1, -2, -3, -4, -2, -3, -5, -4, -2, -3, -5]
     >>> schedule.forwards(3)
     5
@@ -188,7 +191,7 @@ class Schedule:
             cell, tape, unit = _grid(self.hidden, self.internal)
             cells = cell + int((free - self.internal) // unit)
             most = cell + int((self.budget - self.hidden - self.internal) // unit)
-            if (steps + 1) * (most + 1) <= CELLS:
+            if _fits(steps, most):
                 table = _table(cell, tape, most).upto(steps)
                 found = int(table.cost[steps, cells])
                 options.append((found, table.split, cells, (cell, tape)))
@@ -299,12 +302,25 @@ def _grid(hidden: int, internal: int) -> tuple[int, int, Fraction]:
 
 
 class _Table:
-    """The costs of mixed for t steps and m cells, and the split of each, negative if internal."""
+    """The costs of mixed for t steps and m cells, and the split of each, negative if internal.
+
+    The cost for m cells is linear in t but for bends. So the best split stays when t grows, moves
+    on with it, or jumps to a bend of the first part's cost: no other is tried.
+    """
 
     def __init__(self, cell: int, tape: int, cells: int) -> None:
         self.cell, self.tape, self.cells = cell, tape, cells
         self.cost = np.zeros((1, cells + 1), np.int64)
         self.splits = np.zeros((1, cells + 1), np.int32)
+        many = min(cells + 1, FEW * tape)  # from here on there are few bends
+        self.choices = [
+            _Choice(size, np.arange(max(begin, first), end), taped)
+            for size, first, taped in ((cell, 2 * cell, 0), (tape, cell + tape, 1))
+            for begin, end in ((0, many), (many, cells + 1))
+            if max(begin, first) < end
+        ]
+        self.bends = np.zeros((0, cells + 1), np.int64)  # of each m, 0 where there are fewer
+        self.number = np.zeros(cells + 1, np.int64)
 
     def split(self, t: int, m: int) -> tuple[int, bool]:
         ahead = int(self.splits[t, m])
@@ -315,30 +331,56 @@ class _Table:
         known = len(self.cost)
         if steps < known:
             return self
-        q, i = self.cell, self.tape
         more = ((0, steps + 1 - known), (0, 0))
-        cost = self.cost = np.pad(self.cost, more)
-        splits = self.splits = np.pad(self.splits, more)
+        self.cost, self.splits = np.pad(self.cost, more), np.pad(self.splits, more)
         for t in range(known, steps + 1):
-            cost[t] = t * (t + 1) // 2
-            splits[t] = -t
-            y = np.arange(1, t + 1)[:, None]
-            if t > 1:
-                found = y[:-1] + cost[t - 1 : 0 : -1, q:-q] + cost[1:t, 2 * q :]
-                best = found.argmin(0)
-                cost[t, 2 * q :] = found.min(0)
-                splits[t, 2 * q :] = best + 1
-            else:
-                cost[t, 2 * q :] = 1
-            if self.cells >= q + i:
-                found = y + cost[t - 1 :: -1, q:-i] + cost[:t, q + i :]
-                better = found.min(0) < cost[t, q + i :]
-                best = -(found.argmin(0) + 1)
-                cost[t, q + i :] = np.where(better, found.min(0), cost[t, q + i :])
-                splits[t, q + i :] = np.where(better, best, splits[t, q + i :])
+            self.cost[t], self.splits[t] = t * (t + 1) // 2, -t
+            self._add(t)
         return self
 
+    def _add(self, t: int) -> None:
+        cost = self.cost
+        for choice in self.choices if t > 1 else ():
+            rows = slice(choice.m[0], choice.m[-1] + 1)
+            bends = self.bends[: self.number[rows].max(), rows]
+            found, ahead = choice.best(cost, bends, t)
+            better = found < cost[t, rows]
+            cost[t, rows][better] = found[better]
+            self.splits[t, rows][better] = (-ahead if choice.taped else ahead)[better]
+        if t > 1:
+            bend = cost[t] - 2 * cost[t - 1] + cost[t - 2] > 0
+            bend[: self.cell + self.tape] = False
+            (rows,) = bend.nonzero()
+            if len(rows) and self.number[rows].max() == len(self.bends):
+                self.bends = np.pad(self.bends, ((0, 8), (0, 0)))
+            self.bends[self.number[rows], rows] = t - 1
+            self.number[rows] += 1
 
-@lru_cache(maxsize=4)
+
+class _Choice:
+    """What is kept at the split of t steps with m cells, for some m, and the last t's best split.
+
+    The cost is y + C(t−y, m−size) + C(y−taped, m).
+    """
+
+    def __init__(self, size: int, m: Costs, taped: int) -> None:
+        self.size, self.m, self.taped = size, m, taped
+        self.ahead = np.ones(len(m), np.int64)
+
+    def best(self, cost: Costs, bends: Costs, t: int) -> tuple[Costs, Costs]:
+        """Returns the least cost of t steps for each m, and where it splits."""
+        y = np.concatenate([self.ahead[None], self.ahead[None] + 1, bends + self.taped])
+        y = y.clip(1, t - 1 + self.taped)
+        found = y + cost[t - y, self.m - self.size] + cost[y - self.taped, self.m]
+        best = found.argmin(0), np.arange(len(self.m))
+        self.ahead = y[best]
+        return found[best], self.ahead
+
+
+def _fits(steps: int, cells: int) -> bool:
+    return steps <= LONGEST and (steps + 1) * (cells + 1) <= CELLS
+
+
+@lru_cache(maxsize=2)
 def _table(cell: int, tape: int, cells: int) -> _Table:
     return _Table(cell, tape, cells)

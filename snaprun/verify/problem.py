@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from snaprun.cells import Cell
-from snaprun.core import Record, RecurrentCore
+from snaprun.core import Linearise, RecurrentCore
 from snaprun.influence import choose
 from snaprun.rules import Setup
 from snaprun.rules.over_steps import Step
@@ -102,20 +102,34 @@ class Problem:
 
     def records(self) -> Iterator[Step]:
         """Yield the steps as the training loop hands them to a rule, under fixed weights."""
-        weights_MKJ = self.core.layout.scatter(self.theta_P)
         state_BCK = self.core.initial_state(self.lanes, torch.float64)
-        for resets_B, x_BA, targets_B in zip(
-            self.resets_TB, self.inputs_TBA, self.targets_TB, strict=True
-        ):
-            state_BCK = state_BCK.masked_fill(resets_B[:, None, None], 0)
-            state_BCK, linearise = self.core.step(weights_MKJ, state_BCK, x_BA)
-            yield resets_B, self._with_credit(linearise(), state_BCK, targets_B)
+        for t in range(self.steps):
+            state_BCK, linearise = self.step(t, state_BCK)
+            record, error_BO = linearise(), self._error(t, state_BCK)
+            if error_BO is not None:
+                record = record.with_credit(error_BO @ self.readout_OK, error_BO)
+            yield self.resets_TB[t], record
 
-    def _with_credit(self, record: Record, state_BCK: Tensor, targets_B: Tensor) -> Record:
-        """Add the error ∂L/∂logits of the cross-entropy and the credit δ = (∂L/∂logits) W on h."""
+    def begins(self, t: int) -> Tensor | None:
+        """Return the lanes (B,) in which a sequence begins before step t; a rules.replay.Forward."""
+        return self.resets_TB[t]
+
+    def step(self, t: int, state_BCK: Tensor) -> tuple[Tensor, Linearise]:
+        """Return step t from the state before it."""
+        state_BCK = state_BCK.masked_fill(self.resets_TB[t][:, None, None], 0)
+        weights_MKJ = self.core.layout.scatter(self.theta_P)
+        return self.core.step(weights_MKJ, state_BCK, self.inputs_TBA[t])
+
+    def credit(self, t: int, state_BCK: Tensor) -> Tensor | None:
+        """Return δ_t = (∂L/∂logits) W, shape (B, k), from the state after step t."""
+        error_BO = self._error(t, state_BCK)
+        return None if error_BO is None else error_BO @ self.readout_OK
+
+    def _error(self, t: int, state_BCK: Tensor) -> Tensor | None:
+        """Return the error ∂L/∂logits of the cross-entropy; None without a target."""
+        targets_B = self.targets_TB[t]
         if not (targets_B != NO_TARGET).any():
-            return record
+            return None
         logits_BO = (self.core.output(state_BCK) @ self.readout_OK.T).requires_grad_()
         total = F.cross_entropy(logits_BO, targets_B, ignore_index=NO_TARGET, reduction="sum")
-        error_BO = torch.autograd.grad(total, logits_BO)[0]
-        return record.with_credit(error_BO @ self.readout_OK, error_BO)
+        return torch.autograd.grad(total, logits_BO)[0]
