@@ -94,6 +94,7 @@ public:
         require_planned(by_index);
         Sequence<T> s = step_;
         if (by_index) s.indices = indices(*bound_->index, inputs_, config_.inputs, "input index");
+        by_index_ = by_index;
         if (!begins) s.resets = nullptr;
         nb::gil_scoped_release unlocked;
         engine_->predict(s);
@@ -104,6 +105,7 @@ public:
         const Busy busy(busy_);
         require(engine_->predicted(), "learn follows predict");
         Sequence<T> s = step_;
+        if (by_index_) s.indices = inputs_.data();
         if (targets && classes_) {
             s.classes = indices(*bound_->classes, targets_, config_.outputs, "target");
         }
@@ -283,6 +285,7 @@ private:
     std::vector<int64_t> inputs_, targets_;  // of the running sequence
     std::optional<Arrays<T>> bound_;
     Sequence<T> step_;  // in the bound arrays
+    bool by_index_ = false;  // whether the inputs of the predicted step are indices
     int64_t most_ = 0;  // numbers on the stack
     mutable std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
 };
