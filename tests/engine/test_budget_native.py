@@ -33,9 +33,19 @@ STILL32 = SGD(lr=1e-30, momentum=0.9)
 
 
 def engine(
-    rule, kind="native", *, cell="gru", units=7, lanes=3, every="sequence", hidden=6, loss="softmax",
-    optimiser=STILL, dtype=torch.float64, lift=0.0,
-):  # fmt: skip
+    rule,
+    kind="native",
+    *,
+    cell="gru",
+    units=7,
+    lanes=3,
+    every="sequence",
+    hidden=6,
+    loss="softmax",
+    optimiser=STILL,
+    dtype=torch.float64,
+    lift=0.0,
+):
     built = Architecture(CELLS[cell], units, Uniform(level=0.4), hidden)
     network = built.build(A, O, seed=4, dtype=dtype, loss=LOSSES[loss]())
     for parameter in network.parameters:
@@ -327,7 +337,7 @@ def test_a_wrong_plan_is_refused(plan, said):
     assert core.window()["steps"] == 0
     core.plan(np.array(GOOD, np.int32), 2, hidden + internal)
     for bad in [{"steps": 3}, {"steps": 0}, {"bytes": -1}, {"bytes": hidden + internal - 1}]:
-        with pytest.raises(ValueError, match="no such steps|bytes"):
+        with pytest.raises(ValueError, match=r"no such steps|bytes"):
             core.plan(**{"plan": np.array(GOOD, np.int32), "steps": 2, "bytes": 10**6} | bad)
 
 
