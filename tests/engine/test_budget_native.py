@@ -271,6 +271,21 @@ def test_halves_are_the_step_of_run(loss, one_hot):
     assert_equal(ours.state_dict(), whole.state_dict())
 
 
+@pytest.mark.parametrize("memory", [None, 0.4])
+def test_the_resets_of_an_undone_step_do_not_outlive_their_window(memory):
+    first, second = batches(3, 13)
+    ends = []
+    for kind in ENGINES:
+        one = engine(BPTT(memory), kind, every=13)
+        one.run(first.piece(0, 5))
+        one.predict(first.inputs[5].numpy(), np.ones(3, bool))
+        one.undo()
+        one.update()
+        one.run(second)
+        ends.append(one)
+    assert_same_gradients(*ends)
+
+
 @pytest.mark.parametrize("steps", [1, 4, 12])
 @pytest.mark.parametrize("memory", [LEAST, 0.4])
 def test_an_early_update_ends_the_window(memory, steps):
