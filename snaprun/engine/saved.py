@@ -46,7 +46,9 @@ def require_fit(saved: Any, own: dict[str, Any], update_every: int | str) -> Non
     """
     if WINDOW in own["rule"]:
         have: Any = saved if isinstance(saved, dict) else {}
-        require_like("state", {**have, "rule": {}} if "rule" in have else saved, {**own, "rule": {}})
+        require_like(
+            "state", {**have, "rule": {}} if "rule" in have else saved, {**own, "rule": {}}
+        )
         require_entries("state.rule", saved["rule"], own["rule"])
         require_count("state.targets", saved["targets"], most=saved["steps"] * len(own["state"]))
         return
