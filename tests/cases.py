@@ -18,7 +18,11 @@ from snaprun.sparsity import Sparsity, Uniform
 from snaprun.verify.problem import Problem
 
 # Arguments to try besides the defaults.
-RULE_ARGUMENTS = {"snap": [{"n": 1}, {"n": 2}, {"n": 3}], "rflo": [{}, {"feedback": "random"}]}
+RULE_ARGUMENTS = {
+    "bptt": [{}, {"memory": 0.3}, {"truncate": 4}],
+    "snap": [{"n": 1}, {"n": 2}, {"n": 3}],
+    "rflo": [{}, {"feedback": "random"}],
+}
 
 CELLS: dict[str, Cell] = {
     **{name: kind() for name, kind in CELL_TYPES.items()},

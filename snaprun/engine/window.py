@@ -134,10 +134,11 @@ class Window:
         self._pieces, self._starts, self._weights_MKJ = [], [], weights_MKJ
         self.replay.load_state_dict(saved, weights_MKJ)
         if len(saved["mask"]):
-            self.add(Batch(*(saved[name].to(weights_MKJ.device, copy=True) for name in DATA)))
+            data = {name: saved[name].to(weights_MKJ.device, copy=True) for name in DATA}
+            self.add(Batch(**data))
 
 
 def joined(batches: list[Batch]) -> Batch:
     """Return the steps of some batches as one, without what is not needed of them."""
-    of = (torch.cat([getattr(batch, name) for batch in batches]) for name in DATA)
-    return Batch(*of)
+    of = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in DATA}
+    return Batch(**of)

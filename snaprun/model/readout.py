@@ -95,9 +95,7 @@ class Readout:
                 credit = credit * (source > 0)
         return Credit(loss_B, credit, error_BO, outputs_BO)
 
-    def _judge(
-        self, outputs_BO: Tensor, targets: Tensor, mask_B: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _judge(self, outputs_BO: Tensor, targets: Tensor, mask_B: Tensor) -> tuple[Tensor, Tensor]:
         if not self.loss.classes:
             targets = targets.to(outputs_BO.dtype)
         return self.loss.value_and_error(outputs_BO, targets, mask_B)

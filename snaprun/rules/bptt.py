@@ -15,7 +15,7 @@ from snaprun import checks
 from snaprun.core import Record, RecurrentCore, Sizes, Storage
 from snaprun.core.jacobians import dynamics_vjp, slot_vjp
 from snaprun.rules.base import Cost, Counts, LearningRule, Setup
-from snaprun.rules.schedule import (
+from snaprun.rules.schedule import (  # instructions
     BACK,
     CELLS,
     FINEST,

@@ -4,7 +4,7 @@ Shape suffixes as in snaprun.rules.base.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -204,8 +204,9 @@ class Replay:
         self.forwards += 1
         if self._plan[self.at] == TAPE:
             record = linearise()
-            own = (_own(x) for x in (record.src_BJ, record.dsda_BCMK, record.dsds_BCCK))
-            self._push(Held(steps, state_BCK, Record(*own, record.weights_MKJ, record.layers)))
+            names = ("src_BJ", "dsda_BCMK", "dsds_BCCK")
+            record = replace(record, **{name: _own(getattr(record, name)) for name in names})
+            self._push(Held(steps, state_BCK, record))
             self.at += 1
             return
         self.part += 1
@@ -332,7 +333,8 @@ def stacked(core: RecurrentCore, lanes: int) -> dict[str, tuple[int, ...]]:
     of_lane = taped(core)
     state = of_lane.pop("credit")
     return {
-        name: (lanes, *shape) for name, shape in {"hidden": state, **of_lane, "state": state}.items()
+        name: (lanes, *shape)
+        for name, shape in {"hidden": state, **of_lane, "state": state}.items()
     }
 
 

@@ -23,7 +23,10 @@ NO_TARGET = -100  # the `ignore_index` of torch's cross_entropy
 
 @dataclass(frozen=True)
 class Problem:
-    """Weights, a readout, and sequences with steps without a target and mid-sequence resets."""
+    """Weights, a readout, and sequences with steps without a target and mid-sequence resets.
+
+    It is a rules.replay.Forward.
+    """
 
     core: RecurrentCore
     theta_P: Tensor
@@ -95,6 +98,15 @@ class Problem:
             resets_TB=self.resets_TB.repeat(1, times),
         )
 
+    def since(self, start: int) -> "Problem":
+        """Return the problem from step `start` on."""
+        return replace(
+            self,
+            inputs_TBA=self.inputs_TBA[start:],
+            targets_TB=self.targets_TB[start:],
+            resets_TB=self.resets_TB[start:],
+        )
+
     def setup(self, noise: Generator, backend: ModuleType | None = None) -> Setup:
         """Return what a rule needs to start on this problem, by default on the fastest backend."""
         outputs, backend = len(self.readout_OK), backend or choose("auto", self.core.device.type)
@@ -111,7 +123,7 @@ class Problem:
             yield self.resets_TB[t], record
 
     def begins(self, t: int) -> Tensor | None:
-        """Return the lanes (B,) in which a sequence begins before step t; a rules.replay.Forward."""
+        """Return the lanes (B,) in which a sequence begins before step t."""
         return self.resets_TB[t]
 
     def step(self, t: int, state_BCK: Tensor) -> tuple[Tensor, Linearise]:

@@ -59,9 +59,16 @@ def _case(engine, rule, every, task):
     return engine, rule, every, task, cell, optimiser, lanes, dtype
 
 
+def whole(rule, every):
+    """Whether an engine takes sequences as a whole only, and no pieces of them."""
+    return RULES[rule].replays and every == "sequence"
+
+
 # Every engine, rule, window and task, with a cell, optimiser, lanes and dtype drawn for each.
 GRID = [
-    _case(*case) for case in product(ENGINES, RULES, (1, 7, "sequence"), TASKS) if trains(*case[:2])
+    _case(*case)
+    for case in product(ENGINES, RULES, (1, 7, "sequence"), TASKS)
+    if trains(*case[:2]) and not whole(*case[1:3])
 ]
 GRID_NAMES = ("engine", "rule", "every", "task", "cell", "optimiser", "lanes", "dtype")
 
