@@ -89,7 +89,7 @@ class BPTT(LearningRule[BPTTState]):
     @property
     def lighter(self) -> str:
         """A bound of the memory, or a smaller one."""
-        return "a smaller rule.memory" if self.replays else "rule.memory, such as rule.memory=0.05"
+        return "a smaller rule.memory" if self.replays else "a bound such as rule.memory=0.05"
 
     def budget(self, steps: int, hidden: int, internal: int) -> int:
         """Returns the bytes that a window of `steps` steps may keep, which may be too few.
