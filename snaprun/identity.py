@@ -18,7 +18,14 @@ EXTENT = ("train.tokens", "train.checkpoint_every", "train.strict")
 # that computes what runs computed before the key. Add every new key of conf/ here: then a run that
 # does not use the key keeps the name that it had without the key. `plugins` needs no entry: a
 # configuration that names none has no such key (snaprun.config.resolve).
-LATER: dict[str, Any] = {"train.average": None, "cell.layers": 1, "task.symbols": 10}
+LATER: dict[str, Any] = {
+    "train.average": None,
+    "cell.layers": 1,
+    "task.symbols": 10,
+    "rule.memory": None,
+    "rule.policy": "mixed",
+    "rule.truncate": None,
+}
 
 
 def run_id(plain: Mapping[str, Any]) -> str:

@@ -12,10 +12,11 @@ from torch import Generator, Tensor
 from snaprun import checks
 from snaprun.core import Bank
 from snaprun.engine.optim import Optimiser
-from snaprun.engine.saved import require_fit, set_noise
+from snaprun.engine.saved import require_fit, require_window, set_noise
 from snaprun.influence import choose
 from snaprun.model.network import Network
-from snaprun.rules import LearningRule
+from snaprun.require import MOST
+from snaprun.rules import BPTT, LearningRule
 from snaprun.tasks import Batch
 
 SEQUENCE = "sequence"
@@ -33,6 +34,12 @@ class Begun:
     losses_TB: Tensor
     steps: int = 0
     outputs_TBO: Tensor | None = None
+
+    def take(self, t: int, loss_B: Tensor, outputs_BO: Tensor) -> None:
+        """Take the loss and the outputs of step t."""
+        self.losses_TB[t] = loss_B
+        if self.outputs_TBO is not None:
+            self.outputs_TBO[t] = outputs_BO
 
 
 class Engine(ABC):
@@ -55,7 +62,9 @@ class Engine(ABC):
     targets: int  # (lane, step) pairs with a target since the last update
     updates: int  # the number of steps that the optimiser has made
     longest_window: int  # the largest number of steps between two updates so far
-    rule_bytes: int  # the most bytes that the rule has kept at the end of a window so far
+    # The most bytes that the rule has kept so far: at the end of a window, or of one that replays
+    # at any time.
+    rule_bytes: int
 
     def __init__(
         self,
@@ -98,7 +107,7 @@ class Engine(ABC):
         """
         begun = self.begun(batch, outputs_TBO)
         while not self.done(begun):
-            self.advance(begun, len(batch.mask))
+            self.advance(begun, MOST)
         return begun.losses_TB
 
     def begun(self, batch: Batch, outputs_TBO: Tensor | None = None) -> Begun:
@@ -108,13 +117,30 @@ class Engine(ABC):
 
     def done(self, begun: Begun) -> bool:
         """Return whether nothing is left to do for a batch."""
-        return begun.steps == len(begun.batch.mask)
+        return begun.steps == len(begun.batch.mask) and not self.owes
+
+    @property
+    def owes(self) -> bool:
+        """Whether a window has had its last step, and its reverse pass is yet to be finished."""
+        return False
+
+    @property
+    def state_bytes(self) -> tuple[int, int]:
+        """The bytes of a hidden and of an internal state on the stack of a rule that replays."""
+        return 0, 0
+
+    @property
+    def forwards(self) -> int | None:
+        """The time steps that were made so far, replayed ones included; None: none is replayed."""
+        return None
 
     @abstractmethod
     def advance(self, begun: Begun, steps: int) -> int:
-        """Train on a batch in progress, as `run` does, for up to `steps` further time steps.
+        """Train on a batch in progress, as `run` does, for up to `steps` further steps of work.
 
-        Returns how many were done.
+        A step of work is a time step, or one that is replayed or reversed where the rule replays.
+        Returns how many were done. Raises ValueError if the rule replays, updates come at the end
+        of sequences, and the batch is a piece that is not the last one, whose length is unknown.
         """
 
     @abstractmethod
@@ -179,6 +205,8 @@ class Engine(ABC):
         Raises ValueError if `saved` does not fit; the engine is then unusable.
         """
         require_fit(saved, self.state_dict(), self.update_every)
+        if isinstance(self.rule, BPTT) and self.rule.replays:
+            require_window(saved, self.rule, self.network, self.state_bytes, self.update_every)
         self.network.load_state_dict(saved["network"])
         set_noise(self.noise, saved["noise"])
         self._load(saved)

@@ -57,7 +57,10 @@ def reindexed(
     The mask of the core `after` must be a subset of the mask of `before`.
     """
     kept_P = before.layout.gather(after.layout.live_MKJ)
-    labels, left = rule.labels(before), rule.labels(after)
+    labels, left = (
+        {"gradient": core.layout.flat_P} if rule.replays else rule.labels(core)
+        for core in (before, after)
+    )
     kept = {name: torch.isin(x, left[name], assume_unique=True) for name, x in labels.items()}
 
     def live(of_all: Sequence[Tensor]) -> list[Tensor]:

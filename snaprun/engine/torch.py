@@ -12,12 +12,13 @@ from snaprun.core import Bank, Record
 from snaprun.engine.base import SEQUENCE, Begun, Engine, require_new
 from snaprun.engine.optim import newest
 from snaprun.engine.saved import copied
+from snaprun.engine.window import Window
 from snaprun.influence import native
-from snaprun.model.readout import Credit
-from snaprun.rules import Setup
+from snaprun.rules import BPTT, Setup
+from snaprun.tasks import Batch
 
-# The state and the bank before a predicted step, and what gives the record of the step.
-Predicted: TypeAlias = tuple[Tensor, Bank | None, Callable[[], Record]]
+# The state and the bank before a predicted step, what gives the record of the step, and its inputs.
+Predicted: TypeAlias = tuple[Tensor, Bank | None, Callable[[], Record], Tensor]
 COUNTERS = ("updates", "longest_window", "rule_bytes", "steps", "targets")
 
 
@@ -51,21 +52,61 @@ class TorchEngine(Engine):
         self.stepper = self.optimiser.build(network.parameters)
         outputs = network.readout.parameters[-1].numel()
         setup = Setup(core, self.lanes, network.dtype, outputs, self.noise, self.backend)
-        self.rule_state = self.rule.init(setup)
         self.state_BCK = core.initial_state(self.lanes, network.dtype)
         self.bank = network.bank(self.lanes)
         self.weights_MKJ = network.weights()
+        self._window: Window | None = None
+        self.rule_state: Any = None
+        if isinstance(self.rule, BPTT) and self.rule.replays:
+            self._window = Window(self.rule, setup, network, self.weights_MKJ)
+        else:
+            self.rule_state = self.rule.init(setup)
         self._average = [torch.zeros_like(p) for p in network.parameters if self.decay]
         self._predicted: Predicted | None = None
         vars(self).update(dict.fromkeys(COUNTERS, 0))
 
+    @property
+    def owes(self) -> bool:
+        """Whether a window has had its last step, and its reverse pass is yet to be finished."""
+        return self._window is not None and self._window.replay.reverses
+
+    @property
+    def state_bytes(self) -> tuple[int, int]:
+        """The bytes of a hidden and of an internal state on the stack of a rule that replays."""
+        window = self._window
+        return (0, 0) if window is None else (window.replay.hidden, window.replay.internal)
+
+    @property
+    def forwards(self) -> int | None:
+        """The time steps that were made so far, replayed ones included; None: none is replayed."""
+        return None if self._window is None else self._window.replay.forwards
+
     def advance(self, begun: Begun, steps: int) -> int:
         """Train on a batch in progress, as the base says."""
         self.require_settled()
+        if (window := self._window) is None:
+            return self._pass(begun, steps)
+        done = 0
+        while done < steps and not self.done(begun):
+            left = len(begun.batch.mask) - begun.steps
+            if not self.owes:
+                self._open(window, left if begun.batch.ends else None)
+            window.last = begun if window.left <= left else None
+            done += self._pass(begun, min(steps - done, window.left))
+            if self.owes:
+                done += window.reverse(steps - done) if self.targets else 0
+                if window.replay.over or not self.targets:
+                    self.update()
+        return done
+
+    def _pass(self, begun: Begun, steps: int) -> int:
+        """Make up to `steps` time steps of a batch, and return how many were made."""
         batch, first = begun.batch, begun.steps
         last = min(first + steps, len(batch.mask))
         begins = batch.resets[first:last].any(1).tolist()
         targets = batch.mask[first:last].sum(1).tolist()
+        if self._window is not None and last > first:
+            self._window.add(batch, first, last - first)
         for t in range(first, last):
             if begins[t - first]:
                 self._begin(batch.resets[t])
@@ -74,38 +115,59 @@ class TorchEngine(Engine):
             linearise = self._advance(batch.inputs[t])
             y, mask_B = batch.targets[t], batch.mask[t]
             if learned := self._finish(linearise, y, mask_B, targets[t - first]):
-                begun.losses_TB[t] = learned.loss_B
-                if begun.outputs_TBO is not None:
-                    begun.outputs_TBO[t] = learned.outputs_BO
+                begun.take(t, *learned)
         begun.steps = last
-        if self.update_every == SEQUENCE and batch.ends and last == len(batch.mask):
+        ended = self._window is None and batch.ends and last == len(batch.mask)
+        if ended and self.update_every == SEQUENCE:
             self.update()
         return last - first
+
+    def _open(self, window: Window, length: int | None) -> None:
+        """Open a window if none is; `length` is what is left of the sequence, None: unknown."""
+        if not window.replay.open:
+            steps = length if self.update_every == SEQUENCE else self.update_every
+            if not isinstance(steps, int):
+                raise ValueError(
+                    "a rule that replays needs the whole sequence for update_every=sequence"
+                )
+            window.open(steps, self.state_BCK, self.weights_MKJ)
 
     def predict(self, inputs: ndarray, resets_B: ndarray | None = None) -> ndarray:
         """Advance the state by one step and return the outputs, as the base says."""
         self.require_settled()
-        device = self.state_BCK.device
+        device, window = self.state_BCK.device, self._window
+        if window is not None:
+            self._open(window, None)
         if resets_B is not None:
-            self._begin(torch.tensor(resets_B, device=device))
-        before = self.state_BCK, self.bank
-        linearise = self._advance(torch.tensor(inputs, device=device))
-        self._predicted = *before, linearise
+            begins_B = torch.tensor(resets_B, device=device)
+            self._begin(begins_B)
+            if window is not None:
+                window.begin(begins_B)
+        before, x = (self.state_BCK, self.bank), torch.tensor(inputs, device=device)
+        self._predicted = *before, self._advance(x), x
         return self.network.readout.outputs(self._output()).cpu().numpy()
 
     def learn(self, targets: ndarray | None = None, mask_B: ndarray | None = None) -> ndarray:
         """Take the targets of the predicted step and return its loss, as the base says."""
         if self._predicted is None:
             raise ValueError("learn follows predict")
-        (_, _, linearise), self._predicted = self._predicted, None
+        (_, _, linearise, x), self._predicted = self._predicted, None
         none_B = self.state_BCK.new_zeros(self.lanes)
         if targets is None:
-            self._finish(linearise, none_B, none_B, 0)
-            return none_B.cpu().numpy()
-        y = torch.tensor(targets, device=none_B.device)
-        mask = np.ones(self.lanes, bool) if mask_B is None else mask_B
-        learned = self._finish(linearise, y, torch.tensor(mask, device=y.device), int(mask.sum()))
-        return (learned.loss_B if learned else none_B).cpu().numpy()
+            y, mask = self.network.readout.no_targets(self.lanes), np.zeros(self.lanes, bool)
+        else:
+            y = torch.tensor(targets, device=none_B.device)
+            mask = np.ones(self.lanes, bool) if mask_B is None else mask_B
+        has_B = torch.tensor(mask, device=y.device)
+        if self._window is not None:
+            self._window.last = None
+            self._window.add_step(
+                Batch(x[None], y[None], has_B[None], torch.zeros_like(has_B[None]))
+            )
+        learned = self._finish(linearise, y, has_B, int(mask.sum()))
+        if self.owes:
+            self.update()
+        return (learned[0] if learned else none_B).cpu().numpy()
 
     @property
     def predicted(self) -> bool:
@@ -115,11 +177,12 @@ class TorchEngine(Engine):
     def undo(self) -> None:
         """Forget the predicted step that waits for its targets; the reset lanes stay reset."""
         if self._predicted is not None:
-            (self.state_BCK, self.bank, _), self._predicted = self._predicted, None
+            (self.state_BCK, self.bank, *_), self._predicted = self._predicted, None
 
     def _begin(self, resets_B: Tensor) -> None:
         self.state_BCK = self.state_BCK.masked_fill(resets_B[:, None, None], 0)
-        self.rule_state = self.rule.reset(self.rule_state, resets_B)
+        if self._window is None:
+            self.rule_state = self.rule.reset(self.rule_state, resets_B)
         if self.bank is not None:
             self.bank = self.bank.reset(resets_B)
 
@@ -133,24 +196,41 @@ class TorchEngine(Engine):
 
     def _finish(
         self, linearise: Callable[[], Record], y: Tensor, mask_B: Tensor, targets: int
-    ) -> Credit | None:
-        """Finish a step: loss, credit, rule, update. Return the loss if there are targets."""
-        record, learned = linearise(), None
-        if targets:
-            learned = self.network.readout.learn(self._output(), y, mask_B)
-            record = record.with_credit(learned.credit_BK, learned.error_BO)
-        self.rule_state = self.rule.step(self.rule_state, record)
+    ) -> tuple[Tensor, Tensor] | None:
+        """Finish a step: loss, credit, rule, update.
+
+        Return the loss and the outputs if there are targets and the reverse pass does not find it.
+        """
+        readout, window, told = self.network.readout, self._window, None
+        if window is not None:
+            window.replay.follow(self.state_BCK, linearise)
+            if targets and window.last is None:
+                told = readout.judge(self._output(), y, mask_B)
+        else:
+            record = linearise()
+            if targets:
+                learned = readout.learn(self._output(), y, mask_B)
+                record = record.with_credit(learned.credit_BK, learned.error_BO)
+                told = learned.loss_B, learned.outputs_BO
+            self.rule_state = self.rule.step(self.rule_state, record)
         self.steps += 1
         self.targets += targets
-        if self.steps == self.update_every:
+        if self.steps == self.update_every and window is None:
             self.update()
-        return learned
+        return told
 
     def update(self) -> None:
         """End the window here: the optimiser steps if the window had a target."""
         self.require_settled()
-        self.measure()
-        gradient_P, self.rule_state = self.rule.gradient(self.rule_state)
+        if self._window is None:
+            self.measure()
+            gradient_P, self.rule_state = self.rule.gradient(self.rule_state)
+        else:
+            if self.targets:
+                self._window.replay.close()
+                self._window.reverse()
+            self.measure()
+            gradient_P = self._window.finish()
         if self.targets:
             parameters = self.network.parameters
             self.network.theta.grad = gradient_P if self.rule.moves else None
@@ -183,13 +263,22 @@ class TorchEngine(Engine):
     def measure(self) -> None:
         """Record the length of the open window and the bytes that the rule keeps."""
         self.longest_window = max(self.longest_window, self.steps)
-        kept = sum(x.numel() * x.element_size() for x in self.rule.kept(self.rule_state))
+        self._measure_bytes()
+
+    def _measure_bytes(self) -> None:
+        if self._window is not None:
+            kept = self._window.replay.peak
+        else:
+            kept = sum(x.numel() * x.element_size() for x in self.rule.kept(self.rule_state))
         self.rule_bytes = max(self.rule_bytes, kept)
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything needed to continue, in the form of snaprun.engine.saved."""
         self.require_settled()
         of, parameters = self.stepper.state, self.network.parameters
+        if (window := self._window) is not None:
+            self._measure_bytes()  # at their most before the window's end
+        rule = self.rule.state_dict(self.rule_state) if window is None else window.state_dict()
         return {
             "network": copied(self.network.state_dict()),
             "optimiser": {
@@ -202,7 +291,7 @@ class TorchEngine(Engine):
             ],
             "state": self.state_BCK.clone(),
             **({} if self.bank is None else {"bank": self.bank.state_dict()}),
-            "rule": self.rule.state_dict(self.rule_state),
+            "rule": rule,
             "noise": self.noise.get_state(),
             **{name: getattr(self, name) for name in COUNTERS},
         }
@@ -213,9 +302,12 @@ class TorchEngine(Engine):
         if self.bank is not None:
             self.bank = self.bank.restored(saved["bank"], saved["steps"])
             self.rule_state = self.rule.with_bank(self.rule_state, self.bank)
-        self.rule_state = self.rule.load_state_dict(
-            self.rule_state, saved["rule"], self.weights_MKJ
-        )
+        if self._window is not None:
+            self._window.load_state_dict(saved["rule"], self.weights_MKJ)
+        else:
+            self.rule_state = self.rule.load_state_dict(
+                self.rule_state, saved["rule"], self.weights_MKJ
+            )
         for own, taken in zip(self._average, saved.get("average", []), strict=True):
             own.copy_(taken)
         vars(self).update({name: saved[name] for name in COUNTERS})

@@ -68,12 +68,22 @@ class Readout:
         """Return the outputs, shape (B, O)."""
         return self._layers(h_BK)[-1]
 
+    def no_targets(self, lanes: int) -> Tensor:
+        """Return the targets of a step that has none: zeros, of the kind that the loss takes."""
+        bias = self.parameters[-1]
+        if self.loss.classes:
+            return torch.zeros(lanes, dtype=torch.int64, device=bias.device)
+        return bias.new_zeros(lanes, bias.numel())
+
+    def judge(self, h_BK: Tensor, targets: Tensor, mask_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss (B,) and the outputs (B, O) that `learn` returns, bit by bit."""
+        outputs_BO = self.outputs(h_BK)
+        return self._judge(outputs_BO, targets, mask_B)[0], outputs_BO
+
     def learn(self, h_BK: Tensor, targets: Tensor, mask_B: Tensor) -> Credit:
         """Return loss and credit of the lanes in `mask_B` (boolean); add gradients to `.grad`."""
         *below, outputs_BO = self._layers(h_BK)
-        if not self.loss.classes:
-            targets = targets.to(outputs_BO.dtype)
-        loss_B, error_BO = self.loss.value_and_error(outputs_BO, targets, mask_B)
+        loss_B, error_BO = self._judge(outputs_BO, targets, mask_B)
 
         credit = error_BO
         for layer in range(len(below) - 1, -1, -1):
@@ -84,6 +94,11 @@ class Readout:
             if layer:
                 credit = credit * (source > 0)
         return Credit(loss_B, credit, error_BO, outputs_BO)
+
+    def _judge(self, outputs_BO: Tensor, targets: Tensor, mask_B: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.loss.classes:
+            targets = targets.to(outputs_BO.dtype)
+        return self.loss.value_and_error(outputs_BO, targets, mask_B)
 
     def _layers(self, h_BK: Tensor) -> list[Tensor]:
         """Return the input of every layer, then the outputs."""

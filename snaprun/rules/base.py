@@ -47,6 +47,7 @@ class Cost:
     memory_order: str
     time_order: str
     influence_sparsity: float | None = None  # of the S × P influence matrix, if the rule has one
+    forwards: float = 1.0  # forward steps, repeated ones included
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class LearningRule(ABC, Generic[State]):
     True
     """
 
-    claim: ClassVar[Literal["exact", "masked", "unbiased", "biased"]]
+    claim: Literal["exact", "masked", "unbiased", "biased"]
     state_type: ClassVar[type[Any]]
     moves: ClassVar[bool] = True  # False: the optimiser leaves the recurrent parameters alone
     taped: ClassVar[bool] = False  # whether credit goes back over a tape of the window
@@ -107,6 +108,14 @@ class LearningRule(ABC, Generic[State]):
     def reminder(self) -> Reminder | None:
         """What the rule adds to the core."""
         return None
+
+    @property
+    def replays(self) -> bool:
+        """Whether an engine repeats steps of a window for the rule, as snaprun.rules.replay says.
+
+        Then the engine calls neither `step` nor `gradient`.
+        """
+        return False
 
     @property
     def lighter(self) -> str:
@@ -188,6 +197,14 @@ class LearningRule(ABC, Generic[State]):
         """
         declared = Saved.fields(self.state_type).values()
         return {x.name: core.layout.flat_P for x in declared if x.parameters}
+
+    def in_numbers(self, size: int) -> "LearningRule[State]":
+        """Returns the rule with what it has in bytes counted in numbers of a lane, for `cost`.
+
+        A number takes `size` bytes in all lanes together.
+        """
+        del size
+        return self
 
     @abstractmethod
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:

@@ -1,16 +1,33 @@
 """Backpropagation through time, full or truncated."""
 
+import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
+from snaprun import checks
 from snaprun.core import Record, RecurrentCore, Sizes, Storage
 from snaprun.core.jacobians import dynamics_vjp, slot_vjp
 from snaprun.rules.base import Cost, Counts, LearningRule, Setup
+from snaprun.rules.schedule import (  # instructions
+    BACK,
+    CELLS,
+    FINEST,
+    HOLD,
+    POLICIES,
+    RESTORE,
+    TAPE,
+    Schedule,
+    full,
+    least,
+    peak,
+)
 from snaprun.sparsity import Layout
 
 
@@ -32,6 +49,13 @@ class BPTT(LearningRule[BPTTState]):
     Each call of `gradient` cuts the tape. With an update every T steps the rule is truncated BPTT
     with the state carried (Williams & Peng 1990); with one update per sequence it is exact.
 
+    `memory` bounds the bytes that an engine keeps of a window of T steps, as a fraction of what the
+    full tape needs, in (0, 1], or in words such as "64MB"; the engine then repeats the steps that
+    it does not keep, by the schedule `policy` of snaprun.rules.schedule (Gruslys et al. 2016, arXiv
+    1606.03401), and the gradient is the same. None keeps the full tape, as `step` always does.
+    `truncate` = k sets λ to zero before the steps t of the window with (t + 1) mod k = 0, which
+    cuts the credit into blocks of k steps, and not the window. Raises UserError for other values.
+
     >>> from snaprun.cells import Vanilla
     >>> from snaprun.rules import RULES
     >>> from snaprun.sparsity import Dense
@@ -43,6 +67,50 @@ class BPTT(LearningRule[BPTTState]):
     claim = "exact"
     state_type = BPTTState
     taped = True
+
+    def __init__(
+        self,
+        memory: float | str | None = None,
+        policy: POLICIES = "mixed",
+        truncate: int | None = None,
+    ):
+        self.memory = memory
+        _read(memory)
+        self.policy: POLICIES = checks.one_of("rule.policy", policy, get_args(POLICIES))
+        self.truncate = truncate
+        if truncate is not None:
+            self.truncate = checks.at_least("rule.truncate", truncate, 1)
+            self.claim = "biased"
+
+    @property
+    def replays(self) -> bool:
+        """Whether the memory of a window is bounded."""
+        return self.memory is not None
+
+    @property
+    def lighter(self) -> str:
+        """A bound of the memory, or a smaller one."""
+        return "a smaller rule.memory" if self.replays else "a bound such as rule.memory=0.05"
+
+    def budget(self, steps: int, hidden: int, internal: int) -> int:
+        """Returns the bytes that a window of `steps` steps may keep, which may be too few.
+
+        `hidden` and `internal` are the bytes of a hidden and of an internal state, as in Schedule.
+        """
+        size = _read(self.memory)
+        whole = full(steps, hidden, internal)
+        return whole if size is None else int(size * whole) if size <= 1 else int(size)
+
+    def schedule(self, steps: int, hidden: int, internal: int) -> Schedule:
+        """Returns the schedule of a window, whose budget is at least the least possible."""
+        budget = self.budget(steps, hidden, internal)
+        most = full(max(steps, 1), hidden, internal)
+        budget = min(max(budget, least(hidden, internal)), most)
+        return Schedule(hidden, internal, budget, self.policy)
+
+    def cuts(self, t: int) -> bool:
+        """Returns whether no credit flows back from step t of a window to step t - 1."""
+        return self.truncate is not None and (t + 1) % self.truncate == 0
 
     def init(self, setup: Setup) -> BPTTState:
         """Returns an empty tape."""
@@ -79,6 +147,9 @@ class BPTT(LearningRule[BPTTState]):
             slot_credit.append(slot_vjp(record, credit_BCK).flatten(1))
             if t == 0:  # the window has no earlier step to take λ D
                 break
+            if self.cuts(t):
+                credit_BCK = torch.zeros_like(credit_BCK)
+                continue
             credit_BCK = dynamics_vjp(record, credit_BCK)
             if t in state.begins:
                 credit_BCK = credit_BCK.masked_fill(state.begins[t][:, None, None], 0)
@@ -126,34 +197,98 @@ class BPTT(LearningRule[BPTTState]):
         begun = {t: begins[t] for t in begins.any(1).nonzero().flatten().tolist()}
         return BPTTState(state.layout, state.empty, records, begun)
 
-    def cost(self, core: RecurrentCore, horizon: int) -> Cost:
-        """Counts the forward step, λ ∂s'/∂a, λ I, λ D and λ E, and takes the mean over a window.
+    def in_numbers(self, size: int) -> "BPTT":
+        """Returns the rule with a budget in bytes counted in numbers of a lane."""
+        budget = _read(self.memory)
+        if budget is None or budget <= 1:
+            return self
+        numbers = f"{max(2, int(budget) // size)}B"
+        return BPTT(numbers, self.policy, self.truncate)
 
-        The window has `horizon` steps, each with a target. Its first step needs no λ D.
+    def cost(self, core: RecurrentCore, horizon: int) -> Cost:
+        """Counts the forward steps, λ ∂s'/∂a, λ I, λ D and λ E, and takes the mean over a window.
+
+        The window has `horizon` steps, each with a target. Its first step needs no λ D, nor does a
+        step before which λ is cut.
         """
-        n, cell = Counts.of(core), core.cell
-        window = max(horizon, 1)
-        macs = window * (n.weights + n.links) + _backward_macs(core, window)
-        slopes = cell.components * (len(cell.slots) + cell.components + 1) * core.units
-        kept = n.sources + slopes  # of one step; each number is written once and read once
-        return Cost(round(macs / window), window * kept, 2 * kept, "T k + p", "k² + p")
+        n, window = Counts.of(core), max(horizon, 1)
+        hidden, internal = stored_numbers(core)
+        forwards, kept, touched, order = window, window * internal, 2 * window * internal, "T k + p"
+        if self.replays:
+            schedule = self.schedule(window, hidden, internal)
+            plan, forwards = schedule.plan(window), schedule.forwards(window)
+            kept = peak(plan, hidden, internal)
+            moved = {HOLD: hidden, RESTORE: hidden, TAPE: internal, BACK: internal}
+            touched = sum(size * int((plan == what).sum()) for what, size in moved.items())
+            bounded = _read(self.memory) or 0
+            order = f"{float(bounded):g} T k + p" if bounded <= 1 else "memory + p"
+        macs = forwards * n.weights + window * n.links + _backward_macs(core, window, self.truncate)
+        return Cost(
+            round(macs / window),
+            kept,
+            round(touched / window),
+            order,
+            "k² + p",
+            forwards=forwards / window,
+        )
 
     def storage(self, sizes: Sizes, backend: ModuleType | None) -> Storage:
-        """Counts the tape of a window.
+        """Counts the tape of a window, or what a bounded memory and its plan take.
 
         In C++ the tape grows by copying itself; if a batch comes in pieces, to up to one and a
         half times the size needed. In PyTorch the backward pass stacks sources and slot credits.
         """
         n, w = sizes, sizes.itemsize
         per_slot = n.slots * n.units
+        lanes = n.padded if backend is None else n.lanes
+        scratch = (4 * per_slot + 2 * n.states) * lanes * w + n.parameters * w
+        if self.replays:
+            number = lanes * w
+            schedule = self.schedule(n.window, n.states * number, n.record * number)
+            kept = schedule.budget
+            # The dense gradient, the cursor, λ, and a step that is reversed.
+            scratch += n.dense * w + n.record * number
+            table = n.window * FINEST * kept // schedule.hidden if self.policy == "mixed" else 0
+            setup = min(CELLS, table) * CELL_BYTES
+            saved = (
+                kept + 2 * schedule.hidden + n.parameters * w
+            )  # with the cursor, λ, the gradient
+            return Storage(kept, scratch, index=PLAN_BYTES * n.window, setup=setup, saved=saved)
         if backend is None:
             tape = n.window * n.padded * (n.record * w + 1)
-            scratch = (4 * per_slot + 2 * n.states) * n.padded * w + n.parameters * w
             return Storage(tape, scratch, backward=tape * 3 // 2 * (n.window > 1), saved=tape)
         tape = n.window * n.lanes * n.record * w
         stacked = n.window * n.lanes * (n.sources + 2 * per_slot) * w
         errors = n.window * n.lanes * n.outputs * w
         return Storage(tape, errors, backward=stacked + 2 * n.dense * w, saved=tape)
+
+
+def stored_numbers(core: RecurrentCore) -> tuple[int, int]:
+    """Returns how many numbers a lane has in a hidden state, and in an internal state.
+
+    An internal state holds a state instead of the credit of a step of the tape.
+    """
+    return core.states, sum(math.prod(shape) for shape in taped(core).values())
+
+
+PLAN_BYTES = 32  # of the instructions of a step, int32, rounded up
+CELL_BYTES = 14  # of an entry of the schedule's table, while it grows; measured
+UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def _read(memory: float | str | None) -> Fraction | None:
+    """Returns a fraction of the full tape, up to 1, or the number of bytes, from 2 on."""
+    if memory is None:
+        return None
+    if isinstance(memory, str):
+        found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?) ?([kKMGT]?i?B)", memory)
+        if found and found[2] in UNITS and (size := Fraction(found[1]) * UNITS[found[2]]) > 1:
+            return size
+    elif not isinstance(memory, bool) and 0 < memory <= 1:
+        return Fraction(memory)
+    accepted = "a fraction of the full tape in (0, 1], bytes such as 64MB, or null"
+    checks.refuse("rule.memory", memory, accepted)
 
 
 def taped(core: RecurrentCore) -> dict[str, tuple[int, ...]]:
@@ -168,11 +303,22 @@ def taped(core: RecurrentCore) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _backward_macs(core: RecurrentCore, steps: int) -> int:
+def _backward_macs(core: RecurrentCore, steps: int, truncate: int | None) -> int:
     """Returns the multiply-adds of equation (6) over a window, skipping structural zeros of λ.
 
-    δ is nonzero on h only, so λ reaches a cell's other components only in earlier steps.
+    δ is nonzero on h only, so λ reaches a cell's other components only in earlier steps. Blocks
+    between two cuts cost what windows of their own cost.
     """
+    if truncate is None:
+        return _uncut_macs(core, steps)
+    first = min(truncate - 1, steps)
+    whole, last = divmod(steps - first, truncate)
+    blocks = ((first, 1), (truncate, whole), (last, 1))
+    return sum(count * _uncut_macs(core, size) for size, count in blocks)
+
+
+def _uncut_macs(core: RecurrentCore, steps: int) -> int:
+    """Returns the multiply-adds of equation (6) over steps without a cut."""
     slope_CM = torch.tensor(core.cell.slope_pattern)
     state_CC = torch.tensor(core.cell.state_pattern)
     live_MKJ = core.layout.live_MKJ.cpu()

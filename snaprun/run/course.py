@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from snaprun.engine.base import Begun
+from snaprun.engine.saved import require_numbers, require_steps
 from snaprun.losses import Columns, Sums
 from snaprun.model.network import Network
 from snaprun.require import (
@@ -122,35 +122,17 @@ def _begun(saved: Any, network: Network, lanes: int, measured: bool) -> Begun:
     batch = taken(f"{where}.batch", saved["batch"], Batch)
     mask = batch["mask"]
     steps = len(mask) if isinstance(mask, Tensor) and mask.dim() else 0
-    require_count(f"{where}.steps", saved["steps"], most=steps - 1)
+    require_count(f"{where}.steps", saved["steps"], most=steps)
     require_equal(f"{where}.batch.ends", batch["ends"], True)
     shape = (steps, lanes)
-    core, outputs = network.core, network.readout.parameters[-1].numel()
-    for name in ("mask", "resets"):
-        require_tensor(f"{where}.batch.{name}", batch[name], torch.bool, shape)
-    if network.readout.loss.classes:
-        require_tensor(f"{where}.batch.targets", batch["targets"], torch.int64, shape, outputs)
-    else:
-        _require_numbers(f"{where}.batch.targets", batch["targets"], (*shape, outputs))
+    outputs = network.readout.parameters[-1].numel()
+    require_steps(f"{where}.batch", batch, network, shape)
     if "baseline" in batch:
-        _require_numbers(f"{where}.batch.baseline", batch["baseline"], (*shape, outputs))
-    inputs = batch["inputs"]
-    if isinstance(inputs, Tensor) and inputs.is_floating_point():
-        _require_numbers(f"{where}.batch.inputs", inputs, (*shape, core.inputs))
-    else:
-        require_tensor(f"{where}.batch.inputs", inputs, torch.int64, shape, core.inputs)
+        require_numbers(f"{where}.batch.baseline", batch["baseline"], (*shape, outputs))
     require_tensor(f"{where}.losses_TB", saved["losses_TB"], network.dtype, shape)
     if measured or "outputs_TBO" in saved:
         own = saved.get("outputs_TBO")
         require_tensor(f"{where}.outputs_TBO", own, network.dtype, (*shape, outputs))
-    device = core.device
+    device = network.core.device
     moved = {name: x.to(device) for name, x in saved.items() if isinstance(x, Tensor)}
     return Begun(**{**saved, **moved, "batch": Batch(**batch).to(device)})
-
-
-def _require_numbers(where: str, saved: Any, shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless `saved` is a tensor of finite floats of any precision."""
-    floats = isinstance(saved, Tensor) and saved.is_floating_point()
-    require_tensor(where, saved, saved.dtype if floats else torch.float32, shape)
-    if not saved.isfinite().all():
-        mismatch(where, "finite numbers", "others")

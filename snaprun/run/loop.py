@@ -15,7 +15,7 @@ from snaprun.checks import Stopped
 from snaprun.core import Sizes
 from snaprun.engine.base import Begun, Engine
 from snaprun.engine.prune import prune, resume
-from snaprun.engine.saved import set_noise
+from snaprun.engine.saved import require_planned, set_noise
 from snaprun.losses import Columns
 from snaprun.model.network import Network
 from snaprun.require import MOST, require_count, require_entries, require_equal
@@ -280,7 +280,9 @@ class Training:
             seconds=time.perf_counter() - self._started,
             metrics=course.last,
             declared=self._task.declared,
-            cost=_cost(engine, self._options.lanes, 1e3 * course.in_engine / course.tokens),
+            cost=_cost(
+                engine, self._options.lanes, course.tokens, 1e3 * course.in_engine / course.tokens
+            ),
             extras={
                 **{f"diverged_{name}": value for name, value in how.items()},
                 "resumed": course.resumed,
@@ -329,6 +331,8 @@ class Training:
         if course.logged and not self.mark.size:
             raise ValueError(f"metrics mismatch: {course.logged} tokens were logged.")
         self._load_engine(saved["engine"], course)
+        if course.begun and self._engine.done(course.begun):
+            raise ValueError("course.begun mismatch: nothing is left to do for its batch.")
         self._task.load_state_dict(saved["task"], drawn)
         set_noise(self._data, saved["data"], "data")
         self._course = course
@@ -339,6 +343,8 @@ class Training:
         self._due.begin(self._course.tokens)
 
     def _load_engine(self, saved: Any, course: Course) -> None:
+        if self._options.update_every == "sequence":
+            require_planned(saved, len(course.begun.batch.mask) if course.begun else 0)
         resume(self._engine, self._sparsity.due(0, MOST), saved)
         begun = course.begun.steps if course.begun else 0
         done = course.tokens // self._options.lanes + begun
@@ -352,14 +358,20 @@ def _next_multiple(every: int, tokens: int) -> int:
     return (tokens // every + 1) * every
 
 
-def _cost(engine: Engine, lanes: int, ms_per_token: float) -> dict[str, float]:
+def _cost(engine: Engine, lanes: int, tokens: int, ms_per_token: float) -> dict[str, float]:
     """Return measured and analytic costs of core and rule, with the readout's counted apart."""
-    counted = engine.rule.cost(engine.network.core, engine.longest_window)
+    number = lanes * engine.network.dtype.itemsize
+    counted = engine.rule.in_numbers(number).cost(engine.network.core, engine.longest_window)
+    forwards = engine.forwards
+    replayed = {}
+    if forwards is not None:
+        replayed = {"forwards": forwards * lanes / tokens, "forwards_analytic": counted.forwards}
     return {
         "ms_per_token": ms_per_token,
         "macs_per_token": counted.macs,
         "readout_macs_per_token": engine.network.readout.macs,
+        **replayed,  # forward steps a step
         "state_bytes": engine.rule_bytes,
-        "state_bytes_analytic": counted.state * lanes * engine.network.dtype.itemsize,
+        "state_bytes_analytic": counted.state * number,
         "peak_bytes": hardware.peak_bytes(),  # of the whole process
     }

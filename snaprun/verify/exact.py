@@ -1,10 +1,11 @@
-"""Checks rules that claim the exact gradient against autograd through the unrolled network."""
+"""Checks exact rules, and BPTT with cuts, against autograd through the unrolled network."""
 
 import torch
 from torch import Generator
 
-from snaprun.rules import LearningRule, SnAp
+from snaprun.rules import BPTT, LearningRule, SnAp
 from snaprun.rules.over_steps import gradients
+from snaprun.rules.replay import Replay
 from snaprun.verify import unrolled
 from snaprun.verify.check import Check, equal
 from snaprun.verify.problem import Problem
@@ -15,19 +16,37 @@ def checks(rule: LearningRule, problem: Problem) -> list[Check]:
 
     RTRL carries its influence matrix through updates, so the gradients of its windows add up to
     that of the whole sequence. BPTT's tape is cut at every update, as autograd's tape is when the
-    state is detached.
+    state is detached. If BPTT's memory is bounded, its steps are replayed.
     """
     every = max(1, problem.steps // 3)
+    truncate = rule.truncate if isinstance(rule, BPTT) else None
     steps = list(problem.records())
 
     def found(every: int) -> torch.Tensor:
-        state = rule.init(problem.setup(Generator()))
-        return torch.stack(gradients(rule, state, steps, every))
+        setup = problem.setup(Generator())
+        if isinstance(rule, BPTT) and rule.replays:
+            return torch.stack(_replayed(Replay(rule, setup), problem, every))
+        return torch.stack(gradients(rule, rule.init(setup), steps, every))
 
-    whole = torch.stack(unrolled.gradients(problem))
-    what, got, want = f"updates every {every} steps, autograd", found(every), whole
+    whole = torch.stack(unrolled.gradients(problem, truncate=truncate))
+    by = "autograd" if truncate is None else f"autograd with s cut every {truncate} steps"
+    what, got, want = f"updates every {every} steps, {by}", found(every), whole
     if isinstance(rule, SnAp):
         what, got = f"Σ of {what}", got.sum(0, keepdim=True)
     else:
-        want = torch.stack(unrolled.gradients(problem, every=every))
-    return [equal("gradient, autograd", found(problem.steps), whole), equal(what, got, want)]
+        want = torch.stack(unrolled.gradients(problem, every=every, truncate=truncate))
+    return [equal(f"gradient, {by}", found(problem.steps), whole), equal(what, got, want)]
+
+
+def _replayed(replay: Replay, problem: Problem, every: int) -> list[torch.Tensor]:
+    """Return the gradients of the windows of `every` steps, by replaying them."""
+    state_BCK = problem.core.initial_state(problem.lanes, torch.float64)
+    found = []
+    for start in range(0, problem.steps, every):
+        replay.begin(min(every, problem.steps - start), state_BCK)
+        for t in range(start, min(start + every, problem.steps)):
+            state_BCK, linearise = problem.step(t, state_BCK)
+            replay.follow(state_BCK, linearise)
+        replay.reverse(problem.since(start))
+        found.append(replay.finish())
+    return found

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from snaprun.cells import Cell
-from snaprun.core import Attention, Bank, Record, RecurrentCore, Reminder
+from snaprun.core import Attention, Bank, Linearise, RecurrentCore, Reminder
 from snaprun.influence import choose
 from snaprun.rules import Setup
 from snaprun.rules.over_steps import Step
@@ -23,7 +23,10 @@ NO_TARGET = -100  # the `ignore_index` of torch's cross_entropy
 
 @dataclass(frozen=True)
 class Problem:
-    """Weights, a readout, and sequences with steps without a target and mid-sequence resets."""
+    """Weights, a readout, and sequences with steps without a target and mid-sequence resets.
+
+    It is a rules.replay.Forward.
+    """
 
     core: RecurrentCore
     theta_P: Tensor
@@ -122,6 +125,15 @@ class Problem:
             resets_TB=self.resets_TB.repeat(1, times),
         )
 
+    def since(self, start: int) -> "Problem":
+        """Return the problem from step `start` on."""
+        return replace(
+            self,
+            inputs_TBA=self.inputs_TBA[start:],
+            targets_TB=self.targets_TB[start:],
+            resets_TB=self.resets_TB[start:],
+        )
+
     def setup(self, noise: Generator, backend: ModuleType | None = None) -> Setup:
         """Return what a rule needs to start on this problem, by default on the fastest backend."""
         outputs, backend = len(self.readout_OK), backend or choose("auto", self.core.device.type)
@@ -131,21 +143,35 @@ class Problem:
         """Yield the steps as the training loop hands them to a rule, under fixed weights."""
         weights_MKJ = self.core.layout.scatter(self.theta_P)
         state_BCK, bank = self.core.initial_state(self.lanes, torch.float64), self.bank()
-        for resets_B, x_BA, targets_B in zip(
-            self.resets_TB, self.inputs_TBA, self.targets_TB, strict=True
-        ):
+        for t, (resets_B, x_BA) in enumerate(zip(self.resets_TB, self.inputs_TBA, strict=True)):
             state_BCK = state_BCK.masked_fill(resets_B[:, None, None], 0)
             bank = bank and bank.reset(resets_B)
             state_BCK, bank, linearise = self.core.advance(weights_MKJ, state_BCK, bank, x_BA)
-            yield resets_B, self._with_credit(linearise(), state_BCK, bank, targets_B)
+            record, error_BO = linearise(), self._error(t, self.core.seen(state_BCK, bank))
+            if error_BO is not None:
+                record = record.with_credit(error_BO @ self.readout_OK, error_BO)
+            yield resets_B, record
 
-    def _with_credit(
-        self, record: Record, state_BCK: Tensor, bank: Bank | None, targets_B: Tensor
-    ) -> Record:
-        """Add the error ∂L/∂logits of the cross-entropy and the credit δ = (∂L/∂logits) W on h."""
+    def begins(self, t: int) -> Tensor | None:
+        """Return the lanes (B,) in which a sequence begins before step t."""
+        return self.resets_TB[t]
+
+    def step(self, t: int, state_BCK: Tensor) -> tuple[Tensor, Linearise]:
+        """Return step t from the state before it."""
+        state_BCK = state_BCK.masked_fill(self.resets_TB[t][:, None, None], 0)
+        weights_MKJ = self.core.layout.scatter(self.theta_P)
+        return self.core.step(weights_MKJ, state_BCK, self.inputs_TBA[t])
+
+    def credit(self, t: int, state_BCK: Tensor) -> Tensor | None:
+        """Return δ_t = (∂L/∂logits) W, shape (B, k), from the state after step t."""
+        error_BO = self._error(t, self.core.output(state_BCK))
+        return None if error_BO is None else error_BO @ self.readout_OK
+
+    def _error(self, t: int, seen: Tensor) -> Tensor | None:
+        """Return the error ∂L/∂logits of the cross-entropy; None without a target."""
+        targets_B = self.targets_TB[t]
         if not (targets_B != NO_TARGET).any():
-            return record
-        logits_BO = (self.core.seen(state_BCK, bank) @ self.readout_OK.T).requires_grad_()
+            return None
+        logits_BO = (seen @ self.readout_OK.T).requires_grad_()
         total = F.cross_entropy(logits_BO, targets_B, ignore_index=NO_TARGET, reduction="sum")
-        error_BO = torch.autograd.grad(total, logits_BO)[0]
-        return record.with_credit(error_BO @ self.readout_OK, error_BO)
+        return torch.autograd.grad(total, logits_BO)[0]

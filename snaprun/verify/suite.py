@@ -9,7 +9,7 @@ from snaprun.checks import UserError, refuse
 from snaprun.core import Sizes
 from snaprun.costs.memory import in_units
 from snaprun.hardware import available_bytes
-from snaprun.rules import LearningRule, SnAp
+from snaprun.rules import BPTT, LearningRule, SnAp
 from snaprun.sparsity import Sparsity
 from snaprun.verify import biased, exact, influence, jacobian, readout, unbiased
 from snaprun.verify.check import Check
@@ -64,7 +64,7 @@ def verify(
     if isinstance(rule, SnAp):
         checks += influence.definition_checks(rule, problem)
         checks += influence.backend_checks(rule, problem)
-    if rule.claim == "exact":
+    if rule.claim == "exact" or isinstance(rule, BPTT):
         checks += exact.checks(rule, problem)
     elif rule.claim == "unbiased":
         checks += unbiased.checks(rule, problem, draws, seed)

@@ -86,13 +86,15 @@ def gradients(
     problem: Problem,
     *,
     every: int | None = None,
+    truncate: int | None = None,
     preactivations: Preactivations = attached,
     loss: Loss | None = None,
     memory: slice | None = None,
 ) -> list[Tensor]:
     """Return ∂(Σ loss)/∂θ (P,) of every window of `every` steps (default: one window).
 
-    The state is detached between windows. `preactivations` and `loss` replace equation (1) and the
+    The state is detached between windows, and before the steps t of a window with (t + 1) mod
+    `truncate` = 0. `preactivations` and `loss` replace equation (1) and the
     loss of the problem in what is differentiated. If `memory` is given, only these units remember:
     the state of every other unit is detached after every step.
     """
@@ -106,6 +108,8 @@ def gradients(
         state_BCK = state_BCK.detach()
         total = theta_P.sum() * 0  # a window without a target has a gradient too
         for t in range(start, min(start + every, problem.steps)):
+            if truncate is not None and (t - start + 1) % truncate == 0:
+                state_BCK = state_BCK.detach()
             kept_B = (~problem.resets_TB[t]).to(state_BCK)
             state_BCK = state_BCK * kept_B[:, None, None]
             constant_BCK = state_BCK.detach().clone()

@@ -69,11 +69,17 @@ def _case(engine, rule, every, task):
     return engine, rule, every, task, cell, optimiser, lanes, dtype
 
 
+def whole(rule, every):
+    """Whether an engine takes sequences as a whole only, and no pieces of them."""
+    return RULES[rule].replays and every == "sequence"
+
+
 # Every engine, rule, window and task, with a cell, optimiser, lanes and dtype drawn for each.
 GRID = [
     _case(engine, rule, every, task)
     for engine, rule, every, task in product(ENGINES, RULES, (1, 7, "sequence"), TASKS)
     if trains(engine, rule) and every == window(rule, every) and meets(rule, task)
+    if not whole(rule, every)
 ]
 GRID_NAMES = ("engine", "rule", "every", "task", "cell", "optimiser", "lanes", "dtype")
 
