@@ -209,6 +209,7 @@ def test_every_rule_has_a_look_of_its_own(tmp_path):
     made = [*RULES.items(), ("tbptt", {"name": "bptt", "every": 8})]
     made += [("snap3", {"name": "snap", "n": 3}), ("snap4", {"name": "snap", "n": 4})]
     made += [("random", {"name": "rflo", "feedback": "random"}), ("new", {"name": "new"})]
+    made += [("sab", {"name": "sab"}), ("detached", {"name": "sab", "detach": True})]
     families = [
         words.rule(
             {f"rule.{key}": value for key, value in rule.items()}
