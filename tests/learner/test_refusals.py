@@ -36,7 +36,7 @@ from tests.learner.streams import INPUTS, OUTPUTS, learner, same, state
         ),
         (
             {"rule": "tbptt9", "rule_args": {"memory": 0.01}},
-            "^memory=0.01 is.*full tape of 9 steps",
+            "^memory=0.01 is.*tape of 9 steps",
         ),
         ({"rule": "snap2", "rule_args": {"n": 4}}, "^n=4 is not accepted: expected 2"),
         ({"sparsity": 1.5}, "^sparsity=1.5 is"),

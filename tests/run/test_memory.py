@@ -158,7 +158,7 @@ LEAST = 16 * 4 * (24 + (24 + 4 + 1 + 24 * 6))  # 16 lanes of a GRU of 24 units, 
     [
         (
             ["rule.memory=0.1", "train.update_every=9"],
-            rf"at least {LEAST} B, or 0\.124\d of .* 9 s",
+            rf"least {LEAST} B, or 0\.124\d of .* 9 s",
         ),
         (["rule.memory=9kB", "train.update_every=9"], rf"at least {LEAST} B, .*it allows 9000 B"),
         (
