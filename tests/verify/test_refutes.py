@@ -370,7 +370,7 @@ def swept_by(other):
 @pytest.mark.parametrize(
     "wrong", [{"k_trunc": 2}, {"k_trunc": 4}, {"k_att": 2}, {"detach": True}], ids=str
 )
-def test_credit_that_is_cut_elsewhere(wrong):
+def test_a_sweep_that_is_cut_elsewhere(wrong):
     found = failed(GRU(), swept_by(SAB(**(vars(ATTENTIVE) | wrong))))
     assert found == ["gradient, autograd with cuts", "the same with those of W₁, W₂ and w₃"]
     assert failed(GRU(), swept_by(ATTENTIVE)) == []
