@@ -6,6 +6,7 @@ dimension and padded; the padding stays zero. Shape suffixes: T steps, B lanes, 
 K units, P parameters, L entries of a pattern, X numbers carried per lane.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,12 @@ import torch
 from torch import Generator, Tensor
 
 from snaprun.core import RecurrentCore
+from snaprun.engine.saved import DATA, copied
 from snaprun.influence import choose
 from snaprun.influence.native import block_fields
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, LearningRule, Setup, SnAp
 from snaprun.rules.bptt import taped
+from snaprun.rules.replay import stacked
 
 Memory = Mapping[str, Tensor]  # the engine's buffers, by the engine's names
 
@@ -46,6 +49,10 @@ class Adapter:
     def views(self, memory: Memory) -> dict[str, Any]:
         """Return views into `memory` of the rule's saved tensors that lie there."""
         return {"gradient": memory["gradient 0"]}
+
+    def saved(self, views: dict[str, Any]) -> dict[str, Any]:
+        """Return copies of `views` in the form in which they are saved."""
+        return copied(views)
 
     def carried(self, carried_BX: Tensor) -> dict[str, Tensor]:
         """Return the rule's saved tensors that the engine copies out as `carried_BX`."""
@@ -109,17 +116,74 @@ class BPTTAdapter(Adapter):
 
     name = "bptt"
 
+    def fields(self) -> dict[str, Any]:
+        """Return the number of steps after which the credit is cut; 0: never."""
+        return {"truncate": self.rule.truncate or 0}
+
     def views(self, memory: Memory) -> dict[str, Any]:
         """Return the tape with dimensions (T, B, …)."""
         begins, has_credit = (memory[name].view(torch.bool) for name in ("begins", "has_credit"))
+        tape = self.taped(memory["tape"], begins.shape[1])
+        return {"tape": tape | {"begins": begins[:, : self.lanes], "has_credit": has_credit}}
+
+    def taped(self, tape: Tensor, stride: int) -> dict[str, Tensor]:
+        """Return views (T, B, …) of the T steps on a tape (T, X), by their saved names."""
         shapes = taped(self.core)
-        stride = begins.shape[1]
-        parts = memory["tape"].split([torch.Size(x).numel() * stride for x in shapes.values()], 1)
-        tape = {
+        parts = tape.split([torch.Size(x).numel() * stride for x in shapes.values()], 1)
+        return {
             name: part.unflatten(1, (*shape, stride))[..., : self.lanes].movedim(-1, 1)
             for (name, shape), part in zip(shapes.items(), parts, strict=True)
         }
-        return {"tape": tape | {"begins": begins[:, : self.lanes], "has_credit": has_credit}}
+
+
+class BudgetAdapter(BPTTAdapter):
+    """The adapter of BPTT within a budget of memory, which keeps a stack of states."""
+
+    name = "budget"
+
+    def views(self, memory: Memory) -> dict[str, Any]:
+        """Return the rule's tensors, those of the stack in lists, bottom first."""
+        lanes, stack = self.lanes, memory["stack"]
+        stride = memory["cursor"].shape[-1]
+        hidden = memory["cursor"].shape
+        internal = sum(math.prod(shape) for shape in taped(self.core).values()) * stride
+        of: dict[str, list[Tensor]] = {name: [] for name in stacked(self.core, lanes)}
+        for kind in memory["kinds"].tolist():
+            size = internal if kind else hidden.numel()
+            item, stack = stack[:size], stack[size:]
+            if not kind:
+                of["hidden"].append(lanes_first(item.view(hidden), lanes))
+                continue
+            parts = self.taped(item[None], stride)
+            parts["state"] = parts.pop("credit")
+            for name, part in parts.items():
+                of[name].append(part[0])
+        data = {
+            "inputs": memory["inputs"],
+            "targets": memory["targets"],
+            "mask": memory["mask"].view(torch.bool),
+            "resets": memory["resets"].view(torch.bool)[:, :lanes],
+        }
+        return {
+            **of,
+            "cursor": lanes_first(memory["cursor"], lanes),
+            "credit": lanes_first(memory["lambda"], lanes),
+            "pending_src": memory["sources"][..., :lanes].movedim(-1, 1),
+            "pending_credit": memory["slot credit"][..., :lanes].permute(0, 3, 2, 1),
+            **super(BPTTAdapter, self).views(memory),
+            **(data if len(data["mask"]) else {}),
+        }
+
+    def saved(self, views: dict[str, Any]) -> dict[str, Any]:
+        """Return a copy with the states of the stack stacked."""
+        like = views["cursor"]
+        stacks = {
+            name: torch.stack(views[name]) if views[name] else like.new_zeros(0, *shape)
+            for name, shape in stacked(self.core, self.lanes).items()
+        }
+        no_data = {name: torch.empty(0) for name in DATA}
+        rest = {name: x for name, x in views.items() if name not in stacks}
+        return {**no_data, **stacks, **copied(rest)}
 
 
 class RFLOAdapter(Adapter):
@@ -193,6 +257,8 @@ def adapter(rule: LearningRule) -> type[Adapter] | None:
     """Return the adapter class of `rule`, or None if the C++ core does not have the rule."""
     if type(rule) is SnAp and rule.n == 1:
         return SnAp1Adapter
+    if type(rule) is BPTT and rule.replays:
+        return BudgetAdapter
     return ADAPTERS.get(type(rule))
 
 

@@ -113,6 +113,11 @@ class Engine(ABC):
         return False
 
     @property
+    def state_bytes(self) -> tuple[int, int]:
+        """The bytes of a hidden and of an internal state on the stack of a rule that replays."""
+        return 0, 0
+
+    @property
     def forwards(self) -> int | None:
         """The time steps that were made so far, replayed ones included; None: none is replayed."""
         return None
@@ -189,7 +194,7 @@ class Engine(ABC):
         """
         require_fit(saved, self.state_dict(), self.update_every)
         if isinstance(self.rule, BPTT) and self.rule.replays:
-            require_window(saved, self.rule, self.network, self.lanes, self.update_every)
+            require_window(saved, self.rule, self.network, self.state_bytes, self.update_every)
         self.network.load_state_dict(saved["network"])
         set_noise(self.noise, saved["noise"])
         self._load(saved)

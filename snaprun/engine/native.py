@@ -18,8 +18,10 @@ from snaprun.influence.native import _native, isa, layout_fields
 from snaprun.losses import LOSSES, Loss
 from snaprun.model.network import Network
 from snaprun.rules import BPTT, LearningRule
+from snaprun.rules.schedule import Schedule
 
 COUNTERS = ("steps", "targets", "updates", "longest_window", "rule_bytes")
+PLACE = ("at", "part", "forwards")  # of a rule that replays, as in snaprun.rules.replay
 # What the C++ core was built with, by registry name (snaprun/native/README.md).
 _KNOWN: dict[str, Any] = _native.capabilities() if _native else {}
 
@@ -50,8 +52,6 @@ def lacks(
     suited = adapter(rule)
     if suited is None or suited.name not in _KNOWN["rules"]:
         return f"it does not know the rule {type(rule).__name__}"
-    if isinstance(rule, BPTT) and not (rule.memory is rule.truncate is None):
-        return "it knows neither rule.memory nor rule.truncate"
     if OPTIMISERS.name_of(optimiser) not in _KNOWN["optimisers"]:
         return f"it does not know the optimiser {type(optimiser).__name__}"
     if LOSSES.name_of(loss) not in _KNOWN["losses"]:
@@ -137,6 +137,21 @@ class NativeEngine(Engine):
         """Whether all parameters were finite when `run` last returned."""
         return self._engine.finite
 
+    @property
+    def state_bytes(self) -> tuple[int, int]:
+        """The bytes of a hidden and of an internal state on the stack of a rule that replays."""
+        return self._engine.state_bytes
+
+    @property
+    def owes(self) -> bool:
+        """Whether a window has had its last step, and its reverse pass is yet to be finished."""
+        return self._engine.owes
+
+    @property
+    def forwards(self) -> int | None:
+        """The time steps that were made so far, replayed ones included; None: none is replayed."""
+        return self._engine.window()["forwards"] if self._replaying else None
+
     def measure(self) -> None:
         """Record the length of the open window and the bytes that the rule keeps."""
         self._engine.measure()
@@ -151,12 +166,43 @@ class NativeEngine(Engine):
 
     def update(self) -> None:
         """End the window here: the optimiser steps if the window had a target."""
-        self._engine.update(*self._parameters())
+        closing = None
+        if self._replaying and self.targets and not self.owes:
+            window = self._engine.window()
+            schedule = self._schedule(window["steps"])
+            closing = schedule.closing(window["kept"], self.steps)
+        self._engine.update(*self._parameters(), closing)
+
+    @property
+    def _replaying(self) -> BPTT | None:
+        """The rule, if it replays."""
+        return self.rule if isinstance(self.rule, BPTT) and self.rule.replays else None
+
+    def _schedule(self, steps: int) -> Schedule:
+        assert self._replaying is not None
+        return self._replaying.schedule(steps, *self.state_bytes)
+
+    def _plan(self, steps: int | str | None) -> None:
+        """Plan windows of `steps` steps, unless one is open; another value says T is not known."""
+        if not isinstance(steps, int):
+            raise ValueError(
+                "a rule that replays needs the whole sequence for update_every=sequence"
+            )
+        if steps != self._engine.window()["steps"]:
+            schedule = self._schedule(steps)
+            self._engine.plan(schedule.plan(steps), steps, schedule.budget)
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything needed to continue, in the form of snaprun.engine.saved."""
         self.require_settled()
-        state = copied(self._views(self._engine.buffers()))
+        views = self._views(self._engine.buffers())
+        state = copied({name: x for name, x in views.items() if name != "rule"})
+        state["rule"] = self._adapter.saved(views["rule"])
+        if self._replaying:
+            window = self._engine.window()
+            planned = window["steps"] if window["at"] else 0
+            state["rule"] |= {"steps_planned": planned}
+            state["rule"] |= {name: window[name] for name in PLACE}
         # Entries that this window has not written yet hold the values of an older window.
         if "tape" in state["rule"]:
             tape = state["rule"]["tape"]
@@ -175,7 +221,14 @@ class NativeEngine(Engine):
         }
 
     def _load(self, saved: dict[str, Any]) -> None:
-        self._engine.resume(**{name: saved[name] for name in COUNTERS})
+        self._engine.resume(**dict.fromkeys(COUNTERS, 0))
+        window, rule = {}, saved["rule"]
+        if self._replaying:
+            window = {name: rule[name] for name in PLACE} | {"pending": len(rule["pending_src"])}
+            window["indexed"] = not rule["inputs"].is_floating_point()
+            if rule["steps_planned"]:
+                self._plan(rule["steps_planned"])
+        self._engine.resume(**{name: saved[name] for name in COUNTERS}, **window)
         memory = self._engine.buffers()
         fill(self._views(memory), saved)
         self._engine.fill(memory)
@@ -201,14 +254,16 @@ class NativeEngine(Engine):
 
     def advance(self, begun: Begun, steps: int) -> int:
         """Train on a batch in progress, as the base says."""
-        first, outputs_TBO, batch = begun.steps, begun.outputs_TBO, begun.batch
+        first, batch = begun.steps, begun.batch
+        if self._replaying and not self.steps and first < len(batch.mask):
+            left = len(batch.mask) - first if batch.ends else None
+            self._plan(left if self.update_every == SEQUENCE else self.update_every)
         if first or steps < len(batch.mask):
             batch = batch.piece(first, steps)
-        last = first + len(batch.mask)
         one_hot, classes = batch.inputs.dim() == 2, self.network.readout.loss.classes
         targets = batch.targets.contiguous()
         dense = None if one_hot else batch.inputs.to(self.network.dtype).contiguous()
-        self._engine.run(
+        done, work = self._engine.run(
             *self._parameters(),
             batch.inputs.contiguous() if one_hot else None,
             dense,
@@ -217,15 +272,19 @@ class NativeEngine(Engine):
             batch.mask.contiguous(),
             batch.resets.contiguous(),
             self._adapter.draw(len(batch.mask)),
-            begun.losses_TB[first:last],
+            begun.losses_TB,
             batch.ends,
-            None if outputs_TBO is None else outputs_TBO[first:last],
+            begun.outputs_TBO,
+            first,
+            steps,
         )
-        begun.steps = last
-        return last - first
+        begun.steps += done
+        return work
 
     def predict(self, inputs: ndarray, resets_B: ndarray | None = None) -> ndarray:
         """Advance the state by one step and return the outputs, as the base says."""
+        if self._replaying and not self.steps:
+            self._plan(None if self.update_every == SEQUENCE else self.update_every)
         step = self._step or self._bind()
         by_index = inputs.ndim == 1
         (step.index if by_index else step.dense)[0] = inputs

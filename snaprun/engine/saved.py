@@ -63,13 +63,17 @@ def require_fit(saved: Any, own: dict[str, Any], update_every: int | str) -> Non
 
 
 def require_window(
-    saved: dict[str, Any], rule: BPTT, network: Network, lanes: int, update_every: int | str
+    saved: dict[str, Any],
+    rule: BPTT,
+    network: Network,
+    state_bytes: tuple[int, int],
+    update_every: int | str,
 ) -> None:
     """Raise ValueError unless the window in `saved`, of the right entries, is one of this engine.
 
     Its instructions up to the place where it stopped must leave just what is on the saved stack.
     """
-    where, own = "state.rule", saved["rule"]
+    where, own, lanes = "state.rule", saved["rule"], len(saved["state"])
     mask = own["mask"]
     if not isinstance(mask, Tensor) or not mask.dim():
         mismatch(f"{where}.mask", "a tensor of steps and lanes", type(mask).__name__)
@@ -77,7 +81,7 @@ def require_window(
     require_count("state.steps", saved["steps"], least=steps, most=steps)
     if isinstance(update_every, int) and own[WINDOW] != 0:
         require_equal(f"{where}.{WINDOW}", own[WINDOW], update_every)
-    require(own, rule, network.core, lanes, network.dtype)
+    require(own, rule, network.core, (lanes, network.dtype), state_bytes)
     if steps:
         require_steps(where, own, network, (steps, lanes))
     else:

@@ -70,6 +70,12 @@ class TorchEngine(Engine):
         return self._window is not None and self._window.replay.reverses
 
     @property
+    def state_bytes(self) -> tuple[int, int]:
+        """The bytes of a hidden and of an internal state on the stack of a rule that replays."""
+        window = self._window
+        return (0, 0) if window is None else (window.replay.hidden, window.replay.internal)
+
+    @property
     def forwards(self) -> int | None:
         """The time steps that were made so far, replayed ones included; None: none is replayed."""
         return None if self._window is None else self._window.replay.forwards

@@ -9,6 +9,7 @@ namespace SNAPRUN_NS {
 
 // pre (k, m, stride); state (c, k, stride), replaced; slopes (c, m, k, stride);
 // blocks (c, c, k, stride); ones (stride): 1 in real lanes, 0 in padded ones, whose slopes are 0.
+// A step without kSlopes writes the state alone, with the same bits.
 // The step is that of `units` units of one layer; `size` numbers lie between components or slots.
 template <class T>
 struct CellStep {
@@ -23,17 +24,18 @@ struct CellStep {
 
 struct Vanilla {
     static CellInfo info() { return {"vanilla", {"1"}, {"alpha"}}; }
-    template <class T>
+    template <bool kSlopes, class T>
     static void step(const CellStep<T>& s);
 };
 
-template <class T>
+template <bool kSlopes, class T>
 void Vanilla::step(const CellStep<T>& s) {
     const T alpha = s.constants[0], keep = 1 - alpha;
     for (int i = 0, size = s.units * s.stride; i < size; i += kWidth<T>) {
         const Vec<T> one = load(s.ones + i % s.stride);
         const Vec<T> t = tanh<T>(load(s.pre + i));
         store(s.state + i, keep * load(s.state + i) + alpha * t);
+        if (!kSlopes) continue;
         store(s.slopes + i, one * (alpha * (T(1) - t * t)));
         store(s.blocks + i, one * keep);
     }
@@ -41,11 +43,11 @@ void Vanilla::step(const CellStep<T>& s) {
 
 struct GRU {
     static CellInfo info() { return {"gru", {"1111"}, {}}; }
-    template <class T>
+    template <bool kSlopes, class T>
     static void step(const CellStep<T>& s);
 };
 
-template <class T>
+template <bool kSlopes, class T>
 void GRU::step(const CellStep<T>& s) {
     const int size = s.size;
     for (int u = 0; u < s.units; ++u) {
@@ -56,9 +58,10 @@ void GRU::step(const CellStep<T>& s) {
             const Vec<T> n_h = load(pre + 3 * s.stride + b);
             const Vec<T> z = sigmoid<T>(load(pre + b)), r = sigmoid<T>(load(pre + s.stride + b));
             const Vec<T> n = tanh<T>(load(pre + 2 * s.stride + b) + r * n_h);
+            store(s.state + i, n + z * (h - n));
+            if (!kSlopes) continue;
             const Vec<T> dh_dnx = one * ((T(1) - z) * (T(1) - n * n));
             const Vec<T> dh_dnh = dh_dnx * r;
-            store(s.state + i, n + z * (h - n));
             store(s.slopes + i, one * (z * (T(1) - z) * (h - n)));
             store(s.slopes + size + i, dh_dnh * (T(1) - r) * n_h);
             store(s.slopes + 2 * size + i, dh_dnx);
@@ -70,16 +73,16 @@ void GRU::step(const CellStep<T>& s) {
 
 struct LSTM {
     static CellInfo info() { return {"lstm", {"1111", "1110"}, {}}; }
-    template <class T>
+    template <bool kSlopes, class T>
     static void step(const CellStep<T>& s);
 };
 
 // State (h, c). ∂h'/∂h, ∂c'/∂h and ∂c'/∂o stay 0 as they were allocated.
-template <class T>
+template <bool kSlopes, class T>
 void LSTM::step(const CellStep<T>& s) {
     const int size = s.size;
     T* const dh = s.slopes;
-    T* const dc = s.slopes + size_t(4) * size;
+    T* const dc = kSlopes ? s.slopes + size_t(4) * size : nullptr;
     for (int u = 0; u < s.units; ++u) {
         const T* pre = s.pre + size_t(u) * 4 * s.stride;
         for (int b = 0; b < s.stride; b += kWidth<T>) {
@@ -89,11 +92,12 @@ void LSTM::step(const CellStep<T>& s) {
             const Vec<T> g = tanh<T>(load(pre + 2 * s.stride + b));
             const Vec<T> o = sigmoid<T>(load(pre + 3 * s.stride + b));
             const Vec<T> c = f * c_tm1 + i * g, t = tanh<T>(c);
+            store(s.state + k, o * t);
+            store(s.state + size + k, c);
+            if (!kSlopes) continue;
             const Vec<T> dh_dc = o * (T(1) - t * t);
             const Vec<T> di = one * (i * (T(1) - i) * g), df = one * (f * (T(1) - f) * c_tm1);
             const Vec<T> dg = one * (i * (T(1) - g * g));
-            store(s.state + k, o * t);
-            store(s.state + size + k, c);
             store(dc + k, di);
             store(dc + size + k, df);
             store(dc + 2 * size + k, dg);
@@ -110,16 +114,20 @@ void LSTM::step(const CellStep<T>& s) {
 template <class T>
 struct CellEntry : CellInfo {
     void (*step)(const CellStep<T>&);
+    void (*plain)(const CellStep<T>&);  // without slopes
+
+    template <class Cell>
+    static CellEntry of() {
+        return {Cell::info(), &Cell::template step<true, T>, &Cell::template step<false, T>};
+    }
 };
 
 // All cells. To add one, write a struct above and a line here.
 template <class T>
 const std::vector<CellEntry<T>>& cells() {
-    static const std::vector<CellEntry<T>> all{
-        {Vanilla::info(), &Vanilla::step<T>},
-        {GRU::info(), &GRU::step<T>},
-        {LSTM::info(), &LSTM::step<T>},
-    };
+    using E = CellEntry<T>;
+    static const std::vector<E> all{
+        E::template of<Vanilla>(), E::template of<GRU>(), E::template of<LSTM>()};
     return all;
 }
 

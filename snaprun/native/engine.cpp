@@ -5,7 +5,6 @@
 #include <cstring>
 #include <type_traits>
 
-#include "cell.hpp"
 #include "denormals.hpp"
 #include "readout.hpp"
 #include "rules.hpp"
@@ -17,54 +16,35 @@ template <class T>
 class Engine final : public EngineBase<T> {
 public:
     explicit Engine(const EngineConfig& config)
-        : c_(config), p_(c_.pattern), stride_((c_.lanes + 7) / 8 * 8),
-          layers_(layers_of(p_)), rows_(p_, stride_),
-          readout_(c_, stride_),
-          optimiser_(c_, sizes(p_, readout_)), state_(p_.components * unit_size()),
-          before_(p_.components * unit_size()),
-          pre_(p_.slots * unit_size()), ones_(stride_),
-          gradient_(p_.parameters), gathered_(c_.lanes == 1 ? p_.parameters : 0),
-          begins_(stride_), cell_(*find(cells<T>(), c_.cell)),
-          constants_(c_.cell_constants.begin(), c_.cell_constants.end()),
-          rule_(find(rules<T>(), c_.rule)->make({c_, cell_, rows_, stride_})),
-          passes_(layers_.size() > 1 && rule_->passes_down()),
-          passed_(passes_ ? p_.components * unit_size() : 0),
-          slot_credit_(passes_ ? p_.slots * unit_size() : 0) {
-        for (int b = 0; b < c_.lanes; ++b) ones_[b] = 1;
-        // Adding a column to single lanes is slow, so few inputs are cheaper as a dense product.
-        by_index_ = c_.inputs * (stride_ / kWidth<T>) > 4 * c_.lanes;
+        : c_(config), p_(c_.pattern), stride_((c_.lanes + 7) / 8 * 8), core_(c_, stride_),
+          readout_(c_, stride_), optimiser_(c_, sizes(p_, readout_)), state_(core_.state_size()),
+          before_(core_.state_size()), gradient_(p_.parameters), begins_(stride_),
+          rule_(find(rules<T>(), c_.rule)->make({c_, core_.cell(), core_.rows(), stride_})),
+          budget_(rule_->budget()), passes_(core_.layers().size() > 1 && rule_->passes_down()),
+          passed_(passes_ ? core_.state_size() : 0),
+          slot_credit_(passes_ ? p_.slots * core_.unit_size() : 0) {
+        if (budget_) readout_.clear();
     }
 
-    void run(const Sequence<T>& s) override {
+    Done run(const Sequence<T>& s, int64_t work) override {
         const FlushDenormals flushed;
-        const int64_t every = c_.update_every;
-        const int64_t most = now_.steps + s.steps;
-        rule_->reserve(every ? std::min(every, most) : most);
-        for (int64_t t = 0; t < s.steps; ++t) {
-            const bool last = every ? now_.steps + 1 == every : s.ends && t + 1 == s.steps;
-            begin(s.resets + t * c_.lanes);
-            const Place<T> at = rule_->place();
-            const int64_t targets = count(s.mask + t * c_.lanes);
-            advance(s, t, at);
-            if (targets) {
-                readout_.forward(s.parameters, output(layers_.back()));
-                if (s.outputs) readout_.copy_outputs(s.outputs + t * c_.lanes * c_.outputs);
-            }
-            finish(s, t, at, targets, last);
-        }
+        const Done done = budget_ ? within_budget(s, work) : all(s);
         finite_ = all_finite(s.parameters[0], p_.parameters);
         for (int i = 0; i < 2 * readout_.layers(); ++i) {
             finite_ &= all_finite(s.parameters[1 + i], readout_sizes_[i]);
         }
+        return done;
     }
+    bool owes() const override { return budget_ && budget_->owes(); }
 
     void predict(const Sequence<T>& s) override {
         const FlushDenormals flushed;
         rule_->reserve(now_.steps + 1);
+        if (budget_) budget_->hold(state_.data());
         if (s.resets) begin(s.resets);
         std::memcpy(before_.data(), state_.data(), state_.size() * sizeof(T));
         advance(s, 0, rule_->place());
-        readout_.forward(s.parameters, output(layers_.back()));
+        readout_.forward(s.parameters, output());
         readout_.copy_outputs(s.outputs);
         predicted_ = true;
     }
@@ -72,7 +52,17 @@ public:
     void learn(const Sequence<T>& s) override {
         const FlushDenormals flushed;
         predicted_ = false;
-        finish(s, 0, rule_->place(), s.mask ? count(s.mask) : 0, now_.steps + 1 == c_.update_every);
+        const int64_t targets = s.mask ? count(s.mask) : 0;
+        if (budget_) {
+            pass(s, 0, targets);
+            if (targets) readout_.loss(of_readout(s, 0));
+            if (owes()) {
+                budget_->reverse(lent(s.parameters), std::numeric_limits<int64_t>::max());
+                update(s.parameters, false);
+            }
+        } else {
+            finish(s, 0, rule_->place(), targets, now_.steps + 1 == c_.update_every);
+        }
     }
 
     void undo() override {
@@ -81,8 +71,12 @@ public:
     }
     bool predicted() const override { return predicted_; }
 
-    void update(T* const* parameters) override {
+    void update(T* const* parameters, std::vector<int32_t> closing) override {
         const FlushDenormals flushed;
+        if (budget_ && now_.targets) {
+            budget_->close(std::move(closing), state_.data());
+            budget_->reverse(lent(parameters), std::numeric_limits<int64_t>::max());
+        }
         update(parameters, false);
     }
     bool finite() const override { return finite_; }
@@ -93,11 +87,18 @@ public:
         now_.rule_bytes = std::max(now_.rule_bytes, rule_->bytes());
     }
 
-    void resume(const Counters& counters) override {
+    void resume(const Counters& counters, const WindowState& window) override {
         now_ = counters;
         optimiser_.resume(now_.updates);
-        readout_.resume(now_.targets != 0);
+        readout_.resume(budget_ || now_.targets != 0);
         rule_->resume(now_.steps);
+        if (budget_) budget_->resume(window);
+    }
+    const Walk* walk() const override { return budget_ ? &budget_->walk() : nullptr; }
+    StateSizes state_sizes() const override { return budget_ ? budget_->sizes() : StateSizes{}; }
+    WindowState window() const override { return budget_ ? budget_->window() : WindowState{}; }
+    void plan(std::vector<int32_t> plan, int64_t steps, int64_t most) override {
+        budget_->plan(std::move(plan), steps, most);
     }
 
     std::vector<Named<T>> buffers() override {
@@ -119,8 +120,6 @@ public:
     void assign(const T* in) override { rule_->assign(in); }
 
 private:
-    size_t unit_size() const { return size_t(p_.units) * stride_; }
-
     static std::vector<size_t> sizes(const Pattern& p, const Readout<T>& readout) {
         std::vector<size_t> sizes = readout.sizes();
         sizes.insert(sizes.begin(), size_t(p.parameters));
@@ -135,67 +134,100 @@ private:
         rule_->reset(begins_.data());
     }
 
-    void fill_sources(const Sequence<T>& s, int64_t t, T* src) const {
-        std::memcpy(src, state_.data(), unit_size() * sizeof(T));
-        T* x = src + unit_size();
-        const size_t size = size_t(c_.inputs) * stride_;
-        if (s.indices) {
-            std::memset(x, 0, size * sizeof(T));
-            for (int b = 0; b < c_.lanes; ++b) x[s.indices[t * c_.lanes + b] * stride_ + b] = 1;
-        } else {
-            const T* from = s.dense + t * c_.lanes * c_.inputs;
-            for (int b = 0; b < c_.lanes; ++b) {
-                for (int j = 0; j < c_.inputs; ++j) x[size_t(j) * stride_ + b] = *from++;
-            }
-        }
-        // The sources h(t) of the lower layers, between x and 1, follow as the layers step.
-        std::memcpy(src + size_t(p_.sources - 1) * stride_, ones_.data(), stride_ * sizeof(T));
-    }
-
-    // Where the uppermost layer begins, whose h the readout sees.
-    size_t top() const { return size_t(layers_.back().first) * stride_; }
-
     int64_t count(const uint8_t* mask) const {
         return c_.lanes - std::count(mask, mask + c_.lanes, 0);
     }
 
     void advance(const Sequence<T>& s, int64_t t, const Place<T>& at) {
-        const T* const theta = s.parameters[0];
-        fill_sources(s, t, at.src);
-        const Layer* below = nullptr;
-        for (const Layer& layer : layers_) {
-            if (below) {
-                std::memcpy(at.src + size_t(layer.source) * stride_, output(*below),
-                            size_t(layer.inputs) * stride_ * sizeof(T));
-            }
-            const bool by_index = !below && s.indices && by_index_ && c_.lanes > 1;
-            const int first = layer.first * p_.slots, last = layer.last * p_.slots;
-            if (c_.lanes == 1) {
-                gather(rows_, first, last, at.src, gathered_.data());
-                single_forward(rows_, first, last, theta, gathered_.data(), pre_.data());
-            } else {
-                forward(rows_, first, last, theta, at.src, pre_.data(),
-                        by_index ? Entries::without_inputs : Entries::all);
-            }
-            if (by_index) {
-                add_inputs(rows_, theta, s.indices + t * c_.lanes, c_.lanes, pre_.data());
-            }
-            const size_t unit = size_t(layer.first) * stride_;
-            cell_.step({pre_.data() + unit * p_.slots, state_.data() + unit, at.slopes + unit,
-                        at.blocks + unit, ones_.data(), constants_.data(),
-                        layer.last - layer.first, stride_, int(unit_size())});
-            below = &layer;
-        }
+        core_.step(s.parameters[0],
+                   {s.indices ? s.indices + t * c_.lanes : nullptr,
+                    s.indices ? nullptr : s.dense + t * c_.lanes * c_.inputs},
+                   state_.data(), at);
     }
 
-    T* output(const Layer& layer) { return state_.data() + size_t(layer.first) * stride_; }
+    const T* output() const { return state_.data() + core_.top(); }
+
+    void outputs(const Sequence<T>& s, int64_t t) {
+        readout_.forward(s.parameters, output());
+        if (s.outputs) readout_.copy_outputs(s.outputs + t * c_.lanes * c_.outputs);
+    }
+
+    Done all(const Sequence<T>& s) {
+        const int64_t every = c_.update_every;
+        const int64_t most = now_.steps + s.steps;
+        rule_->reserve(every ? std::min(every, most) : most);
+        for (int64_t t = 0; t < s.steps; ++t) {
+            const bool last = every ? now_.steps + 1 == every : s.ends && t + 1 == s.steps;
+            begin(s.resets + t * c_.lanes);
+            const Place<T> at = rule_->place();
+            const int64_t targets = count(s.mask + t * c_.lanes);
+            advance(s, t, at);
+            if (targets) outputs(s, t);
+            finish(s, t, at, targets, last);
+        }
+        return {s.steps, s.steps};
+    }
+
+    Done within_budget(const Sequence<T>& s, int64_t work) {
+        Done done;
+        while (done.work < work) {
+            const int64_t t = done.steps;
+            if (owes()) {
+                Lent<T> l = lent(s.parameters);
+                const int64_t first = t - now_.steps;  // the window's first step in the arrays
+                l.skipped = std::max<int64_t>(0, -s.before - first);
+                l.losses = s.losses + (first + l.skipped) * c_.lanes;
+                if (s.outputs) {
+                    l.outputs = s.outputs + (first + l.skipped) * c_.lanes * c_.outputs;
+                }
+                done.work += budget_->reverse(l, work - done.work);
+                if (budget_->walk().done()) update(s.parameters, false);
+            } else if (t < s.steps) {
+                budget_->hold(state_.data());
+                begin(s.resets + t * c_.lanes);
+                advance(s, t, rule_->place());
+                // The reverse pass can write to this batch alone.
+                const bool now = budget_->walk().steps() - now_.steps > s.left - t;
+                const int64_t targets = count(s.mask + t * c_.lanes);
+                pass(s, t, targets);
+                if (now && targets) {
+                    outputs(s, t);
+                    readout_.loss(of_readout(s, t));
+                }
+                if (owes() && !now_.targets) update(s.parameters, false);
+                ++done.steps;
+                ++done.work;
+            } else {
+                break;
+            }
+        }
+        return done;
+    }
+
+    // A step of the first pass within a budget, without its loss.
+    void pass(const Sequence<T>& s, int64_t t, int64_t targets) {
+        now_.targets += targets;
+        ++now_.steps;
+        std::fill_n(s.losses + t * c_.lanes, c_.lanes, T(0));
+        budget_->passed(state_.data(), s, t);
+    }
+
+    Lent<T> lent(T* const* parameters) {
+        return {core_, readout_, parameters, gradient_.data(), nullptr, nullptr, 0};
+    }
+
+    ReadoutStep<T> of_readout(const Sequence<T>& s, int64_t t) const {
+        return {s.parameters, s.classes ? s.classes + t * c_.lanes : nullptr,
+                s.values ? s.values + t * c_.lanes * c_.outputs : nullptr, s.mask + t * c_.lanes,
+                s.losses + t * c_.lanes, nullptr, nullptr, T(1)};
+    }
 
     // Returns the credit that the rule takes.
     const T* credit(const Sequence<T>& s, const Place<T>& at) {
         if (!passes_) return at.credit;
         std::memcpy(passed_.data(), at.credit, passed_.size() * sizeof(T));
-        auto of_column = [&](int i) { return s.parameters[0][rows_.column_entry[i]]; };
-        pass_down(rows_, layers_, p_.components, at.slopes, of_column, passed_.data(),
+        auto of_column = [&](int i) { return s.parameters[0][core_.rows().column_entry[i]]; };
+        pass_down(core_.rows(), core_.layers(), p_.components, at.slopes, of_column, passed_.data(),
                   slot_credit_.data());
         return passed_.data();
     }
@@ -209,16 +241,16 @@ private:
         const bool stepped = last && targets && c_.clip < 0;
         if (targets) {
             if (stepped) optimiser_.begin();
-            readout_.learn({s.parameters, s.classes ? s.classes + t * c_.lanes : nullptr,
-                            s.values ? s.values + t * c_.lanes * c_.outputs : nullptr,
-                            s.mask + t * c_.lanes, losses, at.credit + top(),
-                            stepped ? &optimiser_ : nullptr, T(1) / T(now_.targets)});
+            ReadoutStep<T> step = of_readout(s, t);
+            step.credit = at.credit + core_.top();
+            step.optimiser = stepped ? &optimiser_ : nullptr;
+            step.scale = T(1) / T(now_.targets);
+            readout_.learn(step);
         }
         const int8_t* noise =
             s.noise ? s.noise + t * c_.lanes * p_.components * p_.units : nullptr;
-        const T* gathered = c_.lanes == 1 ? gathered_.data() : nullptr;
-        rule_->step({at, targets != 0, targets ? credit(s, at) : nullptr, s.parameters[0], gathered,
-                     readout_.error(), noise},
+        rule_->step({at, targets != 0, targets ? credit(s, at) : nullptr, s.parameters[0],
+                     core_.gathered(), readout_.error(), noise},
                     gradient_.data());
         if (last) update(s.parameters, stepped);
     }
@@ -246,6 +278,7 @@ private:
         }
         gradient_.zero();
         readout_.resume(false);
+        if (budget_) readout_.clear();
         now_.steps = now_.targets = 0;
     }
 
@@ -284,19 +317,17 @@ private:
     const EngineConfig c_;
     const Pattern& p_;
     int stride_;
-    const std::vector<Layer> layers_;
-    Rows rows_;
+    Core<T> core_;
     Readout<T> readout_;
     Optimiser<T> optimiser_;
-    Buffer<T> state_, before_, pre_, ones_, gradient_, gathered_;
+    Buffer<T> state_, before_, gradient_;
     Buffer<uint8_t> begins_;
     const std::vector<size_t> readout_sizes_ = readout_.sizes();
-    const CellEntry<T>& cell_;
-    const std::vector<T> constants_;
     std::unique_ptr<Rule<T>> rule_;
+    Budget<T>* const budget_;  // the rule, if it repeats forward steps
     bool passes_;  // whether the rule takes δ (1 − E)^-1
     Buffer<T> passed_, slot_credit_;
-    bool by_index_ = false, finite_ = true, predicted_ = false;
+    bool finite_ = true, predicted_ = false;
     Counters now_;
 };
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "influence.hpp"
+#include "plan.hpp"
 
 namespace snaprun {
 
@@ -61,6 +62,7 @@ struct EngineConfig {
     Pattern pattern;  // the layout of θ, and the blocks if the rule needs them
     int inputs = 0, outputs = 0, hidden = 0, lanes = 0, threads = 1;
     int64_t update_every = 1;  // 0: at the end of a batch
+    int64_t truncate = 0;  // BPTT cuts λ before every step t with (t + 1) mod truncate = 0; 0: never
     std::vector<std::string> traces;  // as CellInfo::reach, of the components that a rule traces
     std::vector<double> feedback;  // (O, k) for RFLO; empty: the readout's weights
     double lr = 1e-3;
@@ -76,6 +78,8 @@ template <class T>
 struct Sequence {
     int64_t steps = 0;
     bool ends = true;  // whether the batch ends here; false for a piece before its end
+    // The batch's rows of losses and outputs before the first step here, and from it on.
+    int64_t before = 0, left = 0;
     T* parameters[kMostParameters] = {};
     const int64_t* indices = nullptr;  // (T, B), or
     const T* dense = nullptr;          // (T, B, a)
@@ -95,34 +99,59 @@ struct Counters {
     int64_t longest_window = 0, rule_bytes = 0;  // the largest at the end of a window so far
 };
 
+// Where memory-bounded BPTT stands in its plan, and what a resumed run needs.
+struct WindowState {
+    int64_t at = 0, part = 0;  // whole instructions taken, and steps of the next one
+    int64_t forwards = 0;      // forward steps so far, in all windows
+    int64_t pending = 0;       // reversed steps whose part of the gradient is not added yet
+    bool indexed = true;       // whether the inputs are indices
+};
+
+// What `run` has done: steps of the sequence, and those, replayed and reversed steps together.
+struct Done {
+    int64_t steps = 0, work = 0;
+};
+
 // A buffer that a resumed run needs.
 template <class T>
 struct Named {
     std::string name;
-    std::variant<T*, uint8_t*> data;
+    std::variant<T*, uint8_t*, int64_t*> data;
     std::vector<int64_t> shape;
+    int64_t bound = 0;  // integers lie in [0, bound)
 };
 
 template <class T>
 class EngineBase {
 public:
     virtual ~EngineBase() = default;
-    // The caller must have checked all sizes and indices.
-    virtual void run(const Sequence<T>& sequence) = 0;
+    // The caller must have checked all sizes and indices. All rules but memory-bounded BPTT do all
+    // steps, and as much work; it stops after `work`. While it `owes` work, it goes on with that.
+    virtual Done run(const Sequence<T>& sequence, int64_t work) = 0;
+    virtual bool owes() const = 0;
     // A sequence of one step in two halves: the outputs, then the rest. `resets` and `mask` may be
     // null. `undo` returns to the state before `predict`, with lanes that were reset still reset.
     virtual void predict(const Sequence<T>& step) = 0;
     virtual void learn(const Sequence<T>& step) = 0;
     virtual void undo() = 0;
     virtual bool predicted() const = 0;  // whether a prediction waits for `learn` or `undo`
-    virtual void update(T* const* parameters) = 0;  // ends the window here
+    // Ends the window here, with `closing` as the plan of its reverse pass if `walk` is not null
+    // and the window has targets.
+    virtual void update(T* const* parameters, std::vector<int32_t> closing) = 0;
     virtual void measure() = 0;  // counts the open window, too
     virtual bool finite() const = 0;  // of all parameters, when `run` last returned
     virtual const Counters& counters() const = 0;
     // To resume a run, call `resume`, then fill every buffer that `buffers` names (`run` may move
     // them), then `assign` J or the traces, `entries` numbers per lane.
-    virtual void resume(const Counters& counters) = 0;
+    virtual void resume(const Counters& counters, const WindowState& window) = 0;
     virtual std::vector<Named<T>> buffers() = 0;
+    // Of memory-bounded BPTT: its place in the plan, or null for other rules; the sizes of states;
+    // and a plan, which the caller has followed to its end, for windows of `steps` steps, with
+    // at most `most` numbers on the stack. No window may be open.
+    virtual const Walk* walk() const = 0;
+    virtual StateSizes state_sizes() const = 0;
+    virtual WindowState window() const = 0;
+    virtual void plan(std::vector<int32_t> plan, int64_t steps, int64_t most) = 0;
     virtual int64_t entries() const = 0;
     virtual int threads() const = 0;
     virtual void read(T* out) const = 0;

@@ -2,6 +2,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -9,9 +10,10 @@
 #include <atomic>
 #include <string>
 
-#include "bindings.hpp"
 #include "dispatch.hpp"
-#include "overlap.hpp"
+#include "memory_bindings.hpp"
+#include "sequence_bindings.hpp"
+#include "window_bindings.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -41,40 +43,30 @@ template <class T>
 class PyEngine {
 public:
     explicit PyEngine(nb::dict config)
-        : config_(read_config(config)), draws_(find(known().rules, config_.rule)->noise),
-          classes_(find(known().losses, config_.loss)->classes),
+        : config_(read_config(config)), classes_(find(known().losses, config_.loss)->classes),
           engine_(make<T>(config_)) {}
 
-    // The arrays of a sequence.
-    struct Arrays {
-        Array<T> theta;
-        std::vector<Array<T>> readout;
-        std::optional<Array<const int64_t>> index;
-        std::optional<Array<const T>> dense;
-        std::optional<Array<const int64_t>> classes;
-        std::optional<Array<const T>> values;
-        Array<const bool> mask, resets;
-        std::optional<Array<const int8_t>> noise;
-        Array<T> losses;
-        std::optional<Array<T>> outputs;
-    };
-
-    void run(Array<T> theta, std::vector<Array<T>> readout, std::optional<Array<const int64_t>> index,
-             std::optional<Array<const T>> dense, std::optional<Array<const int64_t>> classes,
-             std::optional<Array<const T>> values, Array<const bool> mask,
-             Array<const bool> resets, std::optional<Array<const int8_t>> noise, Array<T> losses,
-             bool ends, std::optional<Array<T>> outputs) {
+    // The first step of the arrays has row `first` of losses and outputs. Returns how many steps are
+    // done, and how much work.
+    std::pair<int64_t, int64_t> run(
+        Array<T> theta, std::vector<Array<T>> readout, std::optional<Array<const int64_t>> index,
+        std::optional<Array<const T>> dense, std::optional<Array<const int64_t>> classes,
+        std::optional<Array<const T>> values, Array<const bool> mask, Array<const bool> resets,
+        std::optional<Array<const int8_t>> noise, Array<T> losses, bool ends,
+        std::optional<Array<T>> outputs, int64_t first, int64_t work) {
         const Busy busy(busy_);
         require_settled();
-        Arrays given{theta, readout, index, dense,  classes, values,
-                     mask,  resets,  noise, losses, outputs};
+        const Arrays<T> given{theta, readout, index, dense,  classes, values,
+                              mask,  resets,  noise, losses, outputs};
         require(index.has_value() != dense.has_value(), "inputs are either indices or dense");
-        Sequence<T> s = checked(given);
+        Sequence<T> s = given.checked(config_, first);
+        if (s.steps) require_planned(index.has_value());
         if (index) s.indices = indices(*index, inputs_, config_.inputs, "input index");
         if (classes) s.classes = indices(*classes, targets_, config_.outputs, "target");
         s.ends = ends;
         nb::gil_scoped_release unlocked;
-        engine_->run(s);
+        const Done done = engine_->run(s, work);
+        return {done.steps, done.work};
     }
 
     // Binds the arrays, of one step, that `predict` and `learn` read and write.
@@ -85,9 +77,9 @@ public:
               Array<T> outputs) {
         const Busy busy(busy_);
         require_settled();
-        Arrays given{theta, readout, index, dense,  classes, values,
-                     mask,  resets,  noise, losses, outputs};
-        const Sequence<T> step = checked(given);
+        Arrays<T> given{theta, readout, index, dense,  classes, values,
+                        mask,  resets,  noise, losses, outputs};
+        const Sequence<T> step = given.checked(config_, 0);
         require(step.steps == 1, "the bound arrays are those of one step");
         bound_ = std::move(given);
         step_ = step;
@@ -98,8 +90,11 @@ public:
         const Busy busy(busy_);
         require(bound_.has_value(), "predict needs bound arrays");
         require_settled();
+        require(!engine_->owes(), kOwes);
+        require_planned(by_index);
         Sequence<T> s = step_;
         if (by_index) s.indices = indices(*bound_->index, inputs_, config_.inputs, "input index");
+        by_index_ = by_index;
         if (!begins) s.resets = nullptr;
         nb::gil_scoped_release unlocked;
         engine_->predict(s);
@@ -110,6 +105,7 @@ public:
         const Busy busy(busy_);
         require(engine_->predicted(), "learn follows predict");
         Sequence<T> s = step_;
+        if (by_index_) s.indices = inputs_.data();
         if (targets && classes_) {
             s.classes = indices(*bound_->classes, targets_, config_.outputs, "target");
         }
@@ -123,68 +119,98 @@ public:
         engine_->undo();
     }
 
-    void update(Array<T> theta, std::vector<Array<T>> readout) {
+    // `closing` is the plan of the reverse pass, for a window within a budget that has targets.
+    void update(Array<T> theta, std::vector<Array<T>> readout, std::optional<PlanArray> closing) {
         T* parameters[kMostParameters];
         const Busy busy(busy_);
         require_settled();
-        point(theta, readout, parameters);
+        require(!engine_->owes(), kOwes);
+        point(config_, theta, readout, parameters);
         written(theta, readout).require();
+        std::vector<int32_t> plan;
+        if (engine_->walk() && engine_->counters().targets) {
+            require(closing.has_value(), "the window needs a plan to close with");
+            plan = copied(*closing);
+            Walk trial = *engine_->walk();
+            trial.close(plan);
+            require_followed(std::move(trial), most_);
+        }
         nb::gil_scoped_release unlocked;
-        engine_->update(parameters);
+        engine_->update(parameters, std::move(plan));
+    }
+
+    // Windows of `steps` steps follow the plan, with at most `bytes` on their stack.
+    void plan(PlanArray plan, int64_t steps, int64_t bytes) {
+        const Busy busy(busy_);
+        require_settled();
+        require(engine_->walk(), "this rule follows no plan");
+        require(!engine_->counters().steps, "a window is open");
+        const int64_t every = config_.update_every;
+        require(steps >= 1 && steps <= INT32_MAX && (!every || steps == every), "no such steps");
+        require(bytes >= 0, "bytes must be at least 0");
+        const StateSizes sizes = engine_->state_sizes();
+        const int64_t most = numbers(bytes, sizeof(T), steps, sizes);
+        std::vector<int32_t> own = copied(plan);
+        Walk trial(sizes);
+        trial.start(own, steps);
+        require_followed(std::move(trial), most);
+        engine_->plan(std::move(own), steps, most);
+        most_ = most;
+    }
+
+    // Returns the plan's steps, the place in the plan, and the states on the stack, bottom first:
+    // after how many steps, and whether internal.
+    nb::dict window() const {
+        const Busy busy(busy_);
+        nb::dict all;
+        const Walk* const walk = engine_->walk();
+        require(walk, "this rule follows no plan");
+        const WindowState w = engine_->window();
+        all["steps"] = walk->steps();
+        all["at"] = w.at;
+        all["part"] = w.part;
+        all["forwards"] = w.forwards;
+        all["pending"] = w.pending;
+        std::vector<std::pair<int64_t, bool>> kept;
+        for (const Kept& state : walk->stack()) kept.emplace_back(state.step, state.internal);
+        all["kept"] = kept;
+        return all;
+    }
+    bool owes() const {
+        const Busy busy(busy_);
+        return engine_->owes();
+    }
+    // The bytes of a hidden and of an internal state on the stack; 0 for rules without one.
+    std::pair<int64_t, int64_t> state_bytes() const {
+        const StateSizes sizes = engine_->state_sizes();
+        return {sizes.hidden * sizeof(T), sizes.internal * sizeof(T)};
     }
 
     void resume(int64_t steps, int64_t targets, int64_t updates, int64_t longest_window,
-                int64_t rule_bytes) {
+                int64_t rule_bytes, int64_t at, int64_t part, int64_t forwards, int64_t pending,
+                bool indexed) {
         const int64_t every = config_.update_every;
-        require(steps >= 0 && steps < (every ? every : int64_t(1) << 30), "no such steps");
         require(targets >= 0 && updates >= 0 && longest_window >= 0 && rule_bytes >= 0,
                 "counters must be at least 0");
         const Busy busy(busy_);
         require_settled();
-        engine_->resume({steps, targets, updates, longest_window, rule_bytes});
+        const Counters counters{steps, targets, updates, longest_window, rule_bytes};
+        const WindowState window{at, part, forwards, pending, indexed};
+        if (const Walk* const walk = engine_->walk()) {
+            require_place(*walk, window, counters);
+        } else {
+            require(steps >= 0 && steps < (every ? every : int64_t(1) << 30), "no such steps");
+        }
+        engine_->resume(counters, window);
     }
 
-    // Returns copies of the engine's memory as tensors.
     nb::dict buffers() {
         const Busy busy(busy_);
-        nb::dict all;
-        for (const Named<T>& b : engine_->buffers()) {
-            const std::vector<size_t> shape(b.shape.begin(), b.shape.end());
-            std::visit(
-                [&](const auto* data) {
-                    using E = std::remove_const_t<std::remove_pointer_t<decltype(data)>>;
-                    E* const own = new E[std::max<size_t>(count(b), 1)];
-                    nb::capsule owner(own, [](void* p) noexcept { delete[] static_cast<E*>(p); });
-                    std::copy(data, data + count(b), own);
-                    all[b.name.c_str()] = nb::cast(nb::ndarray<nb::pytorch, E>(
-                        own, shape.size(), shape.data(), owner));
-                },
-                b.data);
-        }
-        return all;
+        return copies(engine_->buffers());
     }
-
-    // Fills the engine's memory from all the tensors that `buffers` returns.
     void fill(nb::dict all) {
         const Busy busy(busy_);
-        for (const bool checked : {false, true}) {  // check all before copying the first
-            for (const Named<T>& b : engine_->buffers()) {
-                require(all.contains(b.name.c_str()), (b.name + " is missing").c_str());
-                std::visit(
-                    [&](auto* data) {
-                        using E = std::remove_pointer_t<decltype(data)>;
-                        Array<const E> from;
-                        bool same = nb::try_cast(all[b.name.c_str()], from, false);
-                        same = same && from.ndim() == b.shape.size();
-                        for (size_t i = 0; same && i < b.shape.size(); ++i) {
-                            same = int64_t(from.shape(i)) == b.shape[i];
-                        }
-                        require(same, (b.name + " has another shape or type").c_str());
-                        if (checked) std::copy(from.data(), from.data() + count(b), data);
-                    },
-                    b.data);
-            }
-        }
+        snaprun::fill(engine_->buffers(), all);
     }
 
     void read(Array<T> out) const {
@@ -221,12 +247,6 @@ public:
     }
 
 private:
-    static size_t count(const Named<T>& b) {
-        size_t all = 1;
-        for (int64_t n : b.shape) all *= size_t(n);
-        return all;
-    }
-
     // Copies of the indices, which must stay within bounds: another Python thread may change the
     // tensors while the engine runs without the GIL.
     static const int64_t* indices(const Array<const int64_t>& from, std::vector<int64_t>& copy,
@@ -240,75 +260,13 @@ private:
         require(!engine_->predicted(), "a prediction waits for learn or undo");
     }
 
-    // The sequence in `a`, without the indices and classes, which the caller copies.
-    Sequence<T> checked(Arrays& a) const {
-        const Pattern& p = config_.pattern;
-        Sequence<T> s;
-        point(a.theta, a.readout, s.parameters);
-        require(a.mask.ndim() == 2, "mask must have the shape (T, B)");
-        const int64_t steps = int64_t(a.mask.shape(0)), lanes = config_.lanes;
-        require_shape(a.mask, "mask", {steps, lanes});
-        require_shape(a.resets, "resets", {steps, lanes});
-        require_shape(a.losses, "losses", {steps, lanes});
-        if (a.index) require_shape(*a.index, "indices", {steps, lanes});
-        if (a.dense) {
-            require_shape(*a.dense, "inputs", {steps, lanes, config_.inputs});
-            s.dense = a.dense->data();
-        }
-        require(a.classes.has_value() == classes_ && a.values.has_value() != classes_,
-                "targets are either classes or numbers, as the loss wants them");
-        if (a.classes) {
-            require_shape(*a.classes, "classes", {steps, lanes});
-        } else {
-            require_shape(*a.values, "values", {steps, lanes, config_.outputs});
-            s.values = a.values->data();
-        }
-        if (draws_) {
-            require(a.noise.has_value(), "this rule needs noise");
-            require_shape(*a.noise, "noise", {steps, lanes, p.components, p.units});
-            s.noise = a.noise->data();
-        }
-        if (a.outputs) {
-            require_shape(*a.outputs, "outputs", {steps, lanes, config_.outputs});
-            s.outputs = a.outputs->data();
-        }
-        s.steps = steps;
-        s.mask = reinterpret_cast<const uint8_t*>(a.mask.data());
-        s.resets = reinterpret_cast<const uint8_t*>(a.resets.data());
-        s.losses = a.losses.data();
-        Apart arrays = written(a.theta, a.readout);
-        arrays.writes(a.losses, "losses");
-        if (a.outputs) arrays.writes(*a.outputs, "outputs");
-        if (a.dense) arrays.reads(*a.dense, "dense");
-        if (a.values) arrays.reads(*a.values, "values");
-        if (a.noise) arrays.reads(*a.noise, "noise");
-        arrays.reads(a.mask, "mask");
-        arrays.reads(a.resets, "resets");
-        arrays.require();
-        return s;
-    }
-
-    static Apart written(const Array<T>& theta, const std::vector<Array<T>>& readout) {
-        Apart arrays;
-        arrays.writes(theta, "theta");
-        for (const Array<T>& parameter : readout) arrays.writes(parameter, "a readout parameter");
-        return arrays;
-    }
-
-    void point(Array<T>& theta, std::vector<Array<T>>& readout, T** parameters) const {
-        const Pattern& p = config_.pattern;
-        require_shape(theta, "theta", {p.parameters});
-        parameters[0] = theta.data();
-        const int widths[3] = {p.layers.back(), config_.hidden ? config_.hidden : config_.outputs,
-                               config_.outputs};
-        const size_t layers = config_.hidden ? 2 : 1;
-        require(readout.size() == 2 * layers, "the readout has another number of layers");
-        for (size_t l = 0; l < layers; ++l) {
-            require_shape(readout[2 * l], "a readout weight", {widths[l + 1], widths[l]});
-            require_shape(readout[2 * l + 1], "a readout bias", {widths[l + 1]});
-            parameters[1 + 2 * l] = readout[2 * l].data();
-            parameters[2 + 2 * l] = readout[2 * l + 1].data();
-        }
+    // Whether the next step can be one of a plan's.
+    void require_planned(bool indexed) const {
+        const Walk* const walk = engine_->walk();
+        if (!walk) return;
+        require(walk->steps(), "a window needs a plan");
+        require(!engine_->counters().steps || engine_->window().indexed == indexed,
+                "the inputs of a window are either indices or numbers");
     }
 
     struct Busy {
@@ -319,13 +277,16 @@ private:
         ~Busy() { flag.clear(); }
     };
 
+    static constexpr const char* kOwes = "the reverse pass of a window is not finished";
+
     EngineConfig config_;
-    bool draws_;    // whether the rule needs noise
     bool classes_;  // whether the targets are classes
     std::unique_ptr<EngineBase<T>> engine_;
     std::vector<int64_t> inputs_, targets_;  // of the running sequence
-    std::optional<Arrays> bound_;
+    std::optional<Arrays<T>> bound_;
     Sequence<T> step_;  // in the bound arrays
+    bool by_index_ = false;  // whether the inputs of the predicted step are indices
+    int64_t most_ = 0;  // numbers on the stack
     mutable std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
 };
 
@@ -338,7 +299,8 @@ void bind(nb::module_& m, const char* name) {
              "index"_a.noconvert().none(), "dense"_a.noconvert().none(),
              "classes"_a.noconvert().none(), "values"_a.noconvert().none(), "mask"_a.noconvert(),
              "resets"_a.noconvert(), "noise"_a.noconvert().none(), "losses"_a.noconvert(),
-             "ends"_a = true, "outputs"_a.noconvert().none() = nb::none())
+             "ends"_a = true, "outputs"_a.noconvert().none() = nb::none(), "first"_a = 0,
+             "work"_a = std::numeric_limits<int64_t>::max())
         .def("bind", &E::bind, "theta"_a.noconvert(), "readout"_a.noconvert(),
              "index"_a.noconvert(), "dense"_a.noconvert(), "classes"_a.noconvert().none(),
              "values"_a.noconvert().none(), "mask"_a.noconvert(), "resets"_a.noconvert(),
@@ -347,10 +309,16 @@ void bind(nb::module_& m, const char* name) {
         .def("learn", &E::learn, "targets"_a)
         .def("undo", &E::undo)
         .def("measure", &E::measure)
-        .def("update", &E::update, "theta"_a.noconvert(), "readout"_a.noconvert())
+        .def("update", &E::update, "theta"_a.noconvert(), "readout"_a.noconvert(),
+             "closing"_a.noconvert().none() = nb::none())
+        .def("plan", &E::plan, "plan"_a.noconvert(), "steps"_a, "bytes"_a)
+        .def("window", &E::window)
+        .def_prop_ro("owes", &E::owes, "Whether a window's reverse pass is not finished.")
+        .def_prop_ro("state_bytes", &E::state_bytes)
         .def("resume", &E::resume, "steps"_a, "targets"_a, "updates"_a, "longest_window"_a,
-             "rule_bytes"_a)
-        .def("buffers", &E::buffers)
+             "rule_bytes"_a, "at"_a = 0, "part"_a = 0, "forwards"_a = 0, "pending"_a = 0,
+             "indexed"_a = true)
+        .def("buffers", &E::buffers, "Copies of the engine's memory as tensors.")
         .def("fill", &E::fill, "buffers"_a)
         .def_prop_ro("predicted", &E::predicted)
         .def_prop_ro("entries", &E::entries)

@@ -174,6 +174,8 @@ EngineConfig read_config(nb::dict d) {
     c.threads = integer("threads", 1);
     c.update_every = nb::cast<int64_t>(d["update_every"]);
     require(c.update_every >= 0, "update_every must be at least 0");
+    if (d.contains("truncate")) c.truncate = nb::cast<int64_t>(d["truncate"]);
+    require(c.truncate >= 0, "truncate must be at least 0");
     const Pattern& p = c.pattern;
     c.inputs = p.inputs();
     if (d.contains("feedback")) c.feedback = nb::cast<std::vector<double>>(d["feedback"]);

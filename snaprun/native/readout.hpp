@@ -65,6 +65,13 @@ public:
     }
     // Called at the end of a window, or to resume one that has gradients already.
     void resume(bool with_gradients) { fresh_ = !with_gradients; }
+    // Sets the gradients to 0; the next step adds to them.
+    void clear() {
+        for (int i = 0; i < 2 * layers_; ++i) {
+            (i % 2 ? bias_gradient_[i / 2] : weight_gradient_[i / 2]).zero();
+        }
+        fresh_ = false;
+    }
 
     // Computes the outputs of h (k, stride).
     void forward(T* const* parameters, const T* h) {
@@ -82,12 +89,17 @@ public:
         }
     }
 
-    // After `forward`: computes the loss of the lanes in `mask`, the credit, and the parameters'
-    // gradients.
-    void learn(const ReadoutStep<T>& s) {
+    // After `forward`: computes the loss of the lanes in `mask`.
+    void loss(const ReadoutStep<T>& s) {
         const int top = layers_ - 1;
         loss_->value_and_error({value_[top].data(), s.classes, s.values, s.mask, s.losses,
                                 credit_[top].data()});
+    }
+
+    // After `forward`: computes the loss, the credit, and the parameters' gradients.
+    void learn(const ReadoutStep<T>& s) {
+        const int top = layers_ - 1;
+        loss(s);
         for (int l = top; l >= 0; --l) {
             T* below = l ? credit_[l - 1].data() : s.credit;
             const T* W = s.parameters[1 + 2 * l];

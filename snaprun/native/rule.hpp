@@ -1,17 +1,10 @@
 // The interface of a learning rule for the engine; the twin of snaprun.rules.base.
 #pragma once
 
-#include "stack.hpp"
+#include "core.hpp"
 
 namespace snaprun {
 namespace SNAPRUN_NS {
-
-// The memory to which the engine writes a step: src (J, stride), slopes (c, m, k, stride),
-// blocks (c, c, k, stride), credit (c, k, stride).
-template <class T>
-struct Place {
-    T *src, *slopes, *blocks, *credit;
-};
 
 template <class T>
 struct Step {
@@ -31,6 +24,9 @@ struct RuleSetup {
     const Rows& rows;
     int stride;
 };
+
+template <class T>
+class Budget;
 
 template <class T>
 class Rule {
@@ -60,6 +56,8 @@ public:
     virtual bool moves() const { return true; }  // false: the gradient is always 0
     // Whether the credit of a step is δ (1 − E)^-1, because J keeps to the rows of each layer.
     virtual bool passes_down() const { return false; }
+    // Itself if the rule repeats forward steps: the engine then calls its methods, not these.
+    virtual Budget<T>* budget() { return nullptr; }
 
 private:
     Rule(const Pattern& p, int stride)
@@ -104,6 +102,23 @@ public:
 private:
     bool within_;  // whether J keeps to the rows of each layer
     Influence<T> J_;
+};
+
+// Lays out a step on a tape: src, slopes, blocks, credit.
+template <class T>
+class Taped {
+public:
+    explicit Taped(const RuleSetup& s)
+        : src_(size_t(s.rows.sources) * s.stride),
+          states_(size_t(s.config.pattern.components) * s.rows.units * s.stride),
+          slopes_(states_ * s.rows.slots), blocks_(states_ * s.config.pattern.components) {}
+    size_t size() const { return src_ + slopes_ + blocks_ + states_; }
+    Place<T> place(T* at) const {
+        return {at, at + src_, at + src_ + slopes_, at + src_ + slopes_ + blocks_};
+    }
+
+private:
+    size_t src_, states_, slopes_, blocks_;
 };
 
 // Zeroes the lanes in `lanes` of all `count` rows of length `stride`.

@@ -260,7 +260,9 @@ class Replay:
         `steps_planned` is T (0: no window is open), `at` how many instructions are done, `part` how
         many steps of the next one. The stack's hidden states are in `hidden`, and its internal ones
         in `src`, `dsda`, `dsds` and `state`, each (n, B, …) and bottom first. `cursor` is the state
-        from which the reverse pass replays, `credit` λ, and `gradient` (P,) what is summed.
+        from which the reverse pass replays, `credit` λ, and `gradient` (P,) what is summed, without
+        the last few reversed steps, of which `pending_src` (n, B, J) and `pending_credit`
+        (n, B, m, k), λ ∂s'/∂a, are the factors: the C++ engine adds some steps at once.
         """
         hidden = [held.state_BCK for held in self.stack if held.record is None]
         internal = [(held.state_BCK, held.record) for held in self.stack if held.record is not None]
@@ -282,6 +284,7 @@ class Replay:
             },
             "cursor": self.cursor_BCK.clone(),
             "credit": self.credit_BCK.clone(),
+            **{name: self._zero_BCK.new_zeros(0, *x) for name, x in self._pending().items()},
             "gradient": self._gradient(),
             "forwards": self.forwards,
         }
@@ -310,6 +313,19 @@ class Replay:
         self.credit_BCK = saved["credit"].to(own, copy=True)
         dense_MKJ = self._core.layout.scatter(saved["gradient"].to(own))
         self._dense.copy_(dense_MKJ.flatten(0, 1))
+        for src_BJ, slot_BMK in zip(
+            *(saved[name].to(own) for name in ("pending_src", "pending_credit")), strict=True
+        ):
+            self._dense.addmm_(slot_BMK.flatten(1).T, src_BJ)
+
+    def _pending(self) -> dict[str, tuple[int, ...]]:
+        return pending(self._core, self._lanes)
+
+
+def pending(core: RecurrentCore, lanes: int) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the factors of a step that the gradient lacks, by saved name."""
+    slots, units, sources = core.layout.live_MKJ.shape
+    return {"pending_src": (lanes, sources), "pending_credit": (lanes, slots, units)}
 
 
 def stacked(core: RecurrentCore, lanes: int) -> dict[str, tuple[int, ...]]:
@@ -323,20 +339,24 @@ def stacked(core: RecurrentCore, lanes: int) -> dict[str, tuple[int, ...]]:
 
 
 def require(
-    saved: dict[str, Any], rule: BPTT, core: RecurrentCore, lanes: int, dtype: torch.dtype
+    saved: dict[str, Any],
+    rule: BPTT,
+    core: RecurrentCore,
+    of: tuple[int, torch.dtype],
+    state_bytes: tuple[int, int],
 ) -> None:
     """Raises ValueError unless `saved`, of the right entries, is a state of `rule` on this core.
 
-    Its window has as many steps as `saved["mask"]`.
+    Its window has as many steps as `saved["mask"]`. `of` is the lanes and the type of numbers, and
+    `state_bytes` the bytes of a hidden and of an internal state, from which the plan follows.
     """
-    where = "state.rule"
-    hidden, internal = (lanes * dtype.itemsize * n for n in stored_numbers(core))
+    where, (lanes, dtype) = "state.rule", of
     require_count(f"{where}.steps_planned", saved["steps_planned"], most=MOST_STEPS)
     require_count(f"{where}.forwards", saved["forwards"])
     steps = saved["steps_planned"]
     found = Place((), 0, 0, 0)
     if steps:
-        plan = rule.schedule(steps, hidden, internal).plan(steps)
+        plan = rule.schedule(steps, *state_bytes).plan(steps)
         require_count(f"{where}.part", saved["part"], most=steps)
         found = place(plan, saved["at"], saved["part"])
     else:
@@ -349,6 +369,10 @@ def require(
         require_tensor(f"{where}.{name}", saved[name], dtype, (count, *shape))
     for name in ("cursor", "credit"):
         require_tensor(f"{where}.{name}", saved[name], dtype, stacked(core, lanes)["state"])
+    src = saved["pending_src"]
+    count = len(src) if isinstance(src, Tensor) and src.dim() else 0
+    for name, shape in pending(core, lanes).items():
+        require_tensor(f"{where}.{name}", saved[name], dtype, (count, *shape))
     require_tensor(f"{where}.gradient", saved["gradient"], dtype, (core.layout.size,))
 
 

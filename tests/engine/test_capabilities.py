@@ -8,7 +8,7 @@ from snaprun.cells import CELLS
 from snaprun.engine.adapters import adapter
 from snaprun.engine.optim import OPTIMISERS
 from snaprun.losses import LOSSES
-from snaprun.rules import RULES, SnAp
+from snaprun.rules import BPTT, RULES, SnAp
 
 native = pytest.importorskip("snaprun._native")
 KNOWN = native.capabilities()
@@ -34,5 +34,5 @@ def test_a_loss_has_the_same_targets_in_both(name):
 
 
 def test_every_rule_of_the_core_has_an_adapter_and_no_adapter_is_without_one():
-    rules = [*(kind() for kind in RULES.values()), SnAp(1)]
+    rules = [*(kind() for kind in RULES.values()), SnAp(1), BPTT(memory=0.5)]
     assert {suited.name for rule in rules if (suited := adapter(rule))} == set(KNOWN["rules"])

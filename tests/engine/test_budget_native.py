@@ -1,0 +1,395 @@
+"""BPTT within a budget of memory in the C++ engine: the gradient and losses of the full tape."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from snaprun.engine.native import NativeEngine
+from snaprun.engine.optim import SGD
+from snaprun.engine.torch import TorchEngine
+from snaprun.influence import choose
+from snaprun.losses import LOSSES
+from snaprun.model.network import Architecture
+from snaprun.rules import BPTT
+from snaprun.rules.schedule import BACK, DROP, HOLD, RESTORE, TAPE, peak
+from snaprun.sparsity import Uniform
+from snaprun.tasks import Batch
+from tests.cases import close, rng
+from tests.engine.test_native_engine import CELLS
+from tests.engine.test_state import assert_equal
+
+native = pytest.importorskip("snaprun._native")
+A, O = 5, 4
+STACK = (7, 4, 5)
+POLICIES = ("mixed", "hidden", "internal")
+LEAST = "2B"  # which is taken for the least possible
+ENGINES = {"native": NativeEngine, "torch": TorchEngine}
+# The weights stay as they are, bit by bit, and the momentum is a sum of the gradients.
+STILL = SGD(lr=1e-300, momentum=0.9)
+STILL32 = SGD(lr=1e-30, momentum=0.9)
+
+
+def engine(
+    rule,
+    kind="native",
+    *,
+    cell="gru",
+    units=7,
+    lanes=3,
+    every="sequence",
+    hidden=6,
+    loss="softmax",
+    optimiser=STILL,
+    dtype=torch.float64,
+    lift=0.0,
+):
+    built = Architecture(CELLS[cell], units, Uniform(level=0.4), hidden)
+    network = built.build(A, O, seed=4, dtype=dtype, loss=LOSSES[loss]())
+    for parameter in network.parameters:
+        parameter += lift
+    common = {"lanes": lanes, "update_every": every, "noise": rng(3)}
+    if kind == "torch":
+        common["backend"] = choose("torch")
+    return ENGINES[kind](network, rule, optimiser, **common)
+
+
+def batches(lanes, steps=13, count=2, *, one_hot=True, loss="softmax", dtype=torch.float64):
+    """Sequences in which lanes begin anywhere, and steps without a target, the last two as well."""
+    generator, made = rng(7), []
+    for _ in range(count):
+        resets = torch.rand(steps, lanes, generator=generator) < 0.08
+        mask = torch.rand(steps, lanes, generator=generator) < 0.6
+        mask[-2:] = mask[3:5] = False
+        x = torch.randint(0, A, (steps, lanes), generator=generator)
+        if not one_hot:
+            x = torch.randn(steps, lanes, A, generator=generator, dtype=dtype)
+        y = torch.randint(0, O, (steps, lanes), generator=generator) * mask
+        if not LOSSES[loss].classes:
+            y = (
+                torch.rand(steps, lanes, O, generator=generator, dtype=dtype).round()
+                * mask[..., None]
+            )
+        made.append(Batch(x, y, mask, resets))
+    return made
+
+
+def gradients(engine):
+    """A weighted sum of the gradients of all updates: θ's, then those of the readout."""
+    return engine.state_dict()["optimiser"]["momentum_buffer"]
+
+
+def assert_same_gradients(got, want, bound=1e-12):
+    for one, other in zip(gradients(got), gradients(want), strict=True):
+        assert other.abs().max() > 0
+        close(one, other, bound)
+
+
+LANES, ONE_HOT = itertools.cycle((1, 3, 16)), itertools.cycle((True, False, True, True, False))
+MEMORY = itertools.cycle((LEAST, 0.25, 0.4, 0.6, 1.0))
+TRUNCATE, HIDDEN = itertools.cycle((None, None, None, 4)), itertools.cycle((0, 6, 6))
+LOSS = itertools.cycle(LOSSES)
+GRID = [
+    (*case, next(LANES), next(ONE_HOT), next(MEMORY), next(TRUNCATE), next(HIDDEN), next(LOSS))
+    for case in itertools.product(
+        CELLS, POLICIES, ("sequence", 5), (7, STACK), (torch.float64, torch.float32)
+    )
+]
+NAMES = (
+    "cell", "policy", "every", "units", "dtype", "lanes", "one_hot", "memory", "truncate", "hidden",
+    "loss",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(NAMES, GRID)
+def test_losses_are_those_of_the_full_tape_and_gradients_nearly(
+    cell, policy, every, units, dtype, lanes, one_hot, memory, truncate, hidden, loss
+):
+    double = dtype == torch.float64
+    parts = {"cell": cell, "units": units, "lanes": lanes, "every": every, "hidden": hidden}
+    parts |= {"loss": loss, "dtype": dtype, "optimiser": STILL if double else STILL32}
+    whole = engine(BPTT(truncate=truncate), **parts)
+    ours = engine(BPTT(memory, policy, truncate), **parts)
+    for batch in batches(lanes, one_hot=one_hot, loss=loss, dtype=dtype):
+        outputs = [torch.full((*batch.mask.shape, O), 7.0, dtype=dtype) for _ in range(2)]
+        assert ours.run(batch, outputs[0]).equal(whole.run(batch, outputs[1]))
+        assert outputs[0].equal(outputs[1])
+    ours.update()
+    whole.update()
+    assert ours.state_dict()["state"].equal(whole.state_dict()["state"])
+    assert_same_gradients(ours, whole, 1e-12 if double else 1e-5)
+    assert (ours.updates, ours.longest_window) == (whole.updates, whole.longest_window)
+
+
+@pytest.mark.parametrize("truncate", [None, 1, 5])
+@pytest.mark.parametrize("memory", [None, LEAST, 0.3])
+@pytest.mark.parametrize(
+    ("cell", "units", "lanes", "every", "one_hot"),
+    [("gru", 7, 3, "sequence", True), ("lstm", STACK, 9, 8, False), ("leaky", STACK, 1, 7, True)],
+)
+def test_trains_as_the_torch_engine(cell, units, lanes, every, one_hot, memory, truncate):
+    parts = {"cell": cell, "units": units, "lanes": lanes, "every": every}
+    parts["optimiser"] = SGD(lr=0.3, momentum=0.5)
+    ours = engine(BPTT(memory, truncate=truncate), **parts)
+    theirs = engine(BPTT(memory, truncate=truncate), "torch", **parts)
+    for batch in batches(lanes, count=3, one_hot=one_hot):
+        close(ours.run(batch), theirs.run(batch), 1e-12)
+    for got, want in zip(ours.network.parameters, theirs.network.parameters, strict=True):
+        close(got.detach(), want.detach(), 1e-12)
+    assert ours.forwards == theirs.forwards
+    assert ours.updates == theirs.updates > 0
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("memory", [LEAST, 0.1, 0.3, 1.0])
+@pytest.mark.parametrize(("lanes", "dtype"), [(3, torch.float64), (16, torch.float32)])
+def test_counts_its_forwards_and_keeps_within_its_budget(policy, memory, lanes, dtype):
+    rule = BPTT(memory, policy)
+    ours = engine(rule, cell="lstm", lanes=lanes, dtype=dtype, optimiser=STILL32)
+    schedule = rule.schedule(29, *ours.state_bytes)
+    for batch in batches(lanes, 29, 2):
+        ours.run(batch)
+    assert ours.forwards == 2 * schedule.forwards(29)
+    assert ours.rule_bytes == peak(schedule.plan(29), *ours.state_bytes) <= schedule.budget
+    if memory == 1.0 and policy != "hidden":
+        assert ours.forwards == 2 * 29
+
+
+def test_a_window_without_targets_repeats_nothing():
+    ours = engine(BPTT(LEAST))
+    batch = batches(3)[0]
+    before = [p.clone() for p in ours.network.parameters]
+    losses_TB = ours.run(replace(batch, mask=torch.zeros_like(batch.mask)))
+    assert not losses_TB.any()
+    assert (ours.forwards, ours.updates, ours.steps) == (13, 0, 0)
+    assert all(x.equal(y) for x, y in zip(before, ours.network.parameters, strict=True))
+
+
+STOPS = [
+    ("gru", 7, 3, "sequence", LEAST, None, True),
+    ("lstm", STACK, 1, 5, 0.5, None, False),
+    ("leaky", 7, 16, 8, 0.35, 3, True),
+]
+STOP_NAMES = ("cell", "units", "lanes", "every", "memory", "truncate", "one_hot")
+
+
+def worked(start, data, other=None):
+    """The losses of an engine that stops after every unit of work, and the engine that ends.
+
+    After every unit the state goes to an engine that `other` gives, which goes on.
+    """
+    losses, at, work = [], start, 0
+    for batch in data:
+        begun = at.begun(batch)
+        while not at.done(begun):
+            assert at.advance(begun, 1) == 1
+            work += 1
+            if other is not None:
+                saved = at.state_dict()
+                at = other(work)
+                at.load_state_dict(saved)
+                if type(at) is NativeEngine and other(0) is None:
+                    assert_equal(at.state_dict(), saved)
+        losses.append(begun.losses_TB)
+    return losses, at, work
+
+
+@pytest.mark.parametrize(STOP_NAMES, STOPS)
+def test_goes_on_bit_by_bit_after_every_unit_of_work(
+    cell, units, lanes, every, memory, truncate, one_hot
+):
+    rule, parts = BPTT(memory, truncate=truncate), {"cell": cell, "units": units, "lanes": lanes}
+    parts |= {"every": every, "optimiser": SGD(lr=0.3, momentum=0.5)}
+    data = batches(lanes, 11, 2, one_hot=one_hot)
+    whole = engine(rule, **parts)
+    want = [whole.run(batch) for batch in data]
+    losses, ended, work = worked(
+        engine(rule, **parts), data, lambda n: engine(rule, **parts, lift=0.1) if n else None
+    )
+    assert all(x.equal(y) for x, y in zip(losses, want, strict=True))
+    assert_equal(ended.state_dict(), whole.state_dict())
+    ends = 22 // (every if isinstance(every, int) else 11)
+    reversed_steps = ends * (every if isinstance(every, int) else 11)
+    assert work == whole.forwards + reversed_steps
+
+
+@pytest.mark.parametrize(STOP_NAMES, STOPS)
+def test_the_engines_go_on_from_each_other(cell, units, lanes, every, memory, truncate, one_hot):
+    rule, parts = BPTT(memory, truncate=truncate), {"cell": cell, "units": units, "lanes": lanes}
+    parts |= {"every": every, "optimiser": SGD(lr=0.3, momentum=0.5)}
+    data = batches(lanes, 11, 2, one_hot=one_hot)
+    whole = engine(rule, **parts)
+    want = [whole.run(batch) for batch in data]
+    kinds = itertools.cycle(("torch", "native", "native", "native", "native", "native"))
+    losses, ended, _ = worked(
+        engine(rule, **parts), data, lambda n: engine(rule, next(kinds) if n else "torch", **parts)
+    )
+    for got_TB, want_TB in zip(losses, want, strict=True):
+        close(got_TB, want_TB, 1e-12)
+    for got, other in zip(ended.network.parameters, whole.network.parameters, strict=True):
+        close(got.detach(), other.detach(), 1e-12)
+    assert ended.forwards == whole.forwards
+
+
+@pytest.mark.parametrize("pieces", [1, 4, 9])
+def test_pieces_of_a_batch_tell_the_losses_at_once(pieces):
+    parts = {"every": 6, "optimiser": SGD(lr=0.3)}
+    whole, ours = engine(BPTT(0.3), **parts), engine(BPTT(0.3), **parts)
+    for batch in batches(3, 13, 3):
+        want_TB = whole.run(batch)
+        found = [ours.run(batch.piece(t, pieces)) for t in range(0, 13, pieces)]
+        assert torch.cat(found).equal(want_TB)
+    assert_equal(ours.state_dict(), whole.state_dict())
+
+
+def test_a_piece_of_a_sequence_is_refused():
+    with pytest.raises(ValueError, match="the whole sequence"):
+        engine(BPTT(0.3)).run(batches(3)[0].piece(0, 5))
+    with pytest.raises(ValueError, match="the whole sequence"):
+        engine(BPTT(0.3)).predict(np.zeros(3, np.int64))
+
+
+@pytest.mark.parametrize("one_hot", [True, False])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_halves_are_the_step_of_run(loss, one_hot):
+    parts = {"every": 5, "loss": loss, "optimiser": SGD(lr=0.3)}
+    whole, ours = engine(BPTT(0.4), **parts), engine(BPTT(0.4), **parts)
+    for batch in batches(3, 13, 2, one_hot=one_hot, loss=loss):
+        outputs = torch.zeros(13, 3, O, dtype=torch.float64)
+        want_TB = whole.run(batch, outputs)
+        for t in range(13):
+            x, resets = batch.inputs[t].numpy(), batch.resets[t].numpy()
+            ours.predict(x, resets)
+            ours.undo()
+            predicted = torch.tensor(ours.predict(x, resets))
+            targets = batch.mask[t].any()
+            assert not targets or predicted.equal(outputs[t])
+            y = (batch.targets[t].numpy(), batch.mask[t].numpy()) if targets else ()
+            assert torch.tensor(ours.learn(*y)).equal(want_TB[t])
+    assert_equal(ours.state_dict(), whole.state_dict())
+
+
+@pytest.mark.parametrize("steps", [1, 4, 12])
+@pytest.mark.parametrize("memory", [LEAST, 0.4])
+def test_an_early_update_ends_the_window(memory, steps):
+    ours, whole = engine(BPTT(memory), every=20), engine(BPTT(), every=20)
+    first, second = batches(3, 13)
+    for one in (ours, whole):
+        one.run(first.piece(0, steps))
+        one.update()
+        one.run(second)
+        one.run(first)
+    assert_same_gradients(ours, whole)
+    assert ours.updates == whole.updates == 2
+
+
+def test_no_update_while_work_is_owed():
+    ours, (first, _) = engine(BPTT(0.3)), batches(3)
+    begun = ours.begun(first)
+    ours.advance(begun, 14)
+    assert begun.steps == 13
+    assert ours.owes
+    assert not ours.done(begun)
+    with pytest.raises(ValueError, match="reverse pass"):
+        ours.update()
+
+
+def test_the_inputs_of_a_window_are_of_one_kind():
+    ours = engine(BPTT(0.3), every=20)
+    ours.run(batches(3)[0])
+    with pytest.raises(ValueError, match="either indices or numbers"):
+        ours.run(batches(3, one_hot=False)[0])
+
+
+GOOD = [HOLD, 1, TAPE, BACK, RESTORE, TAPE, BACK, DROP]  # two steps
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        ([], "does not reverse all steps"),
+        (GOOD[:-1], "leaves states behind"),
+        (GOOD[:-4], "does not reverse all steps"),
+        ([*GOOD, DROP], "drops a missing state"),
+        ([HOLD, 3, TAPE], "passes the end"),
+        ([HOLD, 2**31 - 1], "passes the end"),
+        ([HOLD, -6], "unknown instruction"),
+        ([HOLD, 0, TAPE], "unknown instruction"),
+        ([HOLD, TAPE, BACK], "before all are passed"),
+        ([HOLD, 1, RESTORE], "before all steps are passed"),
+        ([HOLD, DROP], "drops a missing state"),
+        ([1, TAPE, BACK, RESTORE, TAPE, BACK], "restores a missing state"),
+        ([HOLD, TAPE, TAPE, BACK, BACK, BACK], "reverses a missing step"),
+        ([HOLD, TAPE, 1, BACK], "reverses a missing step"),
+        ([HOLD, 1, TAPE, DROP], "drops a missing state"),
+        ([HOLD, 1, TAPE, BACK, RESTORE, TAPE, TAPE, BACK], "passes the end"),
+        ([HOLD, TAPE, TAPE, BACK, BACK, DROP], "more than the bytes"),
+    ],
+)
+def test_a_wrong_plan_is_refused(plan, said):
+    ours = engine(BPTT(LEAST), every=2)
+    core = ours._engine
+    hidden, internal = ours.state_bytes
+    with pytest.raises(ValueError, match=said):
+        core.plan(np.array(plan, np.int32), 2, hidden + internal)
+    assert core.window()["steps"] == 0
+    core.plan(np.array(GOOD, np.int32), 2, hidden + internal)
+    for bad in [{"steps": 3}, {"steps": 0}, {"bytes": -1}, {"bytes": hidden + internal - 1}]:
+        with pytest.raises(ValueError, match=r"no such steps|bytes"):
+            core.plan(**{"plan": np.array(GOOD, np.int32), "steps": 2, "bytes": 10**6} | bad)
+
+
+def test_a_plan_is_needed_and_kept_until_its_window_ends():
+    ours = engine(BPTT(0.5), every=20)
+    core, batch = ours._engine, batches(3)[0]
+    parameters = ours._parameters()
+    data = (batch.inputs, None, batch.targets, None, batch.mask, batch.resets, None)
+    losses_TB = torch.zeros(13, 3, dtype=torch.float64)
+    with pytest.raises(ValueError, match="needs a plan"):
+        core.run(*parameters, *data, losses_TB)
+    ours.run(batch)
+    with pytest.raises(ValueError, match="a window is open"):
+        core.plan(np.array([HOLD, TAPE, BACK, DROP], np.int32), 20, 10**9)
+    for plan in (None, np.array([HOLD, TAPE, BACK, DROP], np.int32)):
+        with pytest.raises(ValueError, match="plan"):
+            core.update(*parameters, plan)
+
+
+@pytest.mark.parametrize("work", [7, 11, 16, 23])
+def test_a_damaged_state_is_refused(work):
+    rule = BPTT(0.4)
+    ours, batch = engine(rule), batches(3)[0]
+    begun = ours.begun(batch)
+    ours.advance(begun, work)
+    good = ours.state_dict()
+    engine(rule).load_state_dict(good)
+    own = good["rule"]
+    wrong = [
+        {"at": own["at"] + 1},
+        {"at": -1},
+        {"at": 10**6},
+        {"part": own["part"] + 50},
+        {"part": -1},
+        {"steps_planned": 5},
+        {"steps_planned": 0},
+        {"forwards": -1},
+        {"hidden": own["hidden"][1:]},
+        {"src": own["src"].new_zeros(len(own["src"]) + 1, *own["src"].shape[1:])},
+        {"state": own["state"].float()},
+        {"inputs": own["inputs"] + A},
+        {"inputs": own["inputs"] - A},
+        {"targets": own["targets"] + O},
+        {"mask": own["mask"][:-1]},
+        {"resets": own["resets"].to(torch.uint8)},
+        {"cursor": own["cursor"][:2]},
+        {"gradient": own["gradient"][1:]},
+        {"pending_src": own["src"].new_zeros(4, *own["pending_src"].shape[1:])},
+        {name: own[name].new_zeros(40, *own[name].shape[1:]) for name in own if "pending" in name},
+    ]
+    for changed in wrong:
+        with pytest.raises(ValueError, match=r"state|pending|instruction|plan|steps"):
+            engine(rule).load_state_dict({**good, "rule": own | changed})
+    with pytest.raises(ValueError, match="steps"):
+        engine(rule).load_state_dict(good | {"steps": good["steps"] - 1})
