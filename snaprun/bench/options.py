@@ -5,7 +5,7 @@ from pathlib import Path
 
 from snaprun import checks
 
-PARTS = ("kernel", "step", "python", "growth", "memory", "peers")
+PARTS = ("kernel", "step", "python", "growth", "memory", "peers", "budget")
 
 
 class BenchOptions:
