@@ -214,9 +214,10 @@ def rule(chosen: Mapping[str, Any]) -> "LearningRule":
 
 
 def counted(word: str) -> "LearningRule":
-    """Build the rule called `word`: a name in the registry, or snapN for SnAp-N."""
+    """Build the rule called `word`: a name in the registry, snapN, or BPTT with its own keys."""
     chosen = rule_names.choices(word)
-    return rule(chosen if chosen.keys() <= {"rule.name", "rule.n"} else {"rule.name": word})
+    named = {"rule.name", "rule.n", "rule.memory", "rule.policy", "rule.truncate"}
+    return rule(chosen if chosen.keys() <= named else {"rule.name": word})
 
 
 def panel(keys: Any, budget: str) -> "Panel":

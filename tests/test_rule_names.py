@@ -20,8 +20,22 @@ from snaprun.rules import RULES
         ("snap12", {"rule.name": "snap", "rule.n": 12}),
         ("tbptt8", {"rule.name": "bptt", "train.update_every": 8}),
         ("rflo_random", {"rule.name": "rflo", "rule.feedback": "random"}),
+        ("bptt_m0.05", {"rule.name": "bptt", "rule.memory": 0.05}),
+        ("bptt_m64MB", {"rule.name": "bptt", "rule.memory": "64MB"}),
+        (
+            "tbptt8_m0.3_hidden_cut5",
+            {
+                "rule.name": "bptt",
+                "train.update_every": 8,
+                "rule.memory": 0.3,
+                "rule.policy": "hidden",
+                "rule.truncate": 5,
+            },
+        ),
+        ("bptt_cut5", {"rule.name": "bptt", "rule.truncate": 5}),
         *((name, {"rule.name": name}) for name in RULES),
         *((word, {"rule.name": word}) for word in ("tbptt0", "tbptt", "snapp", "3", "", "snap-1")),
+        *((word, {"rule.name": word}) for word in ("bptt_m0.050", "bptt_cut0", "bptt_m")),
     ],
 )
 def test_a_word_and_its_choices(word, chosen):
@@ -49,12 +63,16 @@ def test_a_configuration_that_tells_all_its_choices_has_the_shortest_word():
         assert word(name="rtrl") == "rtrl"
         assert word(name="snap", n=3) == "snap3"
         assert word(name="bptt") == ("tbptt1" if every == 1 else "bptt")
+        unused = {"memory": None, "policy": "mixed", "truncate": None}
+        assert word(name="bptt", **unused) == word(name="bptt")
 
 
 def test_words_build_rules():
     assert config.rule(rule_names.choices("rflo_random")).feedback == "random"
     for of in (config.counted, lambda word: config.rule(rule_names.choices(word))):
         assert of("snap4").n == 4
+        bounded = of("bptt_m0.05_internal_cut3")
+        assert (bounded.memory, bounded.policy, bounded.truncate) == (0.05, "internal", 3)
         for name, kind in RULES.items():
             assert type(of(name)) is kind
         with pytest.raises(UserError, match=r"rule\.n=0 is not accepted"):

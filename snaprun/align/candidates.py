@@ -28,7 +28,9 @@ def candidates(
         try:
             found[word] = Candidate(rule_of(chosen), chosen.get("train.update_every"))
         except checks.UserError as error:
-            accepted = f"snapN, tbpttT, {rule_names.RANDOM_FEEDBACK} or the name of a rule"
+            accepted = (
+                f"snapN, tbpttT, bptt_cutK, {rule_names.RANDOM_FEEDBACK} or the name of a rule"
+            )
             checks.refuse("align.rules", word, accepted, str(error))
     return found
 

@@ -87,6 +87,9 @@ def predict(
         scratch = stored.scratch + (step * n.lanes + 2 * n.dense) * w
     # Parameters and gradient, moments, and what the rule keeps.
     checkpoint = n.dense + (2 + copies) * trained + optimiser + stored.saved
+    # What a rule that replays keeps of a window of several batches, and copies to a checkpoint.
+    window = n.window * n.lanes * token if rule.replays else 0
+    checkpoint += window
     passing = max(setup, stored.step, stored.backward, checkpoint, validation)
     if prunes:
         passing = max(passing, 2 * checkpoint + stored.kept + stored.relabelled)
@@ -96,7 +99,7 @@ def predict(
         TAPE if isinstance(rule, BPTT) else STATE: stored.kept,
         SCRATCH: scratch,
         INDEX: index,
-        BATCH: batch_steps * n.lanes * token,
+        BATCH: batch_steps * n.lanes * token + (window if n.window > batch_steps else 0),
         LOOKS: looks,
         PASSING: passing,
     }

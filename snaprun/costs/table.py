@@ -52,10 +52,10 @@ def count(
     """Count what each rule costs on each cell and size; one row each.
 
     Per lane and step, zeros skipped: parameters (live, recurrent core), influence_sparsity
-    (fraction), macs (multiply-adds with the forward step, without the readout), macs_to_bptt
-    (ratio), state_bytes, bytes_per_step (of the state, read and written), memory_order and
-    time_order. `horizon` is T of BPTT. A core has `layers` layers of the same size. Inputs are
-    dense, and masks are drawn uniformly.
+    (fraction), forwards (forward steps, repeated ones included), macs (multiply-adds with the
+    forward steps, without the readout), macs_to_bptt (ratio), state_bytes, bytes_per_step (of the
+    state, read and written), memory_order and time_order. `horizon` is T of BPTT. A core has
+    `layers` layers of the same size. Inputs are dense, and masks are drawn uniformly.
 
     In bytes, for all `lanes` together: parameter_bytes, optimiser_bytes (its `moments`), rule_bytes
     (J, traces, θ̃), tape_bytes, and total_bytes, their sum. The padding, scratch and index arrays
@@ -79,6 +79,7 @@ def count(
             core = RecurrentCore.build(cell, sparsity, stack, inputs, generator)
             reference = BPTT().cost(core, horizon).macs
             for rule_name, rule in rules.items():
+                rule = rule.in_numbers(lanes * bytes_per_number)
                 cost = rule.cost(core, horizon)
                 kept = lanes * cost.state * bytes_per_number
                 taped = isinstance(rule, BPTT)
@@ -92,6 +93,7 @@ def count(
                         "rule": rule_name,
                         "parameters": core.layout.size,
                         "influence_sparsity": cost.influence_sparsity,
+                        "forwards": cost.forwards,
                         "macs": cost.macs,
                         "macs_to_bptt": cost.macs / reference,
                         "state_bytes": cost.state * bytes_per_number,
@@ -133,6 +135,7 @@ def as_text(costs: pd.DataFrame) -> str:
                 "J sparsity": [
                     "-" if pd.isna(x) else f"{100 * x:.2f} %" for x in block["influence_sparsity"]
                 ],
+                "forwards": [f"{x:.4g}" for x in block["forwards"]],
                 "MACs/step": [f"{x:,}" for x in block["macs"]],
                 "× BPTT": [f"{x:.2f}" for x in block["macs_to_bptt"]],
                 "state": [in_units(x) for x in block["state_bytes"]],

@@ -105,7 +105,7 @@ class TorchEngine(Engine):
         begins = batch.resets[first:last].any(1).tolist()
         targets = batch.mask[first:last].sum(1).tolist()
         if self._window is not None and last > first:
-            self._window.add(batch.piece(first, last - first))
+            self._window.add(batch, first, last - first)
         for t in range(first, last):
             if begins[t - first]:
                 self._begin(batch.resets[t])
@@ -158,7 +158,9 @@ class TorchEngine(Engine):
         has_B = torch.tensor(mask, device=y.device)
         if self._window is not None:
             self._window.last = None
-            self._window.add(Batch(x[None], y[None], has_B[None], torch.zeros_like(has_B[None])))
+            self._window.add_step(
+                Batch(x[None], y[None], has_B[None], torch.zeros_like(has_B[None]))
+            )
         learned = self._finish(linearise, y, has_B, int(mask.sum()))
         if self.owes:
             self.update()

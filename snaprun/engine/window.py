@@ -16,19 +16,19 @@ from snaprun.rules.replay import Replay
 from snaprun.tasks import Batch
 
 
-@dataclass(frozen=True)
+@dataclass
 class Piece:
-    """Successive steps of a window: views of a batch, and which steps begin or have targets."""
+    """Successive steps of a window, from `start` on: the rows of a batch from `row` on."""
 
-    first: int
+    start: int
     batch: Batch
-    begins: list[bool]
-    targets: list[int]
+    row: int
+    begins: list[bool]  # whether a sequence begins at a step, in any lane
+    targets: list[int]  # how many lanes have a target
 
-    @classmethod
-    def of(cls, first: int, batch: Batch) -> "Piece":
-        """Return the steps of a batch as those of the window from `first` on."""
-        return cls(first, batch, batch.resets.any(1).tolist(), batch.mask.sum(1).tolist())
+    def view(self) -> Batch:
+        """Return the steps as a batch of their own."""
+        return self.batch.piece(self.row, len(self.begins))
 
 
 class Window:
@@ -63,25 +63,35 @@ class Window:
         begins_B = self._begins_B
         self._begins_B = resets_B if begins_B is None else begins_B | resets_B
 
-    def add(self, batch: Batch) -> None:
-        """Take the data of the next steps."""
+    def add(self, batch: Batch, row: int, steps: int) -> None:
+        """Take the data of the next `steps` steps, the rows of a batch from `row` on."""
         if self._begins_B is not None:
             resets = batch.resets.clone()
-            resets[0] |= self._begins_B
+            resets[row] |= self._begins_B
             batch, self._begins_B = replace(batch, resets=resets), None
-        first = self._starts[-1] + len(self._pieces[-1].begins) if self._pieces else 0
-        piece = Piece.of(first, batch)
-        self._pieces.append(piece)
-        while len(self._pieces) > 1 and len(piece.begins) >= len(self._pieces[-2].begins):
-            before = self._pieces[-2]
-            piece = Piece(
-                before.first,
-                joined([before.batch, piece.batch]),
-                before.begins + piece.begins,
-                before.targets + piece.targets,
-            )
-            self._pieces[-2:] = [piece]
-        self._starts = [piece.first for piece in self._pieces]
+        begins = batch.resets[row : row + steps].any(1).tolist()
+        targets = batch.mask[row : row + steps].sum(1).tolist()
+        start = 0
+        if self._pieces:
+            last = self._pieces[-1]
+            start = last.start + len(last.begins)
+            if last.batch is batch and last.row + len(last.begins) == row:
+                last.begins += begins
+                last.targets += targets
+                return
+        self._pieces.append(Piece(start, batch, row, begins, targets))
+        self._starts.append(start)
+
+    def add_step(self, step: Batch) -> None:
+        """Take the data of one step, which comes alone."""
+        self.add(step, 0, 1)
+        pieces = self._pieces
+        while len(pieces) > 1 and len(pieces[-1].begins) >= len(pieces[-2].begins):
+            last, before = pieces.pop(), pieces.pop()
+            begins, targets = before.begins + last.begins, before.targets + last.targets
+            both = joined([before.view(), last.view()])
+            pieces.append(Piece(before.start, both, 0, begins, targets))
+            self._starts.pop()
 
     def reverse(self, most: int | None = None) -> int:
         """Do up to `most` steps of the reverse pass (None: all), and return how many were done."""
@@ -95,22 +105,24 @@ class Window:
     def begins(self, t: int) -> Tensor | None:
         """Return the lanes (B,) in which a sequence begins before step t; None: in no lane."""
         piece, i = self._at(t)
-        return piece.batch.resets[i] if piece.begins[i] else None
+        return piece.batch.resets[piece.row + i] if piece.begins[i] else None
 
     def step(self, t: int, state_BCK: Tensor) -> tuple[Tensor, Linearise]:
         """Return step t from the state before it, in which these lanes are zeroed first."""
         piece, i = self._at(t)
+        batch, row = piece.batch, piece.row + i
         if piece.begins[i]:
-            state_BCK = state_BCK.masked_fill(piece.batch.resets[i][:, None, None], 0)
-        return self._network.core.step(self._weights_MKJ, state_BCK, piece.batch.inputs[i])
+            state_BCK = state_BCK.masked_fill(batch.resets[row][:, None, None], 0)
+        return self._network.core.step(self._weights_MKJ, state_BCK, batch.inputs[row])
 
     def credit(self, t: int, state_BCK: Tensor) -> Tensor | None:
         """Return δ_t (B, k) from the state after step t, and write its loss to the batch."""
         piece, i = self._at(t)
         if not piece.targets[i]:
             return None
-        h_BK, batch = self._network.core.output(state_BCK), piece.batch
-        learned = self._network.readout.learn(h_BK, batch.targets[i], batch.mask[i])
+        network, batch, row = self._network, piece.batch, piece.row + i
+        h_BK = network.core.output(state_BCK)
+        learned = network.readout.learn(h_BK, batch.targets[row], batch.mask[row])
         if self.last is not None:
             row = self.last.steps - self.replay.steps + t
             if row >= 0:  # earlier ones are those of earlier batches
@@ -119,14 +131,14 @@ class Window:
 
     def _at(self, t: int) -> tuple[Piece, int]:
         piece = self._pieces[bisect_right(self._starts, t) - 1]
-        return piece, t - piece.first
+        return piece, t - piece.start
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of the rule's state, with the data of the window's steps so far."""
         data = {name: torch.empty(0) for name in DATA}
         if self._pieces:
-            batch = joined([piece.batch for piece in self._pieces])
-            data = {name: getattr(batch, name).clone() for name in DATA}
+            batch = joined([piece.view() for piece in self._pieces])
+            data = {name: getattr(batch, name) for name in DATA}
         return {**self.replay.state_dict(), **data}
 
     def load_state_dict(self, saved: dict[str, Any], weights_MKJ: Tensor) -> None:
@@ -135,10 +147,11 @@ class Window:
         self.replay.load_state_dict(saved, weights_MKJ)
         if len(saved["mask"]):
             data = {name: saved[name].to(weights_MKJ.device, copy=True) for name in DATA}
-            self.add(Batch(**data))
+            self.add(Batch(**data), 0, len(data["mask"]))
 
 
 def joined(batches: list[Batch]) -> Batch:
     """Return the steps of some batches as one, without what is not needed of them."""
-    of = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in DATA}
-    return Batch(**of)
+    of = (torch.cat([getattr(batch, name) for batch in batches]) for name in DATA)
+    inputs, targets, mask, resets = of
+    return Batch(inputs, targets, mask, resets)

@@ -67,6 +67,8 @@ class Look:
 # In the order in which legends and tables name the families of rules.
 LOOKS = {
     "BPTT": Look(BLACK, _SOLID, "o"),
+    "BPTT, bounded": Look(BLACK, _LONG, "8"),
+    "BPTT, cut": Look(DIM, _DASH_DOTS, "*"),
     "TBPTT": Look(DIM, _DOTTED, "s"),
     "RTRL": Look(VERMILLION, _DASH_DOT, "D"),
     "SnAp-1": Look(BLUE, _SOLID, "^"),
@@ -80,6 +82,8 @@ LOOKS = {
     "other": Look(INK, _DASH_DOT, "h"),
 }
 
+DEGREES = ("BPTT, bounded", "BPTT, cut", "TBPTT", "SnAp-n")  # families whose look shows a number
+
 # The tick of a counted value.
 COUNTED: dict[str, Any] = dict(
     color=BLACK, marker="|", markersize=10, linestyle="none", clip_on=False, zorder=4
@@ -91,14 +95,15 @@ _FILLS: tuple[Fill, ...] = ("full", "none", "left", "top", "right", "bottom")
 def look(family: str, degree: int = 0) -> Look:
     """Return the look of a rule, which is the same in every figure.
 
-    `degree` is the T of TBPTT(T), or the n of SnAp-n for n > 3. With a larger T the shade is closer
-    to that of BPTT, with a larger n to that of RTRL; both make the dashes longer.
+    `degree` is the T of TBPTT(T), the n of SnAp-n for n > 3, the steps between two cuts, or how
+    many times less memory BPTT has. With more steps the shade is closer to that of BPTT, with a
+    larger n to that of RTRL, with less memory to grey; all make the dashes longer.
     """
     base = LOOKS[family]
     if not degree:
         return base
-    if family == "TBPTT":
-        steps, towards = math.log2(degree), BLACK
+    if family != "SnAp-n":
+        steps, towards = math.log2(degree), GREY if family == "BPTT, bounded" else BLACK
     else:
         steps, towards = degree - 3, LOOKS["RTRL"].colour
     return replace(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snaprun import rule_names
-from snaprun.figures.style import LOOKS
+from snaprun.figures.style import DEGREES, LOOKS
 
 CELLS = {"vanilla": "vanilla", "gru": "GRU", "lstm": "LSTM"}
 SNAP1_OVER_BPTT = "SnAp-1 / BPTT, both once a sequence"  # a ratio of the bench
@@ -44,11 +44,19 @@ def rule(choices: Mapping[str, Any]) -> RuleWords:
         text = f"SnAp-{number}"
         family = text if text in LOOKS else "SnAp-n"
     elif name == "bptt":
-        told.add("train.update_every")
+        told |= {"train.update_every", "rule.memory", "rule.truncate"}
         every = choices.get("train.update_every", "sequence")
+        memory, cut = choices.get("rule.memory"), choices.get("rule.truncate")
         truncated = every != "sequence"
         number = every if truncated else 0
         text, family = (f"TBPTT({every})", "TBPTT") if truncated else ("BPTT", "BPTT")
+        if cut is not None:
+            text, family, number = f"{text} cut every {cut}", "BPTT, cut", cut
+        if memory is not None:
+            told.add("rule.policy")
+            text += _of_the_tape(memory, choices.get("rule.policy", "mixed"))
+        if memory is not None and cut is None:
+            family, number = "BPTT, bounded", 0 if isinstance(memory, str) else round(1 / memory)
     elif name == "rflo":
         told.add("rule.feedback")
         random = choices.get("rule.feedback") == "random"
@@ -56,9 +64,15 @@ def rule(choices: Mapping[str, Any]) -> RuleWords:
     else:
         text = name.upper() if name.upper() in LOOKS else name
         family = text if text in LOOKS else "other"
-    degree = number if family in ("TBPTT", "SnAp-n") else 0
+    degree = number if family in DEGREES else 0
     order = (list(LOOKS).index(family), sortable(number), text)
     return RuleWords(text, frozenset(told), family, degree, order)
+
+
+def _of_the_tape(memory: Any, policy: str) -> str:
+    """Return `, 5 % of the tape` or `, 64MB of the tape`, with the policy unless it is mixed."""
+    size = memory if isinstance(memory, str) else f"{100 * memory:.3g} %"
+    return f", {size} of the tape" + (f" ({policy})" if policy != "mixed" else "")
 
 
 def called(word: str) -> RuleWords:

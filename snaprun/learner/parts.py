@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from snaprun import checks, rule_names
 from snaprun.arguments import arguments, converted
 from snaprun.cells import CELLS, Cell
+from snaprun.engine.base import SEQUENCE
 from snaprun.engine.optim import OPTIMISERS, Optimiser
 from snaprun.losses import LOSSES, Loss, Measure
 from snaprun.model.network import Architecture, stacked
@@ -78,6 +79,9 @@ def read(given: Mapping[str, Any]) -> Parts[Stream]:
         checks.refuse("update_every", every, f"{fixed} for rule={given['rule']}")
     if (every := every if fixed is None else fixed) is not None:
         train["update_every"] = every
+    if rule.replays and every == SEQUENCE:
+        remedy = "A bounded memory is planned before a window begins, and a stream tells no length."
+        checks.refuse("update_every", every, "an integer beside memory", remedy)
     optim_args = _mapping("optim_args", given["optim_args"])
     rate = {} if given["lr"] is None else {"lr": given["lr"]}
     if rate and "lr" in optim_args:

@@ -89,7 +89,7 @@ class BPTT(LearningRule[BPTTState]):
     @property
     def lighter(self) -> str:
         """A bound of the memory, or a smaller one."""
-        return "a smaller rule.memory" if self.replays else "rule.memory, such as rule.memory=0.05"
+        return "a smaller rule.memory" if self.replays else "a bound such as rule.memory=0.05"
 
     def budget(self, steps: int, hidden: int, internal: int) -> int:
         """Returns the bytes that a window of `steps` steps may keep, which may be too few.
@@ -249,7 +249,10 @@ class BPTT(LearningRule[BPTTState]):
             scratch += n.dense * w + n.record * number
             table = n.window * FINEST * kept // schedule.hidden if self.policy == "mixed" else 0
             setup = min(CELLS, table) * CELL_BYTES
-            return Storage(kept, scratch, index=PLAN_BYTES * n.window, setup=setup, saved=kept)
+            saved = (
+                kept + 2 * schedule.hidden + n.parameters * w
+            )  # with the cursor, λ, the gradient
+            return Storage(kept, scratch, index=PLAN_BYTES * n.window, setup=setup, saved=saved)
         if backend is None:
             tape = n.window * n.padded * (n.record * w + 1)
             return Storage(tape, scratch, backward=tape * 3 // 2 * (n.window > 1), saved=tape)
@@ -268,7 +271,7 @@ def stored_numbers(core: RecurrentCore) -> tuple[int, int]:
 
 
 PLAN_BYTES = 32  # of the instructions of a step, int32, rounded up
-CELL_BYTES = 40  # of an entry of the schedule's table, while it grows
+CELL_BYTES = 14  # of an entry of the schedule's table, while it grows; measured
 UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 

@@ -103,9 +103,9 @@ class Replay:
     ...     state_BCK, linearise = problem.step(t, state_BCK)
     ...     replay.follow(state_BCK, linearise)
     >>> replay.reverse(problem)  # replayed and reversed steps
-    16
+    15
     >>> replay.forwards, replay.finish().shape == (problem.core.layout.size,)
-    (16, True)
+    (15, True)
     """
 
     def __init__(self, rule: BPTT, setup: Setup):

@@ -31,7 +31,7 @@ def rehearse(parts: Parts, probe: Probe | None = None) -> str:
     left = [f"{in_units(n)} is left {where}" for _, n, where in memory.places(parts, expected)]
     with checks.telling_exhaustion(lambda: memory.exhausted(parts, probe)):
         engine = build(parts, probe)
-        per_step, steps = _timed(parts, engine)
+        per_step, steps = (_timed_windows if engine.rule.replays else _timed)(parts, engine)
         validation, bound = _validation_seconds(parts, engine)
     core, options, name = engine.network.core, parts.options, type(engine).__name__
     counts = memory.sizes(parts, core)
@@ -79,6 +79,40 @@ def _timed(parts: Parts, engine: Engine) -> tuple[float, int]:
         first, done = first + len(loss_TB), done + len(loss_TB)
         piece = max(1, int(SECONDS / 4 * done / seconds))
     return seconds / done, done
+
+
+def _timed_windows(parts: Parts, engine: Engine) -> tuple[float, int]:
+    """Return the same for a rule that replays, from windows that end early if they are long.
+
+    A step takes as many first passes as the rule makes of it, and the rest of its time.
+    """
+    options, data = parts.options, stream(parts.machine.seed, "data")
+    window = memory.sizes(parts).window
+
+    def timed(most: int) -> tuple[int, int, float, float]:
+        """Return steps, forward steps, and the seconds of the first pass and of the reverse one."""
+        batch = draw(parts.task, options.lanes, data).to(engine.network.core.device)
+        begun, before, piece = engine.begun(batch), engine.forwards or 0, 1
+        most, start = min(most, len(batch.mask)), time.perf_counter()
+        while begun.steps < most and time.perf_counter() - start < SECONDS / 4:
+            engine.advance(begun, min(piece, most - begun.steps))
+            piece *= 2
+        passed = time.perf_counter()
+        engine.update()
+        _wait(begun.losses_TB)
+        seconds = passed - start, time.perf_counter() - passed
+        return begun.steps, (engine.forwards or 0) - before, *seconds
+
+    timed(1)  # the first window includes costs that occur once
+    done, forwards, ahead, back = 0, 0, 0.0, 0.0
+    while ahead + back < SECONDS and done < max(1, options.tokens // options.lanes):
+        found = timed(window)
+        done, forwards = done + found[0], forwards + found[1]
+        ahead, back = ahead + found[2], back + found[3]
+    first = ahead / done
+    number = options.lanes * engine.network.dtype.itemsize
+    repeated = engine.rule.in_numbers(number).cost(engine.network.core, window).forwards
+    return first * repeated + max(0.0, back - first * (forwards - done)) / done, done
 
 
 class _Enough(Exception):

@@ -1,11 +1,12 @@
 """The memory check refuses a run that needs too much memory before the run takes any."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from snaprun import hardware
+from snaprun import checks, hardware
 from snaprun.checks import UserError
 from snaprun.core import RecurrentCore, Sizes
 from snaprun.costs.memory import (
@@ -23,7 +24,8 @@ from snaprun.costs.memory import (
 from snaprun.engine import native
 from snaprun.engine.base import SEQUENCE
 from snaprun.registry import Registry
-from snaprun.rules import RULES
+from snaprun.rules import BPTT, RULES
+from snaprun.rules.schedule import full, least
 from snaprun.run.machine import takes_native
 from snaprun.sparsity import SPARSITIES
 
@@ -92,7 +94,9 @@ def check(parts: "Parts", probe: "Probe | None" = None) -> bool:
 
     Raises UserError if the run certainly does not fit.
     """
-    expected = demand(parts, sizes(parts), probe)
+    counts = sizes(parts)
+    _require_budget(parts, counts)
+    expected = demand(parts, counts, probe)
     architecture = parts.architecture
     fed = architecture.sparsity.linked(1) * min(architecture.layers)
     # If the mask may reach far less than expected, only the memory of drawing it is certain.
@@ -100,6 +104,26 @@ def check(parts: "Parts", probe: "Probe | None" = None) -> bool:
     sparse = fed < FED and (fed > 0 or len(architecture.layers) > 1)
     _refuse_beyond(parts, probe, drawn if sparse else expected, LEAST)
     return all(MOST * needed <= left for needed, left, _ in places(parts, expected))
+
+
+def _require_budget(parts: "Parts", counts: Sizes) -> None:
+    """Raise UserError if the rule may not keep enough of a window whose length is known."""
+    rule, task, every = parts.rule, parts.task, parts.options.update_every
+    known = isinstance(every, int) or (task.length_key and getattr(task, task.length_key))
+    if not isinstance(rule, BPTT) or not rule.replays or not known:
+        return
+    steps = every if isinstance(every, int) else task.steps()
+    number = counts.lanes * counts.itemsize
+    hidden, internal = counts.states * number, counts.record * number
+    needed, budget = least(hidden, internal), rule.budget(steps, hidden, internal)
+    if budget < needed:
+        fraction = needed / full(steps, hidden, internal)
+        checks.refuse(
+            "rule.memory",
+            rule.memory,
+            f"at least {needed} B, or {math.ceil(1e4 * fraction) / 1e4:g} of the full tape of "
+            f"{steps} steps (it allows {budget} B)",
+        )
 
 
 def check_drawn(parts: "Parts", core: RecurrentCore, probe: "Probe | None" = None) -> None:
@@ -164,6 +188,7 @@ def _words(parts: "Parts", part: str) -> tuple[list[str], list[str]]:
     elif part == TAPE:
         window = of_length if every == SEQUENCE and length else of_window
         found = [of_lanes, of_units, window] if lanes > units else [window, of_units, of_lanes]
+        found = [of_rule, *found] if parts.rule.replays else [*found, of_rule]
     elif part in (PARAMETERS, OPTIMISER, SCRATCH) and architecture.hidden > 4 * units:
         found = [(f"readout.hidden={architecture.hidden}", "a smaller readout.hidden")]
     elif lanes > units:

@@ -336,6 +336,15 @@ def test_a_batch_may_come_in_pieces(every):
     assert_equal(pieces.state_dict(), whole.state_dict())
 
 
+def test_a_batch_may_come_again_within_a_window():
+    one = batch(13)
+    ours, theirs = build(BPTT(0.3), 40), build(BPTT(), 40)
+    for _ in range(4):
+        close(ours.run(one), theirs.run(one), 1e-11)
+    assert ours.updates == theirs.updates == 1
+    close(ours.network.theta.detach(), theirs.network.theta.detach(), 1e-12)
+
+
 def test_a_piece_of_a_sequence_is_refused():
     engine = build(BPTT(0.3), SEQUENCE)
     with pytest.raises(ValueError, match="whole sequence"):

@@ -64,6 +64,15 @@ def test_a_stack_is_another_network_and_one_layer_is_what_it_was(tmp_path):
         ("bptt", {}, "BPTT"),
         ("bptt", {"train__update_every": 1}, "TBPTT(1)"),
         ("bptt", {"train__update_every": 16}, "TBPTT(16)"),
+        ("bptt", {"rule__memory": 0.05}, "BPTT, 5 % of the tape"),
+        (
+            "bptt",
+            {"rule__memory": "9kB", "rule__policy": "hidden"},
+            "BPTT, 9kB of the tape (hidden)",
+        ),
+        ("bptt", {"rule__memory": None, "rule__policy": "mixed"}, "BPTT"),
+        ("bptt", {"rule__truncate": 5}, "BPTT cut every 5"),
+        ("bptt", {"rule__truncate": 5, "train__update_every": 20}, "TBPTT(20) cut every 5"),
         ("snap1", {"rule__n": 4}, "SnAp-4"),
         ("rflo", {}, "RFLO"),
         ("rflo", {"rule__feedback": "random"}, "RFLO (random feedback)"),
@@ -207,6 +216,7 @@ def test_a_configuration_that_cannot_be_put_in_words_is_refused(tmp_path, group,
 
 def test_every_rule_has_a_look_of_its_own(tmp_path):
     made = [*RULES.items(), ("tbptt", {"name": "bptt", "every": 8})]
+    made += [("cut", {"name": "bptt", "truncate": 5}), ("less", {"name": "bptt", "memory": 0.1})]
     made += [("snap3", {"name": "snap", "n": 3}), ("snap4", {"name": "snap", "n": 4})]
     made += [("random", {"name": "rflo", "feedback": "random"}), ("new", {"name": "new"})]
     families = [
@@ -232,7 +242,13 @@ def test_variants_of_a_rule_differ_but_keep_its_marker():
 
 
 @pytest.mark.parametrize(
-    ("family", "degrees"), [("TBPTT", (1, 2, 4, 8, 16)), ("SnAp-n", (4, 5, 8))]
+    ("family", "degrees"),
+    [
+        ("TBPTT", (1, 2, 4, 8, 16)),
+        ("SnAp-n", (4, 5, 8)),
+        ("BPTT, cut", (1, 2, 5, 10)),
+        ("BPTT, bounded", (2, 20, 50, 100)),
+    ],
 )
 def test_degrees_of_a_family_differ_in_colour_and_in_grey(family, degrees):
     looks = [style.look(family, degree) for degree in degrees]
@@ -248,6 +264,20 @@ def test_a_rule_looks_the_same_whatever_is_drawn_beside_it(tmp_path):
     (same,) = [series for series in beside if series.label == "TBPTT(16)"]
     assert same.look == alone.look
     assert len({series.look for series in beside}) == 4
+
+
+def test_memories_and_cuts_are_told_apart(tmp_path):
+    made = [config(), *(config("bptt", rule__memory=part) for part in (0.05, 0.01))]
+    made += [config("bptt", rule__truncate=steps) for steps in (5, 10)]
+    series = sheet(tmp_path, made).facets[0].series
+    assert [one.label for one in series] == [
+        "BPTT",
+        "BPTT, 5 % of the tape",
+        "BPTT, 1 % of the tape",
+        "BPTT cut every 5",
+        "BPTT cut every 10",
+    ]
+    assert len({one.look for one in series}) == 5
 
 
 def test_the_arms_of_a_panel_are_told_apart_without_their_chosen_rates(tmp_path):

@@ -30,6 +30,14 @@ from tests.learner.streams import INPUTS, OUTPUTS, learner, same, state
         ({"rule": "tbptt4", "update_every": 3}, "update_every=3.*expected 4"),
         ({"rule": "tbptt4", "update_every": 1}, "^update_every=1 is.*expected 4 for rule=tbptt4"),
         ({"rule": "tbptt4", "update_every": "sequence"}, "update_every='sequence'.*expected 4"),
+        (
+            {"rule": "bptt", "rule_args": {"memory": 0.1}, "update_every": "sequence"},
+            "^update_every='sequence' is not accepted: expected an integer beside memory",
+        ),
+        (
+            {"rule": "tbptt9", "rule_args": {"memory": 0.01}},
+            "^memory=0.01 is.*tape of 9 steps",
+        ),
         ({"rule": "snap2", "rule_args": {"n": 4}}, "^n=4 is not accepted: expected 2"),
         ({"sparsity": 1.5}, "^sparsity=1.5 is"),
         ({"sparsity": "uniform", "sparsity_args": {"level": 2}}, "^level=2.0 is"),

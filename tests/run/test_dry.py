@@ -11,7 +11,14 @@ from tests.test_config import composed
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["rule=bptt", "train.update_every=sequence"], ["-m", "seed=1,2"]]
+    "words",
+    [
+        [],
+        ["rule=bptt", "train.update_every=sequence"],
+        ["rule=bptt", "train.update_every=sequence", "rule.memory=0.2"],
+        ["rule=bptt", "train.update_every=70", "rule.memory=0.2"],
+        ["-m", "seed=1,2"],
+    ],
 )
 def test_a_dry_run_writes_nothing_and_tells_parameters_memory_and_time(words, here, capfd):
     (here / "text.txt").write_text("abracadabra " * 200)
@@ -22,7 +29,8 @@ def test_a_dry_run_writes_nothing_and_tells_parameters_memory_and_time(words, he
     jobs = 2 if "-m" in words else 1
     for word in ("parameters: ", "memory: about ", "time: about "):
         assert out.count(word) == jobs
-    assert ("tape: 20 steps" in out) == ("rule=bptt" in words)
+    steps = 70 if "train.update_every=70" in words else 20
+    assert (f"tape: {steps} steps" in out) == ("rule=bptt" in words)
     if jobs == 1:
         assert _main(line) == 0  # the run is the one that was told of
         folder = only_run(here / "results")

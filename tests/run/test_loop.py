@@ -13,6 +13,7 @@ from snaprun.engine.torch import TorchEngine
 from snaprun.influence import choose
 from snaprun.model.network import Architecture
 from snaprun.rules import BPTT, RULES, Frozen, SnAp
+from snaprun.rules.bptt import stored_numbers
 from snaprun.run.loop import Training
 from snaprun.run.options import TrainOptions
 from snaprun.run.progress import Progress
@@ -209,6 +210,22 @@ def test_a_non_finite_loss_ends_the_run(tmp_path):
     at = summary.extras["diverged_at_token"]
     assert summary.tokens - 10 <= at < summary.tokens == rows[-1]["tokens"] < 10_000
     assert rows[-1]["bpc"] is None
+
+
+@pytest.mark.parametrize("memory", [0.3, "2kB"])
+def test_the_summary_tells_how_often_steps_are_repeated(memory, tmp_path):
+    options = TrainOptions(tokens=19 * 4, lanes=4, update_every="sequence")
+    summary, _, net = launch(tmp_path, Copy(fixed_length=9), BPTT(memory), options)
+    hidden, internal = (4 * 8 * n for n in stored_numbers(net.core))
+    schedule = BPTT(memory).schedule(19, hidden, internal)
+    repeated = schedule.forwards(19) / 19
+    assert repeated > 1
+    assert summary.cost["forwards"] == pytest.approx(repeated, rel=1e-12)
+    assert summary.cost["forwards_analytic"] == summary.cost["forwards"]
+    assert summary.cost["state_bytes"] == summary.cost["state_bytes_analytic"] <= schedule.budget
+    other, _, _ = launch(tmp_path / "full", Copy(fixed_length=9), BPTT(), options)
+    assert "forwards" not in other.cost
+    assert other.cost["macs_per_token"] < summary.cost["macs_per_token"]
 
 
 def test_every_rule_starts_with_the_same_network_and_data(tmp_path):

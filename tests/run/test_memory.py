@@ -116,6 +116,12 @@ def test_a_mask_that_may_reach_little_is_drawn_before_anything_is_refused(left, 
         (["rule=rtrl"], "rule=rtrl, cell.units=24", "rule=snap1 or rule=snap2, fewer cell.units"),
         (["train.lanes=4000"], "train.lanes=4000", "fewer train.lanes"),
         (["rule=bptt", "train.update_every=9000"], "train.update_every=9000", "train.update_every"),
+        (["rule=bptt", "train.update_every=9000"], "rule=bptt", "a bound such as rule.memory=0.05"),
+        (
+            ["rule=bptt", "train.update_every=9000", "rule.memory=0.5"],
+            "rule=bptt, train.update_every=9000",
+            "a smaller rule.memory",
+        ),
         (
             ["rule=bptt", "train.update_every=sequence", "task.fixed_length=9000"],
             "task.fixed_length=9000",
@@ -142,6 +148,39 @@ def test_the_words_are_of_the_largest_part(words, causes, remedies, left):
     assert causes in said.partition(": this needs")[0]
     assert remedies in said.partition(" Take ")[2]
     assert "\n" not in said
+
+
+LEAST = 16 * 4 * (24 + (24 + 4 + 1 + 24 * 6))  # 16 lanes of a GRU of 24 units, in float32
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["rule.memory=0.1", "train.update_every=9"],
+            rf"least {LEAST} B, or 0\.124\d of .* 9 s",
+        ),
+        (["rule.memory=9kB", "train.update_every=9"], rf"at least {LEAST} B, .*it allows 9000 B"),
+        (
+            ["rule.memory=0.01", "train.update_every=sequence", "task.fixed_length=10"],
+            rf"at least {LEAST} B, or 0\.053\d of the full tape of 21 steps",
+        ),
+    ],
+)
+def test_a_budget_under_the_least_is_refused_where_the_window_is_known(words, said, left):
+    left(10**12)
+    with pytest.raises(UserError, match=said) as refusal:
+        run.build(parts_of("rule=bptt", "engine=torch", *words))
+    assert "\n" not in str(refusal.value)
+    run.build(parts_of("rule=bptt", "engine=torch", f"rule.memory={LEAST}B", *words[1:]))
+
+
+def test_a_sequence_of_unknown_length_takes_the_least(left):
+    left(10**12)
+    words = "rule=bptt", "engine=torch", "rule.memory=0.01", "train.update_every=sequence"
+    engine = run.build(parts_of(*words))
+    engine.run(parts_of(*words).task.batch(16, torch.Generator()))
+    assert engine.rule_bytes == LEAST
 
 
 def test_what_runs_out_of_memory_all_the_same_is_told_with_the_prediction(left, here, monkeypatch):
