@@ -34,7 +34,8 @@ public:
 
     void finish(const T* theta, T* gradient) override {
         if (gradient) backward(theta, gradient);
-        std::memset(begins_.data(), 0, length_ * stride_);
+        // A step that was undone may have left its resets after the last one.
+        std::memset(begins_.data(), 0, std::min(length_ + 1, capacity_) * stride_);
         length_ = 0;
     }
 

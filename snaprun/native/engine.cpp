@@ -57,7 +57,7 @@ public:
             pass(s, 0, targets);
             if (targets) readout_.loss(of_readout(s, 0));
             if (owes()) {
-                budget_->reverse(lent(s.parameters), std::numeric_limits<int64_t>::max());
+                if (now_.targets) budget_->reverse(lent(s.parameters), kAll);
                 update(s.parameters, false);
             }
         } else {
@@ -75,7 +75,7 @@ public:
         const FlushDenormals flushed;
         if (budget_ && now_.targets) {
             budget_->close(std::move(closing), state_.data());
-            budget_->reverse(lent(parameters), std::numeric_limits<int64_t>::max());
+            budget_->reverse(lent(parameters), kAll);
         }
         update(parameters, false);
     }
@@ -120,6 +120,8 @@ public:
     void assign(const T* in) override { rule_->assign(in); }
 
 private:
+    static constexpr int64_t kAll = std::numeric_limits<int64_t>::max();
+
     static std::vector<size_t> sizes(const Pattern& p, const Readout<T>& readout) {
         std::vector<size_t> sizes = readout.sizes();
         sizes.insert(sizes.begin(), size_t(p.parameters));

@@ -84,10 +84,12 @@ private:
 
     template <int N>
     void entries(const T* credit, int e, T* gradient) const {
+        const int steps = filled_, stride = stride_;
+        const size_t step = slots_ * unit_size_;
         Vec<T> acc[N] = {};
-        for (int t = 0; t < filled_; ++t, credit += slots_ * unit_size_) {
+        for (int t = 0; t < steps; ++t, credit += step) {
             const T* from = sources_[t];
-            for (int b = 0; b < stride_; b += kWidth<T>) {
+            for (int b = 0; b < stride; b += kWidth<T>) {
                 const Vec<T> c = load(credit + b);
                 for (int i = 0; i < N; ++i) acc[i] += c * load(from + rows_.offset[e + i] + b);
             }

@@ -256,7 +256,10 @@ def test_a_piece_of_a_sequence_is_refused():
 def test_halves_are_the_step_of_run(loss, one_hot):
     parts = {"every": 5, "loss": loss, "optimiser": SGD(lr=0.3)}
     whole, ours = engine(BPTT(0.4), **parts), engine(BPTT(0.4), **parts)
-    for batch in batches(3, 13, 2, one_hot=one_hot, loss=loss):
+    first, second = batches(3, 13, 2, one_hot=one_hot, loss=loss)
+    first.mask[:6] = False  # a window without a target
+    first.targets[:6] = 0
+    for batch in (first, second):
         outputs = torch.zeros(13, 3, O, dtype=torch.float64)
         want_TB = whole.run(batch, outputs)
         for t in range(13):
@@ -269,6 +272,21 @@ def test_halves_are_the_step_of_run(loss, one_hot):
             y = (batch.targets[t].numpy(), batch.mask[t].numpy()) if targets else ()
             assert torch.tensor(ours.learn(*y)).equal(want_TB[t])
     assert_equal(ours.state_dict(), whole.state_dict())
+
+
+@pytest.mark.parametrize("memory", [None, 0.4])
+def test_the_resets_of_an_undone_step_do_not_outlive_their_window(memory):
+    first, second = batches(3, 13)
+    ends = []
+    for kind in ENGINES:
+        one = engine(BPTT(memory), kind, every=13)
+        one.run(first.piece(0, 5))
+        one.predict(first.inputs[5].numpy(), np.ones(3, bool))
+        one.undo()
+        one.update()
+        one.run(second)
+        ends.append(one)
+    assert_same_gradients(*ends)
 
 
 @pytest.mark.parametrize("steps", [1, 4, 12])
