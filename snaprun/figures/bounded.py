@@ -18,21 +18,21 @@ TITLES = {"native": "C++ engine", "torch": "PyTorch engine"}
 AUTOGRAD = "torch.nn"
 _WIDE = {"markersize": 8, "markerfacecolor": "none"}  # seen around the mixed one's
 LINES: dict[str, dict[str, Any]] = {  # of the policies
-    "mixed": {"color": BLUE, "linestyle": "-", "marker": "o", "zorder": 4},
     "internal": {"color": GREEN, "linestyle": (0, (4, 1.5)), "marker": "v", **_WIDE},
     "hidden": {"color": VERMILLION, "linestyle": (0, (1, 1.2)), "marker": "s"},
+    "mixed": {"color": BLUE, "linestyle": "-", "marker": "o", "zorder": 4},
 }
 POINTS: dict[str, dict[str, Any]] = {
-    SEGMENTS: {"color": BLACK, "marker": "D", "markerfacecolor": "white"},
-    CHECKPOINT: {"color": PURPLE, "marker": "X", "markersize": 5.5},
+    SEGMENTS: {"color": BLACK, "marker": "D", "markersize": 6, "markerfacecolor": "none"},
+    CHECKPOINT: {"color": PURPLE, "marker": "x", "markersize": 6, "markeredgewidth": 1.6},
     FULL_TAPE: {"color": BLACK, "marker": "*", "markersize": 8},
 }
 LABELS = {
-    "mixed": "policy mixed: states and taped steps",
-    "internal": "policy internal: taped steps",
-    "hidden": "policy hidden: states alone",
-    SEGMENTS: "equal segments of √T steps",
-    CHECKPOINT: "torch.nn.GRU, torch.utils.checkpoint: √T steps",
+    "internal": "policy internal: keeps taped steps",
+    "hidden": "policy hidden: keeps states",
+    "mixed": "policy mixed: keeps the better of both",
+    SEGMENTS: "equal segments: a state every √T steps",
+    CHECKPOINT: "the same in torch.nn.GRU, by torch.utils.checkpoint",
     FULL_TAPE: "full tape",
 }
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)  # per cent
@@ -106,7 +106,8 @@ def _caption(table: pd.DataFrame, machine: str) -> str:
     rounds = sorted(int(count) for count in table["rounds"].dropna())
     least, most = rounds[0], rounds[-1]
     return (
-        f"Exact gradients of BPTT over windows of T steps: {told}. Points are medians over "
+        f"Exact gradients of BPTT over windows of T steps: {told}. From a kept state later steps "
+        "are repeated; a taped step has all that its reversal needs. Points are medians over "
         f"{least if least == most else f'{least} to {most}'} interleaved rounds, each beside the "
         "full tape of the same engine in the same round (torch.nn.GRU, which is dense: beside its "
         "own), bars the quartiles. Lines are theory: a step back is worth two steps forward, so "
