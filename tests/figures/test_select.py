@@ -267,7 +267,7 @@ def test_a_rule_looks_the_same_whatever_is_drawn_beside_it(tmp_path):
 
 
 def test_memories_and_cuts_are_told_apart(tmp_path):
-    made = [config(), *(config("bptt", rule__memory=part) for part in (0.05, 0.01))]
+    made = [config("bptt"), *(config("bptt", rule__memory=part) for part in (0.05, 0.01))]
     made += [config("bptt", rule__truncate=steps) for steps in (5, 10)]
     series = sheet(tmp_path, made).facets[0].series
     assert [one.label for one in series] == [
