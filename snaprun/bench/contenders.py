@@ -163,11 +163,10 @@ class TorchNN:
             return x
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-            kept = self._forward(inputs_TBA, targets_TB, *self._start)  # as long as it is counted
+            self._forward(inputs_TBA, targets_TB, *self._start)
         parameters = (p for group in self._optimiser.param_groups for p in group["params"])
         for x in (inputs_TBA, targets_TB, *self._start, *parameters):
             saved.pop(x.untyped_storage().data_ptr(), None)
-        del kept
         return sum(storage.nbytes() for storage in saved.values())
 
     def _forward(

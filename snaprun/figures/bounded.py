@@ -107,7 +107,8 @@ def _caption(table: pd.DataFrame, machine: str) -> str:
     least, most = rounds[0], rounds[-1]
     return (
         f"Exact gradients of BPTT over windows of T steps: {told}. From a kept state later steps "
-        "are repeated; a taped step has all that its reversal needs. Points are medians over "
+        "are repeated; a taped step has all that its reversal needs. Memory is the most kept at a "
+        "time, as measured (torch.nn: tensors that autograd saves). Times are medians over "
         f"{least if least == most else f'{least} to {most}'} interleaved rounds, each beside the "
         "full tape of the same engine in the same round (torch.nn.GRU, which is dense: beside its "
         "own), bars the quartiles. Lines are theory: a step back is worth two steps forward, so "
