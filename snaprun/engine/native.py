@@ -17,6 +17,7 @@ from snaprun.engine.saved import copied
 from snaprun.influence.native import _native, isa, layout_fields
 from snaprun.losses import LOSSES, Loss
 from snaprun.model.network import Network
+from snaprun.require import MOST
 from snaprun.rules import BPTT, LearningRule
 from snaprun.rules.schedule import Schedule
 
@@ -97,6 +98,7 @@ class NativeEngine(Engine):
         assert suited is not None
         self.isa = isa()
         self._step: _Step | None = None
+        self._owing: Begun | None = None  # where the losses of an owed reverse pass are written
         outputs = readout[-1].numel()
         self._adapter = suited(rule, core, self.lanes, outputs, network.dtype, self.noise)
         cell, named = CELLS.name_of(core.cell), OPTIMISERS.name_of(optimiser)
@@ -166,6 +168,9 @@ class NativeEngine(Engine):
 
     def update(self) -> None:
         """End the window here: the optimiser steps if the window had a target."""
+        if self.owes and self._owing is not None:
+            self._run(self._owing, 0, MOST)
+            return
         closing = None
         if self._replaying and self.targets and not self.owes:
             window = self._engine.window()
@@ -254,16 +259,23 @@ class NativeEngine(Engine):
 
     def advance(self, begun: Begun, steps: int) -> int:
         """Train on a batch in progress, as the base says."""
+        left = len(begun.batch.mask) - begun.steps
+        if self._replaying and not self.steps and left:
+            length = left if begun.batch.ends else None
+            self._plan(length if self.update_every == SEQUENCE else self.update_every)
+        work = self._run(begun, steps, steps)
+        self._owing = begun if self.owes else None
+        return work
+
+    def _run(self, begun: Begun, steps: int, work: int) -> int:
+        """Do up to `work` steps of work with the next `steps` of a batch."""
         first, batch = begun.steps, begun.batch
-        if self._replaying and not self.steps and first < len(batch.mask):
-            left = len(batch.mask) - first if batch.ends else None
-            self._plan(left if self.update_every == SEQUENCE else self.update_every)
         if first or steps < len(batch.mask):
             batch = batch.piece(first, steps)
         one_hot, classes = batch.inputs.dim() == 2, self.network.readout.loss.classes
         targets = batch.targets.contiguous()
         dense = None if one_hot else batch.inputs.to(self.network.dtype).contiguous()
-        done, work = self._engine.run(
+        done, worked = self._engine.run(
             *self._parameters(),
             batch.inputs.contiguous() if one_hot else None,
             dense,
@@ -276,10 +288,10 @@ class NativeEngine(Engine):
             batch.ends,
             begun.outputs_TBO,
             first,
-            steps,
+            work,
         )
         begun.steps += done
-        return work
+        return worked
 
     def predict(self, inputs: ndarray, resets_B: ndarray | None = None) -> ndarray:
         """Advance the state by one step and return the outputs, as the base says."""

@@ -74,7 +74,7 @@ public:
     void update(T* const* parameters, std::vector<int32_t> closing) override {
         const FlushDenormals flushed;
         if (budget_ && now_.targets) {
-            budget_->close(std::move(closing), state_.data());
+            if (!owes()) budget_->close(std::move(closing), state_.data());
             budget_->reverse(lent(parameters), kAll);
         }
         update(parameters, false);

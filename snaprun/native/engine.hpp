@@ -135,8 +135,8 @@ public:
     virtual void learn(const Sequence<T>& step) = 0;
     virtual void undo() = 0;
     virtual bool predicted() const = 0;  // whether a prediction waits for `learn` or `undo`
-    // Ends the window here, with `closing` as the plan of its reverse pass if `walk` is not null
-    // and the window has targets.
+    // Ends the window here. For memory-bounded BPTT `closing` is the plan of its reverse pass if it
+    // has targets and none is owed; the losses that an owed pass would still write are lost.
     virtual void update(T* const* parameters, std::vector<int32_t> closing) = 0;
     virtual void measure() = 0;  // counts the open window, too
     virtual bool finite() const = 0;  // of all parameters, when `run` last returned

@@ -90,7 +90,7 @@ public:
         const Busy busy(busy_);
         require(bound_.has_value(), "predict needs bound arrays");
         require_settled();
-        require(!engine_->owes(), kOwes);
+        require(!engine_->owes(), "the reverse pass of a window is not finished");
         require_planned(by_index);
         Sequence<T> s = step_;
         if (by_index) s.indices = indices(*bound_->index, inputs_, config_.inputs, "input index");
@@ -119,16 +119,16 @@ public:
         engine_->undo();
     }
 
-    // `closing` is the plan of the reverse pass, for a window within a budget that has targets.
+    // `closing` is the plan of the reverse pass, for a window within a budget that has targets, and
+    // owes no pass.
     void update(Array<T> theta, std::vector<Array<T>> readout, std::optional<PlanArray> closing) {
         T* parameters[kMostParameters];
         const Busy busy(busy_);
         require_settled();
-        require(!engine_->owes(), kOwes);
         point(config_, theta, readout, parameters);
         written(theta, readout).require();
         std::vector<int32_t> plan;
-        if (engine_->walk() && engine_->counters().targets) {
+        if (engine_->walk() && engine_->counters().targets && !engine_->owes()) {
             require(closing.has_value(), "the window needs a plan to close with");
             plan = copied(*closing);
             Walk trial = *engine_->walk();
@@ -276,8 +276,6 @@ private:
         }
         ~Busy() { flag.clear(); }
     };
-
-    static constexpr const char* kOwes = "the reverse pass of a window is not finished";
 
     EngineConfig config_;
     bool classes_;  // whether the targets are classes

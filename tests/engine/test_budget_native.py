@@ -303,15 +303,32 @@ def test_an_early_update_ends_the_window(memory, steps):
     assert ours.updates == whole.updates == 2
 
 
-def test_no_update_while_work_is_owed():
-    ours, (first, _) = engine(BPTT(0.3)), batches(3)
-    begun = ours.begun(first)
-    ours.advance(begun, 14)
-    assert begun.steps == 13
-    assert ours.owes
-    assert not ours.done(begun)
-    with pytest.raises(ValueError, match="reverse pass"):
+@pytest.mark.parametrize("kind", ENGINES)
+def test_an_update_does_the_work_that_is_owed(kind):
+    ours, whole = engine(BPTT(0.3), kind), engine(BPTT(0.3), kind)
+    for batch in batches(3):
+        want_TB, begun = whole.run(batch), ours.begun(batch)
+        ours.advance(begun, 14)
+        assert begun.steps == 13
+        assert ours.owes
+        assert not ours.done(begun)
         ours.update()
+        assert ours.done(begun)
+        assert begun.losses_TB.equal(want_TB)
+    assert_equal(ours.state_dict(), whole.state_dict())
+
+
+def test_no_step_is_predicted_while_work_is_owed():
+    ours, batch = engine(BPTT(0.3), every=13), batches(3)[0]
+    ours.advance(ours.begun(batch), 14)
+    saved = ours.state_dict()
+    with pytest.raises(ValueError, match="reverse pass"):
+        ours.predict(batch.inputs[0].numpy())
+    other = engine(BPTT(0.3), every=13)
+    other.load_state_dict(saved)
+    for one in (ours, other):  # the other one has no batch to write the losses to
+        one.update()
+    assert_equal(other.state_dict(), ours.state_dict())
 
 
 def test_the_inputs_of_a_window_are_of_one_kind():
