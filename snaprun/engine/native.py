@@ -98,7 +98,7 @@ class NativeEngine(Engine):
         assert suited is not None
         self.isa = isa()
         self._step: _Step | None = None
-        self._owing: Begun | None = None  # where the losses of an owed reverse pass are written
+        self._begun: Begun | None = None  # the batch of the last step, if it was of a batch
         outputs = readout[-1].numel()
         self._adapter = suited(rule, core, self.lanes, outputs, network.dtype, self.noise)
         cell, named = CELLS.name_of(core.cell), OPTIMISERS.name_of(optimiser)
@@ -168,15 +168,13 @@ class NativeEngine(Engine):
 
     def update(self) -> None:
         """End the window here: the optimiser steps if the window had a target."""
-        if self.owes and self._owing is not None:
-            self._run(self._owing, 0, MOST)
-            return
-        closing = None
         if self._replaying and self.targets and not self.owes:
             window = self._engine.window()
-            schedule = self._schedule(window["steps"])
-            closing = schedule.closing(window["kept"], self.steps)
-        self._engine.update(*self._parameters(), closing)
+            self._engine.close(self._schedule(window["steps"]).closing(window["kept"], self.steps))
+        if self.owes and self._begun is not None:
+            self._run(self._begun, 0, MOST)
+        else:
+            self._engine.update(*self._parameters())
 
     @property
     def _replaying(self) -> BPTT | None:
@@ -227,6 +225,7 @@ class NativeEngine(Engine):
 
     def _load(self, saved: dict[str, Any]) -> None:
         self._engine.resume(**dict.fromkeys(COUNTERS, 0))
+        self._begun = None
         window, rule = {}, saved["rule"]
         if self._replaying:
             window = {name: rule[name] for name in PLACE} | {"pending": len(rule["pending_src"])}
@@ -263,9 +262,8 @@ class NativeEngine(Engine):
         if self._replaying and not self.steps and left:
             length = left if begun.batch.ends else None
             self._plan(length if self.update_every == SEQUENCE else self.update_every)
-        work = self._run(begun, steps, steps)
-        self._owing = begun if self.owes else None
-        return work
+        self._begun = begun if self._replaying else None
+        return self._run(begun, steps, steps)
 
     def _run(self, begun: Begun, steps: int, work: int) -> int:
         """Do up to `work` steps of work with the next `steps` of a batch."""
@@ -297,6 +295,7 @@ class NativeEngine(Engine):
         """Advance the state by one step and return the outputs, as the base says."""
         if self._replaying and not self.steps:
             self._plan(None if self.update_every == SEQUENCE else self.update_every)
+        self._begun = None
         step = self._step or self._bind()
         by_index = inputs.ndim == 1
         (step.index if by_index else step.dense)[0] = inputs

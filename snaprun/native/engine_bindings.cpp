@@ -119,24 +119,29 @@ public:
         engine_->undo();
     }
 
-    // `closing` is the plan of the reverse pass, for a window within a budget that has targets, and
-    // owes no pass.
-    void update(Array<T> theta, std::vector<Array<T>> readout, std::optional<PlanArray> closing) {
+    void update(Array<T> theta, std::vector<Array<T>> readout) {
         T* parameters[kMostParameters];
         const Busy busy(busy_);
         require_settled();
         point(config_, theta, readout, parameters);
         written(theta, readout).require();
-        std::vector<int32_t> plan;
-        if (engine_->walk() && engine_->counters().targets && !engine_->owes()) {
-            require(closing.has_value(), "the window needs a plan to close with");
-            plan = copied(*closing);
-            Walk trial = *engine_->walk();
-            trial.close(plan);
-            require_followed(std::move(trial), most_);
-        }
+        require(!engine_->walk() || !engine_->counters().targets || engine_->owes(),
+                "the window needs a plan to close with");
         nb::gil_scoped_release unlocked;
-        engine_->update(parameters, std::move(plan));
+        engine_->update(parameters);
+    }
+
+    // Ends the first pass of the open window, which has targets; the reverse pass is then owed.
+    void close(PlanArray plan) {
+        const Busy busy(busy_);
+        require_settled();
+        require(engine_->walk() && engine_->counters().targets && !engine_->owes(),
+                "there is no window to close");
+        std::vector<int32_t> own = copied(plan);
+        Walk trial = *engine_->walk();
+        trial.close(own);
+        require_followed(std::move(trial), most_);
+        engine_->close(std::move(own));
     }
 
     // Windows of `steps` steps follow the plan, with at most `bytes` on their stack.
@@ -307,9 +312,9 @@ void bind(nb::module_& m, const char* name) {
         .def("learn", &E::learn, "targets"_a)
         .def("undo", &E::undo)
         .def("measure", &E::measure)
-        .def("update", &E::update, "theta"_a.noconvert(), "readout"_a.noconvert(),
-             "closing"_a.noconvert().none() = nb::none())
+        .def("update", &E::update, "theta"_a.noconvert(), "readout"_a.noconvert())
         .def("plan", &E::plan, "plan"_a.noconvert(), "steps"_a, "bytes"_a)
+        .def("close", &E::close, "plan"_a.noconvert())
         .def("window", &E::window)
         .def_prop_ro("owes", &E::owes, "Whether a window's reverse pass is not finished.")
         .def_prop_ro("state_bytes", &E::state_bytes)

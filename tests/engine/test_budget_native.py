@@ -304,6 +304,18 @@ def test_an_early_update_ends_the_window(memory, steps):
 
 
 @pytest.mark.parametrize("kind", ENGINES)
+def test_an_early_update_writes_the_losses_of_its_batch(kind):
+    ours, (batch, _) = engine(BPTT(0.3), kind), batches(3)
+    want_TB, begun = engine(BPTT(0.3), kind).run(batch), ours.begun(batch)
+    ours.advance(begun, 9)
+    assert not begun.losses_TB.any()
+    ours.update()
+    assert begun.losses_TB[:9].equal(want_TB[:9])
+    assert not begun.losses_TB[9:].any()
+    assert (begun.steps, ours.steps, ours.updates) == (9, 0, 1)
+
+
+@pytest.mark.parametrize("kind", ENGINES)
 def test_an_update_does_the_work_that_is_owed(kind):
     ours, whole = engine(BPTT(0.3), kind), engine(BPTT(0.3), kind)
     for batch in batches(3):
@@ -387,9 +399,13 @@ def test_a_plan_is_needed_and_kept_until_its_window_ends():
     ours.run(batch)
     with pytest.raises(ValueError, match="a window is open"):
         core.plan(np.array([HOLD, TAPE, BACK, DROP], np.int32), 20, 10**9)
-    for plan in (None, np.array([HOLD, TAPE, BACK, DROP], np.int32)):
-        with pytest.raises(ValueError, match="plan"):
-            core.update(*parameters, plan)
+    with pytest.raises(ValueError, match="needs a plan"):
+        core.update(*parameters)
+    with pytest.raises(ValueError, match="passes the end"):
+        core.close(np.array([HOLD, TAPE, BACK, DROP], np.int32))
+    ours.update()
+    with pytest.raises(ValueError, match="no window to close"):
+        core.close(np.array([HOLD, TAPE, BACK, DROP], np.int32))
 
 
 @pytest.mark.parametrize("work", [7, 11, 16, 23])
