@@ -66,6 +66,9 @@ class BPTT(LearningRule[BPTTState]):
 
     claim = "exact"
     state_type = BPTTState
+    memory: float | str | None = None
+    policy: POLICIES = "mixed"
+    truncate: int | None = None
 
     def __init__(
         self,
@@ -73,9 +76,9 @@ class BPTT(LearningRule[BPTTState]):
         policy: POLICIES = "mixed",
         truncate: int | None = None,
     ):
-        self.memory = memory
         _read(memory)
-        self.policy: POLICIES = checks.one_of("rule.policy", policy, get_args(POLICIES))
+        self.memory = memory
+        self.policy = checks.one_of("rule.policy", policy, get_args(POLICIES))
         self.truncate = truncate
         if truncate is not None:
             self.truncate = checks.at_least("rule.truncate", truncate, 1)

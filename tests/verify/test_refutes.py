@@ -13,6 +13,7 @@ from snaprun.influence import BACKENDS
 from snaprun.influence import torch as torch_backend
 from snaprun.losses import LOSSES, MeanSquaredError
 from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, SnAp
+from snaprun.verify.problem import Problem
 from tests.cases import CELLS
 from tests.verify.test_passes import failures, run
 
@@ -171,6 +172,29 @@ class WholeTape(BPTT):
 def test_a_tape_that_is_not_cut():
     found = failed(GRU(), WholeTape())
     assert found == ["updates every 2 steps, autograd"]
+
+
+class CutLate(BPTT):
+    """Truncated BPTT that cuts a step later."""
+
+    def cuts(self, t):
+        return super().cuts(t - 1)
+
+
+class NoCut(BPTT):
+    def cuts(self, t):
+        return False
+
+
+@pytest.mark.parametrize("rule", [CutLate(truncate=3), NoCut(0.4, truncate=3)], ids=str)
+def test_credit_that_is_cut_elsewhere(rule):
+    assert len(failed(GRU(), rule)) >= 1
+
+
+def test_a_replay_that_forgets_a_reset(monkeypatch):
+    assert not failed(GRU(), BPTT(0.4))
+    monkeypatch.setattr(Problem, "begins", lambda problem, t: None)
+    assert len(failed(GRU(), BPTT(0.4))) == 2
 
 
 def backend(**changed):
