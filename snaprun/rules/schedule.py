@@ -187,7 +187,8 @@ class Schedule:
             options.append((_closed("internal", steps, tapes), _split_internal, tapes, (1, 1)))
         if self.policy != "internal":
             options.append((_closed("hidden", steps, holds), _split_hidden, holds, (1, 1)))
-        if self.policy == "mixed" and tapes < steps:
+        # While a step is repeated once at most, no mixture is better than internal states alone.
+        if self.policy == "mixed" and comb(tapes + 2, 2) <= steps:
             cell, tape, unit = _grid(self.hidden, self.internal)
             cells = cell + int((free - self.internal) // unit)
             most = cell + int((self.budget - self.hidden - self.internal) // unit)

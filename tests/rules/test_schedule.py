@@ -3,7 +3,7 @@
 from fractions import Fraction
 from functools import cache
 from itertools import product
-from math import gcd
+from math import comb, gcd
 from typing import get_args
 
 import numpy as np
@@ -255,3 +255,14 @@ def test_what_cannot_be_is_refused():
         forwards("hidden", 3, 0)
     with pytest.raises(ValueError, match="too large"):
         forwards("mixed", 100_000, 5000, alpha=7)
+
+
+@pytest.mark.parametrize("alpha", [1, 2, 7])
+@pytest.mark.parametrize("t", [2, 5, 17, 40, 100])
+def test_where_a_step_is_repeated_once_at_most_internal_states_alone_are_best(t, alpha):
+    for tapes in range(2, t + 1):
+        if comb(tapes + 2, 2) <= t:
+            continue
+        for more in range(alpha):  # bytes that hold no further internal state
+            slots = (tapes - 1) * alpha + 1 + more
+            assert forwards("mixed", t, slots, alpha) >= forwards("internal", t, tapes)
