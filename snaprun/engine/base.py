@@ -16,7 +16,8 @@ from snaprun.engine.saved import require_fit, require_window, set_noise
 from snaprun.influence import choose
 from snaprun.model.network import Network
 from snaprun.require import MOST
-from snaprun.rules import BPTT, LearningRule
+from snaprun.rules import LearningRule
+from snaprun.rules.bptt import bounded
 from snaprun.tasks import Batch
 
 SEQUENCE = "sequence"
@@ -88,6 +89,7 @@ class Engine(ABC):
                 f"Set train.update_every={SEQUENCE}.",
             )
         self.network, self.rule, self.optimiser = network, rule, optimiser
+        self.replaying = bounded(rule)  # the rule, if it replays
         self.lanes, self.update_every, self.noise = lanes, update_every, noise
         self.decay, self.backend, self.threads = average, backend or choose("auto"), threads
         self.reset()
@@ -128,6 +130,12 @@ class Engine(ABC):
     def state_bytes(self) -> tuple[int, int]:
         """The bytes of a hidden and of an internal state on the stack of a rule that replays."""
         return 0, 0
+
+    @property
+    def number_bytes(self) -> int:
+        """The bytes of a number of every lane; where the rule replays, padded lanes count."""
+        network = self.network
+        return self.state_bytes[0] // network.core.states or self.lanes * network.dtype.itemsize
 
     @property
     def forwards(self) -> int | None:
@@ -205,8 +213,8 @@ class Engine(ABC):
         Raises ValueError if `saved` does not fit; the engine is then unusable.
         """
         require_fit(saved, self.state_dict(), self.update_every)
-        if isinstance(self.rule, BPTT) and self.rule.replays:
-            require_window(saved, self.rule, self.network, self.state_bytes, self.update_every)
+        if self.replaying:
+            require_window(saved, self.network, self.state_bytes, self.update_every)
         self.network.load_state_dict(saved["network"])
         set_noise(self.noise, saved["noise"])
         self._load(saved)

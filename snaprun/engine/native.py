@@ -18,8 +18,9 @@ from snaprun.influence.native import _native, isa, layout_fields
 from snaprun.losses import LOSSES, Loss
 from snaprun.model.network import Network
 from snaprun.require import MOST
-from snaprun.rules import BPTT, LearningRule
-from snaprun.rules.schedule import Schedule
+from snaprun.rules import LearningRule
+from snaprun.rules.replay import stored
+from snaprun.rules.schedule import Plan, Schedule
 
 COUNTERS = ("steps", "targets", "updates", "longest_window", "rule_bytes")
 PLACE = ("at", "part", "forwards")  # of a rule that replays, as in snaprun.rules.replay
@@ -101,6 +102,8 @@ class NativeEngine(Engine):
         self.isa = isa()
         self._step: _Step | None = None
         self._begun: Begun | None = None  # the batch of the last step, if it was of a batch
+        self._plan: Plan | None = None  # that windows follow
+        self._planned = 0  # the steps for which it is the one of our schedule; 0: for none
         outputs = readout[-1].numel()
         self._adapter = suited(rule, core, self.lanes, outputs, network.dtype, self.noise)
         cell, named = CELLS.name_of(core.cell), OPTIMISERS.name_of(optimiser)
@@ -154,7 +157,7 @@ class NativeEngine(Engine):
     @property
     def forwards(self) -> int | None:
         """The time steps that were made so far, replayed ones included; None: none is replayed."""
-        return self._engine.window()["forwards"] if self._replaying else None
+        return self._engine.window()["forwards"] if self.replaying else None
 
     def measure(self) -> None:
         """Record the length of the open window and the bytes that the rule keeps."""
@@ -170,32 +173,33 @@ class NativeEngine(Engine):
 
     def update(self) -> None:
         """End the window here: the optimiser steps if the window had a target."""
-        if self._replaying and self.targets and not self.owes:
+        if self.replaying and self.targets and not self.owes:
             window = self._engine.window()
-            self._engine.close(self._schedule(window["steps"]).closing(window["kept"], self.steps))
+            assert self._plan is not None
+            schedule = self._schedule(window["steps"]).holding(self._plan)
+            self._engine.close(schedule.closing(window["kept"], self.steps))
         if self.owes and self._begun is not None:
             self._run(self._begun, 0, MOST)
         else:
             self._engine.update(*self._parameters())
 
-    @property
-    def _replaying(self) -> BPTT | None:
-        """The rule, if it replays."""
-        return self.rule if isinstance(self.rule, BPTT) and self.rule.replays else None
-
     def _schedule(self, steps: int) -> Schedule:
-        assert self._replaying is not None
-        return self._replaying.schedule(steps, *self.state_bytes)
+        assert self.replaying is not None
+        return self.replaying.schedule(steps, *self.state_bytes)
 
-    def _plan(self, steps: int | str | None) -> None:
+    def _require_plan(self, steps: int | str | None) -> None:
         """Plan windows of `steps` steps, unless one is open; another value says T is not known."""
         if not isinstance(steps, int):
             raise ValueError(
                 "a rule that replays needs the whole sequence for update_every=sequence"
             )
-        if steps != self._engine.window()["steps"]:
-            schedule = self._schedule(steps)
-            self._engine.plan(schedule.plan(steps), steps, schedule.budget)
+        if steps != self._planned:
+            self._follow(self._schedule(steps).plan(steps), steps)
+            self._planned = steps
+
+    def _follow(self, plan: Plan, steps: int) -> None:
+        self._plan, self._planned = plan, 0
+        self._engine.plan(plan, steps, self._schedule(steps).holding(plan).budget)
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything needed to continue, in the form of snaprun.engine.saved."""
@@ -203,10 +207,10 @@ class NativeEngine(Engine):
         views = self._views(self._engine.buffers())
         state = copied({name: x for name, x in views.items() if name != "rule"})
         state["rule"] = self._adapter.saved(views["rule"])
-        if self._replaying:
+        if self.replaying:
             window = self._engine.window()
-            planned = window["steps"] if window["at"] else 0
-            state["rule"] |= {"steps_planned": planned}
+            planned, plan = (window["steps"], self._plan) if window["at"] else (0, None)
+            state["rule"] |= {"steps_planned": planned, "plan": stored(plan)}
             state["rule"] |= {name: window[name] for name in PLACE}
         # Entries that this window has not written yet hold the values of an older window.
         if "tape" in state["rule"]:
@@ -229,11 +233,11 @@ class NativeEngine(Engine):
         self._engine.resume(**dict.fromkeys(COUNTERS, 0))
         self._begun = None
         window, rule = {}, saved["rule"]
-        if self._replaying:
+        if self.replaying:
             window = {name: rule[name] for name in PLACE} | {"pending": len(rule["pending_src"])}
             window["indexed"] = not rule["inputs"].is_floating_point()
-            if rule["steps_planned"]:
-                self._plan(rule["steps_planned"])
+            if rule["steps_planned"]:  # of the open window alone: the next one follows our plan
+                self._follow(rule["plan"].int().numpy(), rule["steps_planned"])
         self._engine.resume(**{name: saved[name] for name in COUNTERS}, **window)
         memory = self._engine.buffers()
         fill(self._views(memory), saved)
@@ -261,10 +265,10 @@ class NativeEngine(Engine):
     def advance(self, begun: Begun, steps: int) -> int:
         """Train on a batch in progress, as the base says."""
         left = len(begun.batch.mask) - begun.steps
-        if self._replaying and not self.steps and left:
+        if self.replaying and not self.steps and left:
             length = left if begun.batch.ends else None
-            self._plan(length if self.update_every == SEQUENCE else self.update_every)
-        self._begun = begun if self._replaying else None
+            self._require_plan(length if self.update_every == SEQUENCE else self.update_every)
+        self._begun = begun if self.replaying else None
         return self._run(begun, steps, steps)
 
     def _run(self, begun: Begun, steps: int, work: int) -> int:
@@ -295,8 +299,8 @@ class NativeEngine(Engine):
 
     def predict(self, inputs: ndarray, resets_B: ndarray | None = None) -> ndarray:
         """Advance the state by one step and return the outputs, as the base says."""
-        if self._replaying and not self.steps:
-            self._plan(None if self.update_every == SEQUENCE else self.update_every)
+        if self.replaying and not self.steps:
+            self._require_plan(None if self.update_every == SEQUENCE else self.update_every)
         self._begun = None
         step = self._step or self._bind()
         by_index = inputs.ndim == 1

@@ -33,7 +33,6 @@ from snaprun.require import (
     require_like,
     require_tensor,
 )
-from snaprun.rules import BPTT
 from snaprun.rules.replay import require
 
 DATA = ("inputs", "targets", "mask", "resets")  # of the steps of a window, as in Batch
@@ -71,7 +70,6 @@ def require_fit(saved: Any, own: dict[str, Any], update_every: int | str) -> Non
 
 def require_window(
     saved: dict[str, Any],
-    rule: BPTT,
     network: Network,
     state_bytes: tuple[int, int],
     update_every: int | str,
@@ -88,7 +86,7 @@ def require_window(
     require_count("state.steps", saved["steps"], least=steps, most=steps)
     if isinstance(update_every, int) and own[WINDOW] != 0:
         require_equal(f"{where}.{WINDOW}", own[WINDOW], update_every)
-    require(own, rule, network.core, (lanes, network.dtype), state_bytes)
+    require(own, network.core, (lanes, network.dtype), state_bytes)
     if steps:
         require_steps(where, own, network, (steps, lanes))
     else:

@@ -14,7 +14,7 @@ from snaprun.engine.optim import newest
 from snaprun.engine.saved import copied
 from snaprun.engine.window import Window
 from snaprun.influence import native
-from snaprun.rules import BPTT, Setup
+from snaprun.rules import Setup
 from snaprun.tasks import Batch
 
 # The state and the bank before a predicted step, what gives the record of the step, and its inputs.
@@ -57,8 +57,8 @@ class TorchEngine(Engine):
         self.weights_MKJ = network.weights()
         self._window: Window | None = None
         self.rule_state: Any = None
-        if isinstance(self.rule, BPTT) and self.rule.replays:
-            self._window = Window(self.rule, setup, network, self.weights_MKJ)
+        if self.replaying:
+            self._window = Window(self.replaying, setup, network, self.weights_MKJ)
         else:
             self.rule_state = self.rule.init(setup)
         self._average = [torch.zeros_like(p) for p in network.parameters if self.decay]
@@ -135,6 +135,8 @@ class TorchEngine(Engine):
     def predict(self, inputs: ndarray, resets_B: ndarray | None = None) -> ndarray:
         """Advance the state by one step and return the outputs, as the base says."""
         self.require_settled()
+        if self.owes:
+            raise ValueError("the reverse pass of a window is not finished")
         device, window = self.state_BCK.device, self._window
         if window is not None:
             self._open(window, None)

@@ -266,6 +266,11 @@ class BPTT(LearningRule[BPTTState]):
         return Storage(tape, errors, backward=stacked + 2 * n.dense * w, saved=tape)
 
 
+def bounded(rule: LearningRule[Any]) -> BPTT | None:
+    """Returns the rule if it is BPTT with a bounded memory, for which an engine replays steps."""
+    return rule if isinstance(rule, BPTT) and rule.replays else None
+
+
 def stored_numbers(core: RecurrentCore) -> tuple[int, int]:
     """Returns how many numbers a lane has in a hidden state, and in an internal state.
 
@@ -289,7 +294,7 @@ def _read(memory: float | str | None) -> Fraction | None:
         if found and found[2] in UNITS and (size := Fraction(found[1]) * UNITS[found[2]]) > 1:
             return size
     elif not isinstance(memory, bool) and 0 < memory <= 1:
-        return Fraction(memory)
+        return Fraction(str(memory))  # 0.3 is 3/10
     accepted = "a fraction of the full tape in (0, 1], bytes such as 64MB, or null"
     checks.refuse("rule.memory", memory, accepted)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,8 @@ from snaprun.core.jacobians import dynamics_vjp, slot_vjp
 from snaprun.require import mismatch, require_count, require_equal, require_tensor
 from snaprun.rules.base import Setup
 from snaprun.rules.bptt import BPTT, stored_numbers, taped
-from snaprun.rules.schedule import BACK, DROP, HOLD, RESTORE, TAPE, Plan, Schedule
+from snaprun.rules.schedule import BACK, DROP, HOLD, RESTORE, TAPE, Plan, Schedule, full, peak
+from snaprun.rules.walk import Place, place
 
 MOST_STEPS = 2**31 - 1  # of a window, as in train.update_every
 INTERNAL = ("src", "dsda", "dsds", "state")
@@ -47,40 +49,6 @@ class Held:
     steps: int  # of the window, done when it was pushed
     state_BCK: Tensor
     record: Record | None = None
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a plan has got to: what is on the stack, bottom first, and where the cursor is."""
-
-    stack: tuple[tuple[int, bool], ...]  # the steps done when it was pushed, and whether internal
-    cursor: int
-    passed: int  # steps of the first pass
-    forwards: int
-
-
-def place(plan: Plan, at: int, part: int) -> Place:
-    """Returns the place after `at` instructions of a plan and `part` steps of the next one.
-
-    Raises ValueError if an engine never stops there.
-    """
-    require_count("state.rule.at", at, most=len(plan) - 1)
-    stack, cursor, passed, forwards = list[tuple[int, bool]](), 0, 0, 0
-    reverses = False
-    for n in (*plan[:at].tolist(), part):
-        if n > 0 or n == TAPE:
-            cursor, forwards = cursor + max(n, 1), forwards + max(n, 1)
-        if n in (HOLD, TAPE):
-            stack.append((cursor, n == TAPE))
-        elif n in (BACK, DROP):
-            reverses = stack.pop()[1] or reverses
-        elif n == RESTORE:
-            cursor = stack[-1][0]
-        passed = passed if reverses else cursor
-    following = int(plan[at])
-    if following in (HOLD, RESTORE, DROP) or not 0 <= part < max(following, 1):
-        mismatch("state.rule.part", "a place between two steps of the plan", f"{at}, {part}")
-    return Place(tuple(stack), cursor, passed, forwards)
 
 
 class Replay:
@@ -156,7 +124,8 @@ class Replay:
         assert self.plan is not None
         if self.passed < self.steps:
             kept = [(held.steps, held.record is not None) for held in self.stack]
-            self.plan = self.schedule(self.steps).closing(kept, self.passed)
+            schedule = self.schedule(self.steps).holding(self.plan)
+            self.plan = schedule.closing(kept, self.passed)
             self.at, self.part, self.steps = 0, 0, self.passed
             self._idle()
 
@@ -257,8 +226,9 @@ class Replay:
     def state_dict(self) -> dict[str, Any]:
         """Returns a copy of the state, in the form that every engine saves.
 
-        `steps_planned` is T (0: no window is open), `at` how many instructions are done, `part` how
-        many steps of the next one. The stack's hidden states are in `hidden`, and its internal ones
+        `steps_planned` is T (0: no window is open), `plan` the instructions (n,), because another
+        engine or version may plan otherwise, `at` how many of them are done, and `part` how many
+        steps of the next one. The stack's hidden states are in `hidden`, and its internal ones
         in `src`, `dsda`, `dsds` and `state`, each (n, B, …) and bottom first. `cursor` is the state
         from which the reverse pass replays, `credit` λ, and `gradient` (P,) what is summed, without
         the last few reversed steps, of which `pending_src` (n, B, J) and `pending_credit`
@@ -276,6 +246,7 @@ class Replay:
         }
         return {
             "steps_planned": self.steps,
+            "plan": stored(self.plan),
             "at": self.at,
             "part": self.part,
             **{
@@ -296,8 +267,8 @@ class Replay:
         if not saved["steps_planned"]:
             return
         self.steps, self.at, self.part = (saved[key] for key in ("steps_planned", "at", "part"))
-        self.plan = self.schedule(self.steps).plan(self.steps)
-        found = place(self.plan, self.at, self.part)
+        self.plan = saved["plan"].numpy().astype(np.int32)
+        found = place(self.plan.tolist(), self.steps, self.at, self.part)
         self.passed, self._cursor = found.passed, found.cursor
         layers, own = self._core.layers, self._zero_BCK
         taken = {name: iter(saved[name].to(own, copy=True)) for name in stacked(self._core, 1)}
@@ -322,6 +293,11 @@ class Replay:
         return pending(self._core, self._lanes)
 
 
+def stored(plan: Plan | None) -> Tensor:
+    """Returns a plan as checkpoints hold it; no window is open if it is None."""
+    return torch.tensor([] if plan is None else plan, dtype=torch.int64)
+
+
 def pending(core: RecurrentCore, lanes: int) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of the factors of a step that the gradient lacks, by saved name."""
     slots, units, sources = core.layout.live_MKJ.shape
@@ -340,25 +316,28 @@ def stacked(core: RecurrentCore, lanes: int) -> dict[str, tuple[int, ...]]:
 
 def require(
     saved: dict[str, Any],
-    rule: BPTT,
     core: RecurrentCore,
     of: tuple[int, torch.dtype],
     state_bytes: tuple[int, int],
 ) -> None:
-    """Raises ValueError unless `saved`, of the right entries, is a state of `rule` on this core.
+    """Raises ValueError unless `saved`, of the right entries, is a state on this core.
 
     Its window has as many steps as `saved["mask"]`. `of` is the lanes and the type of numbers, and
-    `state_bytes` the bytes of a hidden and of an internal state, from which the plan follows.
+    `state_bytes` the bytes of a hidden and of an internal state. The plan may be one of another
+    schedule, within the full tape.
     """
     where, (lanes, dtype) = "state.rule", of
     require_count(f"{where}.steps_planned", saved["steps_planned"], most=MOST_STEPS)
     require_count(f"{where}.forwards", saved["forwards"])
     steps = saved["steps_planned"]
-    found = Place((), 0, 0, 0)
+    found, plan = Place((), 0, 0), saved["plan"]
+    length = len(plan) if steps and isinstance(plan, Tensor) and plan.dim() else 0
+    require_tensor(f"{where}.plan", plan, torch.int64, (length,))
     if steps:
-        plan = rule.schedule(steps, *state_bytes).plan(steps)
         require_count(f"{where}.part", saved["part"], most=steps)
-        found = place(plan, saved["at"], saved["part"])
+        found = place(plan.tolist(), steps, saved["at"], saved["part"])
+        if peak(plan.numpy().astype(np.int32), *state_bytes) > full(steps, *state_bytes):
+            mismatch(f"{where}.plan", "one within the full tape", "one that keeps more")
     else:
         require_equal(where, {key: saved[key] for key in ("at", "part")}, {"at": 0, "part": 0})
     if len(saved["mask"]) != found.passed:

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from math import comb
@@ -157,6 +157,10 @@ class Schedule:
         internal state: after its step), and whether it is internal. The cursor is at `steps`.
         """
         return np.array(self._reverse(kept, steps, cursor=steps), np.int32)
+
+    def holding(self, plan: Plan) -> "Schedule":
+        """Returns the schedule with a budget in which `plan`, which may be another's, fits."""
+        return replace(self, budget=max(self.budget, peak(plan, self.hidden, self.internal)))
 
     def _reverse(self, kept: Kept, steps: int, cursor: int) -> list[int]:
         """Returns the instructions that reverse all steps, and empty the stack."""

@@ -112,8 +112,8 @@ def _timed_windows(parts: Parts, engine: Engine) -> tuple[float, int]:
         done, forwards = done + found[0], forwards + found[1]
         ahead, back = ahead + found[2], back + found[3]
     first = ahead / done
-    number = options.lanes * engine.network.dtype.itemsize
-    repeated = engine.rule.in_numbers(number).cost(engine.network.core, window).forwards
+    rule = engine.rule.in_numbers(engine.number_bytes)
+    repeated = rule.cost(engine.network.core, window).forwards
     return first * repeated + max(0.0, back - first * (forwards - done)) / done, done
 
 

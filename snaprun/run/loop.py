@@ -360,7 +360,7 @@ def _next_multiple(every: int, tokens: int) -> int:
 
 def _cost(engine: Engine, lanes: int, tokens: int, ms_per_token: float) -> dict[str, float]:
     """Return measured and analytic costs of core and rule, with the readout's counted apart."""
-    number = lanes * engine.network.dtype.itemsize
+    number = engine.number_bytes
     counted = engine.rule.in_numbers(number).cost(engine.network.core, engine.longest_window)
     forwards = engine.forwards
     replayed = {}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,7 +25,8 @@ from snaprun.costs.memory import (
 from snaprun.engine import native
 from snaprun.engine.base import SEQUENCE
 from snaprun.registry import Registry
-from snaprun.rules import BPTT, RULES
+from snaprun.rules import RULES
+from snaprun.rules.bptt import bounded
 from snaprun.rules.schedule import full, least
 from snaprun.run.machine import takes_native
 from snaprun.sparsity import SPARSITIES
@@ -45,9 +47,11 @@ def sizes(parts: "Parts", core: RecurrentCore | None = None) -> Sizes:
     architecture, options = parts.architecture, parts.options
     steps = parts.task.steps()
     window = options.update_every if isinstance(options.update_every, int) else steps
+    most = options.tokens // options.lanes + steps
     others = {
         "lanes": options.lanes,
-        "window": min(window, options.tokens // options.lanes + steps),
+        # A window is planned as a whole, also if the run ends within it.
+        "window": window if parts.rule.replays else min(window, most),
         "outputs": parts.task.outputs,
         "hidden": architecture.hidden,
         "itemsize": parts.machine.dtype.itemsize,
@@ -62,14 +66,11 @@ def sizes(parts: "Parts", core: RecurrentCore | None = None) -> Sizes:
 
 def demand(parts: "Parts", counts: Sizes, probe: "Probe | None" = None) -> Demand:
     """Return the memory that the run takes on the engine that will train it, and the probe's."""
-    machine = parts.machine
-    cell, device, optimiser = parts.architecture.cell, machine.device, parts.optimiser
-    lacks = native.lacks(cell, device, machine.dtype, parts.rule, optimiser, parts.task.loss)
     return predict(
         counts,
         parts.rule,
-        None if takes_native(machine, lacks) else machine.backend,
-        moments=len(optimiser.moments),
+        _backend(parts),
+        moments=len(parts.optimiser.moments),
         copies=int(parts.options.average is not None),
         batch_steps=parts.task.steps(),
         held_out_lanes=parts.task.held_out_lanes,
@@ -77,6 +78,14 @@ def demand(parts: "Parts", counts: Sizes, probe: "Probe | None" = None) -> Deman
         numbers=_numbers(parts.task),
         looks=probe.bytes(counts) if probe else 0,
     )
+
+
+def _backend(parts: "Parts") -> ModuleType | None:
+    """Return the influence backend of the torch engine, or None if the run takes the C++ engine."""
+    machine, cell = parts.machine, parts.architecture.cell
+    others = parts.rule, parts.optimiser, parts.task.loss
+    lacks = native.lacks(cell, machine.device, machine.dtype, *others)
+    return None if takes_native(machine, lacks) else machine.backend
 
 
 def _numbers(task: "Data") -> int:
@@ -109,12 +118,12 @@ def check(parts: "Parts", probe: "Probe | None" = None) -> bool:
 
 def _require_budget(parts: "Parts", counts: Sizes) -> None:
     """Raise UserError if the rule may not keep enough of a window whose length is known."""
-    rule, task, every = parts.rule, parts.task, parts.options.update_every
+    rule, task, every = bounded(parts.rule), parts.task, parts.options.update_every
     known = isinstance(every, int) or (task.length_key and getattr(task, task.length_key))
-    if not isinstance(rule, BPTT) or not rule.replays or not known:
+    if rule is None or not known:
         return
     steps = every if isinstance(every, int) else task.steps()
-    number = counts.lanes * counts.itemsize
+    number = (counts.padded if _backend(parts) is None else counts.lanes) * counts.itemsize
     hidden, internal = counts.states * number, counts.record * number
     needed, budget = least(hidden, internal), rule.budget(steps, hidden, internal)
     if budget < needed:
@@ -123,7 +132,7 @@ def _require_budget(parts: "Parts", counts: Sizes) -> None:
             "rule.memory",
             rule.memory,
             f"at least {needed} B, or {math.ceil(1e4 * fraction) / 1e4:g} of the full tape of "
-            f"{steps} steps (it allows {budget} B)",
+            f"{steps} step{'s' * (steps > 1)} (it allows {budget} B)",
         )
 
 

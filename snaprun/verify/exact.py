@@ -4,6 +4,7 @@ import torch
 from torch import Generator
 
 from snaprun.rules import BPTT, LearningRule, SnAp
+from snaprun.rules.bptt import bounded
 from snaprun.rules.over_steps import gradients
 from snaprun.rules.replay import Replay
 from snaprun.verify import unrolled
@@ -24,8 +25,8 @@ def checks(rule: LearningRule, problem: Problem) -> list[Check]:
 
     def found(every: int) -> torch.Tensor:
         setup = problem.setup(Generator())
-        if isinstance(rule, BPTT) and rule.replays:
-            return torch.stack(_replayed(Replay(rule, setup), problem, every))
+        if replaying := bounded(rule):
+            return torch.stack(_replayed(Replay(replaying, setup), problem, every))
         return torch.stack(gradients(rule, rule.init(setup), steps, every))
 
     whole = torch.stack(unrolled.gradients(problem, truncate=truncate))

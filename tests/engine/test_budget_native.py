@@ -233,6 +233,47 @@ def test_the_engines_go_on_from_each_other(cell, units, lanes, every, memory, tr
     assert ended.forwards == whole.forwards
 
 
+FOREIGN = BPTT("9kB"), BPTT("9kB", "internal")
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+@pytest.mark.parametrize("work", [1, 8, 13, 16, 20, 24])
+def test_an_open_window_keeps_its_plan_in_an_engine_that_plans_otherwise(kind, work):
+    """Another version may plan otherwise, as another engine does, whose states are padded."""
+    parts, data = {"cell": "lstm", "every": 13, "optimiser": SGD(lr=0.3)}, batches(3, 13, 2)
+    whole = engine(FOREIGN[0], "torch", **parts)
+    want = [whole.run(batch) for batch in data]
+    first, after = engine(FOREIGN[0], "torch", **parts), engine(FOREIGN[1], kind, **parts)
+    plans = [
+        x.schedule(13, *e.state_bytes).plan(13).tolist() for x, e in zip(FOREIGN, (first, after))
+    ]
+    assert plans[0] != plans[1]
+    begun = first.begun(data[0])
+    first.advance(begun, work)
+    after.load_state_dict(first.state_dict())
+    while not after.done(begun):
+        after.advance(begun, 1)
+    assert after.forwards == FOREIGN[0].schedule(13, *first.state_bytes).forwards(13)
+    close(begun.losses_TB, want[0], 1e-12)
+    close(after.run(data[1]), want[1], 1e-12)
+    one, two = (x.schedule(13, *e.state_bytes) for x, e in zip(FOREIGN, (first, after)))
+    assert after.forwards == one.forwards(13) + two.forwards(13)
+    for got, other in zip(after.network.parameters, whole.network.parameters, strict=True):
+        close(got.detach(), other.detach(), 1e-12)
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+def test_an_open_window_with_the_plan_of_another_engine_may_end_early(kind):
+    parts, (batch, _) = {"cell": "lstm", "every": 30, "optimiser": SGD(lr=0.3)}, batches(3)
+    first, after = engine(FOREIGN[0], "torch", **parts), engine(FOREIGN[1], kind, **parts)
+    first.run(batch)
+    after.load_state_dict(first.state_dict())
+    for one in (first, after):
+        one.update()
+    for got, other in zip(after.network.parameters, first.network.parameters, strict=True):
+        close(got.detach(), other.detach(), 1e-12)
+
+
 @pytest.mark.parametrize("pieces", [1, 4, 9])
 def test_pieces_of_a_batch_tell_the_losses_at_once(pieces):
     parts = {"every": 6, "optimiser": SGD(lr=0.3)}
@@ -330,13 +371,14 @@ def test_an_update_does_the_work_that_is_owed(kind):
     assert_equal(ours.state_dict(), whole.state_dict())
 
 
-def test_no_step_is_predicted_while_work_is_owed():
-    ours, batch = engine(BPTT(0.3), every=13), batches(3)[0]
+@pytest.mark.parametrize("kind", ENGINES)
+def test_no_step_is_predicted_while_work_is_owed(kind):
+    ours, batch = engine(BPTT(0.3), kind, every=13), batches(3)[0]
     ours.advance(ours.begun(batch), 14)
     saved = ours.state_dict()
     with pytest.raises(ValueError, match="reverse pass"):
         ours.predict(batch.inputs[0].numpy())
-    other = engine(BPTT(0.3), every=13)
+    other = engine(BPTT(0.3), kind, every=13)
     other.load_state_dict(saved)
     for one in (ours, other):  # the other one has no batch to write the losses to
         one.update()
