@@ -194,7 +194,9 @@ def _words(parts: "Parts", part: str) -> tuple[list[str], list[str]]:
     every = options.update_every
     of_window = (f"train.update_every={every}", "a smaller train.update_every")
     if part == BATCH:
-        found = [of_lanes, of_length] if lanes > steps else [of_length, of_lanes]
+        kept = parts.rule.replays and isinstance(every, int) and every > steps
+        long = of_window if kept else of_length  # the data of a window that replays are kept
+        found = [of_lanes, long] if lanes > steps and not kept else [long, of_lanes]
     elif part == TAPE:
         window = of_length if every == SEQUENCE and length else of_window
         found = [of_lanes, of_units, window] if lanes > units else [window, of_units, of_lanes]

@@ -245,7 +245,8 @@ def test_an_open_window_keeps_its_plan_in_an_engine_that_plans_otherwise(kind, w
     want = [whole.run(batch) for batch in data]
     first, after = engine(FOREIGN[0], "torch", **parts), engine(FOREIGN[1], kind, **parts)
     plans = [
-        x.schedule(13, *e.state_bytes).plan(13).tolist() for x, e in zip(FOREIGN, (first, after))
+        x.schedule(13, *e.state_bytes).plan(13).tolist()
+        for x, e in zip(FOREIGN, (first, after), strict=True)
     ]
     assert plans[0] != plans[1]
     begun = first.begun(data[0])
@@ -256,7 +257,9 @@ def test_an_open_window_keeps_its_plan_in_an_engine_that_plans_otherwise(kind, w
     assert after.forwards == FOREIGN[0].schedule(13, *first.state_bytes).forwards(13)
     close(begun.losses_TB, want[0], 1e-12)
     close(after.run(data[1]), want[1], 1e-12)
-    one, two = (x.schedule(13, *e.state_bytes) for x, e in zip(FOREIGN, (first, after)))
+    one, two = (
+        x.schedule(13, *e.state_bytes) for x, e in zip(FOREIGN, (first, after), strict=True)
+    )
     assert after.forwards == one.forwards(13) + two.forwards(13)
     for got, other in zip(after.network.parameters, whole.network.parameters, strict=True):
         close(got.detach(), other.detach(), 1e-12)

@@ -9,6 +9,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from snaprun.rules import BPTT
 from snaprun.rules.schedule import (
     BACK,
     DROP,
@@ -134,6 +135,10 @@ def test_keeping_hidden_states_is_revolve():
     peer = pytest.importorskip("checkpoint_schedules.multistage")
     for t, m in [(2, 1), (5, 2), (17, 3), (100, 5), (101, 99), (200, 7)]:
         assert forwards("hidden", t, m) == peer.optimal_steps_binomial(t, m)
+
+
+def test_a_fraction_is_the_decimal_that_is_written():
+    assert BPTT(0.3).budget(4, 2, 7) == 9  # of 30, where the float nearest to 0.3 is less
 
 
 @pytest.mark.parametrize("policy", NAMES)

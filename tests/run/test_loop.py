@@ -31,9 +31,9 @@ def network(inputs=4, outputs=4, seed=0, dtype=torch.float64, sparsity=FIXED):
     return Architecture(GRU(), 5, sparsity, 7).build(inputs, outputs, seed, dtype)
 
 
-def launch(folder, task, rule, options, optimiser=None, net=None, sparsity=FIXED):
+def launch(folder, task, rule, options, optimiser=None, net=None, sparsity=FIXED, kind=TorchEngine):
     net = net or network(task.inputs, task.outputs, sparsity=sparsity)
-    engine = TorchEngine(
+    engine = kind(
         net,
         rule,
         optimiser or Adam(),
@@ -226,6 +226,14 @@ def test_the_summary_tells_how_often_steps_are_repeated(memory, tmp_path):
     other, _, _ = launch(tmp_path / "full", Copy(fixed_length=9), BPTT(), options)
     assert "forwards" not in other.cost
     assert other.cost["macs_per_token"] < summary.cost["macs_per_token"]
+
+
+def test_the_summary_counts_the_lanes_that_the_core_pads(tmp_path):
+    kind = pytest.importorskip("snaprun.engine.native").NativeEngine
+    options = TrainOptions(tokens=19 * 3, lanes=3, update_every="sequence")
+    summary, _, _ = launch(tmp_path, Copy(fixed_length=9), BPTT("9kB"), options, kind=kind)
+    assert 1 < summary.cost["forwards"] == summary.cost["forwards_analytic"]
+    assert summary.cost["state_bytes"] == summary.cost["state_bytes_analytic"] <= 9000
 
 
 def test_every_rule_starts_with_the_same_network_and_data(tmp_path):

@@ -175,6 +175,32 @@ def test_a_budget_under_the_least_is_refused_where_the_window_is_known(words, sa
     run.build(parts_of("rule=bptt", "engine=torch", f"rule.memory={LEAST}B", *words[1:]))
 
 
+def test_padded_lanes_count_where_the_engine_pads_them(left):
+    left(10**12)
+    pytest.importorskip("snaprun._native")
+    words = "rule=bptt", "train.lanes=3", "train.update_every=9"
+    least = LEAST // 16 * 3
+    for engine, needed in (("torch", least), ("native", least // 3 * 8)):
+        with pytest.raises(UserError, match=f"at least {needed} B"):
+            run.build(parts_of(*words, f"engine={engine}", f"rule.memory={needed - 1}B"))
+        parts = parts_of(*words, f"engine={engine}", f"rule.memory={needed}B")
+        made = run.build(parts)
+        made.run(parts.task.batch(3, torch.Generator()))
+        made.update()
+        assert made.rule_bytes <= needed
+
+
+def test_a_window_longer_than_the_run_is_planned_as_a_whole(left):
+    left(10**9)
+    words = "rule=bptt", "train.update_every=100000000", "train.tokens=600"
+    for size in ("64MB", "0.5"):
+        with pytest.raises(
+            UserError, match=r"train.update_every=100000000.*smaller train.update_ev"
+        ):
+            run.build(parts_of(*words, f"rule.memory={size}"))
+    run.build(parts_of(*words))
+
+
 def test_a_sequence_of_unknown_length_takes_the_least(left):
     left(10**12)
     words = "rule=bptt", "engine=torch", "rule.memory=0.01", "train.update_every=sequence"
