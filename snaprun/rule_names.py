@@ -6,7 +6,8 @@ from typing import Any
 
 RANDOM_FEEDBACK = "rflo_random"
 BPTT = (
-    r"(?:bptt|tbptt([1-9]\d*))(?:_m([\d.]+(?:e-\d+)?|[\d.]+[kMGT]?i?B)(?:_(hidden|internal))?)?"
+    r"(?:bptt|tbptt([1-9]\d*))"
+    r"(?:_m(\d+(?:\.\d+)?(?:e-\d+|[kMGT]?i?B)?)(?:_(hidden|internal))?)?"
     r"(?:_cut([1-9]\d*))?"
 )
 

@@ -21,6 +21,8 @@ from snaprun.rules import RULES
         ("tbptt8", {"rule.name": "bptt", "train.update_every": 8}),
         ("rflo_random", {"rule.name": "rflo", "rule.feedback": "random"}),
         ("bptt_m0.05", {"rule.name": "bptt", "rule.memory": 0.05}),
+        ("bptt_m1.5e-05", {"rule.name": "bptt", "rule.memory": 1.5e-05}),
+        ("bptt_m0.5GiB", {"rule.name": "bptt", "rule.memory": "0.5GiB"}),
         ("bptt_m64MB", {"rule.name": "bptt", "rule.memory": "64MB"}),
         (
             "tbptt8_m0.3_hidden_cut5",
@@ -35,7 +37,10 @@ from snaprun.rules import RULES
         ("bptt_cut5", {"rule.name": "bptt", "rule.truncate": 5}),
         *((name, {"rule.name": name}) for name in RULES),
         *((word, {"rule.name": word}) for word in ("tbptt0", "tbptt", "snapp", "3", "", "snap-1")),
-        *((word, {"rule.name": word}) for word in ("bptt_m0.050", "bptt_cut0", "bptt_m")),
+        *(
+            (word, {"rule.name": word})
+            for word in ("bptt_m0.050", "bptt_cut0", "bptt_m", "bptt_m1.2.3", "bptt_m.", "bptt_m.B")
+        ),
     ],
 )
 def test_a_word_and_its_choices(word, chosen):

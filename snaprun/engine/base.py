@@ -63,8 +63,8 @@ class Engine(ABC):
     targets: int  # (lane, step) pairs with a target since the last update
     updates: int  # the number of steps that the optimiser has made
     longest_window: int  # the largest number of steps between two updates so far
-    # The most bytes that the rule has kept so far: at the end of a window, or of one that replays
-    # at any time.
+    # The most bytes that the rule has kept so far, measured at the ends of windows; of a rule that
+    # replays, measured all the time.
     rule_bytes: int
 
     def __init__(
@@ -130,6 +130,19 @@ class Engine(ABC):
     def state_bytes(self) -> tuple[int, int]:
         """The bytes of a hidden and of an internal state on the stack of a rule that replays."""
         return 0, 0
+
+    def window_steps(self, left: int | None) -> int:
+        """Return the steps of the window that begins, of a rule that replays.
+
+        `left` is how many steps of the sequence are left, or None if that is not known. Raises
+        ValueError if it is needed.
+        """
+        steps = left if self.update_every == SEQUENCE else self.update_every
+        if not isinstance(steps, int):
+            raise ValueError(
+                "a rule that replays needs the whole sequence for update_every=sequence"
+            )
+        return steps
 
     @property
     def number_bytes(self) -> int:

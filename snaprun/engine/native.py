@@ -187,12 +187,9 @@ class NativeEngine(Engine):
         assert self.replaying is not None
         return self.replaying.schedule(steps, *self.state_bytes)
 
-    def _require_plan(self, steps: int | str | None) -> None:
-        """Plan windows of `steps` steps, unless one is open; another value says T is not known."""
-        if not isinstance(steps, int):
-            raise ValueError(
-                "a rule that replays needs the whole sequence for update_every=sequence"
-            )
+    def _require_plan(self, left: int | None) -> None:
+        """Give the C++ core the plan of the window that begins, unless it has it."""
+        steps = self.window_steps(left)
         if steps != self._planned:
             self._follow(self._schedule(steps).plan(steps), steps)
             self._planned = steps
@@ -266,8 +263,7 @@ class NativeEngine(Engine):
         """Train on a batch in progress, as the base says."""
         left = len(begun.batch.mask) - begun.steps
         if self.replaying and not self.steps and left:
-            length = left if begun.batch.ends else None
-            self._require_plan(length if self.update_every == SEQUENCE else self.update_every)
+            self._require_plan(left if begun.batch.ends else None)
         self._begun = begun if self.replaying else None
         return self._run(begun, steps, steps)
 
@@ -300,7 +296,7 @@ class NativeEngine(Engine):
     def predict(self, inputs: ndarray, resets_B: ndarray | None = None) -> ndarray:
         """Advance the state by one step and return the outputs, as the base says."""
         if self.replaying and not self.steps:
-            self._require_plan(None if self.update_every == SEQUENCE else self.update_every)
+            self._require_plan(None)
         self._begun = None
         step = self._step or self._bind()
         by_index = inputs.ndim == 1

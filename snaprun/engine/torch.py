@@ -125,12 +125,7 @@ class TorchEngine(Engine):
     def _open(self, window: Window, length: int | None) -> None:
         """Open a window if none is; `length` is what is left of the sequence, None: unknown."""
         if not window.replay.open:
-            steps = length if self.update_every == SEQUENCE else self.update_every
-            if not isinstance(steps, int):
-                raise ValueError(
-                    "a rule that replays needs the whole sequence for update_every=sequence"
-                )
-            window.open(steps, self.state_BCK, self.weights_MKJ)
+            window.open(self.window_steps(length), self.state_BCK, self.weights_MKJ)
 
     def predict(self, inputs: ndarray, resets_B: ndarray | None = None) -> ndarray:
         """Advance the state by one step and return the outputs, as the base says."""
@@ -279,7 +274,7 @@ class TorchEngine(Engine):
         self.require_settled()
         of, parameters = self.stepper.state, self.network.parameters
         if (window := self._window) is not None:
-            self._measure_bytes()  # at their most before the window's end
+            self._measure_bytes()  # the most may be kept before the window's end
         rule = self.rule.state_dict(self.rule_state) if window is None else window.state_dict()
         return {
             "network": copied(self.network.state_dict()),

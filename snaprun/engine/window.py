@@ -83,7 +83,10 @@ class Window:
         self._starts.append(start)
 
     def add_step(self, step: Batch) -> None:
-        """Take the data of one step, which comes alone."""
+        """Take the data of one step, which comes alone.
+
+        Pieces are joined when the last is as long as the one before, so that they stay few.
+        """
         self.add(step, 0, 1)
         pieces = self._pieces
         while len(pieces) > 1 and len(pieces[-1].begins) >= len(pieces[-2].begins):

@@ -186,8 +186,8 @@ private:
         walk_.take();
     }
 
-    // A step without slopes writes to scratch. An internal state lies where other numbers have been,
-    // so what a step takes for 0 because it was allocated so is set here.
+    // A step without slopes writes to scratch. A step does not write the entries that are always 0;
+    // they are set here, because an internal state lies where other numbers have been.
     Place<T> place_of(int32_t next) {
         if (next != kTape) return {Rule<T>::place().src, nullptr, nullptr, nullptr};
         const Place<T> at = step_.place(top());

@@ -113,7 +113,7 @@ class LearningRule(ABC, Generic[State]):
     def replays(self) -> bool:
         """Whether an engine repeats steps of a window for the rule, as snaprun.rules.replay says.
 
-        Then the engine calls neither `step` nor `gradient`.
+        Then the engine calls neither `step` nor `gradient`. Engines do so for BPTT alone.
         """
         return False
 

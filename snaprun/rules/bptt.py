@@ -53,8 +53,9 @@ class BPTT(LearningRule[BPTTState]):
     full tape needs, in (0, 1], or in words such as "64MB"; the engine then repeats the steps that
     it does not keep, by the schedule `policy` of snaprun.rules.schedule (Gruslys et al. 2016, arXiv
     1606.03401), and the gradient is the same. None keeps the full tape, as `step` always does.
-    `truncate` = k sets λ to zero before the steps t of the window with (t + 1) mod k = 0, which
-    cuts the credit into blocks of k steps, and not the window. Raises UserError for other values.
+    `truncate` = k sets λ to zero before the steps t of the window with (t + 1) mod k = 0: credit
+    stays within blocks of k steps, and the window still makes one update. Raises UserError for
+    other values.
 
     >>> from snaprun.cells import Vanilla
     >>> from snaprun.rules import RULES
@@ -253,10 +254,10 @@ class BPTT(LearningRule[BPTTState]):
             scratch += n.dense * w + n.record * number
             table = n.window * FINEST * kept // schedule.hidden if self.policy == "mixed" else 0
             setup = min(CELLS, table) * CELL_BYTES
-            saved = (
-                kept + 2 * schedule.hidden + n.parameters * w
-            )  # with the cursor, λ, the gradient
-            return Storage(kept, scratch, index=PLAN_BYTES * n.window, setup=setup, saved=saved)
+            plan = PLAN_BYTES * n.window
+            # With the cursor, λ, the gradient, and the plan as int64.
+            saved = kept + 2 * schedule.hidden + n.parameters * w + 2 * plan
+            return Storage(kept, scratch, index=plan, setup=setup, saved=saved)
         if backend is None:
             tape = n.window * n.padded * (n.record * w + 1)
             return Storage(tape, scratch, backward=tape * 3 // 2 * (n.window > 1), saved=tape)

@@ -255,7 +255,10 @@ class Replay:
             },
             "cursor": self.cursor_BCK.clone(),
             "credit": self.credit_BCK.clone(),
-            **{name: self._zero_BCK.new_zeros(0, *x) for name, x in self._pending().items()},
+            **{
+                name: self._zero_BCK.new_zeros(0, *shape)
+                for name, shape in pending(self._core, self._lanes).items()
+            },
             "gradient": self._gradient(),
             "forwards": self.forwards,
         }
@@ -267,8 +270,8 @@ class Replay:
         if not saved["steps_planned"]:
             return
         self.steps, self.at, self.part = (saved[key] for key in ("steps_planned", "at", "part"))
-        self.plan = saved["plan"].numpy().astype(np.int32)
-        found = place(self.plan.tolist(), self.steps, self.at, self.part)
+        plan: Plan = saved["plan"].numpy().astype(np.int32)
+        self.plan, found = plan, place(plan.tolist(), self.steps, self.at, self.part)
         self.passed, self._cursor = found.passed, found.cursor
         layers, own = self._core.layers, self._zero_BCK
         taken = {name: iter(saved[name].to(own, copy=True)) for name in stacked(self._core, 1)}
@@ -288,9 +291,6 @@ class Replay:
             *(saved[name].to(own) for name in ("pending_src", "pending_credit")), strict=True
         ):
             self._dense.addmm_(slot_BMK.flatten(1).T, src_BJ)
-
-    def _pending(self) -> dict[str, tuple[int, ...]]:
-        return pending(self._core, self._lanes)
 
 
 def stored(plan: Plan | None) -> Tensor:

@@ -86,7 +86,8 @@ def _timed(parts: Parts, engine: Engine) -> tuple[float, int]:
 def _timed_windows(parts: Parts, engine: Engine) -> tuple[float, int]:
     """Return the same for a rule that replays, from windows that end early if they are long.
 
-    A step takes as many first passes as the rule makes of it, and the rest of its time.
+    A step is said to take the time of a forward step as often as the rule makes it in a whole
+    window, and the rest of the time that was measured once.
     """
     options, data = parts.options, stream(parts.machine.seed, "data")
     window = memory.sizes(parts).window

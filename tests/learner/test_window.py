@@ -1,14 +1,16 @@
 """A learner whose BPTT has a bounded memory, beside one that keeps the full tape."""
 
 import numpy as np
+import pytest
 
 from snaprun import Learner
 
 
-def test_it_learns_as_with_the_full_tape_and_goes_on_from_its_file(tmp_path):
+@pytest.mark.parametrize("engine", ["auto", "torch"])
+def test_it_learns_as_with_the_full_tape_and_goes_on_from_its_file(engine, tmp_path):
     common = {"units": 6, "rule": "bptt", "update_every": 9, "dtype": "float64", "lanes": 2}
     full = Learner(3, 2, **common)
-    bounded = Learner(3, 2, **common, rule_args={"memory": 0.4}, engine="torch")
+    bounded = Learner(3, 2, **common, rule_args={"memory": 0.4}, engine=engine)
     rng = np.random.default_rng(0)
     for t in range(40):
         x, y = rng.normal(size=(2, 3)), rng.normal(size=(2, 2))
