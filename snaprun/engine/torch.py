@@ -106,6 +106,7 @@ class TorchEngine(Engine):
         begins = batch.resets[first:last].any(1).tolist()
         targets = batch.mask[first:last].sum(1).tolist()
         if self._window is not None and last > first:
+            self._window.require_kind(batch.inputs.dim() == 2)
             self._window.add(batch, first, last - first)
         for t in range(first, last):
             if begins[t - first]:
@@ -134,6 +135,7 @@ class TorchEngine(Engine):
             raise ValueError("the reverse pass of a window is not finished")
         device, window = self.state_BCK.device, self._window
         if window is not None:
+            window.require_kind(inputs.ndim == 1)
             self._open(window, None)
         if resets_B is not None:
             begins_B = torch.tensor(resets_B, device=device)

@@ -58,6 +58,11 @@ class Window:
         self._weights_MKJ = weights_MKJ
         self.replay.begin(steps, state_BCK)
 
+    def require_kind(self, one_hot: bool) -> None:
+        """Raise ValueError unless inputs of this kind can follow those of the open window."""
+        if self._pieces and (self._pieces[-1].batch.inputs.dim() == 2) != one_hot:
+            raise ValueError("the inputs of a window are either indices or numbers")
+
     def begin(self, resets_B: Tensor) -> None:
         """Note that sequences begin in some lanes with the next step, whose data are to come."""
         begins_B = self._begins_B
@@ -147,6 +152,7 @@ class Window:
     def load_state_dict(self, saved: dict[str, Any], weights_MKJ: Tensor) -> None:
         """Continue from `saved`, a `state_dict` that `require_window` accepts."""
         self._pieces, self._starts, self._weights_MKJ = [], [], weights_MKJ
+        self._begins_B = self.last = None
         self.replay.load_state_dict(saved, weights_MKJ)
         if len(saved["mask"]):
             data = {name: saved[name].to(weights_MKJ.device, copy=True) for name in DATA}

@@ -266,7 +266,7 @@ class Replay:
     def load_state_dict(self, saved: dict[str, Any], weights_MKJ: Tensor) -> None:
         """Continues from `saved`, a `state_dict` that `require` accepts, with these weights."""
         self._clear()
-        self.forwards = saved["forwards"]
+        self.forwards, self.peak = saved["forwards"], 0
         if not saved["steps_planned"]:
             return
         self.steps, self.at, self.part = (saved[key] for key in ("steps_planned", "at", "part"))

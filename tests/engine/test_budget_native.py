@@ -388,8 +388,13 @@ def test_no_step_is_predicted_while_work_is_owed(kind):
     assert_equal(other.state_dict(), ours.state_dict())
 
 
-def test_the_inputs_of_a_window_are_of_one_kind():
-    ours = engine(BPTT(0.3), every=20)
+@pytest.mark.parametrize("kind", ENGINES)
+def test_the_inputs_of_a_window_are_of_one_kind(kind):
+    ours, numbers = engine(BPTT(0.3), kind, every=20), batches(3, one_hot=False)[0]
     ours.run(batches(3)[0])
+    before = ours.state_dict()
     with pytest.raises(ValueError, match="either indices or numbers"):
-        ours.run(batches(3, one_hot=False)[0])
+        ours.run(numbers)
+    with pytest.raises(ValueError, match="either indices or numbers"):
+        ours.predict(numbers.inputs[0].numpy())
+    assert_equal(ours.state_dict(), before)
