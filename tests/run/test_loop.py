@@ -8,6 +8,7 @@ import torch
 
 from snaprun.cells import GRU, LSTM, Vanilla
 from snaprun.engine.evaluate import mean_loss
+from snaprun.engine.native import NativeEngine
 from snaprun.engine.optim import SGD, Adam
 from snaprun.engine.torch import TorchEngine
 from snaprun.influence import choose
@@ -229,9 +230,9 @@ def test_the_summary_tells_how_often_steps_are_repeated(memory, tmp_path):
 
 
 def test_the_summary_counts_the_lanes_that_the_core_pads(tmp_path):
-    kind = pytest.importorskip("snaprun.engine.native").NativeEngine
+    pytest.importorskip("snaprun._native")
     options = TrainOptions(tokens=19 * 3, lanes=3, update_every="sequence")
-    summary, _, _ = launch(tmp_path, Copy(fixed_length=9), BPTT("9kB"), options, kind=kind)
+    summary, _, _ = launch(tmp_path, Copy(fixed_length=9), BPTT("9kB"), options, kind=NativeEngine)
     assert 1 < summary.cost["forwards"] == summary.cost["forwards_analytic"]
     assert summary.cost["state_bytes"] == summary.cost["state_bytes_analytic"] <= 9000
 
