@@ -85,15 +85,6 @@ def test_a_lane_that_goes_on_into_the_next_batch_is_refused():
     assert goes_on.updates == 2
 
 
-def test_the_core_says_why_it_does_not_take_it():
-    network = built(RULE)
-    assert native.supports(network, RULE, Adam()) is not None
-    assert native.supports(network, Frozen(), SGD()) is not None  # of validation
-    loss = SoftmaxCrossEntropy()
-    cell = network.core.cell
-    assert native.lacks(cell, "cpu", torch.float32, RULE, Adam(), loss) is not None
-
-
 def test_the_modules_of_torch_refuse_it():
     with pytest.raises(ValueError, match="SAB goes back through the past"):
         snaprun.nn.GRU(3, 4, rule="sab")
