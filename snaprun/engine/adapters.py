@@ -192,7 +192,7 @@ class SABAdapter(BPTTAdapter):
     name = "sab"
 
     def fields(self) -> dict[str, Any]:
-        """Return the number of steps after which the credit is cut, and whether memories take it."""
+        """Return the steps of a block of credit, and whether memories take none."""
         return {"truncate": self.rule.k_trunc, "detach": self.rule.detach}
 
     def views(self, memory: Memory) -> dict[str, Any]:

@@ -31,10 +31,9 @@ def supports(network: Network, rule: LearningRule, optimiser: Optimiser) -> str 
     core, loss = network.core, network.readout.loss
     reason = lacks(core.cell, core.device.type, network.dtype, rule, optimiser, loss)
     suited = adapter(rule)
-    if reason is None and core.reminder is not None and suited is not None:
-        if not _KNOWN["rules"][suited.name]["attends"]:
-            return f"its rule {type(rule).__name__} has no attention over memories"
-    return reason
+    if reason or suited is None or core.reminder is None or _KNOWN["rules"][suited.name]["attends"]:
+        return reason
+    return f"its rule {type(rule).__name__} has no attention over memories"
 
 
 def lacks(

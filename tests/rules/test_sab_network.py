@@ -8,12 +8,10 @@ import snaprun
 from snaprun import config
 from snaprun.checks import UserError
 from snaprun.cli import _main
-from snaprun.engine import native
 from snaprun.engine.evaluate import mean_loss
-from snaprun.engine.optim import SGD, Adam
+from snaprun.engine.optim import SGD
 from snaprun.engine.torch import TorchEngine
 from snaprun.figures import words
-from snaprun.losses import SoftmaxCrossEntropy
 from snaprun.rules import BPTT, RFLO, RTRL, SAB, UORO, Frozen, SnAp
 from snaprun.run.sample import sample
 from snaprun.tasks import TASKS
