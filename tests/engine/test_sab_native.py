@@ -1,4 +1,4 @@
-"""Sparse attentive backtracking in the C++ engine beside the same in PyTorch, which specifies it."""
+"""Sparse attentive backtracking in the C++ engine beside its specification in PyTorch."""
 
 import copy
 import os
