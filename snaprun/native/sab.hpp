@@ -56,7 +56,9 @@ public:
         buffers.push_back({"slope", slope_.data(), {steps, lanes}});
     }
 
+    // Without steps nothing, whatever is remembered: it belongs to the state.
     int64_t bytes() const override {
+        if (!this->length_) return 0;
         const size_t size = bank_->size(), lanes = bank_->lanes(), rows = bank_->rows() * lanes;
         const size_t step = (2 * size + rows + lanes) * sizeof(T) + rows * sizeof(int64_t);
         return BPTT<T>::bytes() + this->length_ * int64_t(step) + bank_->bytes();
