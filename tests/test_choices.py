@@ -75,4 +75,5 @@ def test_a_comment_lists_what_is_accepted(file, key, comment, here, capfd):
 
 def test_the_page_of_the_bench_explains_every_part():
     (line,) = re.findall(r"^  parts: \[(.*?)\] +# (.*)$", (CONF / "bench.yaml").read_text(), re.M)
-    assert line[0].split(", ") == re.findall(r"(\w+): ", line[1]) == list(PARTS)
+    by_name = ["budget"]  # takes minutes
+    assert line[0].split(", ") + by_name == re.findall(r"(\w+): ", line[1]) == list(PARTS)

@@ -1,4 +1,4 @@
-"""Measures backends and engines on this machine: kernel, step, python, growth, memory and peers."""
+"""Measures backends and engines on this machine: kernel, step, and so on."""
 
 from snaprun.bench.options import KEYS, PARTS, BenchOptions
 from snaprun.bench.results import Results

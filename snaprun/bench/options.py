@@ -5,7 +5,7 @@ import inspect
 from snaprun import checks
 from snaprun.files import writable
 
-PARTS = ("kernel", "step", "python", "growth", "memory", "peers")
+PARTS = ("kernel", "step", "python", "growth", "memory", "peers", "budget")
 
 
 class BenchOptions:

@@ -1,6 +1,6 @@
 """The networks, rules and data that a bench times."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,9 +20,10 @@ from snaprun.tasks.copy import Copy
 
 STEPS = 128  # T, the steps of a batch and of an unrolled sequence
 COPY, CHARACTERS = "copy", "characters"
-TASKS: dict[str, tuple[type[Task], dict[str, Any]]] = {
-    COPY: (Copy, {"bpc_scope": "all", "fixed_length": STEPS // 2}),
-    CHARACTERS: (CharLM, {"text": "pydoc", "crop": STEPS}),
+# Each task, and what makes its sequences at least as long as the steps asked for.
+TASKS: dict[str, tuple[type[Task], Callable[[int], dict[str, Any]]]] = {
+    COPY: (Copy, lambda steps: {"bpc_scope": "all", "fixed_length": -(-steps // 2)}),
+    CHARACTERS: (CharLM, lambda steps: {"text": "pydoc", "crop": steps}),
 }
 BATCHES = 8  # in a feed, before it starts over
 WARM_UP = 8  # steps before a kernel's record, so that the state is in its usual range
@@ -96,7 +97,7 @@ def batches(
 ) -> list[Batch]:
     """Draw minibatches of a task as in a run, cut to `steps`; each begins with a reset."""
     kind, arguments = TASKS[task]
-    made, data = kind(**arguments), stream(seed, "data")
+    made, data = kind(**arguments(max(steps, STEPS))), stream(seed, "data")
     return [replace(made.batch(lanes, data).piece(0, steps), ends=True) for _ in range(count)]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 
 from snaprun import checks
-from snaprun.bench import growth, kernel, memory, peers, python, step, text
+from snaprun.bench import budget, growth, kernel, memory, peers, python, step, text
 from snaprun.bench.available import engines, missing, native_isa
 from snaprun.bench.machine import facts, line
 from snaprun.bench.options import BenchOptions
@@ -63,6 +63,7 @@ def run(
         ("growth", growth, text.growth),
         ("memory", memory, text.memory),
         ("peers", peers, text.peers),
+        ("budget", budget, text.budget),
     ):
         if part in parts:
             tables[part] = module.measure(session)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from snaprun.bench.available import Engine
 from snaprun.bench.contenders import Setting
 from snaprun.bench.interleave import Contender, Times, interleave, ratio
-from snaprun.bench.problem import Net
+from snaprun.bench.problem import STEPS, Net
 from snaprun.bench.sizes import Sizes
 
 
@@ -22,9 +22,9 @@ class Session:
     between: Callable[[], object] = lambda: None  # called after every round
     ratios: list[dict[str, object]] = field(default_factory=list)
 
-    def setting(self, net: Net, lanes: int) -> Setting:
+    def setting(self, net: Net, lanes: int, steps: int = STEPS) -> Setting:
         """Return a network that is trained as briefly as the sizes say, and its data."""
-        return Setting.make(net, lanes, self.engines, self.seed, self.sizes.updates)
+        return Setting.make(net, lanes, self.engines, self.seed, self.sizes.updates, steps)
 
     def time(self, contenders: Sequence[Contender]) -> dict[str, Times]:
         """Time the contenders in turns; returns the times by name."""

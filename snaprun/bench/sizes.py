@@ -38,6 +38,16 @@ class Growth:
 
 
 @dataclass(frozen=True)
+class Window:
+    """BPTT over windows of many steps, in fractions of the memory of the full tape."""
+
+    net: Net
+    lanes: int
+    steps: int
+    budgets: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Sizes:
     """Everything that a run of the bench measures."""
 
@@ -49,6 +59,7 @@ class Sizes:
     growth: tuple[Growth, ...]
     memory: tuple[Step, ...]  # the rule state of these, without torch.nn
     peers: tuple[Step, ...]  # with one update in 128 steps
+    windows: tuple[Window, ...]  # of BPTT within a budget
     updates: int = UPDATES  # made before a network is timed
     side: int = SIDE  # the largest side of the matrices of a product
 
@@ -98,6 +109,7 @@ FULL = Sizes(
         for task in (COPY, CHARACTERS)
         for cell in CELLS
     ),
+    windows=(Window(GRU128, 16, 1000, (0.01, 0.02, 0.05, 0.1, 0.2)),),
 )
 
 QUICK = replace(
@@ -116,4 +128,5 @@ QUICK = replace(
         Growth("n", (Net("gru", 64, 0.75),), OVER_N),
     ),
     peers=(Step(TEXT128, 16, SEQUENCE),),
+    windows=(Window(Net("gru", 64, 0.75), 16, 200, (0.05, 0.2)),),
 )

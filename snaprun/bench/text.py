@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from snaprun.figures import words
+
 
 def _number(value: Any) -> str:
     return "-" if pd.isna(value) else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
@@ -12,6 +14,10 @@ def _number(value: Any) -> str:
 
 def _percent(value: Any) -> str:
     return "-" if pd.isna(value) else f"{100 * value:.0f} %"
+
+
+def _percents(value: Any) -> str:
+    return f"{100 * value:.2f} %"
 
 
 def _times(value: Any) -> str:
@@ -24,6 +30,11 @@ def _bytes(value: Any) -> str:
 
 # The heading and the format of a column; other columns are shown as they are.
 _SHOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "memory": ("budget", _percent),
+    "bytes": ("bytes kept", _bytes),
+    "kept": ("of the tape", _percents),
+    "forwards": ("forwards", _times),
+    "theory": ("theory", _times),
     "us": ("µs a step", _number),
     "us_best": ("best", _number),
     "call_us": ("median call", _number),
@@ -108,6 +119,18 @@ def memory(table: pd.DataFrame) -> str:
     """Format the bytes of rule state."""
     names = "network task lanes rule engine state_bytes state_bytes_analytic ratio"
     return "memory: bytes of rule state\n" + _text(_columns(table, names))
+
+
+def budget(table: pd.DataFrame) -> str:
+    """Format time and memory beside those of the full tape, without the lines of theory."""
+    timed = table.loc[table["engine"] != words.THEORY]
+    timed = timed.assign(bytes=timed["bytes"].astype(int), kept=timed["fraction"])
+    names = "network steps lanes engine policy memory bytes kept forwards theory ratio us us_best"
+    title = (
+        "budget: exact BPTT within a budget of memory; bytes and time (ratio) beside those of the "
+        "engine's full tape\n"
+    )
+    return title + _blocks(timed, ["network", "engine", "policy"], _columns(timed, names))
 
 
 def ratios(table: pd.DataFrame) -> str:

@@ -26,7 +26,8 @@ def run(bench: object, threads: int, seed: int, out: str) -> Outcome:
         tell=lambda text: say(text, end="\n\n"),
         say=_note,
     )
-    for file in figures.bench(results.tables, folder):
+    machine = f"{results.machine['cpu']}, threads={threads}"
+    for file in figures.bench(results.tables, folder, machine):
         say(file)
     if options.json is not None:
         results.write(options.json)

@@ -17,6 +17,7 @@ from snaprun.engine.saved import copied
 from snaprun.influence.native import _native, isa, layout_fields
 from snaprun.losses import LOSSES, Loss
 from snaprun.model.network import Network
+from snaprun.require import MOST
 from snaprun.rules import BPTT, LearningRule
 from snaprun.rules.schedule import Schedule
 
@@ -101,6 +102,7 @@ class NativeEngine(Engine):
         assert suited is not None
         self.isa = isa()
         self._step: _Step | None = None
+        self._begun: Begun | None = None  # the batch of the last step, if it was of a batch
         outputs = readout[-1].numel()
         self._adapter = suited(rule, core, self.lanes, outputs, network.dtype, self.noise)
         cell, named = CELLS.name_of(core.cell), OPTIMISERS.name_of(optimiser)
@@ -172,12 +174,13 @@ class NativeEngine(Engine):
 
     def update(self) -> None:
         """End the window here: the optimiser steps if the window had a target."""
-        closing = None
         if self._replaying and self.targets and not self.owes:
             window = self._engine.window()
-            schedule = self._schedule(window["steps"])
-            closing = schedule.closing(window["kept"], self.steps)
-        self._engine.update(*self._parameters(), closing)
+            self._engine.close(self._schedule(window["steps"]).closing(window["kept"], self.steps))
+        if self.owes and self._begun is not None:
+            self._run(self._begun, 0, MOST)
+        else:
+            self._engine.update(*self._parameters())
 
     @property
     def _replaying(self) -> BPTT | None:
@@ -231,6 +234,7 @@ class NativeEngine(Engine):
 
     def _load(self, saved: dict[str, Any]) -> None:
         self._engine.resume(**dict.fromkeys(COUNTERS, 0))
+        self._begun = None
         window, rule = {}, saved["rule"]
         if self._replaying:
             window = {name: rule[name] for name in PLACE} | {"pending": len(rule["pending_src"])}
@@ -275,18 +279,24 @@ class NativeEngine(Engine):
 
     def advance(self, begun: Begun, steps: int) -> int:
         """Train on a batch in progress, as the base says."""
+        left = len(begun.batch.mask) - begun.steps
+        if self.network.core.reminder is not None and not self.steps and left:
+            self._require_new(begun.batch.resets[begun.steps])
+        if self._replaying and not self.steps and left:
+            length = left if begun.batch.ends else None
+            self._plan(length if self.update_every == SEQUENCE else self.update_every)
+        self._begun = begun if self._replaying else None
+        return self._run(begun, steps, steps)
+
+    def _run(self, begun: Begun, steps: int, work: int) -> int:
+        """Do up to `work` steps of work with the next `steps` of a batch."""
         first, batch = begun.steps, begun.batch
-        if self.network.core.reminder is not None and not self.steps and first < len(batch.mask):
-            self._require_new(batch.resets[first])
-        if self._replaying and not self.steps and first < len(batch.mask):
-            left = len(batch.mask) - first if batch.ends else None
-            self._plan(left if self.update_every == SEQUENCE else self.update_every)
         if first or steps < len(batch.mask):
             batch = batch.piece(first, steps)
         one_hot, classes = batch.inputs.dim() == 2, self.network.readout.loss.classes
         targets = batch.targets.contiguous()
         dense = None if one_hot else batch.inputs.to(self.network.dtype).contiguous()
-        done, work = self._engine.run(
+        done, worked = self._engine.run(
             *self._parameters(),
             batch.inputs.contiguous() if one_hot else None,
             dense,
@@ -299,10 +309,10 @@ class NativeEngine(Engine):
             batch.ends,
             begun.outputs_TBO,
             first,
-            steps,
+            work,
         )
         begun.steps += done
-        return work
+        return worked
 
     def _require_new(self, resets_B: Tensor) -> None:
         """Raise UserError if a lane brings memories of an earlier batch into this one."""
@@ -314,6 +324,7 @@ class NativeEngine(Engine):
         """Advance the state by one step and return the outputs, as the base says."""
         if self._replaying and not self.steps:
             self._plan(None if self.update_every == SEQUENCE else self.update_every)
+        self._begun = None
         step = self._step or self._bind()
         by_index = inputs.ndim == 1
         (step.index if by_index else step.dense)[0] = inputs

@@ -53,9 +53,13 @@ def counts(costs: "pd.DataFrame", out: Path) -> list[Path]:
         return draw(costs, out / "cost")
 
 
-def bench(tables: Mapping[str, "pd.DataFrame"], out: Path) -> list[Path]:
-    """Draw the tables of `snaprun bench` as `out`/bench.png, .pdf and .csv; write each as CSV."""
-    from snaprun.figures.measured import draw
+def bench(tables: Mapping[str, "pd.DataFrame"], out: Path, machine: str = "") -> list[Path]:
+    """Draw the tables of `snaprun bench` as `out`/bench.png, .pdf and .csv; write each as CSV.
+
+    BPTT within budgets of memory, if it was measured, is drawn as `out`/bench_budget.png, .pdf and
+    .csv; `machine` is the processor and the threads, for its caption.
+    """
+    from snaprun.figures import bounded, measured
     from snaprun.figures.style import paper
 
     folder(out)
@@ -63,7 +67,10 @@ def bench(tables: Mapping[str, "pd.DataFrame"], out: Path) -> list[Path]:
     for file, table in zip(files, tables.values(), strict=True):
         write_atomically(file, table.to_csv(index=False))
     with paper():
-        return [*files, *draw(tables, out / "bench")]
+        files += measured.draw(tables, out / "bench")
+        if "budget" in tables:
+            files += bounded.draw(tables["budget"], machine, out / "bench_budget")
+    return files
 
 
 def pattern(

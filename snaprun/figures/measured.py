@@ -99,7 +99,7 @@ def _kernel(table: pd.DataFrame) -> Chart:
     known = fraction.notna()
     points = pd.DataFrame(
         {
-            "what": [f"{_pretty(name)}, {_lanes(lanes)}" for name, lanes in both],
+            "what": [f"{words.benched(name)}, {words.of_lanes(lanes)}" for name, lanes in both],
             "rule": "snap2",
             "engine": table["backend"],
             "value": fraction,
@@ -121,7 +121,7 @@ def _steps(table: pd.DataFrame, about: str) -> list[Chart]:
         both = zip(rows["rule"], rows["update_every"], strict=True)
         what = [f"{_rule(rule)}, T={int(every)}" for rule, every in both]
         points = _points(rows, what, "us")
-        title = f"{about}: {_network(rows)}, {task}, {_lanes(lanes)}"
+        title = f"{about}: {_network(rows)}, {task}, {words.of_lanes(lanes)}"
         charts.append(Chart(title, points, _dots, f"{TIME}, an update every T steps"))
     return charts
 
@@ -129,7 +129,10 @@ def _steps(table: pd.DataFrame, about: str) -> list[Chart]:
 def _of_bptt(table: pd.DataFrame) -> Chart:
     """Return the chart of SnAp-1's time over BPTT's: a row for each cell, task and lanes."""
     each = zip(table["network"], table["task"], table["lanes"], strict=True)
-    what = [f"{_cell(network)}, {task}, {_lanes(lanes)}" for network, task, lanes in each]
+    what = [
+        f"{words.benched_cell(network)}, {task}, {words.of_lanes(lanes)}"
+        for network, task, lanes in each
+    ]
     points = _points(table.assign(rule="snap1"), what, "ratio")
     units, _, level = _network(table).partition("-")[2].partition(" ")
     title = f"SnAp-1 / BPTT: {units} units {level}"
@@ -234,22 +237,7 @@ def _rules(table: pd.DataFrame) -> list[str]:
 
 
 def _network(table: pd.DataFrame) -> str:
-    return _pretty(str(table["network"].iloc[0]))
-
-
-def _lanes(lanes: object) -> str:
-    return f"{lanes} lane{'s' * (int(str(lanes)) > 1)}"
-
-
-def _cell(network: str) -> str:
-    cell = network.partition("-")[0]
-    return words.CELLS.get(cell, cell)
-
-
-def _pretty(network: str) -> str:
-    """Return the name of a network in words: `gru-128@0.75` as `GRU-128 at 75 %`."""
-    units, _, level = network.partition("-")[2].partition("@")
-    return f"{_cell(network)}-{units} at {100 * float(level):.4g} %"
+    return words.benched(str(table["network"].iloc[0]))
 
 
 def _rule(word: str) -> str:

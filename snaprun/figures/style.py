@@ -68,7 +68,7 @@ class Look:
 LOOKS = {
     "BPTT": Look(BLACK, _SOLID, "o"),
     "BPTT, bounded": Look(BLACK, _LONG, "8"),
-    "BPTT, cut": Look(DIM, _DASH_DOTS, "*"),
+    "BPTT, cut": Look(DIM, _DASH_DOTS, "H"),
     "TBPTT": Look(DIM, _DOTTED, "s"),
     "SAB": Look(YELLOW, _DASH_DOTS, "*"),
     "SAB (detached bank)": Look(YELLOW, _DOTTED, "*", "none"),

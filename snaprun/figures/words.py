@@ -9,6 +9,8 @@ from snaprun.figures.style import DEGREES, LOOKS
 
 CELLS = {"vanilla": "vanilla", "gru": "GRU", "lstm": "LSTM"}
 SNAP1_OVER_BPTT = "SnAp-1 / BPTT, both once a sequence"  # a ratio of the bench
+# The kinds of rows of the bench's budgets, beside the policies.
+FULL_TAPE, SEGMENTS, CHECKPOINT, THEORY = "full tape", "√T segments", "checkpoint", "theory"
 CEILING_NOT_REACHED = "ceiling not reached by its own measurement"  # likewise
 LEVELS = {"uniform": "{:.4g} % sparse", "magnitude": "pruned to {:.4g} %"}
 
@@ -103,6 +105,23 @@ def network(choices: Mapping[str, Any]) -> NetworkWords:
     if choices.get("sparsity.share_slots"):
         text += ", slots share one mask"
     return NetworkWords(text, frozenset(told))
+
+
+def benched(name: str) -> str:
+    """Return a network of the bench in words: `gru-128@0.75` as `GRU-128 at 75 %`."""
+    units, _, level = name.partition("-")[2].partition("@")
+    return f"{benched_cell(name)}-{units} at {100 * float(level):.4g} %"
+
+
+def benched_cell(name: str) -> str:
+    """Return the cell of a network of the bench in words."""
+    cell = name.partition("-")[0]
+    return CELLS.get(cell, cell)
+
+
+def of_lanes(count: object) -> str:
+    """Return a number of lanes in words."""
+    return f"{count} lane{'s' * (int(str(count)) > 1)}"
 
 
 def facet_order(choices: Mapping[str, Any]) -> tuple[Any, ...]:

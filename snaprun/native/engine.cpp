@@ -78,12 +78,9 @@ public:
     }
     bool predicted() const override { return predicted_; }
 
-    void update(T* const* parameters, std::vector<int32_t> closing) override {
+    void update(T* const* parameters) override {
         const FlushDenormals flushed;
-        if (budget_ && now_.targets) {
-            budget_->close(std::move(closing), state_.data());
-            budget_->reverse(lent(parameters), kAll);
-        }
+        if (owes()) budget_->reverse(lent(parameters), kAll);
         update(parameters, false);
     }
     bool finite() const override { return finite_; }
@@ -105,6 +102,9 @@ public:
     }
     Remembered remembered() const override {
         return reminder_ ? Remembered{reminder_->count(), reminder_->older()} : Remembered{};
+    }
+    void close(std::vector<int32_t> plan) override {
+        budget_->close(std::move(plan), state_.data());
     }
     const Walk* walk() const override { return budget_ ? &budget_->walk() : nullptr; }
     StateSizes state_sizes() const override { return budget_ ? budget_->sizes() : StateSizes{}; }

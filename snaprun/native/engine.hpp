@@ -150,9 +150,8 @@ public:
     virtual void learn(const Sequence<T>& step) = 0;
     virtual void undo() = 0;
     virtual bool predicted() const = 0;  // whether a prediction waits for `learn` or `undo`
-    // Ends the window here, with `closing` as the plan of its reverse pass if `walk` is not null
-    // and the window has targets.
-    virtual void update(T* const* parameters, std::vector<int32_t> closing) = 0;
+    // Ends the window here. Of an owed reverse pass, which `run` would write, the losses are lost.
+    virtual void update(T* const* parameters) = 0;
     virtual void measure() = 0;  // counts the open window, too
     virtual bool finite() const = 0;  // of all parameters, when `run` last returned
     virtual const Counters& counters() const = 0;
@@ -169,6 +168,8 @@ public:
     virtual StateSizes state_sizes() const = 0;
     virtual WindowState window() const = 0;
     virtual void plan(std::vector<int32_t> plan, int64_t steps, int64_t most) = 0;
+    // Ends the first pass of the open window here, with this plan for its reverse pass.
+    virtual void close(std::vector<int32_t> plan) = 0;
     virtual int64_t entries() const = 0;
     virtual int threads() const = 0;
     virtual void read(T* out) const = 0;

@@ -90,7 +90,7 @@ public:
         const Busy busy(busy_);
         require(bound_.has_value(), "predict needs bound arrays");
         require_settled();
-        require(!engine_->owes(), kOwes);
+        require(!engine_->owes(), "the reverse pass of a window is not finished");
         require_planned(by_index);
         Sequence<T> s = step_;
         if (by_index) s.indices = indices(*bound_->index, inputs_, config_.inputs, "input index");
@@ -119,24 +119,29 @@ public:
         engine_->undo();
     }
 
-    // `closing` is the plan of the reverse pass, for a window within a budget that has targets.
-    void update(Array<T> theta, std::vector<Array<T>> others, std::optional<PlanArray> closing) {
+    void update(Array<T> theta, std::vector<Array<T>> others) {
         T* parameters[kMostParameters];
         const Busy busy(busy_);
         require_settled();
-        require(!engine_->owes(), kOwes);
         point(config_, theta, others, parameters);
         written(theta, others).require();
-        std::vector<int32_t> plan;
-        if (engine_->walk() && engine_->counters().targets) {
-            require(closing.has_value(), "the window needs a plan to close with");
-            plan = copied(*closing);
-            Walk trial = *engine_->walk();
-            trial.close(plan);
-            require_followed(std::move(trial), most_);
-        }
+        require(!engine_->walk() || !engine_->counters().targets || engine_->owes(),
+                "the window needs a plan to close with");
         nb::gil_scoped_release unlocked;
-        engine_->update(parameters, std::move(plan));
+        engine_->update(parameters);
+    }
+
+    // Ends the first pass of the open window, which has targets; the reverse pass is then owed.
+    void close(PlanArray plan) {
+        const Busy busy(busy_);
+        require_settled();
+        require(engine_->walk() && engine_->counters().targets && !engine_->owes(),
+                "there is no window to close");
+        std::vector<int32_t> own = copied(plan);
+        Walk trial = *engine_->walk();
+        trial.close(own);
+        require_followed(std::move(trial), most_);
+        engine_->close(std::move(own));
     }
 
     // Windows of `steps` steps follow the plan, with at most `bytes` on their stack.
@@ -288,8 +293,6 @@ private:
         ~Busy() { flag.clear(); }
     };
 
-    static constexpr const char* kOwes = "the reverse pass of a window is not finished";
-
     EngineConfig config_;
     bool classes_;  // whether the targets are classes
     std::unique_ptr<EngineBase<T>> engine_;
@@ -320,9 +323,9 @@ void bind(nb::module_& m, const char* name) {
         .def("learn", &E::learn, "targets"_a)
         .def("undo", &E::undo)
         .def("measure", &E::measure)
-        .def("update", &E::update, "theta"_a.noconvert(), "others"_a.noconvert(),
-             "closing"_a.noconvert().none() = nb::none())
+        .def("update", &E::update, "theta"_a.noconvert(), "others"_a.noconvert())
         .def("plan", &E::plan, "plan"_a.noconvert(), "steps"_a, "bytes"_a)
+        .def("close", &E::close, "plan"_a.noconvert())
         .def("window", &E::window)
         .def_prop_ro("owes", &E::owes, "Whether a window's reverse pass is not finished.")
         .def_prop_ro("state_bytes", &E::state_bytes)

@@ -187,7 +187,8 @@ class Schedule:
             options.append((_closed("internal", steps, tapes), _split_internal, tapes, (1, 1)))
         if self.policy != "internal":
             options.append((_closed("hidden", steps, holds), _split_hidden, holds, (1, 1)))
-        if self.policy == "mixed" and tapes < steps:
+        # While a step is repeated once at most, no mixture is better than internal states alone.
+        if self.policy == "mixed" and comb(tapes + 2, 2) <= steps:
             cell, tape, unit = _grid(self.hidden, self.internal)
             cells = cell + int((free - self.internal) // unit)
             most = cell + int((self.budget - self.hidden - self.internal) // unit)
@@ -224,6 +225,8 @@ def _emit(
             out.append(RESTORE)
         while steps:
             ahead, taped = split(steps, slots)
+            if not taped and ahead == steps - 1:
+                ahead, taped = steps, True  # a hidden state here would not be used again
             pending.append((start, ahead - taped, slots))
             if ahead > taped:
                 out.append(ahead - taped)
@@ -315,7 +318,7 @@ class _Table:
         many = min(cells + 1, FEW * tape)  # from here on there are few bends
         self.choices = [
             _Choice(size, np.arange(max(begin, first), end), taped)
-            for size, first, taped in ((cell, 2 * cell, 0), (tape, cell + tape, 1))
+            for size, first, taped in ((tape, cell + tape, 1), (cell, 2 * cell, 0))
             for begin, end in ((0, many), (many, cells + 1))
             if max(begin, first) < end
         ]
@@ -371,7 +374,9 @@ class _Choice:
         """Returns the least cost of t steps for each m, and where it splits."""
         y = np.concatenate([self.ahead[None], self.ahead[None] + 1, bends + self.taped])
         y = y.clip(1, t - 1 + self.taped)
-        found = y + cost[t - y, self.m - self.size] + cost[y - self.taped, self.m]
+        wide = cost.shape[1]  # one index is faster than two
+        found = y + cost.take((t - y) * wide + self.m - self.size)
+        found += cost.take((y - self.taped) * wide + self.m)
         best = found.argmin(0), np.arange(len(self.m))
         self.ahead = y[best]
         return found[best], self.ahead

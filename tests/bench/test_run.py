@@ -20,6 +20,7 @@ from snaprun.bench.sizes import (
     Kernel,
     Sizes,
     Step,
+    Window,
 )
 from snaprun.figures.words import SNAP1_OVER_BPTT
 
@@ -44,6 +45,7 @@ SIZES = Sizes(
         Step(TEXT, 2, ("bptt/128", "snap1")),
     ),
     peers=(Step(TEXT, 2, SEQUENCE),),
+    windows=(Window(TINY, 3, 11, (0.1, 0.6)),),
     updates=3,
     side=16,
 )
@@ -99,6 +101,7 @@ def test_every_part_gives_its_table_text_and_picture(tmp_path):
         "bench.png",
         "bench.pdf",
         "bench.csv",
+        *(f"bench_budget.{kind}" for kind in ("png", "pdf", "csv")),
     }
     assert (tmp_path / "bench.png").stat().st_size > 1000
     results.write(tmp_path / "all.json")
