@@ -13,7 +13,7 @@ from snaprun.core.recurrent import RecurrentCore
 from snaprun.core.reminder import Reminder
 from snaprun.sparsity import Reach, Sparsity
 
-LANE_PAD = 8  # the C++ core stores lanes in multiples of it
+LANE_PAD = 8  # the C++ core stores lanes, and the units of memories, in multiples of it
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,11 @@ class Sizes:
     def padded(self) -> int:
         """The number of lanes that the C++ core stores, padding included."""
         return -(-self.lanes // LANE_PAD) * LANE_PAD
+
+    @property
+    def wide(self) -> int:
+        """The numbers that the C++ core stores of a memory of a reminder, padding included."""
+        return -(-self.top // LANE_PAD) * LANE_PAD
 
     @property
     def record(self) -> int:

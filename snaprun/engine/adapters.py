@@ -18,7 +18,7 @@ from snaprun.core import RecurrentCore
 from snaprun.engine.saved import DATA, copied
 from snaprun.influence import choose
 from snaprun.influence.native import block_fields
-from snaprun.rules import BPTT, RFLO, RTRL, UORO, Frozen, LearningRule, Setup, SnAp
+from snaprun.rules import BPTT, RFLO, RTRL, SAB, UORO, Frozen, LearningRule, Setup, SnAp
 from snaprun.rules.bptt import taped
 from snaprun.rules.replay import stacked
 
@@ -186,6 +186,24 @@ class BudgetAdapter(BPTTAdapter):
         return {**no_data, **stacks, **copied(rest)}
 
 
+class SABAdapter(BPTTAdapter):
+    """The adapter of SAB, whose tape also holds what each step recalled."""
+
+    name = "sab"
+
+    def fields(self) -> dict[str, Any]:
+        """Return the steps of a block of credit, and whether memories take none."""
+        return {"truncate": self.rule.k_trunc, "detach": self.rule.detach}
+
+    def views(self, memory: Memory) -> dict[str, Any]:
+        """Return the tape with dimensions (T, B, …), or (T, R, B) of the memories recalled."""
+        units, tape = self.core.layout.layers[-1], super().views(memory)["tape"]
+        recalled = {name: memory[name] for name in ("index", "weights", "slope")}
+        recalled["proposed"] = memory["proposed"][..., :units]
+        recalled["recall_credit"] = memory["recall credit"][..., :units]
+        return {"tape": tape | recalled}
+
+
 class RFLOAdapter(Adapter):
     """The adapter of RFLO, which keeps traces and, if the feedback is random, the feedback."""
 
@@ -247,6 +265,7 @@ ADAPTERS: dict[type[LearningRule], type[Adapter]] = {
     SnAp: InfluenceAdapter,
     RTRL: InfluenceAdapter,
     BPTT: BPTTAdapter,
+    SAB: SABAdapter,
     RFLO: RFLOAdapter,
     UORO: UOROAdapter,
     Frozen: FrozenAdapter,

@@ -10,12 +10,11 @@ from numpy import ndarray
 from torch import Generator, Tensor
 
 from snaprun import checks
-from snaprun.core import Bank
 from snaprun.engine.optim import Optimiser
 from snaprun.engine.saved import require_fit, require_window, set_noise
 from snaprun.influence import choose
 from snaprun.model.network import Network
-from snaprun.require import MOST
+from snaprun.require import MOST, require_equal
 from snaprun.rules import LearningRule
 from snaprun.rules.bptt import bounded
 from snaprun.tasks import Batch
@@ -226,6 +225,9 @@ class Engine(ABC):
         Raises ValueError if `saved` does not fit; the engine is then unusable.
         """
         require_fit(saved, self.state_dict(), self.update_every)
+        if (reminder := self.network.core.reminder) is not None:
+            bank, joined = saved["bank"], saved["steps"] // reminder.k_att
+            require_equal("state.bank.older", bank["older"], len(bank["memories"]) - joined)
         if self.replaying:
             require_window(saved, self.network, self.state_bytes, self.update_every)
         self.network.load_state_dict(saved["network"])
@@ -237,9 +239,9 @@ class Engine(ABC):
         """Take the rest of `saved`, which fits."""
 
 
-def require_new(bank: Bank | None) -> None:
-    """Raise UserError if a lane brings memories of an earlier batch into this one."""
-    if bank is not None and bank.holds:
+def require_new(holds: bool) -> None:
+    """Raise UserError if a lane `holds` memories of an earlier batch where the next one begins."""
+    if holds:
         raise checks.UserError(
             "A lane goes on from the batch before, and its memories would add up without end: "
             "expected a task whose sequences end with the batch, such as recall_after_delay, copy "

@@ -40,7 +40,7 @@ def mean_loss(
     >>> 1 < mean_loss(network, [batch]) < 4  # bits; a uniform guess of 4 symbols is 2
     True
     """
-    in_core = in_core and native.supports(network, Frozen(), SGD()) is None
+    in_core = in_core and native.supports(network, Frozen.of(network.core), SGD()) is None
     total, targets = 0.0, 0
     summed, lanes, width = None, 0, network.readout.parameters[-1].numel()
     for batch in batches:
@@ -108,7 +108,8 @@ def _in_torch(network: Network, lanes: int) -> Summed:
 
 def _in_core(network: Network, lanes: int) -> Summed:
     """Do the same in C++, with an engine that never reaches its first update."""
+    still = Frozen.of(network.core)
     engine = native.NativeEngine(
-        network, Frozen(), SGD(), lanes=lanes, update_every=_NEVER, noise=Generator()
+        network, still, SGD(), lanes=lanes, update_every=_NEVER, noise=Generator()
     )
     return lambda batch, outputs_TBO: float(engine.run(batch, outputs_TBO).sum(dtype=torch.float64))

@@ -11,7 +11,7 @@ from torch import Tensor
 from snaprun.cells import CELLS, Cell
 from snaprun.checks import UserError
 from snaprun.engine.adapters import adapter, fill, lanes_first
-from snaprun.engine.base import SEQUENCE, Begun, Engine
+from snaprun.engine.base import SEQUENCE, Begun, Engine, require_new
 from snaprun.engine.optim import OPTIMISERS, Optimiser
 from snaprun.engine.saved import copied
 from snaprun.influence.native import _native, isa, layout_fields
@@ -31,9 +31,11 @@ _KNOWN: dict[str, Any] = _native.capabilities() if _native else {}
 def supports(network: Network, rule: LearningRule, optimiser: Optimiser) -> str | None:
     """Return in words why the native engine cannot train this, or None if it can."""
     core, loss = network.core, network.readout.loss
-    if core.reminder is not None:
-        return "it has no attention over memories"
-    return lacks(core.cell, core.device.type, network.dtype, rule, optimiser, loss)
+    reason = lacks(core.cell, core.device.type, network.dtype, rule, optimiser, loss)
+    suited = adapter(rule)
+    if reason or suited is None or core.reminder is None or _KNOWN["rules"][suited.name]["attends"]:
+        return reason
+    return f"its rule {type(rule).__name__} has no attention over memories"
 
 
 def lacks(
@@ -96,7 +98,7 @@ class NativeEngine(Engine):
         network, rule, optimiser = self.network, self.rule, self.optimiser
         if reason := supports(network, rule, optimiser):
             raise ValueError(f"the native engine cannot train this: {reason}")
-        core, readout = network.core, network.readout.parameters
+        core, readout, reminder = network.core, network.readout.parameters, network.core.reminder
         suited = adapter(rule)
         assert suited is not None
         self.isa = isa()
@@ -125,6 +127,8 @@ class NativeEngine(Engine):
         }
         given = {"clip": optimiser.clip, "half_life": optimiser.half_life, "average": self.decay}
         config |= {key: value for key, value in given.items() if value is not None}
+        if reminder is not None:
+            config |= {"k_att": reminder.k_att, "k_top": reminder.k_top}
         kind = _native.Engine32 if network.dtype == torch.float32 else _native.Engine64
         try:
             self._engine = kind(config)
@@ -212,7 +216,10 @@ class NativeEngine(Engine):
         # Entries that this window has not written yet hold the values of an older window.
         if "tape" in state["rule"]:
             tape = state["rule"]["tape"]
-            tape["credit"][~tape["has_credit"]] = 0
+            for name in {"credit", "recall_credit"} & tape.keys():
+                tape[name][~tape["has_credit"]] = 0
+        if "bank" in state:
+            state["bank"]["older"] = self._engine.older
         if not self.targets:
             for summed in state["gradient"]:
                 summed.zero_()
@@ -235,6 +242,9 @@ class NativeEngine(Engine):
             window["indexed"] = not rule["inputs"].is_floating_point()
             if rule["steps_planned"]:  # of the open window alone: the next one follows our plan
                 self._follow(rule["plan"].int().numpy(), rule["steps_planned"])
+        if "bank" in saved:
+            bank = saved["bank"]
+            window |= {"memories": len(bank["memories"]), "older": bank["older"]}
         self._engine.resume(**{name: saved[name] for name in COUNTERS}, **window)
         memory = self._engine.buffers()
         fill(self._views(memory), saved)
@@ -256,12 +266,23 @@ class NativeEngine(Engine):
             **({"average": of_parameters("average")} if self.decay else {}),
             "gradient": of_parameters("gradient")[1:],
             "state": lanes_first(memory["state"], self.lanes),
+            **self._bank(memory),
             "rule": self._adapter.views(memory),
         }
+
+    def _bank(self, memory: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """Return views of the memories, and where they are absent, if the core has a reminder."""
+        if self.network.core.reminder is None:
+            return {}
+        units = self.network.core.layout.layers[-1]
+        memories_NBK, absent_NB = memory["memories"][..., :units], memory["absent"]
+        return {"bank": {"memories": memories_NBK, "absent": absent_NB.view(torch.bool)}}
 
     def advance(self, begun: Begun, steps: int) -> int:
         """Train on a batch in progress, as the base says."""
         left = len(begun.batch.mask) - begun.steps
+        if self.network.core.reminder is not None and not self.steps and left:
+            self._require_new(begun.batch.resets[begun.steps])
         if self.replaying and not self.steps and left:
             self._require_plan(left if begun.batch.ends else None)
         self._begun = begun if self.replaying else None
@@ -292,6 +313,12 @@ class NativeEngine(Engine):
         )
         begun.steps += done
         return worked
+
+    def _require_new(self, resets_B: Tensor) -> None:
+        """Raise UserError if a lane brings memories of an earlier batch into this one."""
+        if self._engine.memories > 1 and not resets_B.all():
+            absent_NB = self._bank(self._engine.buffers())["bank"]["absent"]
+            require_new(not (absent_NB[1:] | resets_B).all())
 
     def predict(self, inputs: ndarray, resets_B: ndarray | None = None) -> ndarray:
         """Advance the state by one step and return the outputs, as the base says."""
@@ -357,6 +384,6 @@ class NativeEngine(Engine):
         return step
 
     def _parameters(self) -> tuple[Tensor, list[Tensor]]:
-        """Return θ and the readout's parameters."""
-        theta, *readout = (p.detach() for p in self.network.parameters)
-        return theta, readout
+        """Return θ, and the parameters of the readout and of the attention."""
+        theta, *others = (p.detach() for p in self.network.parameters)
+        return theta, others

@@ -111,8 +111,8 @@ class TorchEngine(Engine):
         for t in range(first, last):
             if begins[t - first]:
                 self._begin(batch.resets[t])
-            if not self.steps:
-                require_new(self.bank)
+            if not self.steps and self.bank is not None:
+                require_new(self.bank.holds)
             linearise = self._advance(batch.inputs[t])
             y, mask_B = batch.targets[t], batch.mask[t]
             if learned := self._finish(linearise, y, mask_B, targets[t - first]):

@@ -7,11 +7,11 @@ namespace snaprun {
 namespace SNAPRUN_NS {
 
 template <class T>
-class BPTT final : public Rule<T> {
+class BPTT : public Rule<T> {
 public:
     static RuleInfo info() { return {"bptt", false, false, false}; }
     explicit BPTT(const RuleSetup& s)
-        : Rule<T>(s), step_(s), stride_(s.stride), reverse_(s) {}
+        : Rule<T>(s), reverse_(s), step_(s), stride_(s.stride) {}
 
     void reserve(int64_t steps) override {
         if (steps <= capacity_) return;
@@ -28,7 +28,7 @@ public:
         for (int b = 0; b < stride_; ++b) begins[b] |= lanes[b];
     }
 
-    Place<T> place() override { return step_.place(tape_.data() + length_ * step_.size()); }
+    Place<T> place() override { return at(length_); }
 
     void step(const Step<T>& s, T*) override { has_credit_[length_++] = s.has_credit; }
 
@@ -52,23 +52,31 @@ public:
 
     int64_t bytes() const override { return length_ * step_.size() * sizeof(T); }
 
-private:
-    void backward(const T* theta, T* gradient) {
-        int64_t t = length_ - 1;
-        while (t >= 0 && !has_credit_[t]) --t;
+protected:
+    virtual void backward(const T* theta, T* gradient) {
+        int64_t t = last();
         reverse_.begin(theta, t);
-        for (; t >= 0; --t) {
-            reverse_.step(t, step_.place(tape_.data() + t * step_.size()), has_credit_[t],
-                          begins_.data() + t * stride_, gradient);
-        }
+        for (; t >= 0; --t) reverse_.step(t, at(t), has_credit_[t], begins(t), gradient);
     }
 
-    const Taped<T> step_;
-    int stride_;
+    // The last step with credit, or -1.
+    int64_t last() const {
+        int64_t t = length_ - 1;
+        while (t >= 0 && !has_credit_[t]) --t;
+        return t;
+    }
+    Place<T> at(int64_t t) { return step_.place(tape_.data() + t * step_.size()); }
+    const uint8_t* begins(int64_t t) const { return begins_.data() + t * stride_; }
+
     Reverse<T> reverse_;
     int64_t length_ = 0, capacity_ = 0;
+    Buffer<uint8_t> has_credit_;
+
+private:
+    const Taped<T> step_;
+    int stride_;
     Buffer<T> tape_;
-    Buffer<uint8_t> begins_, has_credit_;
+    Buffer<uint8_t> begins_;
 };
 
 }  // namespace SNAPRUN_NS

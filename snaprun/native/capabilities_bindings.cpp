@@ -11,7 +11,8 @@ namespace snaprun {
 namespace {
 
 // Returns by name: a cell's components, slots, constants and one word per component with '1' for
-// every slot that reaches it; whether a rule needs blocks or noise; an optimiser's constants;
+// every slot that reaches it; whether a rule needs blocks or noise, and whether it trains a core with
+// a reminder; an optimiser's constants;
 // whether a loss has classes as targets.
 template <class Info, class Describe>
 nb::dict by_name(const std::vector<Info>& table, Describe describe) {
@@ -36,6 +37,7 @@ nb::dict described() {
         entry["blocks"] = rule.blocks;
         entry["noise"] = rule.noise;
         entry["traces"] = rule.traces;
+        entry["attends"] = rule.attends != Attends::never;
     });
     all["optimisers"] = by_name(known().optimisers, [](nb::dict& entry, const OptimiserInfo& o) {
         entry["constants"] = o.constants;

@@ -17,21 +17,24 @@ class Engine final : public EngineBase<T> {
 public:
     explicit Engine(const EngineConfig& config)
         : c_(config), p_(c_.pattern), stride_((c_.lanes + 7) / 8 * 8), core_(c_, stride_),
-          readout_(c_, stride_), optimiser_(c_, sizes(p_, readout_)), state_(core_.state_size()),
+          readout_(c_, stride_),
+          reminder_(c_.k_att ? new Reminder<T>(c_, stride_) : nullptr),
+          sizes_(sizes()), optimiser_(c_, sizes_), state_(core_.state_size()),
           before_(core_.state_size()), gradient_(p_.parameters), begins_(stride_),
           rule_(find(rules<T>(), c_.rule)->make({c_, core_.cell(), core_.rows(), stride_})),
           budget_(rule_->budget()), passes_(core_.layers().size() > 1 && rule_->passes_down()),
           passed_(passes_ ? core_.state_size() : 0),
           slot_credit_(passes_ ? p_.slots * core_.unit_size() : 0) {
         if (budget_) readout_.clear();
+        if (reminder_) rule_->attend(*reminder_);
     }
 
     Done run(const Sequence<T>& s, int64_t work) override {
         const FlushDenormals flushed;
         const Done done = budget_ ? within_budget(s, work) : all(s);
-        finite_ = all_finite(s.parameters[0], p_.parameters);
-        for (int i = 0; i < 2 * readout_.layers(); ++i) {
-            finite_ &= all_finite(s.parameters[1 + i], readout_sizes_[i]);
+        finite_ = true;
+        for (size_t i = 0; i < sizes_.size(); ++i) {
+            finite_ &= all_finite(s.parameters[i], sizes_[i]);
         }
         return done;
     }
@@ -40,6 +43,7 @@ public:
     void predict(const Sequence<T>& s) override {
         const FlushDenormals flushed;
         rule_->reserve(now_.steps + 1);
+        if (reminder_) reminder_->reserve(1);
         if (budget_) budget_->hold(state_.data());
         if (s.resets) begin(s.resets);
         std::memcpy(before_.data(), state_.data(), state_.size() * sizeof(T));
@@ -66,7 +70,10 @@ public:
     }
 
     void undo() override {
-        if (predicted_) std::memcpy(state_.data(), before_.data(), state_.size() * sizeof(T));
+        if (predicted_) {
+            std::memcpy(state_.data(), before_.data(), state_.size() * sizeof(T));
+            if (reminder_) reminder_->undo();
+        }
         predicted_ = false;
     }
     bool predicted() const override { return predicted_; }
@@ -84,12 +91,17 @@ public:
         now_.rule_bytes = std::max(now_.rule_bytes, rule_->bytes());
     }
 
-    void resume(const Counters& counters, const WindowState& window) override {
+    void resume(const Counters& counters, const WindowState& window,
+                const Remembered& memories) override {
         now_ = counters;
         optimiser_.resume(now_.updates);
         readout_.resume(budget_ || now_.targets != 0);
         rule_->resume(now_.steps);
         if (budget_) budget_->resume(window);
+        if (reminder_) reminder_->resume(now_.steps, memories.count, memories.older);
+    }
+    Remembered remembered() const override {
+        return reminder_ ? Remembered{reminder_->count(), reminder_->older()} : Remembered{};
     }
     void close(std::vector<int32_t> plan) override {
         budget_->close(std::move(plan), state_.data());
@@ -104,11 +116,10 @@ public:
     std::vector<Named<T>> buffers() override {
         std::vector<Named<T>> all;
         all.push_back({"state", state_.data(), {p_.components, p_.units, stride_}});
-        all.push_back({"gradient 0", gradient_.data(), {p_.parameters}});
-        for (int i = 0; i < 2 * readout_.layers(); ++i) {
-            all.push_back({"gradient " + std::to_string(1 + i), readout_.gradient(i),
-                           {int64_t(readout_sizes_[i])}});
+        for (size_t i = 0; i < sizes_.size(); ++i) {
+            all.push_back({"gradient " + std::to_string(i), gradient(i), {int64_t(sizes_[i])}});
         }
+        if (reminder_) reminder_->list(all);
         optimiser_.list(all);
         rule_->list(all);
         return all;
@@ -122,10 +133,18 @@ public:
 private:
     static constexpr int64_t kAll = std::numeric_limits<int64_t>::max();
 
-    static std::vector<size_t> sizes(const Pattern& p, const Readout<T>& readout) {
-        std::vector<size_t> sizes = readout.sizes();
-        sizes.insert(sizes.begin(), size_t(p.parameters));
-        return sizes;
+    std::vector<size_t> sizes() const {
+        std::vector<size_t> all{size_t(p_.parameters)};
+        for (size_t size : readout_.sizes()) all.push_back(size);
+        if (!reminder_) return all;
+        for (size_t size : reminder_->sizes()) all.push_back(size);
+        return all;
+    }
+
+    T* gradient(size_t i) {
+        const int read = int(i) - 1, attends = read - 2 * readout_.layers();
+        if (!i) return gradient_.data();
+        return attends < 0 ? readout_.gradient(read) : reminder_->gradient(attends);
     }
 
     void begin(const uint8_t* resets) {
@@ -134,6 +153,7 @@ private:
         if (!any) return;
         zero_lanes(state_.data(), size_t(p_.components) * p_.units, stride_, begins_.data());
         rule_->reset(begins_.data());
+        if (reminder_) reminder_->reset(begins_.data());
     }
 
     int64_t count(const uint8_t* mask) const {
@@ -145,9 +165,12 @@ private:
                    {s.indices ? s.indices + t * c_.lanes : nullptr,
                     s.indices ? nullptr : s.dense + t * c_.lanes * c_.inputs},
                    state_.data(), at);
+        if (reminder_) reminder_->step(s.parameters, state_.data() + core_.top());
     }
 
-    const T* output() const { return state_.data() + core_.top(); }
+    const T* output() const {
+        return reminder_ ? reminder_->seen() : state_.data() + core_.top();
+    }
 
     void outputs(const Sequence<T>& s, int64_t t) {
         readout_.forward(s.parameters, output());
@@ -158,6 +181,7 @@ private:
         const int64_t every = c_.update_every;
         const int64_t most = now_.steps + s.steps;
         rule_->reserve(every ? std::min(every, most) : most);
+        if (reminder_) reminder_->reserve(s.steps);
         for (int64_t t = 0; t < s.steps; ++t) {
             const bool last = every ? now_.steps + 1 == every : s.ends && t + 1 == s.steps;
             begin(s.resets + t * c_.lanes);
@@ -167,6 +191,8 @@ private:
             if (targets) outputs(s, t);
             finish(s, t, at, targets, last);
         }
+        // Also where no update ends the window, as in an evaluation.
+        if (reminder_ && every && s.ends) reminder_->open();
         return {s.steps, s.steps};
     }
 
@@ -244,10 +270,11 @@ private:
         if (targets) {
             if (stepped) optimiser_.begin();
             ReadoutStep<T> step = of_readout(s, t);
-            step.credit = at.credit + core_.top();
+            step.credit = reminder_ ? reminder_->credit() : at.credit + core_.top();
             step.optimiser = stepped ? &optimiser_ : nullptr;
             step.scale = T(1) / T(now_.targets);
             readout_.learn(step);
+            if (reminder_) reminder_->hand(at.credit + core_.top());
         }
         const int8_t* noise =
             s.noise ? s.noise + t * c_.lanes * p_.components * p_.units : nullptr;
@@ -260,17 +287,14 @@ private:
     // If `stepped` is true, the optimiser has already stepped for the readout's parameters.
     void update(T* const* parameters, bool stepped) {
         measure();
+        if (reminder_) reminder_->prepare(parameters);
         rule_->finish(parameters[0], now_.targets ? gradient_.data() : nullptr);
         if (now_.targets) {
             T scale = T(1) / T(now_.targets);
             if (c_.clip >= 0) scale *= clipping(scale);
-            if (!stepped) {
-                optimiser_.begin();
-                const std::vector<size_t>& sizes = readout_sizes_;
-                for (int i = 0; i < 2 * readout_.layers(); ++i) {
-                    optimiser_.apply(1 + i, 0, sizes[i], parameters[1 + i],
-                                     readout_.gradient(i), scale);
-                }
+            if (!stepped) optimiser_.begin();
+            for (size_t i = stepped ? 1 + 2 * readout_.layers() : 1; i < sizes_.size(); ++i) {
+                optimiser_.apply(i, 0, sizes_[i], parameters[i], gradient(i), scale);
             }
             if (rule_->moves()) {
                 optimiser_.apply(0, 0, p_.parameters, parameters[0], gradient_.data(), scale);
@@ -281,15 +305,17 @@ private:
         gradient_.zero();
         readout_.resume(false);
         if (budget_) readout_.clear();
+        if (reminder_) {
+            reminder_->clear();
+            reminder_->open();
+        }
         now_.steps = now_.targets = 0;
     }
 
     // The factor of torch.nn.utils.clip_grad_norm_; NaN stays NaN.
     T clipping(T scale) {
-        T squares = square_sum(gradient_.data(), gradient_.size());
-        for (int i = 0; i < 2 * readout_.layers(); ++i) {
-            squares += square_sum(readout_.gradient(i), readout_sizes_[i]);
-        }
+        T squares = 0;
+        for (size_t i = 0; i < sizes_.size(); ++i) squares += square_sum(gradient(i), sizes_[i]);
         const T factor = T(c_.clip) / (std::sqrt(squares) * scale + T(1e-6));
         return factor > 1 ? T(1) : factor;
     }
@@ -321,10 +347,11 @@ private:
     int stride_;
     Core<T> core_;
     Readout<T> readout_;
+    std::unique_ptr<Reminder<T>> reminder_;
+    const std::vector<size_t> sizes_;  // of all parameters
     Optimiser<T> optimiser_;
     Buffer<T> state_, before_, gradient_;
     Buffer<uint8_t> begins_;
-    const std::vector<size_t> readout_sizes_ = readout_.sizes();
     std::unique_ptr<Rule<T>> rule_;
     Budget<T>* const budget_;  // the rule, if it repeats forward steps
     bool passes_;  // whether the rule takes δ (1 − E)^-1

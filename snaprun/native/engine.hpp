@@ -24,9 +24,11 @@ struct CellInfo {
     int components() const { return int(reach.size()); }
     int slots() const { return int(reach[0].size()); }
 };
+enum class Attends { never, either, always };  // whether a rule's core has a reminder
 struct RuleInfo {
     std::string name;
     bool blocks, noise, traces;  // whether it needs the pattern's blocks, noise, or traces
+    Attends attends = Attends::never;
 };
 struct OptimiserInfo {
     std::string name;
@@ -62,17 +64,25 @@ struct EngineConfig {
     Pattern pattern;  // the layout of θ, and the blocks if the rule needs them
     int inputs = 0, outputs = 0, hidden = 0, lanes = 0, threads = 1;
     int64_t update_every = 1;  // 0: at the end of a batch
-    int64_t truncate = 0;  // BPTT cuts λ before every step t with (t + 1) mod truncate = 0; 0: never
+    // BPTT and SAB cut λ before every step t with (t + 1) mod truncate = 0; 0: never.
+    int64_t truncate = 0;
+    int64_t k_att = 0;  // of the reminder, h joins its memories every k_att steps; 0: there is none
+    int k_top = 0;      // memories that a step recalls
+    bool detach = false;  // SAB sends no credit to memories
     std::vector<std::string> traces;  // as CellInfo::reach, of the components that a rule traces
     std::vector<double> feedback;  // (O, k) for RFLO; empty: the readout's weights
     double lr = 1e-3;
     double clip = -1.0;  // < 0: none
     double average = 0.0;  // decay of the average of the parameters; 0: none is kept
     double half_life = std::numeric_limits<double>::infinity();  // of lr, in updates
+
+    // The width of what the readout sees: h of the uppermost layer, or [h; s].
+    int seen() const { return pattern.layers.back() * (k_att ? 2 : 1); }
 };
 
-// θ (P), then weight (out, in) and bias (out) of every layer of the readout.
-constexpr int kMostParameters = 5;
+// θ (P), then weight (out, in) and bias (out) of every layer of the readout, then W₁, W₂ (k, k) and
+// w₃ (k) of the reminder.
+constexpr int kMostParameters = 8;
 
 template <class T>
 struct Sequence {
@@ -105,6 +115,11 @@ struct WindowState {
     int64_t forwards = 0;      // forward steps so far, in all windows
     int64_t pending = 0;       // reversed steps whose part of the gradient is not added yet
     bool indexed = true;       // whether the inputs are indices
+};
+
+// The memories of the reminder, m_0 included, and those from before the window.
+struct Remembered {
+    int64_t count = 1, older = 1;
 };
 
 // What `run` has done: steps of the sequence, and those, replayed and reversed steps together.
@@ -142,7 +157,9 @@ public:
     virtual const Counters& counters() const = 0;
     // To resume a run, call `resume`, then fill every buffer that `buffers` names (`run` may move
     // them), then `assign` J or the traces, `entries` numbers per lane.
-    virtual void resume(const Counters& counters, const WindowState& window) = 0;
+    virtual void resume(const Counters& counters, const WindowState& window,
+                        const Remembered& memories) = 0;
+    virtual Remembered remembered() const = 0;
     virtual std::vector<Named<T>> buffers() = 0;
     // Of memory-bounded BPTT: its place in the plan, or null for other rules; the sizes of states;
     // and a plan, which the caller has followed to its end, for windows of `steps` steps, with

@@ -49,14 +49,14 @@ public:
     // The first step of the arrays has row `first` of losses and outputs. Returns how many steps are
     // done, and how much work.
     std::pair<int64_t, int64_t> run(
-        Array<T> theta, std::vector<Array<T>> readout, std::optional<Array<const int64_t>> index,
+        Array<T> theta, std::vector<Array<T>> others, std::optional<Array<const int64_t>> index,
         std::optional<Array<const T>> dense, std::optional<Array<const int64_t>> classes,
         std::optional<Array<const T>> values, Array<const bool> mask, Array<const bool> resets,
         std::optional<Array<const int8_t>> noise, Array<T> losses, bool ends,
         std::optional<Array<T>> outputs, int64_t first, int64_t work) {
         const Busy busy(busy_);
         require_settled();
-        const Arrays<T> given{theta, readout, index, dense,  classes, values,
+        const Arrays<T> given{theta, others, index, dense,  classes, values,
                               mask,  resets,  noise, losses, outputs};
         require(index.has_value() != dense.has_value(), "inputs are either indices or dense");
         Sequence<T> s = given.checked(config_, first);
@@ -70,14 +70,14 @@ public:
     }
 
     // Binds the arrays, of one step, that `predict` and `learn` read and write.
-    void bind(Array<T> theta, std::vector<Array<T>> readout, Array<const int64_t> index,
+    void bind(Array<T> theta, std::vector<Array<T>> others, Array<const int64_t> index,
               Array<const T> dense, std::optional<Array<const int64_t>> classes,
               std::optional<Array<const T>> values, Array<const bool> mask,
               Array<const bool> resets, std::optional<Array<const int8_t>> noise, Array<T> losses,
               Array<T> outputs) {
         const Busy busy(busy_);
         require_settled();
-        Arrays<T> given{theta, readout, index, dense,  classes, values,
+        Arrays<T> given{theta, others, index, dense,  classes, values,
                         mask,  resets,  noise, losses, outputs};
         const Sequence<T> step = given.checked(config_, 0);
         require(step.steps == 1, "the bound arrays are those of one step");
@@ -119,12 +119,12 @@ public:
         engine_->undo();
     }
 
-    void update(Array<T> theta, std::vector<Array<T>> readout) {
+    void update(Array<T> theta, std::vector<Array<T>> others) {
         T* parameters[kMostParameters];
         const Busy busy(busy_);
         require_settled();
-        point(config_, theta, readout, parameters);
-        written(theta, readout).require();
+        point(config_, theta, others, parameters);
+        written(theta, others).require();
         require(!engine_->walk() || !engine_->counters().targets || engine_->owes(),
                 "the window needs a plan to close with");
         nb::gil_scoped_release unlocked;
@@ -193,7 +193,7 @@ public:
 
     void resume(int64_t steps, int64_t targets, int64_t updates, int64_t longest_window,
                 int64_t rule_bytes, int64_t at, int64_t part, int64_t forwards, int64_t pending,
-                bool indexed) {
+                bool indexed, int64_t memories, int64_t older) {
         const int64_t every = config_.update_every;
         require(targets >= 0 && updates >= 0 && longest_window >= 0 && rule_bytes >= 0,
                 "counters must be at least 0");
@@ -206,7 +206,18 @@ public:
         } else {
             require(steps >= 0 && steps < (every ? every : int64_t(1) << 30), "no such steps");
         }
-        engine_->resume(counters, window);
+        const int64_t joined = config_.k_att ? steps / config_.k_att : 0;
+        require(older >= 1 && memories >= older && memories - older == joined,
+                "the memories do not fit the steps since the window began");
+        engine_->resume(counters, window, {memories, older});
+    }
+    int64_t older() const {
+        const Busy busy(busy_);
+        return engine_->remembered().older;
+    }
+    int64_t memories() const {
+        const Busy busy(busy_);
+        return engine_->remembered().count;
     }
 
     nb::dict buffers() {
@@ -298,13 +309,13 @@ void bind(nb::module_& m, const char* name) {
     using E = PyEngine<T>;
     nb::class_<E>(m, name)
         .def(nb::init<nb::dict>(), "config"_a)
-        .def("run", &E::run, "theta"_a.noconvert(), "readout"_a.noconvert(),
+        .def("run", &E::run, "theta"_a.noconvert(), "others"_a.noconvert(),
              "index"_a.noconvert().none(), "dense"_a.noconvert().none(),
              "classes"_a.noconvert().none(), "values"_a.noconvert().none(), "mask"_a.noconvert(),
              "resets"_a.noconvert(), "noise"_a.noconvert().none(), "losses"_a.noconvert(),
              "ends"_a = true, "outputs"_a.noconvert().none() = nb::none(), "first"_a = 0,
              "work"_a = std::numeric_limits<int64_t>::max())
-        .def("bind", &E::bind, "theta"_a.noconvert(), "readout"_a.noconvert(),
+        .def("bind", &E::bind, "theta"_a.noconvert(), "others"_a.noconvert(),
              "index"_a.noconvert(), "dense"_a.noconvert(), "classes"_a.noconvert().none(),
              "values"_a.noconvert().none(), "mask"_a.noconvert(), "resets"_a.noconvert(),
              "noise"_a.noconvert().none(), "losses"_a.noconvert(), "outputs"_a.noconvert())
@@ -312,7 +323,7 @@ void bind(nb::module_& m, const char* name) {
         .def("learn", &E::learn, "targets"_a)
         .def("undo", &E::undo)
         .def("measure", &E::measure)
-        .def("update", &E::update, "theta"_a.noconvert(), "readout"_a.noconvert())
+        .def("update", &E::update, "theta"_a.noconvert(), "others"_a.noconvert())
         .def("plan", &E::plan, "plan"_a.noconvert(), "steps"_a, "bytes"_a)
         .def("close", &E::close, "plan"_a.noconvert())
         .def("window", &E::window)
@@ -320,7 +331,9 @@ void bind(nb::module_& m, const char* name) {
         .def_prop_ro("state_bytes", &E::state_bytes)
         .def("resume", &E::resume, "steps"_a, "targets"_a, "updates"_a, "longest_window"_a,
              "rule_bytes"_a, "at"_a = 0, "part"_a = 0, "forwards"_a = 0, "pending"_a = 0,
-             "indexed"_a = true)
+             "indexed"_a = true, "memories"_a = 1, "older"_a = 1)
+        .def_prop_ro("memories", &E::memories, "Of the reminder, m_0 included.")
+        .def_prop_ro("older", &E::older, "Those from before the window.")
         .def("buffers", &E::buffers, "Copies of the engine's memory as tensors.")
         .def("fill", &E::fill, "buffers"_a)
         .def_prop_ro("predicted", &E::predicted)

@@ -176,6 +176,16 @@ EngineConfig read_config(nb::dict d) {
     require(c.update_every >= 0, "update_every must be at least 0");
     if (d.contains("truncate")) c.truncate = nb::cast<int64_t>(d["truncate"]);
     require(c.truncate >= 0, "truncate must be at least 0");
+    if (d.contains("k_att")) {
+        c.k_att = nb::cast<int64_t>(d["k_att"]);
+        c.k_top = integer("k_top", 1);
+        require(c.k_att >= 1, "k_att must be at least 1");
+    }
+    if (d.contains("detach")) c.detach = nb::cast<bool>(d["detach"]);
+    require(rule.attends != Attends::never || !c.k_att, "this rule trains no core with a reminder");
+    // Credit skips to memories of its own window, which must end with the batch.
+    require(rule.attends != Attends::always || (c.k_att && !c.update_every),
+            "this rule needs a reminder and an update at the end of a batch");
     const Pattern& p = c.pattern;
     c.inputs = p.inputs();
     if (d.contains("feedback")) c.feedback = nb::cast<std::vector<double>>(d["feedback"]);

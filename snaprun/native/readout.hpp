@@ -16,7 +16,7 @@ struct ReadoutStep {
     const T* values;         // (B, O): the targets
     const uint8_t* mask;     // (B)
     T* losses;               // (B)
-    T* credit;               // (k, stride): δ
+    T* credit;               // (k, stride): δ, or that on [h; s] (2 k, stride)
     // If this step ends a window and the gradient is not clipped, the optimiser steps on `scale`
     // times the gradient as soon as the gradient of a few rows of a layer is known.
     Optimiser<T>* optimiser;
@@ -29,8 +29,8 @@ public:
     Readout(const EngineConfig& c, int stride)
         : layers_(c.hidden ? 2 : 1), lanes_(c.lanes), stride_(stride),
           loss_(find(losses<T>(), c.loss)->make({c.outputs, c.lanes, stride})),
-          rows_(size_t(kOuterRows) * std::max(c.pattern.layers.back(), c.hidden)) {
-        const int widths[3] = {c.pattern.layers.back(), c.hidden ? c.hidden : c.outputs, c.outputs};
+          rows_(size_t(kOuterRows) * std::max(c.seen(), c.hidden)) {
+        const int widths[3] = {c.seen(), c.hidden ? c.hidden : c.outputs, c.outputs};
         for (int l = 0; l < layers_; ++l) {
             in_[l] = widths[l];
             out_[l] = widths[l + 1];
@@ -73,7 +73,7 @@ public:
         fresh_ = false;
     }
 
-    // Computes the outputs of h (k, stride).
+    // Computes the outputs of what the readout sees.
     void forward(T* const* parameters, const T* h) {
         for (int l = 0; l < layers_; ++l) {
             if (l) rectify(value_[l - 1]);

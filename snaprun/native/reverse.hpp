@@ -23,12 +23,18 @@ public:
         for (int i = 0; i < rows_.parameters; ++i) by_column_[i] = theta[rows_.column_entry[i]];
     }
 
-    // Takes step t with δ_t, null if it has none. The src of `at` must stay until the gradient of
-    // the chunk is added: when it is full, and at t = 0.
+    // Takes step t with δ_t, if it has one. The src of `at` must stay until the gradient of the chunk
+    // is added: when it is full, and at t = 0.
     void step(int64_t t, const Place<T>& at, bool has_credit, const uint8_t* begins, T* gradient) {
-        if (has_credit) {
-            for (size_t i = 0; i < unit_size_; ++i) lambda_[i] += at.credit[i];
-        }
+        if (has_credit) add(at.credit);
+        pass(t, at, begins, gradient);
+    }
+
+    // The two parts of `step`, between which a rule may change λ.
+    void add(const T* credit) {
+        for (size_t i = 0; i < unit_size_; ++i) lambda_[i] += credit[i];
+    }
+    void pass(int64_t t, const Place<T>& at, const uint8_t* begins, T* gradient) {
         auto of_column = [weights = by_column_.data()](int i) { return weights[i]; };
         T* slot_credit = slot_credit_.data() + filled_ * slots_ * unit_size_;
         pass_down(rows_, layers_, components_, at.slopes, of_column, lambda_.data(), slot_credit);

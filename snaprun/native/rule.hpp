@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core.hpp"
+#include "reminder.hpp"
 
 namespace snaprun {
 namespace SNAPRUN_NS {
@@ -56,6 +57,8 @@ public:
     virtual bool moves() const { return true; }  // false: the gradient is always 0
     // Whether the credit of a step is δ (1 − E)^-1, because J keeps to the rows of each layer.
     virtual bool passes_down() const { return false; }
+    // Called once, before all else, if the core has a reminder.
+    virtual void attend(Reminder<T>& reminder) { (void)reminder; }
     // Itself if the rule repeats forward steps: the engine then calls its methods, not these.
     virtual Budget<T>* budget() { return nullptr; }
 
@@ -72,7 +75,7 @@ private:
 template <class T>
 class Frozen final : public Rule<T> {
 public:
-    static RuleInfo info() { return {"frozen", false, false, false}; }
+    static RuleInfo info() { return {"frozen", false, false, false, Attends::either}; }
     using Rule<T>::Rule;
     void reset(const uint8_t*) override {}
     void step(const Step<T>&, T*) override {}

@@ -4,6 +4,7 @@
 #include "bptt.hpp"
 #include "budget.hpp"
 #include "rflo.hpp"
+#include "sab.hpp"
 #include "snap1.hpp"
 #include "uoro.hpp"
 
@@ -15,9 +16,8 @@ const auto& rules() {
     using E = Entry<RuleInfo, Rule<T>, RuleSetup>;
     static const std::vector<E> all{
         E::template of<InfluenceRule<T>>(), E::template of<SnAp1<T>>(), E::template of<BPTT<T>>(),
-        E::template of<InfluenceRule<T>>(), E::template of<SnAp1<T>>(), E::template of<BPTT<T>>(),
         E::template of<Budget<T>>(),        E::template of<RFLO<T>>(),  E::template of<UORO<T>>(),
-        E::template of<Frozen<T>>(),
+        E::template of<SAB<T>>(),           E::template of<Frozen<T>>(),
     };
     return all;
 }

@@ -9,37 +9,43 @@
 
 namespace snaprun {
 
-// Points `to` at θ and the readout's parameters.
+// Points `to` at θ and the other parameters.
 template <class T>
-void point(const EngineConfig& config, const Array<T>& theta, const std::vector<Array<T>>& readout,
+void point(const EngineConfig& config, const Array<T>& theta, const std::vector<Array<T>>& others,
            T** to) {
     const Pattern& p = config.pattern;
     require_shape(theta, "theta", {p.parameters});
     to[0] = theta.data();
-    const int widths[3] = {p.layers.back(), config.hidden ? config.hidden : config.outputs,
+    const int widths[3] = {config.seen(), config.hidden ? config.hidden : config.outputs,
                            config.outputs};
     const size_t layers = config.hidden ? 2 : 1;
-    require(readout.size() == 2 * layers, "the readout has another number of layers");
+    require(others.size() == 2 * layers + (config.k_att ? 3 : 0),
+            "the readout has another number of layers");
     for (size_t l = 0; l < layers; ++l) {
-        require_shape(readout[2 * l], "a readout weight", {widths[l + 1], widths[l]});
-        require_shape(readout[2 * l + 1], "a readout bias", {widths[l + 1]});
-        to[1 + 2 * l] = readout[2 * l].data();
-        to[2 + 2 * l] = readout[2 * l + 1].data();
+        require_shape(others[2 * l], "a readout weight", {widths[l + 1], widths[l]});
+        require_shape(others[2 * l + 1], "a readout bias", {widths[l + 1]});
     }
+    if (config.k_att) {
+        const int64_t units = p.layers.back();
+        require_shape(others[2 * layers], "W1", {units, units});
+        require_shape(others[2 * layers + 1], "W2", {units, units});
+        require_shape(others[2 * layers + 2], "w3", {units});
+    }
+    for (size_t i = 0; i < others.size(); ++i) to[1 + i] = others[i].data();
 }
 
 template <class T>
-Apart written(const Array<T>& theta, const std::vector<Array<T>>& readout) {
+Apart written(const Array<T>& theta, const std::vector<Array<T>>& others) {
     Apart arrays;
     arrays.writes(theta, "theta");
-    for (const Array<T>& parameter : readout) arrays.writes(parameter, "a readout parameter");
+    for (const Array<T>& parameter : others) arrays.writes(parameter, "a readout parameter");
     return arrays;
 }
 
 template <class T>
 struct Arrays {
     Array<T> theta;
-    std::vector<Array<T>> readout;
+    std::vector<Array<T>> others;
     std::optional<Array<const int64_t>> index;
     std::optional<Array<const T>> dense;
     std::optional<Array<const int64_t>> classes;
@@ -54,7 +60,7 @@ struct Arrays {
     Sequence<T> checked(const EngineConfig& config, int64_t first) const {
         const Pattern& p = config.pattern;
         Sequence<T> s;
-        point(config, theta, readout, s.parameters);
+        point(config, theta, others, s.parameters);
         require(mask.ndim() == 2, "mask must have the shape (T, B)");
         const int64_t steps = int64_t(mask.shape(0)), lanes = config.lanes;
         require(first >= 0 && first <= int64_t(1) << 40, "no such first step");
@@ -91,7 +97,7 @@ struct Arrays {
         s.mask = reinterpret_cast<const uint8_t*>(mask.data());
         s.resets = reinterpret_cast<const uint8_t*>(resets.data());
         s.losses = losses.data() + first * lanes;
-        Apart arrays = written(theta, readout);
+        Apart arrays = written(theta, others);
         arrays.writes(losses, "losses");
         if (outputs) arrays.writes(*outputs, "outputs");
         if (dense) arrays.reads(*dense, "dense");

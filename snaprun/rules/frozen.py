@@ -5,7 +5,7 @@ from types import ModuleType
 
 from torch import Tensor
 
-from snaprun.core import Record, RecurrentCore, Sizes, Storage
+from snaprun.core import Record, RecurrentCore, Reminder, Sizes, Storage
 from snaprun.rules.base import Cost, Counts, LearningRule, Setup
 
 
@@ -34,6 +34,19 @@ class Frozen(LearningRule[FrozenState]):
     claim = "biased"
     state_type = FrozenState
     moves = False
+    _reminder: Reminder | None = None
+
+    @classmethod
+    def of(cls, core: RecurrentCore) -> "Frozen":
+        """Returns the rule for a core as it is, also with a reminder, for an evaluation of it."""
+        made = cls()
+        made._reminder = core.reminder
+        return made
+
+    @property
+    def reminder(self) -> Reminder | None:
+        """None in training; the rule adds nothing to a core."""
+        return self._reminder
 
     def init(self, setup: Setup) -> FrozenState:
         """Returns a state with a zero gradient (P,)."""

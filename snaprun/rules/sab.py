@@ -238,6 +238,15 @@ class SAB(LearningRule[SABState]):
     def storage(self, sizes: Sizes, backend: ModuleType | None) -> Storage:
         """Counts the tape and the memories of a window, whose room doubles when it is full."""
         n, w, k, rows = sizes, sizes.itemsize, sizes.top, self.k_top + 1
+        if backend is None:  # C++
+            plain = FULL_TAPE.storage(sizes, None)
+            recalls = n.window * n.lanes * (w * (2 * n.wide + rows + 1) + 8 * rows)
+            memories = 2 * (1 + n.window // self.k_att) * n.lanes * n.wide * w  # with their keys
+            kept = plain.kept + recalls + memories
+            scratch = plain.scratch + (5 * n.wide + 2 * k) * k * w  # copies of W₁ and W₂, gradients
+            # Both grow by copying themselves; and the credit on memories and keys.
+            backward = plain.backward + recalls * 3 // 2 + 3 * memories
+            return Storage(kept=kept, scratch=scratch, backward=backward, saved=kept)
         of_lanes = n.lanes * w
         tape = n.window * (of_lanes * (n.record + 2 * k + rows + 1) + 8 * n.lanes * rows)
         bank = self.reminder.bank_bytes(k, n.lanes, n.window, w)

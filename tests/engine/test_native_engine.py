@@ -31,7 +31,11 @@ A, O = 5, 4
 BOUND = 1e-9
 CELLS = {name: CELL_TYPES[name]() for name in KNOWN["cells"]} | {"leaky": Vanilla(alpha=0.6)}
 OTHERS = ("snap 3", "bptt 0.3", "bptt 4")  # which is kept as SnAp-2 is, or not in C++
-RULES = {name: rule for name, rule in cases.RULES.items() if adapter(rule) and name not in OTHERS}
+RULES = {  # those that take every window; SAB is tested apart
+    name: rule
+    for name, rule in cases.RULES.items()
+    if adapter(rule) and name not in OTHERS and not rule.once_a_sequence
+}
 OPTIMISERS = {"adam": Adam(lr=0.01), "sgd": SGD(lr=0.05, momentum=0.9)}
 OPTIMISERS |= {n: OPTIMISER_TYPES[n]() for n in KNOWN["optimisers"] if n not in OPTIMISERS}
 EVERY = (1, 3, "sequence")

@@ -8,12 +8,10 @@ import snaprun
 from snaprun import config
 from snaprun.checks import UserError
 from snaprun.cli import _main
-from snaprun.engine import native
 from snaprun.engine.evaluate import mean_loss
-from snaprun.engine.optim import SGD, Adam
+from snaprun.engine.optim import SGD
 from snaprun.engine.torch import TorchEngine
 from snaprun.figures import words
-from snaprun.losses import SoftmaxCrossEntropy
 from snaprun.rules import BPTT, RFLO, RTRL, SAB, UORO, Frozen, SnAp
 from snaprun.run.sample import sample
 from snaprun.tasks import TASKS
@@ -83,15 +81,6 @@ def test_a_lane_that_goes_on_into_the_next_batch_is_refused():
     goes_on.run(first)
     goes_on.run(second)
     assert goes_on.updates == 2
-
-
-def test_the_core_says_why_it_does_not_take_it():
-    network = built(RULE)
-    assert native.supports(network, RULE, Adam()) is not None
-    assert native.supports(network, Frozen(), SGD()) is not None  # of validation
-    loss = SoftmaxCrossEntropy()
-    cell = network.core.cell
-    assert native.lacks(cell, "cpu", torch.float32, RULE, Adam(), loss) is not None
 
 
 def test_the_modules_of_torch_refuse_it():
