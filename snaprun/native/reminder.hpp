@@ -72,15 +72,25 @@ public:
     // Called before so many steps, of any number of windows.
     void reserve(int64_t steps) { grow(count_ + (steps_ % every_ + steps) / every_); }
 
-    // Takes the memories from `lanes` (stride) but m_0.
+    // Takes the memories from `lanes` (stride) but m_0. Between two windows, whose tapes name memories
+    // by their place, those that no lane has any more are dropped.
     void reset(const uint8_t* lanes) {
         for (int64_t n = 1; n < count_; ++n) {
             for (int b = 0; b < lanes_; ++b) absent_[n * lanes_ + b] |= lanes[b] != 0;
         }
         if (steps_) return;
-        const uint8_t* const first = absent_.data();
-        const uint8_t* const end = first + count_ * lanes_;
-        if (std::find(first + lanes_, end, 0) == end) count_ = older_ = 1;
+        int64_t held = 1;
+        for (int64_t n = 1; n < count_; ++n) {
+            const uint8_t* const absent = absent_.data() + n * lanes_;
+            if (std::find(absent, absent + lanes_, 0) == absent + lanes_) continue;
+            if (held < n) {
+                std::memcpy(absent_.data() + held * lanes_, absent, lanes_);
+                std::memcpy(memories_.data() + held * size_, memories_.data() + n * size_,
+                            size_ * sizeof(T));
+            }
+            ++held;
+        }
+        count_ = older_ = held;
     }
 
     // A window begins, in which the parameters may differ.
