@@ -36,9 +36,9 @@ class SAB(LearningRule[SABState]):
 
     ĥ is the h of the cell, and the weights w of at most `k_top` memories m_i follow from a sparse
     attention with the query ĥ (snaprun.core.reminder). h joins the memories every `k_att` steps.
-    λ is cut before the steps t with (t + 1) mod k_trunc = 0, counted from the sequence's start;
-    memories are never cut. With `detach` no credit flows back through the memories, which shows
-    what the credit brings and what the larger network.
+    λ is cut before the steps t with (t + 1) mod k_trunc = 0, counted from the window's start;
+    memories are never cut. With `detach` no credit flows back through the memories: the network is
+    the same, so that the difference is what this credit brings.
 
     s adds to h at every step. In a cell whose h flows on to ĥ, as in a GRU, h grows exponentially
     where the attention keeps to new memories; in an LSTM and in a vanilla cell without a leak ĥ is
