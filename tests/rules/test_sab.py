@@ -344,7 +344,7 @@ def stepped(trained, batch):
 
 
 def staggered(windows, steps=7):
-    """Batches of two lanes, of which the first begins in the even ones, the second in the others."""
+    """Batches of two lanes; the first lane begins in even ones, the second in odd ones."""
     batches = [drawn(steps, lanes=2, seed=seed) for seed in range(windows)]
     for number, batch in enumerate(batches[1:], start=1):
         batch.resets[0] = torch.tensor([number % 2 == 0, number % 2 == 1])
