@@ -27,8 +27,9 @@ struct Recall {
 template <class T>
 class Reminder {
 public:
-    Reminder(const EngineConfig& c, int stride)
-        : every_(c.k_att), first_(c.hidden ? 5 : 3), rows_(c.k_top + 1), lanes_(c.lanes),
+    // W₁, W₂ and w₃ are parameters `first`, and the two that follow.
+    Reminder(const EngineConfig& c, int stride, int first)
+        : every_(c.k_att), first_(first), rows_(c.k_top + 1), lanes_(c.lanes),
           units_(c.pattern.layers.back()), width_((units_ + 7) / 8 * 8), stride_(stride),
           size_(size_t(lanes_) * width_), memory_KW_(size_t(units_) * width_),
           query_KW_(size_t(units_) * width_), score_W_(width_), query_(size_), summary_(size_),
@@ -245,7 +246,7 @@ private:
     }
 
     const int64_t every_;
-    const int first_;  // the place of W₁ among the parameters
+    const int first_;
     const int rows_, lanes_, units_, width_, stride_;
     const size_t size_;
     Buffer<T> memory_KW_, query_KW_, score_W_, query_, summary_, seen_, credit_;
