@@ -17,6 +17,7 @@ from snaprun.rules.base import Cost, LearningRule, Setup
 from snaprun.rules.bptt import BPTT, BPTTState
 
 FULL_TAPE = BPTT()  # keeps the tape of the cell
+MOST_RECALLED = 2**24  # that the C++ core takes
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class SAB(LearningRule[SABState]):
 
     def __init__(self, k_att: int = 2, k_top: int = 5, k_trunc: int = 5, detach: bool = False):
         self.k_att = checks.at_least("rule.k_att", k_att, 1)
-        self.k_top = checks.at_least("rule.k_top", k_top, 1)
+        self.k_top = checks.at_least("rule.k_top", k_top, 1, MOST_RECALLED)
         self.k_trunc = checks.at_least("rule.k_trunc", k_trunc, 1)
         self.detach = detach
 
