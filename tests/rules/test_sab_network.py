@@ -65,7 +65,7 @@ def test_numbers_out_of_range_are_refused(key):
 
 
 def test_more_memories_than_the_core_recalls_are_refused():
-    with pytest.raises(ValueError, match="k_top=16777217 is not accepted: expected .* ≤ 16777216"):
+    with pytest.raises(ValueError, match=r"k_top=16777217 is not accepted: .* ≤ 16777216"):
         snaprun.Learner(
             3, 2, rule="sab", rule_args={"k_top": 2**24 + 1}, units=1, update_every="sequence"
         )
