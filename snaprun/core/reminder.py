@@ -56,15 +56,21 @@ class Bank:
         return self.memories_NBK[: self.count], self.keys_NBK[: self.count]
 
     def reset(self, lanes_B: Tensor) -> "Bank":
-        """Returns the bank without the memories of `lanes_B` (boolean) but m_0."""
+        """Returns the bank without the memories of `lanes_B` (boolean) but m_0.
+
+        Between two windows, whose tapes name memories by their place, those that no lane has any
+        more are dropped.
+        """
         if not lanes_B.any():
             return self
         absent_NB = self.absent_NB | lanes_B
         absent_NB[0] = False
         bank = replace(self, absent_NB=absent_NB, whole=False)
-        if self.steps or bank.holds:
+        if self.steps:
             return bank
-        return replace(bank, whole=True, count=1, older=1)
+        held_N = ~absent_NB.all(1)
+        saved = {"memories": self.memories_NBK[held_N], "absent": absent_NB[held_N]}
+        return bank.restored({**saved, "older": len(saved["memories"])}, steps=0)
 
     def opened(self) -> "Bank":
         """Returns the bank at the beginning of another window, where the parameters may differ."""
@@ -330,12 +336,11 @@ def _joined(bank: Bank, h_BK: Tensor) -> Bank:
 
 def _with_more_room(bank: Bank) -> Bank:
     """Returns the bank with twice the room."""
-    two, more_NB = bank.memories_NBK.new_zeros, torch.ones_like(bank.absent_NB)
-    room = two(bank.memories_NBK.shape)
+    room, absent_NB = torch.zeros_like(bank.memories_NBK), torch.ones_like(bank.absent_NB)
     return replace(
         bank,
         memories_NBK=torch.cat((bank.memories_NBK, room)),
         keys_NBK=torch.cat((bank.keys_NBK, room)),
-        absent_NB=torch.cat((bank.absent_NB, more_NB)),
+        absent_NB=torch.cat((bank.absent_NB, absent_NB)),
         scratch_NBK=torch.cat((bank.scratch_NBK, room)),
     )

@@ -18,7 +18,7 @@ public:
     explicit Engine(const EngineConfig& config)
         : c_(config), p_(c_.pattern), stride_((c_.lanes + 7) / 8 * 8), core_(c_, stride_),
           readout_(c_, stride_),
-          reminder_(c_.k_att ? new Reminder<T>(c_, stride_) : nullptr),
+          reminder_(c_.k_att ? new Reminder<T>(c_, stride_, attention()) : nullptr),
           sizes_(sizes()), optimiser_(c_, sizes_), state_(core_.state_size()),
           before_(core_.state_size()), gradient_(p_.parameters), begins_(stride_),
           rule_(find(rules<T>(), c_.rule)->make({c_, core_.cell(), core_.rows(), stride_})),
@@ -141,10 +141,13 @@ private:
         return all;
     }
 
+    // The place of W₁ among the parameters, after those of the readout.
+    int attention() const { return 1 + 2 * readout_.layers(); }
+
     T* gradient(size_t i) {
-        const int read = int(i) - 1, attends = read - 2 * readout_.layers();
-        if (!i) return gradient_.data();
-        return attends < 0 ? readout_.gradient(read) : reminder_->gradient(attends);
+        const int at = int(i), first = attention();
+        if (!at) return gradient_.data();
+        return at < first ? readout_.gradient(at - 1) : reminder_->gradient(at - first);
     }
 
     void begin(const uint8_t* resets) {
@@ -293,7 +296,7 @@ private:
             T scale = T(1) / T(now_.targets);
             if (c_.clip >= 0) scale *= clipping(scale);
             if (!stepped) optimiser_.begin();
-            for (size_t i = stepped ? 1 + 2 * readout_.layers() : 1; i < sizes_.size(); ++i) {
+            for (size_t i = stepped ? attention() : 1; i < sizes_.size(); ++i) {
                 optimiser_.apply(i, 0, sizes_[i], parameters[i], gradient(i), scale);
             }
             if (rule_->moves()) {

@@ -27,8 +27,9 @@ struct Recall {
 template <class T>
 class Reminder {
 public:
-    Reminder(const EngineConfig& c, int stride)
-        : every_(c.k_att), first_(c.hidden ? 5 : 3), rows_(c.k_top + 1), lanes_(c.lanes),
+    // W₁, W₂ and w₃ are parameters `first`, and the two that follow.
+    Reminder(const EngineConfig& c, int stride, int first)
+        : every_(c.k_att), first_(first), rows_(c.k_top + 1), lanes_(c.lanes),
           units_(c.pattern.layers.back()), width_((units_ + 7) / 8 * 8), stride_(stride),
           size_(size_t(lanes_) * width_), memory_KW_(size_t(units_) * width_),
           query_KW_(size_t(units_) * width_), score_W_(width_), query_(size_), summary_(size_),
@@ -72,15 +73,25 @@ public:
     // Called before so many steps, of any number of windows.
     void reserve(int64_t steps) { grow(count_ + (steps_ % every_ + steps) / every_); }
 
-    // Takes the memories from `lanes` (stride) but m_0.
+    // Takes the memories from `lanes` (stride) but m_0. Between two windows, whose tapes name memories
+    // by their place, those that no lane has any more are dropped.
     void reset(const uint8_t* lanes) {
         for (int64_t n = 1; n < count_; ++n) {
             for (int b = 0; b < lanes_; ++b) absent_[n * lanes_ + b] |= lanes[b] != 0;
         }
         if (steps_) return;
-        const uint8_t* const first = absent_.data();
-        const uint8_t* const end = first + count_ * lanes_;
-        if (std::find(first + lanes_, end, 0) == end) count_ = older_ = 1;
+        int64_t held = 1;
+        for (int64_t n = 1; n < count_; ++n) {
+            const uint8_t* const absent = absent_.data() + n * lanes_;
+            if (std::find(absent, absent + lanes_, 0) == absent + lanes_) continue;
+            if (held < n) {
+                std::memcpy(absent_.data() + held * lanes_, absent, lanes_);
+                std::memcpy(memories_.data() + held * size_, memories_.data() + n * size_,
+                            size_ * sizeof(T));
+            }
+            ++held;
+        }
+        count_ = older_ = held;
     }
 
     // A window begins, in which the parameters may differ.
@@ -235,7 +246,7 @@ private:
     }
 
     const int64_t every_;
-    const int first_;  // the place of W₁ among the parameters
+    const int first_;
     const int rows_, lanes_, units_, width_, stride_;
     const size_t size_;
     Buffer<T> memory_KW_, query_KW_, score_W_, query_, summary_, seen_, credit_;

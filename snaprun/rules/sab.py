@@ -17,6 +17,7 @@ from snaprun.rules.base import Cost, LearningRule, Setup
 from snaprun.rules.bptt import BPTT, BPTTState
 
 FULL_TAPE = BPTT()  # keeps the tape of the cell
+MOST_RECALLED = 2**24  # that the C++ core takes
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ class SAB(LearningRule[SABState]):
 
     ĥ is the h of the cell, and the weights w of at most `k_top` memories m_i follow from a sparse
     attention with the query ĥ (snaprun.core.reminder). h joins the memories every `k_att` steps.
-    λ is cut before the steps t with (t + 1) mod k_trunc = 0, counted from the sequence's start;
-    memories are never cut. With `detach` no credit flows back through the memories, which shows
-    what the credit brings and what the larger network.
+    λ is cut before the steps t with (t + 1) mod k_trunc = 0, counted from the window's start;
+    memories are never cut. With `detach` no credit flows back through the memories: the network is
+    the same, so that the difference is what this credit brings.
 
     s adds to h at every step. In a cell whose h flows on to ĥ, as in a GRU, h grows exponentially
     where the attention keeps to new memories; in an LSTM and in a vanilla cell without a leak ĥ is
@@ -71,7 +72,7 @@ class SAB(LearningRule[SABState]):
 
     def __init__(self, k_att: int = 2, k_top: int = 5, k_trunc: int = 5, detach: bool = False):
         self.k_att = checks.at_least("rule.k_att", k_att, 1)
-        self.k_top = checks.at_least("rule.k_top", k_top, 1)
+        self.k_top = checks.at_least("rule.k_top", k_top, 1, MOST_RECALLED)
         self.k_trunc = checks.at_least("rule.k_trunc", k_trunc, 1)
         self.detach = detach
 

@@ -17,7 +17,7 @@ from snaprun.engine.torch import TorchEngine
 from snaprun.rules import SAB, Frozen, SnAp
 from tests.cases import close, rng
 from tests.engine.test_state import assert_close, assert_equal
-from tests.rules.test_sab import built, drawn
+from tests.rules.test_sab import built, drawn, staggered, stepped
 
 pytestmark = pytest.mark.skipif(native._native is None, reason="C++")
 BOUND = 1e-12
@@ -195,6 +195,17 @@ def test_memories_of_an_older_window_are_recalled_and_take_no_credit():
         engine.update()  # also without a step since it was loaded
     assert_close(pair[1].state_dict(), pair[0].state_dict())
     assert_equal(loaded.state_dict(), pair[1].state_dict())
+
+
+def test_memories_that_no_lane_has_any_more_are_dropped():
+    pair, loaded = engines(RULE, lanes=2), engines(RULE, lanes=2)[1]
+    for batch in staggered(5):
+        loaded.load_state_dict(pair[1].state_dict())
+        for engine in (*pair, loaded):
+            stepped(engine, batch)
+        assert len(pair[1].state_dict()["bank"]["memories"]) <= 7
+        assert_close(pair[1].state_dict(), pair[0].state_dict())
+        assert_equal(loaded.state_dict(), pair[1].state_dict())
 
 
 def test_a_lane_that_goes_on_into_the_next_batch_is_refused():

@@ -326,14 +326,39 @@ def test_credit_stops_at_a_window_and_memories_go_on():
     second.resets[0] = torch.tensor([True, False, False])
     third.resets[0] = torch.tensor([False, True, False])
     trained = engine(network, rule)
-    for batch in (first, second, third):
-        for t in range(7):
-            trained.predict(batch.inputs[t].numpy(), batch.resets[t].numpy())
-            y, mask_B = batch.targets[t].numpy(), batch.mask[t].numpy()
-            trained.learn(y, mask_B) if mask_B.any() else trained.learn()
-        trained.update()
     windows = [first, second, third]
+    for batch in windows:
+        stepped(trained, batch)
     assert trained.bank.count == 1 + 3 * 3
+    for count, found in enumerate(trained.found, start=1):
+        same(found, autograd(network, rule, *windows[:count]))
+
+
+def stepped(trained, batch):
+    """Makes a window of the steps of a batch, as a learner does."""
+    for t in range(len(batch.mask)):
+        trained.predict(batch.inputs[t].numpy(), batch.resets[t].numpy())
+        y, mask_B = batch.targets[t].numpy(), batch.mask[t].numpy()
+        trained.learn(y, mask_B) if mask_B.any() else trained.learn()
+    trained.update()
+
+
+def staggered(windows, steps=7):
+    """Batches of two lanes; the first lane begins in even ones, the second in odd ones."""
+    batches = [drawn(steps, lanes=2, seed=seed) for seed in range(windows)]
+    for number, batch in enumerate(batches[1:], start=1):
+        batch.resets[0] = torch.tensor([number % 2 == 0, number % 2 == 1])
+    return batches
+
+
+def test_memories_that_no_lane_has_any_more_are_dropped():
+    rule = SAB(k_att=2, k_top=3, k_trunc=3)
+    network, windows = built(rule), staggered(5)
+    trained, counts = engine(network, rule, 2), []
+    for batch in windows:
+        stepped(trained, batch)
+        counts.append(trained.bank.count)
+    assert counts == [4, 7, 7, 7, 7]  # m_0, and three of each of the last two windows
     for count, found in enumerate(trained.found, start=1):
         same(found, autograd(network, rule, *windows[:count]))
 

@@ -64,6 +64,13 @@ def test_numbers_out_of_range_are_refused(key):
         SAB(**{key: 0})
 
 
+def test_more_memories_than_the_core_recalls_are_refused():
+    with pytest.raises(ValueError, match=r"k_top=16777217 is not accepted: .* ≤ 16777216"):
+        snaprun.Learner(
+            3, 2, rule="sab", rule_args={"k_top": 2**24 + 1}, units=1, update_every="sequence"
+        )
+
+
 def test_a_lane_that_goes_on_into_the_next_batch_is_refused():
     network = built(RULE)
     trained = TorchEngine(network, RULE, SGD(), lanes=3, update_every="sequence", noise=rng())
