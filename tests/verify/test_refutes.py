@@ -186,7 +186,9 @@ class NoCut(BPTT):
         return False
 
 
-@pytest.mark.parametrize("rule", [CutLate(truncate=3), NoCut(0.4, truncate=3)], ids=str)
+@pytest.mark.parametrize(
+    "rule", [CutLate(truncate=3), NoCut(0.4, truncate=3)], ids=["late", "none"]
+)
 def test_credit_that_is_cut_elsewhere(rule):
     assert len(failed(GRU(), rule)) >= 1
 
