@@ -22,7 +22,7 @@ RULE_ARGUMENTS = {
     "bptt": [{}, {"memory": 0.3}, {"truncate": 4}],
     "snap": [{"n": 1}, {"n": 2}, {"n": 3}],
     "rflo": [{}, {"feedback": "random"}],
-    "sab": [{}, {"k_att": 1, "k_top": 2, "k_trunc": 3, "detach": True}],
+    "sab": [{}, {"k_att": 2, "k_top": 2, "k_trunc": 3, "detach": True}],
 }
 
 CELLS: dict[str, Cell] = {
