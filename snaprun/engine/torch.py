@@ -107,7 +107,7 @@ class TorchEngine(Engine):
         targets = batch.mask[first:last].sum(1).tolist()
         if self._window is not None and last > first:
             self._window.require_kind(batch.inputs.dim() == 2)
-            self._window.add(batch, first, last - first)
+            self._window.add(batch, first, begins, targets)
         for t in range(first, last):
             if begins[t - first]:
                 self._begin(batch.resets[t])
@@ -161,7 +161,7 @@ class TorchEngine(Engine):
         if self._window is not None:
             self._window.last = None
             self._window.add_step(
-                Batch(x[None], y[None], has_B[None], torch.zeros_like(has_B[None]))
+                Batch(x[None], y[None], has_B[None], torch.zeros_like(has_B[None])), int(mask.sum())
             )
         learned = self._finish(linearise, y, has_B, int(mask.sum()))
         if self.owes:

@@ -68,14 +68,13 @@ class Window:
         begins_B = self._begins_B
         self._begins_B = resets_B if begins_B is None else begins_B | resets_B
 
-    def add(self, batch: Batch, row: int, steps: int) -> None:
-        """Take the data of the next `steps` steps, the rows of a batch from `row` on."""
+    def add(self, batch: Batch, row: int, begins: list[bool], targets: list[int]) -> None:
+        """Take the data of the next steps, the rows of a batch from `row` on; the rest as Piece."""
         if self._begins_B is not None:
             resets = batch.resets.clone()
             resets[row] |= self._begins_B
             batch, self._begins_B = replace(batch, resets=resets), None
-        begins = batch.resets[row : row + steps].any(1).tolist()
-        targets = batch.mask[row : row + steps].sum(1).tolist()
+            begins = [True, *begins[1:]]
         start = 0
         if self._pieces:
             last = self._pieces[-1]
@@ -87,12 +86,12 @@ class Window:
         self._pieces.append(Piece(start, batch, row, begins, targets))
         self._starts.append(start)
 
-    def add_step(self, step: Batch) -> None:
-        """Take the data of one step, which comes alone.
+    def add_step(self, step: Batch, count: int) -> None:
+        """Take the data of one step, which comes alone, with a target in `count` lanes.
 
         Pieces are joined when the last is as long as the one before, so that they stay few.
         """
-        self.add(step, 0, 1)
+        self.add(step, 0, [False], [count])
         pieces = self._pieces
         while len(pieces) > 1 and len(pieces[-1].begins) >= len(pieces[-2].begins):
             last, before = pieces.pop(), pieces.pop()
@@ -156,7 +155,8 @@ class Window:
         self.replay.load_state_dict(saved, weights_MKJ)
         if len(saved["mask"]):
             data = {name: saved[name].to(weights_MKJ.device, copy=True) for name in DATA}
-            self.add(Batch(**data), 0, len(data["mask"]))
+            begins, targets = data["resets"].any(1).tolist(), data["mask"].sum(1).tolist()
+            self.add(Batch(**data), 0, begins, targets)
 
 
 def joined(batches: list[Batch]) -> Batch:

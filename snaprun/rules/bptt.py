@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from types import ModuleType
@@ -139,15 +139,26 @@ class BPTT(LearningRule[BPTTState]):
 
     def gradient(self, state: BPTTState) -> tuple[Tensor, BPTTState]:
         """Returns equation (6) over the tape, shape (P,), and an empty tape."""
-        cut = BPTTState(state.layout, state.empty)
+        return self.swept(state), BPTTState(state.layout, state.empty)
+
+    def swept(
+        self, state: BPTTState, through: Callable[[int, Record, Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """Returns equation (6) over the tape, shape (P,), by one sweep back.
+
+        `through` takes a step t of the tape, its record and its credit λ_t, and returns the credit
+        that flows into the cell instead of λ_t.
+        """
         if not state.tape:
-            return state.empty["src"].new_zeros(state.layout.size), cut
+            return state.empty["src"].new_zeros(state.layout.size)
         credit_BCK = torch.zeros_like(state.tape[-1].dsda_BCMK[:, :, 0])
         slot_credit: list[Tensor] = []
         for t in range(len(state.tape) - 1, -1, -1):
             record = state.tape[t]
             if record.credit_BCK is not None:
                 credit_BCK = credit_BCK + record.credit_BCK
+            if through is not None:
+                credit_BCK = through(t, record, credit_BCK)
             slot_credit.append(slot_vjp(record, credit_BCK).flatten(1))
             if t == 0:  # the window has no earlier step to take λ D
                 break
@@ -159,7 +170,7 @@ class BPTT(LearningRule[BPTTState]):
                 credit_BCK = credit_BCK.masked_fill(state.begins[t][:, None, None], 0)
         sources = torch.cat([record.src_BJ for record in reversed(state.tape)])
         dense = torch.cat(slot_credit).T @ sources  # Σ_t λ_t I_t over all pairs (slot·unit, source)
-        return state.layout.gather(dense), cut
+        return state.layout.gather(dense)
 
     def kept(self, state: BPTTState) -> Iterable[Tensor]:
         """Yields the tensors that the tape holds of each step."""

@@ -3,7 +3,6 @@
 Shape suffixes as in snaprun.rules.base.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -16,7 +15,18 @@ from snaprun.core.jacobians import dynamics_vjp, slot_vjp
 from snaprun.require import mismatch, require_count, require_equal, require_tensor
 from snaprun.rules.base import Setup
 from snaprun.rules.bptt import BPTT, stored_numbers, taped
-from snaprun.rules.schedule import BACK, DROP, HOLD, RESTORE, TAPE, Plan, Schedule, full, peak
+from snaprun.rules.schedule import (  # with the instructions of a plan
+    BACK,
+    DROP,
+    HOLD,
+    RESTORE,
+    TAPE,
+    Plan,
+    Schedule,
+    full,
+    peak,
+    stack_bytes,
+)
 from snaprun.rules.walk import Place, place
 
 MOST_STEPS = 2**31 - 1  # of a window, as in train.update_every
@@ -281,7 +291,7 @@ class Replay:
                 continue
             src, dsda, dsds, state = (next(taken[name]).clone() for name in INTERNAL)
             self.stack.append(Held(steps, state, Record(src, dsda, dsds, weights_MKJ, layers)))
-        self._bytes = _bytes(found.stack, self.hidden, self.internal)
+        self._bytes = stack_bytes(found.stack, self.hidden, self.internal)
         self.peak = max(self.peak, self._bytes)
         self.cursor_BCK = saved["cursor"].to(own, copy=True)
         self.credit_BCK = saved["credit"].to(own, copy=True)
@@ -358,7 +368,3 @@ def require(
 def _own(x: Tensor) -> Tensor:
     """Returns a tensor with the same values that keeps no other numbers in memory."""
     return x if x.untyped_storage().nbytes() == x.numel() * x.element_size() else x.clone()
-
-
-def _bytes(stack: Sequence[tuple[int, bool]], hidden: int, internal: int) -> int:
-    return sum(internal if taped else hidden for _, taped in stack)

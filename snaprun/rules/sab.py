@@ -10,7 +10,6 @@ from torch import Tensor
 
 from snaprun import checks
 from snaprun.core import Attention, Bank, Recall, Record, RecurrentCore, Reminder, Sizes, Storage
-from snaprun.core.jacobians import dynamics_vjp, slot_vjp
 from snaprun.core.reminder import Pending, Sparse, recall_vjp
 from snaprun.require import require_tensor
 from snaprun.rules.base import Cost, LearningRule, Setup
@@ -81,6 +80,11 @@ class SAB(LearningRule[SABState]):
         """The attention over memories."""
         return Reminder(self.k_att, self.k_top)
 
+    @property
+    def of_cell(self) -> BPTT:
+        """BPTT with the cuts of the credit through the cell."""
+        return BPTT(truncate=self.k_trunc)
+
     def init(self, setup: Setup) -> SABState:
         """Returns an empty tape; raises UserError if the core has not the reminder of this rule."""
         self.require_core(setup.core)
@@ -128,12 +132,8 @@ class SAB(LearningRule[SABState]):
         proposed_TBK = torch.stack([_recall(record).proposed_BK for record in tape.tape])
         query_TBK = proposed_TBK @ attention.query_KK.T
         of_query_TBK = torch.empty_like(query_TBK)
-        credit_BCK = torch.zeros_like(tape.tape[-1].dsda_BCMK[:, :, 0])
-        slot_credit: list[Tensor] = []
-        for t in range(steps - 1, -1, -1):
-            record = tape.tape[t]
-            if record.credit_BCK is not None:
-                credit_BCK = credit_BCK + record.credit_BCK
+
+        def through(t: int, record: Record, credit_BCK: Tensor) -> Tensor:
             of_h_BK = credit_BCK[:, 0, top]
             joined, rest = divmod(t + 1, self.k_att)
             if not (rest or self.detach):
@@ -143,17 +143,11 @@ class SAB(LearningRule[SABState]):
             of_query_TBK[t] = recall_vjp(recall, query_TBK[t], of_s_BK, pending, self.detach)
             credit_BCK = credit_BCK.clone()
             credit_BCK[:, 0, top] = torch.addmm(of_h_BK, of_query_TBK[t], scored_KK)
-            slot_credit.append(slot_vjp(record, credit_BCK).flatten(1))
-            if (t + 1) % self.k_trunc == 0:
-                credit_BCK = torch.zeros_like(credit_BCK)
-            elif t:
-                credit_BCK = dynamics_vjp(record, credit_BCK)
-                if t in tape.begins:
-                    credit_BCK = credit_BCK.masked_fill(tape.begins[t][:, None, None], 0)
-        sources = torch.cat([record.src_BJ for record in reversed(tape.tape)])
-        dense = torch.cat(slot_credit).T @ sources  # Σ_t λ_t I_t over all pairs (slot·unit, source)
+            return credit_BCK
+
+        gradient_P = self.of_cell.swept(tape, through)
         found = pending.attention(of_query_TBK, proposed_TBK)
-        return tape.layout.gather(dense), replace(state, tape=cut, attention=found)
+        return gradient_P, replace(state, tape=cut, attention=found)
 
     def attention(self, state: SABState) -> Sequence[Tensor]:
         """Returns the gradients of W₁, W₂ and w₃."""
@@ -217,10 +211,8 @@ class SAB(LearningRule[SABState]):
         memories so far, and sends credit to those kept and to the threshold's.
         """
         window, k = max(horizon, 1), core.layout.layers[-1]
-        first = min(window, self.k_trunc - 1)
-        whole, last = divmod(window - first, self.k_trunc)
-        blocks = [(1, first), (whole, self.k_trunc), (1, last)]  # how many, and of so many steps
-        macs = sum(n * s * FULL_TAPE.cost(core, s).macs for n, s in blocks if n * s)
+        plain = self.of_cell.cost(core, window)
+        macs = window * plain.macs
         joins = window // self.k_att
         # Keys, their credit (also on to the memories), and W₂ ĥ, its credit and that of W₂.
         macs += joins * (2 if self.detach else 3) * k * k + window * 3 * k * k
@@ -229,7 +221,6 @@ class SAB(LearningRule[SABState]):
             kept, rows = min(held, self.k_top), min(held, self.k_top + 1)
             # Scores; s, ∂L/∂w and the credit on the memories; ∂L/∂w₃ and the credit on the keys.
             macs += (held + (2 if self.detach else 3) * kept + 3 * rows) * k
-        plain = FULL_TAPE.cost(core, window)
         recall = 2 * k + self.k_top + 2  # ĥ, ∂L/∂s, the weights and their slope
         memories = 2 * (1 + joins) * k  # with their keys
         state = plain.state + window * recall + memories

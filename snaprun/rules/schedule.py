@@ -58,6 +58,15 @@ def count(plan: Plan) -> int:
     return int(plan[plan > 0].sum(dtype=np.int64)) + int((plan == TAPE).sum())
 
 
+def stack_bytes(kept: Kept, hidden: int, internal: int) -> int:
+    """Returns the bytes of the states on a stack.
+
+    >>> stack_bytes([(0, False), (3, True)], hidden=10, internal=70)
+    80
+    """
+    return sum(internal if taped else hidden for _, taped in kept)
+
+
 def peak(plan: Plan, hidden: int, internal: int, kept: Kept = ()) -> int:
     """Returns the most bytes on the stack while a plan runs that finds `kept` on it.
 
@@ -66,7 +75,7 @@ def peak(plan: Plan, hidden: int, internal: int, kept: Kept = ()) -> int:
     """
     bytes_of = np.zeros(-DROP + 1, np.int64)
     bytes_of[[-HOLD, -TAPE, -BACK, -DROP]] = hidden, internal, -internal, -hidden
-    start = sum(internal if taped else hidden for _, taped in kept)
+    start = stack_bytes(kept, hidden, internal)
     return start + max(0, int(bytes_of[-np.minimum(plan, 0)].cumsum().max(initial=0)))
 
 
@@ -167,7 +176,7 @@ class Schedule:
         if not kept or kept[0] != (0, False):
             raise ValueError("the stack of a window begins with its h_0, (0, False)")
         out: list[int] = []
-        free = self.budget - sum(self.internal if taped else self.hidden for _, taped in kept)
+        free = self.budget - stack_bytes(kept, self.hidden, self.internal)
         end = steps
         for start, taped in reversed(kept):
             if end > start:
