@@ -69,7 +69,7 @@ def run(
         _require_same_files({k: v for k, v in own.items() if k not in task}, built, folder, trained)
         _require_widths(built, folder, trained, changes)
         if changes:
-            # A curriculum goes on at its level, unless the changes leave it none or another one.
+            # A curriculum keeps the checkpoint's level, unless the changed task cannot have it.
             with suppress(ValueError):
                 built.load_state_dict(trained.task)
         else:

@@ -243,7 +243,7 @@ def require_new(holds: bool) -> None:
     """Raise UserError if a lane `holds` memories of an earlier batch where the next one begins."""
     if holds:
         raise checks.UserError(
-            "A lane goes on from the batch before, and its memories would add up without end: "
+            "A lane continues the sequence of the batch before, and would keep ever more memories: "
             "expected a task whose sequences end with the batch, such as recall_after_delay, copy "
             "or digits."
         )

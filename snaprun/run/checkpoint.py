@@ -108,7 +108,7 @@ def load_network(folder: Path, restored: Callable[[Any], Network]) -> Network:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a checkpoint holds of a run besides what training goes on from."""
+    """What a checkpoint tells about a run to those who do not continue the training."""
 
     network: Network
     average: list[Tensor] | None  # of the network's parameters; None if none was kept

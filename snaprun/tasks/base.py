@@ -156,5 +156,5 @@ class Task(ABC):
 def require_lanes(lanes: int, began: int) -> None:
     """Raise UserError if a stream that `began` with other lanes (0: not yet) is to have `lanes`."""
     if began not in (0, lanes):
-        remedy = "A stream goes on with the lanes that it began with."
+        remedy = "A stream keeps the lanes that it began with."
         refuse("train.lanes", lanes, str(began), remedy)

@@ -42,7 +42,7 @@ def test_no_engine_keeps_more_than_is_predicted(engine, backend, rule, cell, lan
     built = build(engine, rule, every, cell, "adam", lanes, dtype, "copy", **chosen)
     (batch,) = batches("copy", lanes, 1, None)
     built.run(batch.piece(0, every))
-    built.measure()  # of a rule whose window goes on
+    built.measure()  # of a rule whose window is open
     counts, module = sizes(built, lanes, every), BACKENDS.get(backend)
     stored = RULES[rule].storage(counts, module)
     assert stored.kept >= built.rule_bytes

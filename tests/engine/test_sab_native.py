@@ -16,10 +16,11 @@ from snaprun.engine.optim import SGD, Adam
 from snaprun.engine.torch import TorchEngine
 from snaprun.rules import SAB, Frozen, SnAp
 from tests.cases import close, rng
+from tests.engine.engines import NEEDS_CORE
 from tests.engine.test_state import assert_close, assert_equal
 from tests.rules.test_sab import built, drawn, staggered, stepped
 
-pytestmark = pytest.mark.skipif(native._native is None, reason="C++")
+pytestmark = NEEDS_CORE
 BOUND = 1e-12
 RULE = SAB(k_att=2, k_top=2, k_trunc=3)
 

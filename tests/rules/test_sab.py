@@ -1,6 +1,7 @@
 """Sparse attentive backtracking beside autograd of a plain network with exactly its edges cut."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,14 +54,14 @@ def drawn(steps=13, lanes=B, loss="softmax", begins=(), seed=0):
 
 def engine(network, rule, lanes=B):
     """An engine that moves nothing, and writes down the gradients of its updates."""
-    made = TorchEngine(network, rule, SGD(), lanes=lanes, update_every="sequence", noise=rng())
-    made.found = []  # type: ignore[attr-defined]
+    made: Any = TorchEngine(network, rule, SGD(), lanes=lanes, update_every="sequence", noise=rng())
+    made.found = []
     parameters = network.parameters
 
     def step():
-        made.found.append([p.grad.clone() for p in parameters])  # type: ignore[attr-defined]
+        made.found.append([p.grad.clone() for p in parameters])
 
-    made.stepper.step = step  # type: ignore[method-assign]
+    made.stepper.step = step
     return made
 
 

@@ -392,6 +392,9 @@ def test_a_threshold_without_credit(monkeypatch):
 
 def test_an_attention_that_ignores_the_query(monkeypatch):
     exact = reminder.Reminder.sparse
-    blind = lambda self, bank, h_BK: exact(self, bank, 0 * h_BK)  # noqa: E731
+
+    def blind(self, bank, h_BK):
+        return exact(self, bank, 0 * h_BK)
+
     monkeypatch.setattr(reminder.Reminder, "sparse", blind)
     assert "gradient, autograd with cuts" in failed(GRU(), ATTENTIVE)
