@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,10 +127,16 @@ def test_a_process_that_is_killed_fails_its_job_alone(size, whole, tmp_path):
     assert launched_again(tmp_path, size, *LAUNCHERS["joblib"]) == whole
 
 
+QUICK = [("joblib", signal.SIGTERM), ("ray", signal.SIGINT)]
+
+
 @pytest.mark.parametrize(
-    "launcher", [pytest.param("basic", marks=pytest.mark.slow), "joblib", "ray"]
+    ("launcher", "signum"),
+    [
+        pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.slow)
+        for pair in product(LAUNCHERS, (signal.SIGINT, signal.SIGTERM))
+    ],
 )
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_sweep_that_is_stopped_goes_on_when_launched_again(
     launcher, signum, size, whole, tmp_path
 ):
