@@ -72,7 +72,10 @@ def _described(option: Any) -> str:
     return words.get(option, str(option))
 
 
-def no_key(key: str, accepted: Sequence[str]) -> str:
-    """Returns one line that names the accepted keys beside an unknown key."""
+def no_key(key: str, accepted: Sequence[str], remedy: str = "") -> str:
+    """Returns one line that names the accepted keys, and a near one, beside an unknown key.
+
+    `remedy` replaces the near one.
+    """
     listed = f": accepted are {', '.join(accepted)}" if accepted else ""
-    return f"{key} is not a key here{listed}. {checks.near(key, accepted)}".rstrip()
+    return f"{key} is not a key here{listed}. {remedy or checks.near(key, accepted)}".rstrip()

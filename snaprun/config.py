@@ -110,20 +110,29 @@ def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
     """Return one line that names the accepted keys beside an unknown key."""
     others = [word for word in overrides if word.partition("=")[0] != key]
     group = key.rpartition(".")[0]
-    accepted: list[str] = []
+    accepted, owners = list[str](), list[str]()
     with contextlib.suppress(*_WRONG), contextlib.ExitStack() as stack:
         if not GlobalHydra.instance().is_initialized():  # before the first job
             stack.enter_context(initialize_config_dir(str(conf_dir()), version_base="1.3"))
         composed = compose(command, others)
         keys = OmegaConf.select(composed, group) if group else composed
         if keys is None:
-            meant = [".".join([str(name), *key.split(".")[1:]]) for name in composed]
+            groups = [
+                str(k) for k in composed if OmegaConf.is_dict(OmegaConf.select(composed, str(k)))
+            ]
+            meant = [".".join([group, *key.split(".")[1:]]) for group in groups]
             near = checks.near(key, meant)
             return f"{no_key(key, [])} {near}".rstrip()
         if not OmegaConf.is_dict(keys):
             return f"{group}={keys} is not accepted: its keys are set as {group}.KEY=VALUE."
         accepted = [f"{group}.{name}" if group else str(name) for name in keys]
-    return no_key(key, accepted)
+        others = [word for word in others if not word.startswith((f"{group}=", f"{group}."))]
+        made = {
+            f"{group}={name}": compose(command, [*others, f"{group}={name}"])
+            for name in choices(group)
+        }
+        owners = [word for word, other in made.items() if key.rpartition(".")[2] in other[group]]
+    return no_key(key, accepted, f"It belongs to {' and '.join(owners)}." if owners else "")
 
 
 def choices(group: str) -> list[str]:

@@ -170,6 +170,10 @@ def test_what_does_not_fit_the_run_is_told_in_a_line(here, capfd):
     assert "task.code=scalar makes inputs=1 and outputs=10" in line
     assert "has inputs=10 and outputs=10" in line
     assert "engine='fast' is not accepted" in refused(capfd, folder, "engine=fast")
+    before = (folder / "metrics.jsonl").read_bytes()
+    line = refused(capfd, folder, f"json={folder}/metrics.jsonl")
+    assert "expected a file outside the folders of runs" in line
+    assert (folder / "metrics.jsonl").read_bytes() == before
     (folder / "checkpoint.pt").write_bytes(b"garbage")
     assert "a readable checkpoint" in refused(capfd, folder)
     (folder / "checkpoint.pt").unlink()

@@ -13,6 +13,7 @@ from snaprun.checks import UserError
 from snaprun.core import RecurrentCore, Sizes
 from snaprun.costs.memory import drawn_bytes, in_units
 from snaprun.rules import BPTT, LearningRule
+from snaprun.rules.bptt import bounded, stored_numbers
 from snaprun.sparsity import Uniform
 
 
@@ -79,6 +80,9 @@ def count(
             core = RecurrentCore.build(cell, sparsity, stack, inputs, generator)
             reference = BPTT().cost(core, horizon).macs
             for rule_name, rule in rules.items():
+                if (replaying := bounded(rule)) is not None:
+                    number, (hidden, internal) = lanes * bytes_per_number, stored_numbers(core)
+                    replaying.require_enough(horizon, number * hidden, number * internal)
                 rule = rule.in_numbers(lanes * bytes_per_number)
                 cost = rule.cost(core, horizon)
                 kept = lanes * cost.state * bytes_per_number

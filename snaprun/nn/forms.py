@@ -37,7 +37,8 @@ def form(core: RecurrentCore) -> Form:
     """Return the form of a core; raises UserError if torch.nn has no such module."""
     cell, widths = core.cell, core.layout.layers
     if core.reminder is not None:
-        checks.refuse("reminder", core.reminder, "none: torch.nn has no attention over memories")
+        line = "torch.nn has no attention over memories, which rule=sab adds to the network."
+        raise checks.UserError(f"{line} Take a run of another rule.")
     if type(cell) not in FORMS:
         named = ", ".join(kind.__name__ for kind in FORMS)
         checks.refuse("cell", type(cell).__name__, f"{named}, which torch.nn has")

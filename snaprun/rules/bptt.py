@@ -105,6 +105,18 @@ class BPTT(LearningRule[BPTTState]):
         whole = full(steps, hidden, internal)
         return whole if size is None else int(size * whole) if size <= 1 else int(size)
 
+    def require_enough(self, steps: int, hidden: int, internal: int) -> None:
+        """Raises UserError unless a window of `steps` steps may keep the least possible."""
+        needed, budget = least(hidden, internal), self.budget(steps, hidden, internal)
+        if budget < needed:
+            fraction = math.ceil(1e4 * needed / full(steps, hidden, internal)) / 1e4
+            checks.refuse(
+                "rule.memory",
+                self.memory,
+                f"at least {needed} B, or {fraction:g} of the full tape of "
+                f"{steps} step{'s' * (steps > 1)} (it allows {budget} B)",
+            )
+
     def schedule(self, steps: int, hidden: int, internal: int) -> Schedule:
         """Returns the schedule of a window, whose budget is at least the least possible."""
         budget = self.budget(steps, hidden, internal)
@@ -308,7 +320,9 @@ def _read(memory: float | str | None) -> Fraction | None:
     elif not isinstance(memory, bool) and 0 < memory <= 1:
         return Fraction(str(memory))  # 0.3 is 3/10
     accepted = "a fraction of the full tape in (0, 1], bytes such as 64MB, or null"
-    checks.refuse("rule.memory", memory, accepted)
+    plain = not isinstance(memory, bool | str) and memory > 1
+    remedy = f"{memory:g} bytes are written {memory:g}B." if plain else ""
+    checks.refuse("rule.memory", memory, accepted, remedy)
 
 
 def taped(core: RecurrentCore) -> dict[str, tuple[int, ...]]:

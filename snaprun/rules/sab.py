@@ -85,6 +85,11 @@ class SAB(LearningRule[SABState]):
         """BPTT with the cuts of the credit through the cell."""
         return BPTT(truncate=self.k_trunc)
 
+    @property
+    def lighter(self) -> str:
+        """Fewer recalled memories, unless it is one."""
+        return "" if self.k_top == 1 else "a smaller rule.k_top"
+
     def init(self, setup: Setup) -> SABState:
         """Returns an empty tape; raises UserError if the core has not the reminder of this rule."""
         self.require_core(setup.core)

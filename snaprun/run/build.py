@@ -1,5 +1,7 @@
 """Builds the network and the engine of a run or of a learner, if they fit into memory."""
 
+import logging
+
 from snaprun.engine.base import Engine
 from snaprun.run import memory
 from snaprun.run.loop import Probe
@@ -7,10 +9,19 @@ from snaprun.run.machine import build_engine
 from snaprun.run.parts import Parts
 from snaprun.seeding import stream
 
+log = logging.getLogger(__name__)
+
 
 def built(parts: Parts, probe: Probe | None = None) -> Engine:
     """Return the engine before its first step; raises UserError if there is not enough memory."""
     machine, options, task = parts.machine, parts.options, parts.task
+    cell = parts.architecture.cell
+    if parts.architecture.reminder is not None and cell.state_pattern[0][0]:
+        log.warning(
+            "%s carries h on and the rule adds to h what it recalls, so h may grow without bound: "
+            "take cell=lstm, or cell=vanilla with cell.alpha=1.",
+            type(cell).__name__,
+        )
     fits = memory.check(parts, probe)
     network = parts.architecture.build(
         task.inputs, task.outputs, machine.seed, machine.dtype, machine.device, task.loss

@@ -1,13 +1,12 @@
 """The memory check refuses a run that needs too much memory before the run takes any."""
 
-import math
 from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from snaprun import checks, hardware
+from snaprun import hardware
 from snaprun.checks import UserError
 from snaprun.core import RecurrentCore, Sizes
 from snaprun.costs.memory import (
@@ -27,7 +26,6 @@ from snaprun.engine.base import SEQUENCE
 from snaprun.registry import Registry
 from snaprun.rules import RULES
 from snaprun.rules.bptt import bounded
-from snaprun.rules.schedule import full, least
 from snaprun.run.machine import takes_native
 from snaprun.sparsity import SPARSITIES
 
@@ -119,21 +117,12 @@ def check(parts: "Parts", probe: "Probe | None" = None) -> bool:
 def _require_budget(parts: "Parts", counts: Sizes) -> None:
     """Raise UserError if the rule may not keep enough of a window whose length is known."""
     rule, task, every = bounded(parts.rule), parts.task, parts.options.update_every
-    known = isinstance(every, int) or (task.length_key and getattr(task, task.length_key))
+    known = isinstance(every, int) or not task.length_key or getattr(task, task.length_key)
     if rule is None or not known:
         return
     steps = every if isinstance(every, int) else task.steps()
     number = (counts.padded if _backend(parts) is None else counts.lanes) * counts.itemsize
-    hidden, internal = counts.states * number, counts.record * number
-    needed, budget = least(hidden, internal), rule.budget(steps, hidden, internal)
-    if budget < needed:
-        fraction = needed / full(steps, hidden, internal)
-        checks.refuse(
-            "rule.memory",
-            rule.memory,
-            f"at least {needed} B, or {math.ceil(1e4 * fraction) / 1e4:g} of the full tape of "
-            f"{steps} step{'s' * (steps > 1)} (it allows {budget} B)",
-        )
+    rule.require_enough(steps, counts.states * number, counts.record * number)
 
 
 def check_drawn(parts: "Parts", core: RecurrentCore, probe: "Probe | None" = None) -> None:
@@ -192,7 +181,8 @@ def _words(parts: "Parts", part: str) -> tuple[list[str], list[str]]:
     length = task.length_key and getattr(task, task.length_key)
     of_length = (f"{key}={length}", f"a smaller {key}" if length else "")
     every = options.update_every
-    of_window = (f"train.update_every={every}", "a smaller train.update_every")
+    shorter = "" if parts.rule.once_a_sequence else "a smaller train.update_every"
+    of_window = (f"train.update_every={every}", shorter)
     if part == BATCH:
         kept = parts.rule.replays and isinstance(every, int) and every > steps
         long = of_window if kept else of_length  # the data of a window that replays are kept

@@ -109,6 +109,9 @@ def test_a_mask_that_may_reach_little_is_drawn_before_anything_is_refused(left, 
         memory.check(parts)
 
 
+SAB = ["rule=sab", "train.update_every=sequence"]  # which no update within a sequence makes smaller
+
+
 @pytest.mark.parametrize(
     ("words", "causes", "remedies"),
     [
@@ -138,6 +141,11 @@ def test_a_mask_that_may_reach_little_is_drawn_before_anything_is_refused(left, 
         (["sparsity=magnitude", "rule=rtrl"], "sparsity=magnitude", "a larger sparsity.initial"),
         (["sparsity=dense", "rule=rtrl"], "sparsity=dense", "sparsity=uniform"),
         (["readout.hidden=90000"], "readout.hidden=90000", "a smaller readout.hidden"),
+        (
+            [*SAB, "task.fixed_length=900"],
+            "rule=sab",
+            "a smaller task.fixed_length, fewer cell.units, fewer train.lanes or a smaller rule.k",
+        ),
     ],
 )
 def test_the_words_are_of_the_largest_part(words, causes, remedies, left):
@@ -173,6 +181,25 @@ def test_a_budget_under_the_least_is_refused_where_the_window_is_known(words, sa
         run.build(parts_of("rule=bptt", "engine=torch", *words))
     assert "\n" not in str(refusal.value)
     run.build(parts_of("rule=bptt", "engine=torch", f"rule.memory={LEAST}B", *words[1:]))
+
+
+def test_a_task_whose_sequences_have_one_length_has_a_known_window(left):
+    left(10**12)
+    pytest.importorskip("sklearn")
+    words = ["task=digits", "rule=bptt", "train.update_every=sequence", "rule.memory=1e-6"]
+    with pytest.raises(UserError, match="of the full tape of 8 steps"):
+        run.build(parts_of(*words))
+
+
+@pytest.mark.parametrize(
+    ("cell", "grows"), [("gru", True), ("lstm", False), ("vanilla", False), ("vanilla", True)]
+)
+def test_memories_that_add_up_in_h_are_told(cell, grows, left, caplog):
+    left(10**12)
+    leak = ["cell.alpha=0.5"] if cell == "vanilla" and grows else []
+    run.build(parts_of(*SAB, f"cell={cell}", *leak))
+    assert ("h may grow without bound" in caplog.text) == grows
+    assert caplog.text.count("\n") == grows
 
 
 def test_padded_lanes_count_where_the_engine_pads_them(left):
