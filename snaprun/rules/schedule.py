@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from math import comb
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,21 @@ DROP = -5  # pop a hidden state
 FINEST = 8  # most cells a hidden state takes in the dynamic program
 CELLS = 8_000_000  # most entries of its table, 12 bytes each
 LONGEST = 10_000  # most steps of its table, seconds of work
-FEW = 8  # internal states, from which on the cost has few bends
+FEW = 8  # with fewer internal states than this a table's row has many bends, and is kept apart
 
 Plan = NDArray[np.int32]
 Costs = NDArray[np.int64]
 Split = Callable[[int, int], tuple[int, bool]]
 Kept = Sequence[tuple[int, bool]]
+
+
+class Way(NamedTuple):
+    """A way to reverse a segment."""
+
+    forwards: int
+    split: Split
+    slots: int
+    sizes: tuple[int, int]  # the slots that a hidden and an internal state take
 
 
 def full(steps: int, hidden: int, internal: int) -> int:
@@ -122,9 +131,8 @@ class Schedule:
     than the other two. Where its table would have over CELLS entries or LONGEST steps, mixed is
     the better of those two. `forwards` has the recurrences.
 
-    Gruslys et al. 2016, arXiv 1606.03401; Griewank & Walther 2000, Algorithm 799. The authors of
-    the former hold a patent on policies of this kind (US 11,256,990, with EP and CN siblings);
-    Revolve, which is hidden, is older.
+    Gruslys et al. 2016, arXiv 1606.03401, on whose patent README has a word; Griewank & Walther
+    2000, Algorithm 799.
 
     `hidden`, `internal` and `budget` are bytes. Raises ValueError where budget < `least`.
 
@@ -149,7 +157,7 @@ class Schedule:
 
     def forwards(self, steps: int) -> int:
         """Returns the forward steps of the plan for a window, the first pass included."""
-        return self._best(steps, self.budget - self.hidden)[0]
+        return self._best(steps, self.budget - self.hidden).forwards
 
     def plan(self, steps: int) -> Plan:
         """Returns the instructions of a window, as int32 that cannot be written to.
@@ -180,26 +188,26 @@ class Schedule:
         end = steps
         for start, taped in reversed(kept):
             if end > start:
-                _, split, slots, sizes = self._best(end - start, free)
-                cursor = _emit(out, split, sizes, (start, end - start, slots), cursor)
+                best = self._best(end - start, free)
+                cursor = _emit(out, best, (start, end - start, best.slots), cursor)
             out.append(BACK if taped else DROP)
             free += self.internal if taped else self.hidden
             end = start - taped
         return out
 
-    def _best(self, steps: int, free: int) -> tuple[int, Split, int, tuple[int, int]]:
-        """Returns the forwards of a segment, its splits, slots, and the slots a state takes.
+    def _best(self, steps: int, free: int) -> Way:
+        """Returns the way with the fewest forwards for a segment.
 
         `free` is the bytes left beside the state from which the segment starts.
         """
         if free < self.internal and steps > 0:
             raise ValueError(f"{free} bytes are left, and an internal state takes {self.internal}")
         tapes, holds = free // self.internal, 1 + (free - self.internal) // self.hidden
-        options: list[tuple[int, Split, int, tuple[int, int]]] = []
+        ways = list[Way]()
         if self.policy != "hidden":
-            options.append((_closed("internal", steps, tapes), _split_internal, tapes, (1, 1)))
+            ways.append(Way(_closed("internal", steps, tapes), _split_internal, tapes, (1, 1)))
         if self.policy != "internal":
-            options.append((_closed("hidden", steps, holds), _split_hidden, holds, (1, 1)))
+            ways.append(Way(_closed("hidden", steps, holds), _split_hidden, holds, (1, 1)))
         # While a step is repeated once at most, no mixture is better than internal states alone.
         if self.policy == "mixed" and comb(tapes + 2, 2) <= steps:
             cell, tape, unit = _grid(self.hidden, self.internal)
@@ -208,8 +216,8 @@ class Schedule:
             if _fits(steps, most):
                 table = _table(cell, tape, most).upto(steps)
                 found = int(table.cost[steps, cells])
-                options.append((found, table.split, cells, (cell, tape)))
-        return min(options, key=lambda option: option[0])
+                ways.append(Way(found, table.split, cells, (cell, tape)))
+        return min(ways, key=lambda way: way.forwards)
 
 
 @lru_cache(maxsize=32)
@@ -219,13 +227,7 @@ def _plan(schedule: Schedule, steps: int) -> Plan:
     return plan
 
 
-def _emit(
-    out: list[int],
-    split: Split,
-    sizes: tuple[int, int],
-    segment: tuple[int, int, int],
-    cursor: int,
-) -> int:
+def _emit(out: list[int], way: Way, segment: tuple[int, int, int], cursor: int) -> int:
     """Adds the instructions of a segment (start, steps, slots); returns where the cursor ends."""
     pending: list[int | tuple[int, int, int]] = [segment]
     while pending:
@@ -237,7 +239,7 @@ def _emit(
         if steps and cursor != start:
             out.append(RESTORE)
         while steps:
-            ahead, taped = split(steps, slots)
+            ahead, taped = way.split(steps, slots)
             if not taped and ahead == steps - 1:
                 ahead, taped = steps, True  # a hidden state here would not be used again
             pending.append((start, ahead - taped, slots))
@@ -245,7 +247,7 @@ def _emit(
                 out.append(ahead - taped)
             out.append(TAPE if taped else HOLD)
             pending.append(BACK if taped else DROP)
-            start, steps, slots = start + ahead, steps - ahead, slots - sizes[taped]
+            start, steps, slots = start + ahead, steps - ahead, slots - way.sizes[taped]
             cursor = start
     return cursor
 
@@ -304,17 +306,13 @@ def _grid(hidden: int, internal: int) -> tuple[int, int, Fraction]:
     Both are rounded up; of the grids with up to FINEST cells a hidden state, the first that
     wastes least.
     """
-
-    def wasted(grid: tuple[int, int, Fraction]) -> Fraction:
-        return max(grid[0] * grid[2] / hidden, grid[1] * grid[2] / internal)
-
     pairs = [
         (cell, tape)
         for cell in range(1, FINEST + 1)
         for tape in (cell * internal // hidden, -(-cell * internal // hidden))
     ]
     grids = [(q, i, max(Fraction(hidden, q), Fraction(internal, i))) for q, i in pairs]
-    return min(grids, key=wasted)
+    return min(grids, key=lambda of: max(of[0] * of[2] / hidden, of[1] * of[2] / internal))
 
 
 class _Table:
@@ -399,6 +397,4 @@ def _fits(steps: int, cells: int) -> bool:
     return steps <= LONGEST and (steps + 1) * (cells + 1) <= CELLS
 
 
-@lru_cache(maxsize=2)
-def _table(cell: int, tape: int, cells: int) -> _Table:
-    return _Table(cell, tape, cells)
+_table = lru_cache(maxsize=2)(_Table)
