@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import costed
 import jinja2
@@ -96,6 +96,18 @@ def reached(panel: str, arm: str, column: str = "final") -> str:
     spread = over_seeds(finals(panel, arm, column))
     edges = (number(edge, panel) for edge in (spread.low, spread.high))
     return f"{number(spread.median, panel)} [{', '.join(edges)}]"
+
+
+def extreme(panel: str, arm: str, which: Literal["min", "max"]) -> str:
+    """Write the smallest or the largest number that a run of an arm reached."""
+    return number({"min": min, "max": max}[which](finals(panel, arm)), panel)
+
+
+def rate(panel: str, arm: str) -> str:
+    """Write the learning rate of an arm."""
+    runs = table(panel, "summary")
+    (found,) = runs.lr[(runs.phase == "final") & (runs.arm == arm)].unique()
+    return f"{found:.2g}"
 
 
 def pair(
@@ -258,8 +270,8 @@ def panels() -> list[dict[str, object]]:
 # The functions that a template can call.
 WORDS = (
     *costed.WORDS,
-    *(chance, cosines, diff, finals, gap, holds, late, med, most, pair, reached, same_rule, shown),
-    *(span, tokens, updates, with_arm),
+    *(chance, cosines, diff, extreme, finals, gap, holds, late, med, most, pair, rate),
+    *(reached, same_rule, shown, span, tokens, updates, with_arm),
 )
 
 
@@ -300,6 +312,7 @@ def pages() -> dict[Path, str]:
     return {
         RESULTS / "README.md": page(),
         RESULTS / "bench" / "README.md": page("bench.md.jinja"),
+        RESULTS / "sab.md": page("sab.md.jinja"),
         ROOT / "README.md": readme(),
     }
 
