@@ -1,8 +1,9 @@
 """Writes results/README.md and parts of README.md from templates and the tables in results/."""
 
 import re
+from functools import cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import costed
 import jinja2
@@ -11,7 +12,7 @@ import yaml
 from committed import RESULTS, ROOT, table
 
 from snaprun.figures.stats import over_seeds
-from snaprun.metrics import BUILT_IN
+from snaprun.metrics import BUILT_IN, Metric, from_json, known
 from snaprun.store import DIVERGED
 from snaprun.store.panel import read_arms
 from snaprun.studies.metric import final
@@ -76,7 +77,19 @@ def finals(panel: str, arm: str, column: str = "final") -> list[float]:
         return []
     judged = column.removeprefix("final_") if column != "final" else judge(panel)
     runs = runs[(runs.phase == "final") & (runs.arm == arm)]
-    return runs[column].mask(runs.status == DIVERGED, BUILT_IN[judged].worst).dropna().tolist()
+    worst = measured(panel)[judged].worst
+    return runs[column].mask(runs.status == DIVERGED, worst).dropna().tolist()
+
+
+def measured(panel: str) -> dict[str, Metric]:
+    """Return the metrics of a panel's runs, by key."""
+    return known(from_json(recorded(panel).get("declared", [])))
+
+
+@cache
+def recorded(panel: str) -> dict[str, Any]:
+    """Return what a panel recorded of itself."""
+    return yaml.safe_load((RESULTS / panel / "panel.yaml").read_text(encoding="utf-8"))
 
 
 def judge(panel: str) -> str:
@@ -158,7 +171,7 @@ def same_rule() -> dict[str, str]:
     """Return the panels, with names, in which RFLO equals TBPTT(1) and has the same rate."""
     found = {}
     for panel, name in (COPY | CHARLM).items():
-        arms = yaml.safe_load((RESULTS / panel / "panel.yaml").read_text(encoding="utf-8"))["arms"]
+        arms = recorded(panel)["arms"]
         if {"rflo", "tbptt1"} <= arms.keys():
             one, two = arms["rflo"], arms["tbptt1"]
             cell = one["config"]["cell"]
@@ -261,9 +274,9 @@ def panels() -> list[dict[str, object]]:
     """Return what each panel recorded of itself, its number of runs and its hours."""
     rows = []
     for file in sorted(RESULTS.glob("*/panel.yaml")):
-        recorded = yaml.safe_load(file.read_text(encoding="utf-8"))
-        runs = table(recorded["panel"], "summary")
-        rows.append({**recorded, "runs": len(runs), "hours": runs.seconds.sum() / 3600})
+        panel = recorded(file.parent.name)
+        runs = table(panel["panel"], "summary")
+        rows.append({**panel, "runs": len(runs), "hours": runs.seconds.sum() / 3600})
     return rows
 
 
