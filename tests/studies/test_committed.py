@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hydra import initialize_config_dir
 
 from snaprun import config, studies
-from snaprun.metrics import BUILT_IN
+from snaprun.metrics import from_json, known
 from snaprun.paths import conf_dir
 from snaprun.store import DIVERGED
 from snaprun.store.panel import read_arms, read_rates, read_summaries, write_derived
@@ -79,8 +80,10 @@ def test_tests_and_readme_follow_from_the_committed_tables(name, tmp_path):
 def test_final_values_follow_from_the_committed_curves(name):
     summaries: Any = read_summaries(RESULTS / name)
     runs = summaries[summaries["phase"] == "final"].set_index(["arm", "seed"])
+    recorded = yaml.safe_load((RESULTS / name / "panel.yaml").read_text(encoding="utf-8"))
+    metrics = known(from_json(recorded.get("declared", [])))
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        metric = BUILT_IN[config.composed("reproduce", [f"panel={name}"])["panel"]["metric"]]
+        metric = metrics[config.composed("reproduce", [f"panel={name}"])["panel"]["metric"]]
     found = 0
     for arm, of_seeds in read_arms(RESULTS / name).items():
         for seed, run in of_seeds.items():
@@ -90,6 +93,6 @@ def test_final_values_follow_from_the_committed_curves(name):
                 column = "final" if key == metric.key else f"final_{key}"
                 if key in run.metrics and column in runs:
                     expected = runs.loc[(arm, seed), column]
-                    assert final(run, BUILT_IN[key]) == pytest.approx(expected, rel=SIX_DIGITS)
+                    assert final(run, metrics[key]) == pytest.approx(expected, rel=SIX_DIGITS)
                     found += 1
     assert found
