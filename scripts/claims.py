@@ -12,9 +12,9 @@ import yaml
 from committed import RESULTS, ROOT, table
 
 from snaprun.figures.stats import over_seeds
-from snaprun.metrics import BUILT_IN, Metric, from_json, known
+from snaprun.metrics import Metric
 from snaprun.store import DIVERGED
-from snaprun.store.panel import read_arms
+from snaprun.store.panel import read_arms, read_metrics
 from snaprun.studies.metric import final
 
 COPY = {  # in the order of the tables
@@ -81,9 +81,10 @@ def finals(panel: str, arm: str, column: str = "final") -> list[float]:
     return runs[column].mask(runs.status == DIVERGED, worst).dropna().tolist()
 
 
+@cache
 def measured(panel: str) -> dict[str, Metric]:
     """Return the metrics of a panel's runs, by key."""
-    return known(from_json(recorded(panel).get("declared", [])))
+    return read_metrics(RESULTS / panel)
 
 
 @cache
@@ -189,7 +190,7 @@ def span(panels: list[str], arm: str, *others: str, equal: str = "tokens") -> st
 
 def better(panel: str, found: Pair, metric: str | None = None) -> bool:
     """Return whether the first arm is ahead by `metric`, by default the metric of the panel."""
-    return found.difference * BUILT_IN[metric or judge(panel)].better > 0
+    return found.difference * measured(panel)[metric or judge(panel)].better > 0
 
 
 def holds(panels: list[str], arm: str, *others: str) -> str:
@@ -254,7 +255,7 @@ def gap(panel: str, arm: str, other: str) -> str:
 
 def late(panel: str, arm: str, other: str, metric: str) -> str:
     """Write the median paired difference of a metric's mean over the last tenth of the tokens."""
-    arms, by = read_arms(RESULTS / panel), BUILT_IN[metric]
+    arms, by = read_arms(RESULTS / panel), measured(panel)[metric]
     one, two = arms[arm], arms[other]
     differences = [final(one[seed], by) - final(two[seed], by) for seed in one.keys() & two.keys()]
     return number(over_seeds(differences).median, panel, signed=True)

@@ -127,11 +127,11 @@ def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
             return f"{group}={keys} is not accepted: its keys are set as {group}.KEY=VALUE."
         accepted = [f"{group}.{name}" if group else str(name) for name in keys]
         others = [word for word in others if not word.startswith((f"{group}=", f"{group}."))]
-        made = {
-            f"{group}={name}": compose(command, [*others, f"{group}={name}"])
-            for name in choices(group)
-        }
-        owners = [word for word, other in made.items() if key.rpartition(".")[2] in other[group]]
+        owners = [
+            f"{group}={name}"
+            for name in (choices(group) if group else [])
+            if key.rpartition(".")[2] in compose(command, [*others, f"{group}={name}"])[group]
+        ]
     return no_key(key, accepted, f"It belongs to {' and '.join(owners)}." if owners else "")
 
 

@@ -21,7 +21,7 @@ from snaprun.run.checkpoint import Trained
 from snaprun.run.machine import denormals_flushed, engine_kind
 from snaprun.run.validate import of_average, validate
 from snaprun.store import read_run, state
-from snaprun.store.reader import runs_under
+from snaprun.store.reader import is_run
 from snaprun.store.schema import ALIGNMENT
 from snaprun.tasks import TASKS, Task
 from snaprun.tasks.unchanged import require_same
@@ -45,7 +45,7 @@ def run(
         checks.at_least("tokens", tokens, 1)
     file = None if json is None else writable("json", json)
     folder, plain = configured(run)
-    if file is not None and runs_under(file.parent)[:1] == [file.parent]:
+    if file is not None and is_run(file.parent):
         checks.refuse("json", json, "a file outside the folders of runs, which stay as they are")
     here = {"engine": engine, "device": device, "threads": threads}
     here = {key: value for key, value in here.items() if value is not None}

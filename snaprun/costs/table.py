@@ -71,7 +71,7 @@ def count(
     >>> costs[["rule", "parameters", "state_bytes"]].values.tolist()
     [['snap1', 176, 704], ['bptt', 176, 31232]]
     """
-    rows = []
+    rows, number = [], lanes * bytes_per_number  # of bytes in all lanes
     for cell_name, cell in cells.items():
         for size in sizes:
             sparsity = Uniform(size.level)
@@ -81,11 +81,11 @@ def count(
             reference = BPTT().cost(core, horizon).macs
             for rule_name, rule in rules.items():
                 if (replaying := bounded(rule)) is not None:
-                    number, (hidden, internal) = lanes * bytes_per_number, stored_numbers(core)
-                    replaying.require_enough(horizon, number * hidden, number * internal)
-                rule = rule.in_numbers(lanes * bytes_per_number)
+                    hidden, internal = (number * n for n in stored_numbers(core))
+                    replaying.require_enough(horizon, hidden, internal)
+                rule = rule.in_numbers(number)
                 cost = rule.cost(core, horizon)
-                kept = lanes * cost.state * bytes_per_number
+                kept = number * cost.state
                 top = core.layout.layers[-1]
                 attention = rule.reminder.parameters(top) if rule.reminder else 0
                 parameters = (core.layout.size + attention) * bytes_per_number

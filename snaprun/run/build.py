@@ -19,7 +19,7 @@ def built(parts: Parts, probe: Probe | None = None) -> Engine:
     if parts.architecture.reminder is not None and cell.state_pattern[0][0]:
         log.warning(
             "%s carries h on and the rule adds to h what it recalls, so h may grow without bound: "
-            "take cell=lstm, or cell=vanilla with cell.alpha=1.",
+            "take a cell that does not carry h on, such as cell=lstm.",
             type(cell).__name__,
         )
     fits = memory.check(parts, probe)

@@ -115,6 +115,12 @@ def read_rates(folder: Path) -> dict[str, float]:
         refuse(str(folder / PANEL), f"lr: {error}", "the learning rate of each arm")
 
 
+def read_metrics(folder: Path) -> dict[str, Metric]:
+    """Return the metrics of a panel's runs by key; raises UserError, which names a damaged file."""
+    *_, declared = _read_yaml(folder)
+    return known(declared)
+
+
 def read_summaries(folder: Path) -> pd.DataFrame:
     """Return the table of a panel's runs; raises UserError, which names a damaged file."""
     return _read(folder / SUMMARY, _SUMMARY)

@@ -133,6 +133,11 @@ def require_own(folder: Path) -> None:
             refuse("run folder", str(path), f"a folder of its own ({error.strerror})", _OWN)
 
 
+def is_run(folder: Path) -> bool:
+    """Return whether `folder` holds a file of a run, whole or not."""
+    return any((folder / name).exists() for name in (METRICS, SUMMARY, CHECKPOINT))
+
+
 def runs_under(source: Path, pieces: bool = False) -> list[Path]:
     """Return what `find_runs` returns, or [] if there are no runs."""
     runs = []

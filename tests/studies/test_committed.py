@@ -4,14 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hydra import initialize_config_dir
 
 from snaprun import config, studies
-from snaprun.metrics import from_json, known
 from snaprun.paths import conf_dir
 from snaprun.store import DIVERGED
-from snaprun.store.panel import read_arms, read_rates, read_summaries, write_derived
+from snaprun.store.panel import read_arms, read_metrics, read_rates, read_summaries, write_derived
 from snaprun.studies import paired, report
 from snaprun.studies.metric import final
 from snaprun.studies.plan import SELECTION
@@ -80,8 +78,7 @@ def test_tests_and_readme_follow_from_the_committed_tables(name, tmp_path):
 def test_final_values_follow_from_the_committed_curves(name):
     summaries: Any = read_summaries(RESULTS / name)
     runs = summaries[summaries["phase"] == "final"].set_index(["arm", "seed"])
-    recorded = yaml.safe_load((RESULTS / name / "panel.yaml").read_text(encoding="utf-8"))
-    metrics = known(from_json(recorded.get("declared", [])))
+    metrics = read_metrics(RESULTS / name)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         metric = metrics[config.composed("reproduce", [f"panel={name}"])["panel"]["metric"]]
     found = 0
