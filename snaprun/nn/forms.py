@@ -37,7 +37,7 @@ def form(core: RecurrentCore) -> Form:
     """Return the form of a core; raises UserError if torch.nn has no such module."""
     cell, widths = core.cell, core.layout.layers
     if core.reminder is not None:
-        line = "This network attends to memories of its past, which no module of torch.nn does."
+        line = "torch.nn has no attention over memories, as this network has it."
         raise checks.UserError(f"{line} Take a run of another rule.")
     if type(cell) not in FORMS:
         named = ", ".join(kind.__name__ for kind in FORMS)
