@@ -18,19 +18,25 @@ class Slot:
     name: str
     recurrent: bool = True
     input: bool = True
-    bias: float = 0.0
+    bias: float | None = 0.0  # None: the slot has no bias
 
 
 class Cell(ABC):
     """A recurrent cell in which unit u sees other units only through its slots a_mu, equation (1).
 
     The transition is elementwise per unit, s_u(t) = φ(a_1u … a_mu, s_u(t-1)) with s_u ∈ R^c, and
-    component 0 of the state is the output h. The constructor takes the keys of the cell's YAML
-    file as keyword arguments.
+    component 0 of the state is h, which other units and layers see. The readout sees component
+    `read`, of the uppermost layer. The constructor takes the keys of the cell's YAML file as keyword
+    arguments.
     """
 
-    slots: ClassVar[tuple[Slot, ...]]
+    slots: tuple[Slot, ...]
     components: ClassVar[int] = 1
+    read: ClassVar[int] = 0
+    self_connections: bool = True  # whether a unit may see its own h
+    # c and f0 of a cost c Σ_u (mean h_u − f0)² beside the loss.
+    rate_cost: float = 0.0
+    rate_target: float = 0.0
 
     @abstractmethod
     def transition(self, pre_BMK: Tensor, state_BCK: Tensor) -> Tensor:

@@ -31,20 +31,30 @@ class Record:
     credit_BCK: Tensor | None = None  # δ_t = ∂L_t/∂s_t through the readout; None without a target
     error_BO: Tensor | None = None  # ∂L_t/∂logits; None without a target
     recall: Recall | None = None  # of a core with a reminder
+    read: int = 0  # the component of the state that the readout sees
 
     def with_credit(self, credit_BK: Tensor, error_BO: Tensor | None = None) -> "Record":
         """Returns the step with its credit δ_t and, where there is one, its error ∂L_t/∂logits.
 
-        `credit_BK` is the derivative by the h of the uppermost layer, and of a core with a reminder
-        by [h; s]; δ_t is zero elsewhere.
+        `credit_BK` is the derivative by what the readout sees: `output` of the uppermost layer, and
+        of a core with a reminder [h; s]; δ_t is zero elsewhere.
         """
         recall, top = self.recall, self.layers[-1].units
         if recall is not None:
             credit_BK, of_summary_BK = credit_BK.chunk(2, 1)
             recall = replace(recall, credit_BK=of_summary_BK)
         credit_BCK = torch.zeros_like(self.dsda_BCMK[:, :, 0])
-        credit_BCK[:, 0, top] = credit_BK
+        credit_BCK[:, self.read, top] = credit_BK
         return replace(self, credit_BCK=credit_BCK, error_BO=error_BO, recall=recall)
+
+    def with_cost(self, credit_K: Tensor) -> "Record":
+        """Returns the step with a further credit on h, the same in every lane, in all layers."""
+        credit_BCK = self.credit_BCK
+        if credit_BCK is None:
+            credit_BCK = torch.zeros_like(self.dsda_BCMK[:, :, 0])
+        credit_BCK = credit_BCK.clone()
+        credit_BCK[:, 0] += credit_K
+        return replace(self, credit_BCK=credit_BCK)
 
     @property
     def recurrent_MKK(self) -> Tensor:
@@ -85,11 +95,13 @@ class RecurrentCore:
         >>> core.states, core.layout.size  # 3·16 recurrent, 3·8 input and 4·8 bias parameters
         (8, 104)
         """
-        recurrent = [slot.recurrent for slot in cell.slots]
-        fed = [slot.input for slot in cell.slots]
+        parts = [(slot.recurrent, slot.input, slot.bias is not None) for slot in cell.slots]
+        recurrent, fed, biased = zip(*parts, strict=True)
         masks = []
         for count in (units,) if isinstance(units, int) else units:
-            masks.append(sparsity.mask(recurrent, fed, count, inputs, generator))
+            sizes = recurrent, fed, count, inputs
+            loops = {"biased_slots": biased, "loops": cell.self_connections}
+            masks.append(sparsity.mask(*sizes, generator, **loops))
             inputs = count  # of the next layer
         return cls(cell, Layout.join(masks))
 
@@ -139,7 +151,8 @@ class RecurrentCore:
         Fan-in counts the live weights of a unit's slot, recurrent and input weights separately.
         A weight's normal deviate does not depend on the mask.
         """
-        bias_M = torch.tensor([slot.bias for slot in self.cell.slots], dtype=torch.float64)
+        biases = [slot.bias or 0.0 for slot in self.cell.slots]
+        bias_M = torch.tensor(biases, dtype=torch.float64)
 
         def drawn(live_MKJ: Tensor) -> Tensor:
             units = live_MKJ.shape[1]
@@ -158,8 +171,8 @@ class RecurrentCore:
         return torch.zeros(lanes, self.cell.components, self.units, dtype=dtype, device=self.device)
 
     def output(self, state_BCK: Tensor) -> Tensor:
-        """Returns the h of the uppermost layer, shape (B, k)."""
-        return state_BCK[:, 0, self.layers[-1].units]
+        """Returns what the readout sees of the uppermost layer, h for most cells, shape (B, k)."""
+        return state_BCK[:, self.cell.read, self.layers[-1].units]
 
     def seen(self, state_BCK: Tensor, bank: Bank | None) -> Tensor:
         """Returns what the readout sees: `output`, or with a bank [h; s], shape (B, 2 k)."""
@@ -204,8 +217,12 @@ class RecurrentCore:
         pre_BMK, after_BCK = (x[0] if len(x) == 1 else torch.cat(x, 2) for x in (pre, after))
 
         def linearise() -> Record:
-            slopes = self.cell.slopes(pre_BMK, state_BCK)
-            return Record(src_BJ, *slopes, weights_MKJ, self.layers)
+            slopes = [
+                self.cell.slopes(pre_BMK[:, :, units], state_BCK[:, :, units])
+                for units, _ in self.layers
+            ]
+            dsda, dsds = slopes[0] if len(slopes) == 1 else map(torch.cat, zip(*slopes), (3, 3))
+            return Record(src_BJ, dsda, dsds, weights_MKJ, self.layers, read=self.cell.read)
 
         return after_BCK, linearise
 

@@ -127,6 +127,8 @@ class NativeEngine(Engine):
         }
         given = {"clip": optimiser.clip, "half_life": optimiser.half_life, "average": self.decay}
         config |= {key: value for key, value in given.items() if value is not None}
+        if core.cell.rate_cost:
+            config |= {"rate_cost": core.cell.rate_cost, "rate_target": core.cell.rate_target}
         if reminder is not None:
             config |= {"k_att": reminder.k_att, "k_top": reminder.k_top}
         kind = _native.Engine32 if network.dtype == torch.float32 else _native.Engine64
@@ -267,6 +269,7 @@ class NativeEngine(Engine):
             "gradient": of_parameters("gradient")[1:],
             "state": lanes_first(memory["state"], self.lanes),
             **self._bank(memory),
+            **self._rates(memory),
             "rule": self._adapter.views(memory),
         }
 
@@ -277,6 +280,12 @@ class NativeEngine(Engine):
         units = self.network.core.layout.layers[-1]
         memories_NBK, absent_NB = memory["memories"][..., :units], memory["absent"]
         return {"bank": {"memories": memories_NBK, "absent": absent_NB.view(torch.bool)}}
+
+    def _rates(self, memory: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """Return views of the mean h of every unit and of its sum, if the cell has a cost on it."""
+        if not self.network.core.cell.rate_cost:
+            return {}
+        return {"rates": {name: memory[f"rates {name}"] for name in ("mean", "summed")}}
 
     def advance(self, begun: Begun, steps: int) -> int:
         """Train on a batch in progress, as the base says."""

@@ -10,6 +10,7 @@ The form is a dict of integers, tensors, and lists and dicts of these:
     gradient   the gradients of the readout's parameters since the last update, a list
     state      s, shape (B, c, k)
     bank       Bank.state_dict; absent if the core has no reminder
+    rates      RateCost.state_dict (snaprun.engine.rates); absent if the cell has no such cost
     rule       LearningRule.state_dict, or of a rule that replays Replay.state_dict and the data of
                the window's steps so far
     noise      the state of the rule's generator

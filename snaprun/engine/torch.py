@@ -11,6 +11,7 @@ from torch import Tensor
 from snaprun.core import Bank, Record
 from snaprun.engine.base import SEQUENCE, Begun, Engine, require_new
 from snaprun.engine.optim import newest
+from snaprun.engine.rates import RateCost
 from snaprun.engine.saved import copied
 from snaprun.engine.window import Window
 from snaprun.influence import native
@@ -61,6 +62,7 @@ class TorchEngine(Engine):
             self._window = Window(self.replaying, setup, network, self.weights_MKJ)
         else:
             self.rule_state = self.rule.init(setup)
+        self._cost = RateCost.of(core.cell, core.units, self.state_BCK)
         self._average = [torch.zeros_like(p) for p in network.parameters if self.decay]
         self._predicted: Predicted | None = None
         vars(self).update(dict.fromkeys(COUNTERS, 0))
@@ -127,6 +129,7 @@ class TorchEngine(Engine):
         """Open a window if none is; `length` is what is left of the sequence, None: unknown."""
         if not window.replay.open:
             window.open(self.window_steps(length), self.state_BCK, self.weights_MKJ)
+            window.replay.cost_K = self._cost and self._cost.credit_K
 
     def predict(self, inputs: ndarray, resets_B: ndarray | None = None) -> ndarray:
         """Advance the state by one step and return the outputs, as the base says."""
@@ -211,7 +214,11 @@ class TorchEngine(Engine):
                 learned = readout.learn(self._output(), y, mask_B)
                 record = record.with_credit(learned.credit_BK, learned.error_BO)
                 told = learned.loss_B, learned.outputs_BO
+            if self._cost is not None:
+                record = record.with_cost(self._cost.credit_K)
             self.rule_state = self.rule.step(self.rule_state, record)
+        if self._cost is not None:
+            self._cost.count(self.state_BCK[:, 0])
         self.steps += 1
         self.targets += targets
         if self.steps == self.update_every and window is None:
@@ -251,6 +258,8 @@ class TorchEngine(Engine):
                 weight = newest(self.decay, self.updates)
                 for mean, parameter in zip(self._average, parameters, strict=True):
                     mean.lerp_(parameter, weight)
+        if self._cost is not None:
+            self._cost.follow(self.steps * self.lanes)
         self.steps = self.targets = 0
         if self.bank is not None:
             self.bank = self.bank.opened()
@@ -290,6 +299,7 @@ class TorchEngine(Engine):
             ],
             "state": self.state_BCK.clone(),
             **({} if self.bank is None else {"bank": self.bank.state_dict()}),
+            **({} if self._cost is None else {"rates": self._cost.state_dict()}),
             "rule": rule,
             "noise": self.noise.get_state(),
             **{name: getattr(self, name) for name in COUNTERS},
@@ -301,8 +311,11 @@ class TorchEngine(Engine):
         if self.bank is not None:
             self.bank = self.bank.restored(saved["bank"], saved["steps"])
             self.rule_state = self.rule.with_bank(self.rule_state, self.bank)
+        if self._cost is not None:
+            self._cost.load_state_dict(saved["rates"])
         if self._window is not None:
             self._window.load_state_dict(saved["rule"], self.weights_MKJ)
+            self._window.replay.cost_K = self._cost and self._cost.credit_K
         else:
             self.rule_state = self.rule.load_state_dict(
                 self.rule_state, saved["rule"], self.weights_MKJ

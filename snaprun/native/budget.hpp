@@ -2,6 +2,7 @@
 // steps between them. The twin of snaprun.rules.replay.
 #pragma once
 
+#include "rates.hpp"
 #include "readout.hpp"
 #include "reverse.hpp"
 
@@ -13,6 +14,7 @@ template <class T>
 struct Lent {
     Core<T>& core;
     Readout<T>& readout;
+    const RateCost<T>* rates;  // or null
     T* const* parameters;
     T* gradient;  // (P)
     // Of the window's steps from `skipped` on; null: nobody asks for them.
@@ -254,24 +256,25 @@ private:
         const size_t lanes = c_.lanes, row = size_t(t) * lanes;
         const uint8_t* const mask = mask_.data() + row;
         const bool targets = std::find(mask, mask + lanes, 1) != mask + lanes;
-        live_ |= targets;
+        live_ |= targets || lent.rates;
         if (!live_) return;  // λ is 0
         Place<T> at = step_.place(top(walk_.stack().back()));
         if (targets) {
             const bool told = lent.losses && t >= lent.skipped;
             const size_t to = size_t(t - lent.skipped) * lanes;
-            lent.readout.forward(lent.parameters, at.credit + lent.core.top());
+            lent.readout.forward(lent.parameters, at.credit + lent.core.read());
             if (told && lent.outputs) lent.readout.copy_outputs(lent.outputs + to * c_.outputs);
             lent.readout.learn({lent.parameters, classes_.empty() ? nullptr : classes_.data() + row,
                                 values_.empty() ? nullptr : values_.data() + row * c_.outputs, mask,
                                 told ? lent.losses + to : losses_.data(),
-                                delta_.data() + lent.core.top(), nullptr, T(1)});
+                                delta_.data() + lent.core.read(), nullptr, T(1)});
         }
         T* const src = sources_.data() + reverse_.filled() * src_size_;
         std::memcpy(src, at.src, src_size_ * sizeof(T));
         at.src = src;
         at.credit = delta_.data();
-        reverse_.step(t, at, targets, resets_.data() + t * stride_, lent.gradient);
+        if (lent.rates) lent.rates->add(targets, delta_.data());
+        reverse_.step(t, at, targets || lent.rates, resets_.data() + t * stride_, lent.gradient);
     }
 
     const EngineConfig& c_;

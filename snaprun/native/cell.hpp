@@ -1,26 +1,10 @@
 // The cells of snaprun.cells compute next state, ∂s'/∂a and ∂s'/∂s per unit, lanes innermost.
 #pragma once
 
-#include "engine.hpp"
-#include "math.hpp"
+#include "lif.hpp"
 
 namespace snaprun {
 namespace SNAPRUN_NS {
-
-// pre (k, m, stride); state (c, k, stride), replaced; slopes (c, m, k, stride);
-// blocks (c, c, k, stride); ones (stride): 1 in real lanes, 0 in padded ones, whose slopes are 0.
-// A step without kSlopes writes the state alone, with the same bits.
-// The step is that of `units` units of one layer; `size` numbers lie between components or slots.
-template <class T>
-struct CellStep {
-    const T* pre;
-    T* state;
-    T* slopes;
-    T* blocks;
-    const T* ones;
-    const T* constants;
-    int units, stride, size;
-};
 
 struct Vanilla {
     static CellInfo info() { return {"vanilla", {"1"}, {"alpha"}}; }
@@ -127,7 +111,8 @@ template <class T>
 const std::vector<CellEntry<T>>& cells() {
     using E = CellEntry<T>;
     static const std::vector<E> all{
-        E::template of<Vanilla>(), E::template of<GRU>(), E::template of<LSTM>()};
+        E::template of<Vanilla>(), E::template of<GRU>(), E::template of<LSTM>(),
+        E::template of<LIF>(), E::template of<ALIF>()};
     return all;
 }
 

@@ -41,8 +41,9 @@ public:
     size_t state_size() const { return p_.components * unit_size(); }
     // The src_j of every parameter (P) in the last step if there is a single lane, else null.
     const T* gathered() const { return c_.lanes == 1 ? gathered_.data() : nullptr; }
-    // Where the uppermost layer begins, whose h the readout sees.
+    // Where the h of the uppermost layer begins, and what the readout sees of that layer.
     size_t top() const { return size_t(layers_.back().first) * stride_; }
+    size_t read() const { return cell_.read * unit_size() + top(); }
 
     // Replaces the state (c, k, stride). Writes src, slopes and blocks; only src if slopes is null,
     // and the same state bit by bit.

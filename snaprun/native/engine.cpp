@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "denormals.hpp"
+#include "rates.hpp"
 #include "readout.hpp"
 #include "rules.hpp"
 
@@ -22,7 +23,9 @@ public:
           sizes_(sizes()), optimiser_(c_, sizes_), state_(core_.state_size()),
           before_(core_.state_size()), gradient_(p_.parameters), begins_(stride_),
           rule_(find(rules<T>(), c_.rule)->make({c_, core_.cell(), core_.rows(), stride_})),
-          budget_(rule_->budget()), passes_(core_.layers().size() > 1 && rule_->passes_down()),
+          budget_(rule_->budget()),
+          rates_(c_.rate_cost > 0 ? new RateCost<T>(c_, core_.cell(), stride_, core_.top()) : nullptr),
+          passes_(core_.layers().size() > 1 && rule_->passes_down()),
           passed_(passes_ ? core_.state_size() : 0),
           slot_credit_(passes_ ? p_.slots * core_.unit_size() : 0) {
         if (budget_) readout_.clear();
@@ -120,6 +123,7 @@ public:
             all.push_back({"gradient " + std::to_string(i), gradient(i), {int64_t(sizes_[i])}});
         }
         if (reminder_) reminder_->list(all);
+        if (rates_) rates_->list(all);
         optimiser_.list(all);
         rule_->list(all);
         return all;
@@ -172,7 +176,7 @@ private:
     }
 
     const T* output() const {
-        return reminder_ ? reminder_->seen() : state_.data() + core_.top();
+        return reminder_ ? reminder_->seen() : state_.data() + core_.read();
     }
 
     void outputs(const Sequence<T>& s, int64_t t) {
@@ -240,11 +244,12 @@ private:
         now_.targets += targets;
         ++now_.steps;
         std::fill_n(s.losses + t * c_.lanes, c_.lanes, T(0));
+        if (rates_) rates_->count(state_.data());
         budget_->passed(state_.data(), s, t);
     }
 
     Lent<T> lent(T* const* parameters) {
-        return {core_, readout_, parameters, gradient_.data(), nullptr, nullptr, 0};
+        return {core_, readout_, rates_.get(), parameters, gradient_.data(), nullptr, nullptr, 0};
     }
 
     ReadoutStep<T> of_readout(const Sequence<T>& s, int64_t t) const {
@@ -273,16 +278,21 @@ private:
         if (targets) {
             if (stepped) optimiser_.begin();
             ReadoutStep<T> step = of_readout(s, t);
-            step.credit = reminder_ ? reminder_->credit() : at.credit + core_.top();
+            step.credit = reminder_ ? reminder_->credit() : at.credit + core_.read();
             step.optimiser = stepped ? &optimiser_ : nullptr;
             step.scale = T(1) / T(now_.targets);
             readout_.learn(step);
             if (reminder_) reminder_->hand(at.credit + core_.top());
         }
+        const bool has_credit = targets || rates_;
+        if (rates_) {
+            rates_->add(targets != 0, at.credit);
+            rates_->count(state_.data());
+        }
         const int8_t* noise =
             s.noise ? s.noise + t * c_.lanes * p_.components * p_.units : nullptr;
-        rule_->step({at, targets != 0, targets ? credit(s, at) : nullptr, s.parameters[0],
-                     core_.gathered(), readout_.error(), noise},
+        rule_->step({at, has_credit, has_credit ? credit(s, at) : nullptr, s.parameters[0],
+                     core_.gathered(), targets ? readout_.error() : nullptr, noise},
                     gradient_.data());
         if (last) update(s.parameters, stepped);
     }
@@ -312,6 +322,7 @@ private:
             reminder_->clear();
             reminder_->open();
         }
+        if (rates_) rates_->follow(now_.steps * c_.lanes);
         now_.steps = now_.targets = 0;
     }
 
@@ -357,6 +368,7 @@ private:
     Buffer<uint8_t> begins_;
     std::unique_ptr<Rule<T>> rule_;
     Budget<T>* const budget_;  // the rule, if it repeats forward steps
+    std::unique_ptr<RateCost<T>> rates_;
     bool passes_;  // whether the rule takes δ (1 − E)^-1
     Buffer<T> passed_, slot_credit_;
     bool finite_ = true, predicted_ = false;

@@ -21,6 +21,7 @@ struct CellInfo {
     std::string name;
     std::vector<std::string> reach;  // one word per component, '1' for every slot that reaches it
     std::vector<std::string> constants;
+    int read = 0;  // the component that the readout sees
     int components() const { return int(reach.size()); }
     int slots() const { return int(reach[0].size()); }
 };
@@ -71,6 +72,7 @@ struct EngineConfig {
     bool detach = false;  // SAB sends no credit to memories
     std::vector<std::string> traces;  // as CellInfo::reach, of the components that a rule traces
     std::vector<double> feedback;  // (O, k) for RFLO; empty: the readout's weights
+    double rate_cost = 0, rate_target = 0;  // c and f0 of c Σ_u (mean h_u − f0)²
     double lr = 1e-3;
     double clip = -1.0;  // < 0: none
     double average = 0.0;  // decay of the average of the parameters; 0: none is kept

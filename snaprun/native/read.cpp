@@ -156,6 +156,8 @@ EngineConfig read_config(nb::dict d) {
     auto number = [&](const char* key, double& to) {
         if (d.contains(key)) to = nb::cast<double>(d[key]);
     };
+    number("rate_cost", c.rate_cost);
+    number("rate_target", c.rate_target);
     number("lr", c.lr);
     number("half_life", c.half_life);
     number("average", c.average);

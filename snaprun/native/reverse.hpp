@@ -13,7 +13,7 @@ public:
     explicit Reverse(const RuleSetup& s)
         : rows_(s.rows), stride_(s.stride), units_(rows_.units), slots_(rows_.slots),
           components_(s.config.pattern.components), truncate_(s.config.truncate),
-          layers_(layers_of(s.config.pattern)), unit_size_(size_t(units_) * stride_),
+          layers_(layers_of(s.config.pattern)), credited_(s.credited()), unit_size_(size_t(units_) * stride_),
           lambda_(components_ * unit_size_), next_(components_ * unit_size_),
           slot_credit_(kChunk * slots_ * unit_size_), by_column_(rows_.parameters) {}
 
@@ -32,7 +32,10 @@ public:
 
     // The two parts of `step`, between which a rule may change λ.
     void add(const T* credit) {
-        for (size_t i = 0; i < unit_size_; ++i) lambda_[i] += credit[i];
+        for (int p : credited_) {
+            const size_t first = p * unit_size_;
+            for (size_t i = first; i < first + unit_size_; ++i) lambda_[i] += credit[i];
+        }
     }
     void pass(int64_t t, const Place<T>& at, const uint8_t* begins, T* gradient) {
         auto of_column = [weights = by_column_.data()](int i) { return weights[i]; };
@@ -111,6 +114,7 @@ private:
     int stride_, units_, slots_, components_;
     int64_t truncate_;
     const std::vector<Layer> layers_;
+    const std::vector<int> credited_;  // the components that credit meets
     size_t unit_size_;
     Buffer<T> lambda_, next_, slot_credit_, by_column_;
     const T* sources_[kChunk] = {};

@@ -13,16 +13,15 @@ class RFLO final : public TraceRule<T> {
 public:
     static RuleInfo info() { return {"rflo", false, false, true}; }
     explicit RFLO(const RuleSetup& s)
-        : TraceRule<T>(s), outputs_(s.config.outputs), feedback_(s.config.feedback.size()),
-          random_(size_t(units_) * stride_) {
+        : TraceRule<T>(s), outputs_(s.config.outputs), read_(s.cell.read),
+          feedback_(s.config.feedback.size()), random_(size_t(s.cell.components()) * units_ * stride_) {
         const std::vector<double>& from = s.config.feedback;
         for (size_t i = 0; i < from.size(); ++i) feedback_[i] = T(from[i]);
     }
 
     void step(const Step<T>& s, T* gradient) override {
-        const T* credit = s.credit;
-        if (credit && feedback_.size()) credit = random_credit(s.error);
-        traces_.step(s, s.at.blocks, credit, gradient);
+        const bool random = s.error && feedback_.size();
+        traces_.step(s, s.at.blocks, random ? random_credit(s) : s.credit, gradient);
     }
 
     void list(std::vector<Named<T>>& buffers) override {
@@ -32,21 +31,22 @@ public:
     }
 
 private:
-    // (∂L/∂outputs) B, shape (k, stride).
-    const T* random_credit(const T* error) {
+    // (∂L/∂outputs) B on the component that the readout sees, shape (c, k, stride).
+    const T* random_credit(const Step<T>& s) {
+        std::memcpy(random_.data(), s.credit, random_.size() * sizeof(T));
         for (int u = 0; u < units_; ++u) {
             for (int b = 0; b < stride_; b += kWidth<T>) {
                 Vec<T> total = {};
                 for (int o = 0; o < outputs_; ++o) {
-                    total += feedback_[size_t(o) * units_ + u] * load(error + o * stride_ + b);
+                    total += feedback_[size_t(o) * units_ + u] * load(s.error + o * stride_ + b);
                 }
-                store(random_.data() + size_t(u) * stride_ + b, total);
+                store(random_.data() + (size_t(read_) * units_ + u) * stride_ + b, total);
             }
         }
         return random_.data();
     }
 
-    int outputs_;
+    int outputs_, read_;
     Buffer<T> feedback_, random_;
 };
 

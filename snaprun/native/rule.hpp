@@ -14,7 +14,7 @@ struct Step {
     const T* credit;      // (c, k, stride): that of the rule's layers, if there is credit
     const T* theta;
     const T* gathered;    // src_j of every parameter (P) if there is a single lane, else null
-    const T* error;       // ∂L/∂outputs (O, stride), if there is credit
+    const T* error;       // ∂L/∂outputs (O, stride), or null without a target
     const int8_t* noise;  // (B, c, k) for UORO
 };
 
@@ -24,6 +24,11 @@ struct RuleSetup {
     const CellInfo& cell;
     const Rows& rows;
     int stride;
+    // The components that δ meets, ascending: the one that the readout sees, and h if it has a cost.
+    std::vector<int> credited() const {
+        if (cell.read == 0 || config.rate_cost == 0) return {cell.read};
+        return {0, cell.read};
+    }
 };
 
 template <class T>

@@ -1,8 +1,10 @@
-// Traces of a unit's own state: e_p ← Σ_q D_pq e_q + ∂s'_p/∂a_m src_j, gradient q_u e_0, for every
-// parameter (m, u, j), over the components p, q that slot m reaches; D is the unit's own c × c block.
+// Traces of a unit's own state: e_p ← Σ_q D_pq e_q + ∂s'_p/∂a_m src_j, gradient Σ_p q_pu e_p, for
+// every parameter (m, u, j), over the components p, q that slot m reaches; D is the unit's own c × c
+// block.
 // SnAp-1 and RFLO are both of this form.
 #pragma once
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "rule.hpp"
@@ -18,10 +20,15 @@ public:
     explicit Traces(const RuleSetup& s)
         : rows_(s.rows), single_(s.config.lanes == 1), lanes_(s.config.lanes), stride_(s.stride),
           units_(rows_.units), slots_(rows_.slots), components_(s.cell.components()),
-          base_(rows_.rows), reached_(slots_) {
+          base_(rows_.rows), reached_(slots_), meets_(slots_) {
+        const std::vector<int> credited = s.credited();
         for (int m = 0; m < slots_; ++m) {
             for (int p = 0; p < components_; ++p) {
-                if (s.config.traces[p][m] == '1') reached_[m].push_back(p);
+                if (s.config.traces[p][m] != '1') continue;
+                for (int c : credited) {
+                    if (c == p) meets_[m].push_back(int(reached_[m].size()));
+                }
+                reached_[m].push_back(p);
             }
             if (reached_[m].size() > 4) throw std::logic_error("a slot reaches five components");
         }
@@ -54,7 +61,7 @@ public:
         each(*this, [&](int64_t entry, T& value) { value = in[entry]; });
     }
 
-    // D is (c, c, k, stride); credit is (k, stride), or null, which leaves the gradient unchanged.
+    // D is (c, c, k, stride); credit is (c, k, stride), or null, which leaves the gradient unchanged.
     void step(const Step<T>& s, const T* D, const T* credit, T* gradient) {
         const Place<T>& at = s.at;
         gathered_ = s.gathered;
@@ -62,13 +69,13 @@ public:
             for (int m = 0; m < slots_; ++m) {
                 const std::vector<int>& to = reached_[m];
                 const Row row{u * slots_ + m, u, m, to.data()};
-                // δ concerns h alone: a slot that does not reach h at this step adds nothing.
-                const T* const q = to.size() && to[0] == 0 ? credit : nullptr;
+                // A slot that reaches no credited component at this step adds nothing.
+                const T* const q = meets_[m].empty() ? nullptr : credit;
                 switch (to.size()) {
-                    case 1: each_lane<1>(row, at, D, q, gradient); break;
-                    case 2: each_lane<2>(row, at, D, q, gradient); break;
-                    case 3: each_lane<3>(row, at, D, q, gradient); break;
-                    case 4: each_lane<4>(row, at, D, q, gradient); break;
+                    case 1: each_lane<1, 0>(row, at, D, q, gradient); break;
+                    case 2: met<2>(row, at, D, q, gradient); break;
+                    case 3: met<3>(row, at, D, q, gradient); break;
+                    case 4: met<4>(row, at, D, q, gradient); break;
                 }
             }
         }
@@ -105,17 +112,41 @@ private:
         }
     }
 
+    // The place of the only credited component among those reached is known at compile time; with
+    // kSeveral it may be any.
+    static constexpr int kSeveral = -1;
+
     template <int C>
+    void met(const Row& row, const Place<T>& at, const T* D, const T* credit, T* gradient) {
+        const std::vector<int>& meets = meets_[row.m];
+        if (!credit || (meets.size() == 1 && meets[0] == 0)) {
+            each_lane<C, 0>(row, at, D, credit, gradient);
+        } else if (meets.size() == 1 && meets[0] == C - 1) {
+            each_lane<C, C - 1>(row, at, D, credit, gradient);
+        } else {
+            each_lane<C, kSeveral>(row, at, D, credit, gradient);
+        }
+    }
+
+    // Whether δ meets the component at place p of those that a row reaches.
+    template <int Q>
+    bool is_met(const Row& row, int p) const {
+        if (Q != kSeveral) return p == Q;
+        const std::vector<int>& meets = meets_[row.m];
+        return std::find(meets.begin(), meets.end(), p) != meets.end();
+    }
+
+    template <int C, int Q>
     void each_lane(const Row& row, const Place<T>& at, const T* D, const T* credit, T* gradient) {
         if (single_) {
-            single_lane<C>(row, at, D, credit, gradient);
+            single_lane<C, Q>(row, at, D, credit, gradient);
         } else if (C == 1 && stride_ % (2 * kWidth<T>) == 0) {
             for (int b = 0; b < stride_; b += 2 * kWidth<T>) {
-                lanes<C, 2>(row, b, at, D, credit, gradient);
+                lanes<C, Q, 2>(row, b, at, D, credit, gradient);
             }
         } else {
             for (int b = 0; b < stride_; b += kWidth<T>) {
-                lanes<C, 1>(row, b, at, D, credit, gradient);
+                lanes<C, Q, 1>(row, b, at, D, credit, gradient);
             }
         }
     }
@@ -123,10 +154,10 @@ private:
     // The values that all parameters of a row share.
     template <int C, int N>
     struct Factors {
-        Vec<T> D[C][C][N], slope[C][N], credit[N];
+        Vec<T> D[C][C][N], slope[C][N], credit[C][N];
     };
 
-    template <int C, int N>
+    template <int C, int Q, int N>
     void lanes(const Row& row, int b, const Place<T>& at, const T* D, const T* credit,
                T* gradient) {
         const auto [r, u, m, to] = row;
@@ -139,8 +170,9 @@ private:
                     f.D[p][q][n] = load(D + (to[p] * components_ + to[q]) * size + k);
                 }
                 f.slope[p][n] = load(at.slopes + (size_t(to[p]) * slots_ + m) * size + k);
+                const bool met = credit && is_met<Q>(row, p);
+                f.credit[p][n] = met ? load(credit + to[p] * size + k) : Vec<T>{};
             }
-            f.credit[n] = credit ? load(credit + k) : Vec<T>{};
         }
         const int end = rows_.begin[r + 1];
         int e = rows_.begin[r];
@@ -148,22 +180,22 @@ private:
         const T* const src = at.src + b;
         const int32_t* const offset = rows_.offset.data();
         if (!credit) {
-            for (; e < end; ++e, trace += C * stride_) entry<C, N>(f, src + offset[e], trace);
+            for (; e < end; ++e, trace += C * stride_) entry<C, Q, N>(f, src + offset[e], trace);
             return;
         }
         for (; e + 4 <= end; e += 4, trace += 4 * C * stride_) {
             Vec<T> totals[4];
             for (int k = 0; k < 4; ++k) {
-                totals[k] = entry<C, N>(f, src + offset[e + k], trace + k * C * stride_);
+                totals[k] = entry<C, Q, N>(f, src + offset[e + k], trace + k * C * stride_);
             }
             add_sums(gradient + e, totals);
         }
         for (; e < end; ++e, trace += C * stride_) {
-            gradient[e] += sum<T>(entry<C, N>(f, src + offset[e], trace));
+            gradient[e] += sum<T>(entry<C, Q, N>(f, src + offset[e], trace));
         }
     }
 
-    template <int C, int N>
+    template <int C, int Q, int N>
     SNAPRUN_INLINE Vec<T> entry(const Factors<C, N>& f, const T* src, T* trace) {
         Vec<T> total = {};
         for (int n = 0; n < N; ++n) {
@@ -175,23 +207,27 @@ private:
                 for (int q = 0; q < C; ++q) fresh[p] += f.D[p][q][n] * old[q];
                 store(trace + p * stride_ + n * kWidth<T>, fresh[p]);
             }
-            total += f.credit[n] * fresh[0];
+            if (Q != kSeveral) {
+                total += f.credit[Q != kSeveral ? Q : 0][n] * fresh[Q != kSeveral ? Q : 0];
+            } else {
+                for (int p = 0; p < C; ++p) total += f.credit[p][n] * fresh[p];
+            }
         }
         return total;
     }
 
-    template <int C>
+    template <int C, int Q>
     void single_lane(const Row& row, const Place<T>& at, const T* D, const T* credit,
                      T* gradient) {
         const auto [r, u, m, to] = row;
         const int count = rows_.begin[r + 1] - rows_.begin[r];
         const size_t size = size_t(units_) * stride_, i = size_t(u) * stride_;
-        T factor[C][C], slope[C];
+        T factor[C][C], slope[C], q[C];
         for (int p = 0; p < C; ++p) {
             for (int q = 0; q < C; ++q) factor[p][q] = D[(to[p] * components_ + to[q]) * size + i];
             slope[p] = at.slopes[(size_t(to[p]) * slots_ + m) * size + i];
+            q[p] = credit && is_met<Q>(row, p) ? credit[to[p] * size + i] : T(0);
         }
-        const T q_u = credit ? credit[i] : T(0);
         T* __restrict__ const e = trace_.data() + base_[r];
         T* __restrict__ const g = gradient + rows_.begin[r];
         const T* __restrict__ const src = gathered_ + rows_.begin[r];
@@ -206,7 +242,11 @@ private:
                 if (p != 0) fresh[p] += slope[p] * src[n];
             }
             for (int p = 0; p < C; ++p) e[p * count + n] = fresh[p];
-            g[n] += q_u * fresh[0];
+            if (Q != kSeveral) {
+                g[n] += q[Q != kSeveral ? Q : 0] * fresh[Q != kSeveral ? Q : 0];
+            } else {
+                for (int p = 0; p < C; ++p) g[n] += q[p] * fresh[p];
+            }
         }
     }
 
@@ -215,6 +255,7 @@ private:
     int lanes_, stride_, units_, slots_, components_;
     Buffer<size_t> base_;
     std::vector<std::vector<int>> reached_;  // by slot
+    std::vector<std::vector<int>> meets_;    // by slot: the places there of credited components
     const T* gathered_ = nullptr;
     Buffer<T> trace_;
 };

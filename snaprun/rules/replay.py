@@ -45,7 +45,7 @@ class Forward(Protocol):
         ...
 
     def credit(self, t: int, state_BCK: Tensor) -> Tensor | None:
-        """Returns δ_t, (B, k) by the h of the uppermost layer, from the state after step t.
+        """Returns δ_t, (B, k) by what the readout sees of the uppermost layer, from the state after step t.
 
         It is None if the step has no target. Each step is asked once, the last one first.
         """
@@ -102,6 +102,7 @@ class Replay:
         self.plan: Plan | None = None
         self.stack: list[Held] = []
         self.cursor_BCK = self.credit_BCK = self._zero_BCK
+        self.cost_K: Tensor | None = None  # a further credit on h at every step of the window
         self._dense.zero_()
 
     @property
@@ -223,7 +224,10 @@ class Replay:
         assert record is not None
         if (credit_BK := forward.credit(t, held.state_BCK)) is not None:
             credit_BCK = credit_BCK.clone()
-            credit_BCK[:, 0, record.layers[-1].units] += credit_BK
+            credit_BCK[:, record.read, record.layers[-1].units] += credit_BK
+        if self.cost_K is not None:
+            credit_BCK = credit_BCK.clone()
+            credit_BCK[:, 0] += self.cost_K
         slot_BX = slot_vjp(record, credit_BCK).flatten(1)
         self._dense.addmm_(slot_BX.T, record.src_BJ)
         if t == 0 or self._rule.cuts(t):
@@ -290,7 +294,8 @@ class Replay:
                 self.stack.append(Held(steps, next(taken["hidden"]).clone()))
                 continue
             src, dsda, dsds, state = (next(taken[name]).clone() for name in INTERNAL)
-            self.stack.append(Held(steps, state, Record(src, dsda, dsds, weights_MKJ, layers)))
+            record = Record(src, dsda, dsds, weights_MKJ, layers, read=self._core.cell.read)
+            self.stack.append(Held(steps, state, record))
         self._bytes = stack_bytes(found.stack, self.hidden, self.internal)
         self.peak = max(self.peak, self._bytes)
         self.cursor_BCK = saved["cursor"].to(own, copy=True)

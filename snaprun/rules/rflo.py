@@ -84,8 +84,9 @@ class RFLO(LearningRule[RFLOState]):
         trace_BCP = (block_BCCP * state.trace_BCP.unsqueeze(1)).sum(2)
         trace_BCP += slope_BCP * record.src_BJ[:, None, layout.source_P]
         if state.feedback_OK is not None and record.error_BO is not None:
-            credit_BCK = torch.zeros_like(record.dsda_BCMK[:, :, 0])
-            credit_BCK[:, 0] = record.error_BO @ state.feedback_OK
+            assert record.credit_BCK is not None
+            credit_BCK = record.credit_BCK.clone()
+            credit_BCK[:, record.read] = record.error_BO @ state.feedback_OK
         else:
             credit_BCK = passed_down(record).credit_BCK
         if credit_BCK is None:

@@ -27,9 +27,16 @@ class Sparsity(ABC):
     sparser: str = "sparsity=uniform with a high sparsity.level"  # what makes fewer weights live
     prunes: bool = False  # whether the mask changes while the network trains
 
-    def live(self, units: int, inputs: int) -> tuple[int, int]:
-        """Returns the most live entries of a slot's recurrent and input matrix, without a draw."""
-        return units * units, units * inputs
+    def recurrent_apart(self, units: int, generator: Generator) -> Tensor:
+        """Returns the same as `recurrent` for a cell in which no unit sees its own h."""
+        return self.recurrent(units, generator) & ~torch.eye(units, dtype=torch.bool)
+
+    def live(self, units: int, inputs: int, loops: bool = True) -> tuple[int, int]:
+        """Returns the most live entries of a slot's recurrent and input matrix, without a draw.
+
+        `loops` says whether a unit may see its own h.
+        """
+        return units * (units - (not loops)), units * inputs
 
     def linked(self, slots: int) -> float:
         """Returns the expected fraction of pairs of units that the union of `slots` masks links."""
@@ -54,21 +61,22 @@ class Sparsity(ABC):
         units: int,
         inputs: int,
         generator: Generator,
+        *,
+        biased_slots: Sequence[bool] | None = None,
+        loops: bool = True,
     ) -> Tensor:
         """Draws the live entries of all slots, boolean (m, k, k + a + 1), sources as [h; x; 1].
 
-        `recurrent_slots` and `input_slots` say which of the m slots have such a matrix. Each slot
-        draws its own masks from `generator`; with `share_slots` all slots share one draw.
+        `recurrent_slots`, `input_slots` and `biased_slots` (None: all) say which of the m slots
+        have such a matrix or a bias, and `loops` whether a unit may see its own h. Each slot draws
+        its own masks from `generator`; with `share_slots` all slots share one draw.
         """
-        slots = len(recurrent_slots)
+        slots, recurrent = len(recurrent_slots), self.recurrent if loops else self.recurrent_apart
         live_MKJ = torch.zeros(slots, units, units + inputs + 1, dtype=torch.bool)
-        live_MKJ[:, :, -1] = True
+        live_MKJ[:, :, -1] = torch.tensor(biased_slots or [True] * slots)[:, None]
         shared: tuple[Tensor, Tensor] | None = None
         for slot in range(slots):
-            drawn = shared or (
-                self.recurrent(units, generator),
-                self.input(units, inputs, generator),
-            )
+            drawn = shared or (recurrent(units, generator), self.input(units, inputs, generator))
             shared = drawn if self.share_slots else None
             if recurrent_slots[slot]:
                 live_MKJ[slot, :, :units] = drawn[0]
@@ -102,9 +110,14 @@ class Uniform(Sparsity):
         """Draws the live entries at the level, boolean (k, a)."""
         return self._draw(units, inputs, generator)
 
-    def live(self, units: int, inputs: int) -> tuple[int, int]:
+    def recurrent_apart(self, units: int, generator: Generator) -> Tensor:
+        """Draws the live entries at the level among all but the diagonal, boolean (k, k)."""
+        others = ~torch.eye(units, dtype=torch.bool)
+        return others.masked_scatter(others, self._draw(units, units - 1, generator))
+
+    def live(self, units: int, inputs: int, loops: bool = True) -> tuple[int, int]:
         """Returns the exact numbers of live entries, which the level fixes."""
-        return self._count(units * units), self._count(units * inputs)
+        return self._count(units * (units - (not loops))), self._count(units * inputs)
 
     def linked(self, slots: int) -> float:
         """Returns 1 − level^slots, or 1 − level where all slots share one draw."""
@@ -157,9 +170,13 @@ class Diagonal(Uniform):
         """Returns the diagonal, boolean (k, k)."""
         return torch.eye(units, dtype=torch.bool)
 
-    def live(self, units: int, inputs: int) -> tuple[int, int]:
+    def recurrent_apart(self, units: int, generator: Generator) -> Tensor:
+        """Returns no entry, boolean (k, k): the units are then not connected at all."""
+        return torch.zeros(units, units, dtype=torch.bool)
+
+    def live(self, units: int, inputs: int, loops: bool = True) -> tuple[int, int]:
         """Returns k for the diagonal, and the number of live inputs at the level."""
-        return units, self._count(units * inputs)
+        return units * loops, self._count(units * inputs)
 
     def linked(self, slots: int) -> float:
         """Returns 0, because a unit feeds no other unit."""

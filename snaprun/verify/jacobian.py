@@ -4,7 +4,6 @@ from collections import defaultdict
 
 import torch
 from torch import Generator, Tensor
-from torch.func import jacrev, vmap
 
 from snaprun.cells import Cell
 from snaprun.core import jacobians
@@ -16,13 +15,22 @@ BOUND = 1e-12
 
 
 def unit_slopes(cell: Cell, pre_BMK: Tensor, state_BCK: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ∂s'_u/∂a_mu (B, c, m, k) and ∂s'_u/∂s_u (B, c, c, k) by autodiff, unit by unit."""
+    """Return ∂s'_u/∂a_mu (B, c, m, k) and ∂s'_u/∂s_u (B, c, c, k) by autograd.
 
-    def unit(pre_M: Tensor, state_C: Tensor) -> Tensor:
-        return cell.transition(pre_M[None, :, None], state_C[None, :, None])[0, :, 0]
-
-    over_units = vmap(jacrev(unit, argnums=(0, 1)), in_dims=-1, out_dims=-1)
-    return vmap(over_units)(pre_BMK, state_BCK)
+    The transition is elementwise per lane and unit, so the derivative of a sum over all of them
+    holds the derivative of each.
+    """
+    point = pre_BMK.clone().requires_grad_(), state_BCK.clone().requires_grad_()
+    after_BCK, rows = cell.transition(*point), []
+    for p in range(cell.components):
+        part = after_BCK[:, p].sum()
+        none = part.requires_grad is False
+        zero = [torch.zeros_like(x) for x in point]
+        rows.append(zero if none else torch.autograd.grad(
+            part, point, retain_graph=True, allow_unused=True, materialize_grads=True
+        ))
+    dsda, dsds = (torch.stack(rows_of, 1) for rows_of in zip(*rows, strict=True))
+    return dsda, dsds
 
 
 def cell_checks(cell: Cell, device: torch.device | str = "cpu") -> list[Check]:

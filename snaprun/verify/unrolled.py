@@ -15,7 +15,7 @@ from snaprun.core import RecurrentCore
 from snaprun.verify.problem import NO_TARGET, Problem
 
 Preactivations = Callable[[Tensor, Tensor, Tensor], Tensor]
-# From h of all layers (B, k), targets (B,), and the units whose parameters are differentiated.
+# From what a readout sees of all layers (B, k), targets (B,), and the units whose parameters are differentiated.
 Loss = Callable[[Tensor, Tensor, slice], Tensor]
 
 
@@ -116,7 +116,7 @@ def gradients(
             constant_BCK[:, :, units] = state_BCK[:, :, units]
             point = core, theta_P, constant_BCK, problem.inputs_TBA[t]
             state_BCK = next_state(*point, preactivations)
-            total = total + loss(state_BCK[:, 0], problem.targets_TB[t], units)
+            total = total + loss(state_BCK[:, core.cell.read], problem.targets_TB[t], units)
         found.append(torch.autograd.grad(total, theta_P)[0])
     return found
 
