@@ -25,8 +25,12 @@ RULE_ARGUMENTS = {
     "sab": [{}, {"k_att": 2, "k_top": 2, "k_trunc": 3, "detach": True}],
 }
 
+# A short memory and a high threshold, so that many units spike and many are near their threshold.
+LIVELY = {"tau_m": 1.0, "tau_out": 3.0, "v_th": 2.0, "refractory": 2}
+CELL_ARGUMENTS = {"lif": LIVELY, "alif": {**LIVELY, "tau_a": 5.0, "adaptive": 1.0}}
+
 CELLS: dict[str, Cell] = {
-    **{name: kind() for name, kind in CELL_TYPES.items()},
+    **{name: kind(**CELL_ARGUMENTS.get(name, {})) for name, kind in CELL_TYPES.items()},
     "vanilla, leaky": Vanilla(alpha=0.6),
 }
 SPARSITIES: dict[str, Sparsity] = {

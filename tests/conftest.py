@@ -20,6 +20,31 @@ def nan_filled_empty(monkeypatch):
 
 
 @pytest.fixture
+def graded(monkeypatch):
+    """Spikes are graded, so that none of their slopes is 0 by chance, as those of true spikes are.
+
+    Which slopes can differ from 0 is the same, no unit is refractory, and all are near their threshold.
+    """
+    import torch
+
+    from snaprun.cells import lif
+    from tests.cases import CELLS
+
+    def slope(x, v_th, gamma):
+        return 2 * torch.sigmoid(2 * x) * torch.sigmoid(-2 * x)
+
+    class Graded:
+        apply = staticmethod(lambda x, v_th, gamma: torch.sigmoid(2 * x))
+
+    monkeypatch.setattr(lif, "Spike", Graded)
+    monkeypatch.setattr(lif, "surrogate", slope)
+    for cell in CELLS.values():
+        if isinstance(cell, lif.LIF):
+            for key, value in {"refractory": 0, "v_th": 0.5, "tau_out": 0.5}.items():
+                monkeypatch.setattr(cell, key, value)
+
+
+@pytest.fixture
 def here(tmp_path, monkeypatch):
     """An empty working directory, with mistakes told in one line."""
     monkeypatch.chdir(tmp_path)

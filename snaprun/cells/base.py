@@ -26,8 +26,8 @@ class Cell(ABC):
 
     The transition is elementwise per unit, s_u(t) = φ(a_1u … a_mu, s_u(t-1)) with s_u ∈ R^c, and
     component 0 of the state is h, which other units and layers see. The readout sees component
-    `read`, of the uppermost layer. The constructor takes the keys of the cell's YAML file as keyword
-    arguments.
+    `read` of the uppermost layer. `transition` and `slopes` are given all units of one layer. The
+    constructor takes the keys of the cell's YAML file as keyword arguments.
     """
 
     slots: tuple[Slot, ...]
@@ -48,6 +48,11 @@ class Cell(ABC):
 
         Both are computed in closed form.
         """
+
+    @property
+    def credited(self) -> tuple[int, ...]:
+        """The components that the direct credit δ meets, ascending."""
+        return (0, self.read) if self.rate_cost and self.read else (self.read,)
 
     @property
     def slope_pattern(self) -> tuple[tuple[bool, ...], ...]:

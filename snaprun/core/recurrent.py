@@ -125,6 +125,20 @@ class RecurrentCore:
         """S = c·k."""
         return self.cell.components * self.units
 
+    def credited(self, passed: bool) -> Tensor:
+        """Returns the states that credit meets at the step of a loss, boolean (c, k).
+
+        `passed` says whether the layers above have handed the credit down.
+        """
+        meets_CK = torch.zeros(self.cell.components, self.units, dtype=torch.bool)
+        top = self.layers[-1].units
+        meets_CK[self.cell.read, top] = True
+        if self.cell.rate_cost:
+            meets_CK[0] = True
+        if passed:
+            meets_CK[0, : top.start] = True
+        return meets_CK
+
     @property
     def device(self) -> torch.device:
         """The device of the index arrays and of the state."""
@@ -221,7 +235,9 @@ class RecurrentCore:
                 self.cell.slopes(pre_BMK[:, :, units], state_BCK[:, :, units])
                 for units, _ in self.layers
             ]
-            dsda, dsds = slopes[0] if len(slopes) == 1 else map(torch.cat, zip(*slopes), (3, 3))
+            dsda, dsds = (
+                x[0] if len(x) == 1 else torch.cat(x, 3) for x in zip(*slopes, strict=True)
+            )
             return Record(src_BJ, dsda, dsds, weights_MKJ, self.layers, read=self.cell.read)
 
         return after_BCK, linearise

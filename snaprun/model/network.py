@@ -187,7 +187,7 @@ class Network:
         live_MKJ = live_MKJ.to(own_MKJ)
         if live_MKJ.shape != own_MKJ.shape:
             raise ValueError(f"the mask has the shape {live_MKJ.shape}, not {own_MKJ.shape}")
-        if (live_MKJ & ~own_MKJ).any() or not live_MKJ[:, :, -1].all():
+        if (live_MKJ & ~own_MKJ).any() or not live_MKJ[:, :, -1].equal(own_MKJ[:, :, -1]):
             raise ValueError("the mask is no part of the one that the network has, or lacks biases")
         if not live_MKJ.equal(own_MKJ):
             layout = Layout.of(live_MKJ, self.core.layout.layers)

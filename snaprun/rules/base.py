@@ -219,9 +219,10 @@ class LearningRule(ABC, Generic[State]):
 
 
 def passed_macs(core: RecurrentCore) -> int:
-    """Returns the multiply-adds of δ (1 − E)^-1, where δ and what is added to it are h's alone."""
-    n = Counts.of(core)
-    return n.links + sum(core.cell.slope_pattern[0]) * n.upper
+    """Returns the multiply-adds of δ (1 − E)^-1, the products with δ's zeros left out."""
+    slopes_C = torch.tensor(core.cell.slope_pattern).sum(1)
+    upper_CK = core.credited(passed=True)[:, core.layout.layers[0] :]
+    return Counts.of(core).links + int(slopes_C @ upper_CK.sum(1))
 
 
 def native_traces(sizes: Sizes, pattern: Sequence[Sequence[bool]]) -> int:

@@ -340,8 +340,8 @@ def taped(core: RecurrentCore) -> dict[str, tuple[int, ...]]:
 def _backward_macs(core: RecurrentCore, steps: int, truncate: int | None) -> int:
     """Returns the multiply-adds of equation (6) over a window, skipping structural zeros of λ.
 
-    δ is nonzero on h only, so λ reaches a cell's other components only in earlier steps. Blocks
-    between two cuts cost what windows of their own cost.
+    δ meets few components, so λ reaches the others only in earlier steps. Blocks between two cuts
+    cost what windows of their own cost.
     """
     if truncate is None:
         return _uncut_macs(core, steps)
@@ -353,20 +353,29 @@ def _backward_macs(core: RecurrentCore, steps: int, truncate: int | None) -> int
 
 def _uncut_macs(core: RecurrentCore, steps: int) -> int:
     """Returns the multiply-adds of equation (6) over steps without a cut."""
+    live_MKJ = core.layout.live_MKJ.cpu()
+    credited_CK = core.credited(passed=True)
+    return sum(
+        _layer_macs(core, live_MKJ[:, layer.units], credited_CK[:, layer.units].any(1), steps)
+        for layer in core.layers
+    )
+
+
+def _layer_macs(core: RecurrentCore, live_MKJ: Tensor, credited_C: Tensor, steps: int) -> int:
+    """Returns those of a layer, of whose components credit meets the `credited_C` at a step."""
     slope_CM = torch.tensor(core.cell.slope_pattern)
     state_CC = torch.tensor(core.cell.state_pattern)
-    live_MKJ = core.layout.live_MKJ.cpu()
+    units = live_MKJ.shape[1]
     parameters_M = live_MKJ.flatten(1).sum(1)
     recurrent_M = live_MKJ[:, :, : core.units].flatten(1).sum(1)
-    macs, lambda_C = 0, torch.zeros(core.cell.components, dtype=torch.bool)
-    lambda_C[0] = True
+    macs, lambda_C = 0, credited_C
     for left in range(steps - 1, -1, -1):
         slot_M = slope_CM[lambda_C].any(0)
-        gradient = core.units * int(slope_CM[lambda_C].sum()) + int(parameters_M[slot_M].sum())
+        gradient = units * int(slope_CM[lambda_C].sum()) + int(parameters_M[slot_M].sum())
         blocks_CC = state_CC[lambda_C]
-        back = core.units * int(blocks_CC.sum()) + int(recurrent_M[slot_M].sum())
-        before_C = blocks_CC.any(0)
-        before_C[0] = True  # δ of the earlier step
+        back = units * int(blocks_CC.sum()) + int(recurrent_M[slot_M].sum())
+        before_C = blocks_CC.any(0) | credited_C  # δ of the earlier step
+        before_C[0] |= bool(recurrent_M[slot_M].any())
         if before_C.equal(lambda_C):  # and so in all earlier steps
             return macs + (left + 1) * gradient + left * back
         macs += gradient + (back if left else 0)

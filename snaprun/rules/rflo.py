@@ -102,7 +102,7 @@ class RFLO(LearningRule[RFLOState]):
         trace_CM = torch.tensor(cell.trace_pattern).float()
         carried_M = (trace_CM * (block_CC @ trace_CM)).sum(0)
         slot_P = core.layout.slot_P.cpu()
-        per_slot_M = own_CM.sum(0) + carried_M + 1  # and q e
+        per_slot_M = own_CM.sum(0) + carried_M + len(cell.credited)  # and q e
         passed = passed_macs(core) if self.feedback == "readout" else 0
         macs = n.weights + passed + int(per_slot_M[slot_P].sum())
         traces = int(trace_CM.sum(0)[slot_P].sum())

@@ -112,9 +112,8 @@ class SnAp(LearningRule[SnApState]):
         """Counts the forward step, the entries of D, D J, I and δ J, over live entries only."""
         n, pattern = Counts.of(core), core.pattern(self.n)
         immediate = int((pattern.own_SG.sum(0) * pattern.columns_G).sum())
-        # δ comes through the readout and the layers above, which see h only.
-        seen = slice(core.units) if self.n else core.layers[-1].units
-        contraction = int((pattern.reach_SG[seen].sum(0) * pattern.columns_G).sum())
+        credited_S = core.credited(passed=self.n is not None).flatten()
+        contraction = int((pattern.reach_SG[credited_S].sum(0) * pattern.columns_G).sum())
         product = self._dynamics_macs(core) + pattern.product_macs
         macs = n.weights + product + immediate + contraction + self._passed_macs(core)
         memory, time = {

@@ -82,9 +82,8 @@ class UORO(LearningRule[UOROState]):
         immediate = n.slopes + n.parameters
         norms = 2 * n.parameters + n.states
         update = 2 * n.parameters + 2 * n.states
-        # δ comes through the readout, which sees h only.
         passed = 2 * n.links + n.slopes // core.units * n.upper  # up D s̃, and down ν
-        seen = core.layout.layers[-1]
+        seen = int(core.credited(passed=False).sum())
         macs = n.weights + forward + passed + immediate + norms + update + seen + n.parameters
         kept = n.states + n.parameters
         return Cost(macs, kept, 2 * kept, "k + p", "k² + p")

@@ -26,9 +26,13 @@ def unit_slopes(cell: Cell, pre_BMK: Tensor, state_BCK: Tensor) -> tuple[Tensor,
         part = after_BCK[:, p].sum()
         none = part.requires_grad is False
         zero = [torch.zeros_like(x) for x in point]
-        rows.append(zero if none else torch.autograd.grad(
-            part, point, retain_graph=True, allow_unused=True, materialize_grads=True
-        ))
+        rows.append(
+            zero
+            if none
+            else torch.autograd.grad(
+                part, point, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+        )
     dsda, dsds = (torch.stack(rows_of, 1) for rows_of in zip(*rows, strict=True))
     return dsda, dsds
 

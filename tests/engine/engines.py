@@ -18,9 +18,10 @@ from snaprun.losses import SoftmaxCrossEntropy
 from snaprun.model.network import Architecture
 from snaprun.sparsity import Uniform
 from snaprun.tasks import Batch, CharLM, Copy
+from tests import cases
 from tests.cases import RULES, rng
 
-CELLS = {name: kind() for name, kind in CELL_TYPES.items()} | {"vanilla": Vanilla(alpha=0.6)}
+CELLS = {name: cases.CELLS[name] for name in CELL_TYPES} | {"vanilla": Vanilla(alpha=0.6)}
 STACK = (7, 4, 5)
 OPTIMISERS = {
     "adam": Adam(lr=0.01),

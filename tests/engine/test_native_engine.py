@@ -8,7 +8,6 @@ from functools import partial
 import pytest
 import torch
 
-from snaprun.cells import CELLS as CELL_TYPES
 from snaprun.cells import GRU, LSTM, Vanilla
 from snaprun.checks import UserError
 from snaprun.engine.adapters import adapter
@@ -29,7 +28,7 @@ KNOWN = native.capabilities()
 
 A, O = 5, 4
 BOUND = 1e-9
-CELLS = {name: CELL_TYPES[name]() for name in KNOWN["cells"]} | {"leaky": Vanilla(alpha=0.6)}
+CELLS = {name: cases.CELLS[name] for name in KNOWN["cells"]} | {"leaky": Vanilla(alpha=0.6)}
 OTHERS = ("snap 3", "bptt 0.3", "bptt 4")  # which is kept as SnAp-2 is, or not in C++
 RULES = {  # those that take every window; SAB is tested apart
     name: rule

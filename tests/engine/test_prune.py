@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from snaprun.cells.lif import LIF
 from snaprun.engine.native import NativeEngine
 from snaprun.engine.optim import SGD
 from snaprun.engine.prune import prune
@@ -74,7 +75,7 @@ def test_exact_rules_train_the_dense_masked_network(engine, rule, every, optimis
 
 
 @pytest.mark.parametrize(*crossed(cell=CELLS))
-def test_rtrl_is_exact_over_a_change_within_a_sequence(engine, cell):
+def test_rtrl_is_exact_over_a_change_within_a_sequence(engine, cell, graded):
     """∂(the losses after it)/∂θ by autograd through all steps, dead weights constant before it."""
     trained = build(engine, RTRL(), HELD, "sequence", cell, Dense())
     before_MKJ = trained.network.weights()
@@ -83,7 +84,9 @@ def test_rtrl_is_exact_over_a_change_within_a_sequence(engine, cell):
     live_MKJ = trained.network.core.layout.live_MKJ
     live_MKJ = Magnitude(level=0.2, begin=0, end=1).pruned(1, live_MKJ, before_MKJ)
     prune(trained, live_MKJ)
-    assert trained.network.core.pattern(None).reach_SG.all()
+    core = trained.network.core
+    reach_CKG = core.pattern(None).reach_SG.unflatten(0, (-1, core.units))
+    assert reach_CKG[list(map(any, core.cell.trace_pattern))].all()
     trained.run(batch.piece(cut, 3))
 
     theta_MKJ = before_MKJ.clone().requires_grad_()
@@ -95,7 +98,7 @@ def test_rtrl_is_exact_over_a_change_within_a_sequence(engine, cell):
         source_BJ = torch.cat((state_BCK[:, 0], x_BA, torch.ones(B, 1).double()), 1)
         pre_BMK = torch.einsum("muj,bj->bmu", theta_MKJ * live_MKJ + dead_MKJ, source_BJ)
         state_BCK = trained.network.core.cell.transition(pre_BMK, state_BCK)
-        logits_BO = trained.network.readout.outputs(state_BCK[:, 0])
+        logits_BO = trained.network.readout.outputs(state_BCK[:, core.cell.read])
         nats_B = F.cross_entropy(logits_BO, batch.targets[t], reduction="none") * batch.mask[t]
         total = total + nats_B.sum() * (t >= cut)
     want_MKJ = torch.autograd.grad(total, theta_MKJ)[0]
@@ -129,7 +132,8 @@ def test_influence_goes_on_in_the_new_pattern(engine, cell, rule, units):
         flat_P = core.layout.flat_P
         M_SX = torch.zeros(J_BSX.shape[1:], dtype=torch.bool)
         M_SX[:, flat_P] = core.pattern(trained.rule.n).mask_SP
-        assert not first or (J_BSX[:, ~M_SX] != 0).any()
+        silent = isinstance(core.cell, LIF)  # few units spike in so few steps
+        assert not first or silent or (J_BSX[:, ~M_SX] != 0).any()
         J_BSX *= M_SX
         close(influence(trained).flatten(2), J_BSX, BOUND)
         for t in range(first, last):

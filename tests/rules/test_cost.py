@@ -23,7 +23,7 @@ def cell(request):
 
 
 @pytest.fixture(params=[7, (6, 5)], ids=str)
-def drawn(request, cell):
+def drawn(request, cell, graded):
     """Every step has a target in every lane, and sequences are long enough to reach all."""
     # So many links between layers that every unit gets credit at once.
     sparsity = Uniform(level=0.8 if request.param == 7 else 0.5)
@@ -107,7 +107,8 @@ def nonzero_products(core, records) -> int:
     """
     weights_MKJ, units = records[0].weights_MKJ, core.units
     recurrent = (weights_MKJ[:, :, :units] != 0).double()
-    bias_MK1 = torch.ones_like(weights_MKJ[:, :, :1], dtype=torch.bool)
+    biased_M = torch.tensor([slot.bias is not None for slot in core.cell.slots])
+    bias_MK1 = biased_M[:, None, None].expand(-1, units, -1)
     live_MK = torch.cat((weights_MKJ[:, :, :-1] != 0, bias_MK1), 2).double().sum(2)
     macs, later_CK = 0, torch.zeros_like(records[0].credit_BCK[0])
     for t in range(len(records) - 1, -1, -1):

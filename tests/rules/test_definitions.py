@@ -24,6 +24,12 @@ def diagonal(weights_MKJ, h_BK, x_BA):
     ).unsqueeze(1)
 
 
+def whole(cell):
+    """The slots (m,) that reach at once every component that any slot reaches."""
+    slope_CM = torch.tensor(cell.slope_pattern)
+    return slope_CM[slope_CM.any(1)].all(0)
+
+
 @pytest.mark.parametrize("sparsity", [Dense(), Uniform(level=0.6), Diagonal()])
 @pytest.mark.parametrize("cell", CELLS)
 def test_snap1_is_bptt_with_credit_within_a_unit(cell, sparsity):
@@ -31,8 +37,7 @@ def test_snap1_is_bptt_with_credit_within_a_unit(cell, sparsity):
     got_P = gradient(SnAp(1), drawn)
     want_P = unrolled.gradients(drawn, preactivations=diagonal)[0]
     # As the LSTM's o reaches c: by way of a self-connection, one step later than SnAp-1 looks.
-    whole_M = torch.tensor(CELLS[cell].slope_pattern).all(0)
-    exact_P = whole_M[drawn.core.layout.slot_P]
+    exact_P = whole(CELLS[cell])[drawn.core.layout.slot_P]
     close(got_P[exact_P], want_P[exact_P])
 
 
@@ -46,10 +51,10 @@ def test_snap1_of_the_lstm_is_so_throughout_without_self_connections():
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_snap1_of_a_stack_is_bptt_with_credit_within_a_unit_and_through_upper_layers(cell):
+def test_snap1_of_a_stack_is_bptt_with_credit_within_a_unit_and_through_upper_layers(cell, graded):
     drawn = problem(CELLS[cell], units=(5, 4, 6))
     got_P, want_P = gradient(SnAp(1), drawn), unrolled.of_layers(drawn, diagonal)
-    exact_P = torch.tensor(CELLS[cell].slope_pattern).all(0)[drawn.core.layout.slot_P]
+    exact_P = whole(CELLS[cell])[drawn.core.layout.slot_P]
     close(got_P[exact_P], want_P[exact_P])
     lower_P = drawn.core.layout.unit_P < 5
     assert got_P[lower_P].abs().max() > 0.01
@@ -73,7 +78,7 @@ def test_a_rule_written_for_a_layer_learns_all_layers_of_a_stack(units):
 
 @pytest.mark.parametrize("units", [7, (4, 5, 3)], ids=str)
 @pytest.mark.parametrize("cell", CELLS)
-def test_exact_rules_agree(cell, units):
+def test_exact_rules_agree(cell, units, graded):
     drawn = problem(CELLS[cell], Uniform(level=0.8 if units == 7 else 0.5), units, steps=12)
     exact_P = unrolled.gradients(drawn)[0]
     assert float(exact_P.abs().max()) > 0.1
@@ -95,7 +100,7 @@ def test_snap_is_rtrl_where_nothing_further_is_reached(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_snap_errs_less_the_further_it_looks(cell):
+def test_snap_errs_less_the_further_it_looks(cell, graded):
     drawn = without_resets(problem(CELLS[cell], Uniform(level=0.8), units=12, steps=12))
     exact_P = unrolled.gradients(drawn)[0]
     errors = [float((gradient(SnAp(n), drawn) - exact_P).norm()) for n in (1, 2, 3)]
