@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-RANDOM_FEEDBACK = "rflo_random"
+FED_BACK = r"(rflo)_(random)|(eprop)_(random|adaptive)"  # a rule, and its rule.feedback
 BPTT = (
     r"(?:bptt|tbptt([1-9]\d*))"
     r"(?:_m(\d+(?:\.\d+)?(?:e-\d+|[kMGT]?i?B)?)(?:_(hidden|internal))?)?"
@@ -15,9 +15,10 @@ BPTT = (
 def choices(word: str) -> dict[str, Any]:
     """Returns the choices, in dotted keys, that a word for a learning rule stands for.
 
-    snapN is SnAp-N, tbpttT is BPTT with an update every T steps, and rflo_random is RFLO with
-    random feedback. After bptt or tbpttT may follow _mM for rule.memory, _hidden or _internal for
-    rule.policy, and _cutK for rule.truncate. Any other word is taken as the name of a rule.
+    snapN is SnAp-N, tbpttT is BPTT with an update every T steps, and rflo_random, eprop_random and
+    eprop_adaptive are rules with another feedback than the readout's. After bptt or tbpttT may
+    follow _mM for rule.memory, _hidden or _internal for rule.policy, and _cutK for rule.truncate.
+    Any other word is taken as the name of a rule.
 
     >>> choices("snap2")
     {'rule.name': 'snap', 'rule.n': 2}
@@ -28,8 +29,9 @@ def choices(word: str) -> dict[str, Any]:
     >>> choices("uoro")
     {'rule.name': 'uoro'}
     """
-    if word == RANDOM_FEEDBACK:
-        return {"rule.name": "rflo", "rule.feedback": "random"}
+    if found := re.fullmatch(FED_BACK, word):
+        name, feedback = filter(None, found.groups())
+        return {"rule.name": name, "rule.feedback": feedback}
     if found := re.fullmatch(r"snap(\d+)", word):
         return {"rule.name": "snap", "rule.n": int(found[1])}
     if found := re.fullmatch(BPTT, word):
@@ -57,8 +59,8 @@ def word(choices: Mapping[str, Any]) -> str:
     name = choices["rule.name"]
     if name == "bptt":
         return _bptt(choices)
-    if name == "rflo" and choices.get("rule.feedback") == "random":
-        return RANDOM_FEEDBACK
+    if re.fullmatch(FED_BACK, fed_back := f"{name}_{choices.get('rule.feedback')}"):
+        return fed_back
     return f"snap{choices.get('rule.n', '')}" if name == "snap" else name
 
 

@@ -22,6 +22,7 @@ RULE_ARGUMENTS = {
     "bptt": [{}, {"memory": 0.3}, {"truncate": 4}],
     "snap": [{"n": 1}, {"n": 2}, {"n": 3}],
     "rflo": [{}, {"feedback": "random"}],
+    "eprop": [{}, {"feedback": "random"}, {"feedback": "adaptive", "decay": 0.1}],
     "sab": [{}, {"k_att": 2, "k_top": 2, "k_trunc": 3, "detach": True}],
 }
 

@@ -23,7 +23,8 @@ def nan_filled_empty(monkeypatch):
 def graded(monkeypatch):
     """Spikes are graded, so that none of their slopes is 0 by chance, as those of true spikes are.
 
-    Which slopes can differ from 0 is the same, no unit is refractory, and all are near their threshold.
+    Which slopes can differ from 0 is the same, no unit is refractory, and all are near their
+    threshold.
     """
     import torch
 

@@ -47,6 +47,7 @@ class LIF(Cell):
     parts: ClassVar[tuple[str, ...]] = ("z", "v", "r", "f")
     components: ClassVar[int] = len(parts)
     read: ClassVar[int] = parts.index("f")
+    spikes: ClassVar[bool] = True
 
     tau_m: float = 20.0
     tau_out: float = 20.0

@@ -32,6 +32,7 @@ class Record:
     error_BO: Tensor | None = None  # ∂L_t/∂logits; None without a target
     recall: Recall | None = None  # of a core with a reminder
     read: int = 0  # the component of the state that the readout sees
+    spikes: bool = False  # whether h is a spike
 
     def with_credit(self, credit_BK: Tensor, error_BO: Tensor | None = None) -> "Record":
         """Returns the step with its credit δ_t and, where there is one, its error ∂L_t/∂logits.
@@ -238,7 +239,8 @@ class RecurrentCore:
             dsda, dsds = (
                 x[0] if len(x) == 1 else torch.cat(x, 3) for x in zip(*slopes, strict=True)
             )
-            return Record(src_BJ, dsda, dsds, weights_MKJ, self.layers, read=self.cell.read)
+            kind = {"read": self.cell.read, "spikes": self.cell.spikes}
+            return Record(src_BJ, dsda, dsds, weights_MKJ, self.layers, **kind)
 
         return after_BCK, linearise
 

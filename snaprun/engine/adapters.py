@@ -18,7 +18,7 @@ from snaprun.core import RecurrentCore
 from snaprun.engine.saved import DATA, copied
 from snaprun.influence import choose
 from snaprun.influence.native import block_fields
-from snaprun.rules import BPTT, RFLO, RTRL, SAB, UORO, Frozen, LearningRule, Setup, SnAp
+from snaprun.rules import BPTT, RFLO, RTRL, SAB, UORO, EProp, Frozen, LearningRule, Setup, SnAp
 from snaprun.rules.bptt import taped
 from snaprun.rules.replay import stacked
 
@@ -232,6 +232,15 @@ class RFLOAdapter(Adapter):
         return saved["trace"].flatten(1)
 
 
+class EPropAdapter(RFLOAdapter):
+    """The adapter of e-prop, which is RFLO in C++ with other traces and feedback that may adapt."""
+
+    def fields(self) -> dict[str, Any]:
+        """Return those of RFLO, whether spikes act on nothing, and how the feedback decays."""
+        adaptive = {"feedback_decay": self.rule.decay} if self.rule.adapts else {}
+        return super().fields() | {"drop_spikes": self.core.cell.spikes} | adaptive
+
+
 class UOROAdapter(Adapter):
     """The adapter of UORO, which keeps s̃ and θ̃ and draws ν as the Python rule does."""
 
@@ -267,6 +276,7 @@ ADAPTERS: dict[type[LearningRule], type[Adapter]] = {
     BPTT: BPTTAdapter,
     SAB: SABAdapter,
     RFLO: RFLOAdapter,
+    EProp: EPropAdapter,
     UORO: UOROAdapter,
     Frozen: FrozenAdapter,
 }

@@ -87,6 +87,10 @@ class Engine(ABC):
                 f"{SEQUENCE} for the rule {type(rule).__name__}",
                 f"Set train.update_every={SEQUENCE}.",
             )
+        if rule.adapts and len(network.readout.parameters) > 2:
+            remedy = "Set readout=linear, or rule.feedback=random."
+            accepted = "a linear readout for feedback that adapts to its weights"
+            checks.refuse("readout", "mlp", accepted, remedy)
         self.network, self.rule, self.optimiser = network, rule, optimiser
         self.replaying = bounded(rule)  # the rule, if it replays
         self.lanes, self.update_every, self.noise = lanes, update_every, noise

@@ -250,8 +250,12 @@ class TorchEngine(Engine):
                 torch.nn.utils.clip_grad_norm_(parameters, self.optimiser.clip)
             for group in self.stepper.param_groups:
                 group["lr"] = self.optimiser.rate(self.updates)
+            read = self.network.readout.parameters[0]
+            before = read.clone() if self.rule.adapts else read
             self.stepper.step()
             self.stepper.zero_grad()
+            if self.rule.adapts:
+                self.rule_state = self.rule.follow(self.rule_state, read.data, before)
             self.weights_MKJ = self.network.weights()
             self.updates += 1
             if self.decay:

@@ -80,6 +80,9 @@ LOOKS = {
     "UORO": Look(ORANGE, _DOTTED, "X"),
     "RFLO": Look(PURPLE, _DASHED, "P"),
     "RFLO (random feedback)": Look(PURPLE, _DOTTED, "p"),
+    "e-prop": Look(PURPLE, _SOLID, "*"),
+    "e-prop (random feedback)": Look(PURPLE, _DASH_DOT, "*", "none"),
+    "e-prop (adaptive feedback)": Look(PURPLE, _DASH_DOTS, "*", "top"),
     "frozen": Look(GREY, _SOLID, "d"),
     "other": Look(INK, _DASH_DOT, "h"),
 }

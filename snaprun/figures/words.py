@@ -7,7 +7,8 @@ from typing import Any
 from snaprun import rule_names
 from snaprun.figures.style import DEGREES, LOOKS
 
-CELLS = {"vanilla": "vanilla", "gru": "GRU", "lstm": "LSTM"}
+CELLS = {"vanilla": "vanilla", "gru": "GRU", "lstm": "LSTM", "lif": "LIF", "alif": "ALIF"}
+FED_BACK = {"rflo": "RFLO", "eprop": "e-prop"}  # rules that may have another feedback
 SNAP1_OVER_BPTT = "SnAp-1 / BPTT, both once a sequence"  # a ratio of the bench
 # The kinds of rows of the bench's budgets, beside the policies.
 FULL_TAPE, SEGMENTS, CHECKPOINT, THEORY = "full tape", "√T segments", "checkpoint", "theory"
@@ -57,10 +58,11 @@ def rule(choices: Mapping[str, Any]) -> RuleWords:
             text += _of_the_tape(memory, choices.get("rule.policy", "mixed"))
         if memory is not None and cut is None:
             family, number = "BPTT, bounded", 0 if isinstance(memory, str) else round(1 / memory)
-    elif name == "rflo":
+    elif name in FED_BACK:
         told.add("rule.feedback")
-        random = choices.get("rule.feedback") == "random"
-        text = family = "RFLO (random feedback)" if random else "RFLO"
+        feedback = choices.get("rule.feedback", "readout")
+        text = FED_BACK[name] + (f" ({feedback} feedback)" if feedback != "readout" else "")
+        family = text
     elif name == "sab":
         told.add("rule.detach")
         text = family = "SAB (detached bank)" if choices.get("rule.detach") else "SAB"

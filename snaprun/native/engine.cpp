@@ -27,7 +27,8 @@ public:
           rates_(c_.rate_cost > 0 ? new RateCost<T>(c_, core_.cell(), stride_, core_.top()) : nullptr),
           passes_(core_.layers().size() > 1 && rule_->passes_down()),
           passed_(passes_ ? core_.state_size() : 0),
-          slot_credit_(passes_ ? p_.slots * core_.unit_size() : 0) {
+          slot_credit_(passes_ ? p_.slots * core_.unit_size() : 0),
+          read_before_(rule_->adapts() ? sizes_[1] : 0) {
         if (budget_) readout_.clear();
         if (reminder_) rule_->attend(*reminder_);
     }
@@ -274,7 +275,7 @@ private:
         ++now_.steps;
         T* const losses = s.losses + t * c_.lanes;
         std::fill(losses, losses + c_.lanes, T(0));
-        const bool stepped = last && targets && c_.clip < 0;
+        const bool stepped = last && targets && c_.clip < 0 && !rule_->adapts();
         if (targets) {
             if (stepped) optimiser_.begin();
             ReadoutStep<T> step = of_readout(s, t);
@@ -306,12 +307,14 @@ private:
             T scale = T(1) / T(now_.targets);
             if (c_.clip >= 0) scale *= clipping(scale);
             if (!stepped) optimiser_.begin();
+            if (rule_->adapts()) std::copy_n(parameters[1], sizes_[1], read_before_.data());
             for (size_t i = stepped ? attention() : 1; i < sizes_.size(); ++i) {
                 optimiser_.apply(i, 0, sizes_[i], parameters[i], gradient(i), scale);
             }
             if (rule_->moves()) {
                 optimiser_.apply(0, 0, p_.parameters, parameters[0], gradient_.data(), scale);
             }
+            if (rule_->adapts()) rule_->follow(parameters[1], read_before_.data());
             optimiser_.follow(parameters);
             ++now_.updates;
         }
@@ -370,7 +373,7 @@ private:
     Budget<T>* const budget_;  // the rule, if it repeats forward steps
     std::unique_ptr<RateCost<T>> rates_;
     bool passes_;  // whether the rule takes δ (1 − E)^-1
-    Buffer<T> passed_, slot_credit_;
+    Buffer<T> passed_, slot_credit_, read_before_;
     bool finite_ = true, predicted_ = false;
     Counters now_;
 };

@@ -72,6 +72,8 @@ struct EngineConfig {
     bool detach = false;  // SAB sends no credit to memories
     std::vector<std::string> traces;  // as CellInfo::reach, of the components that a rule traces
     std::vector<double> feedback;  // (O, k) for RFLO; empty: the readout's weights
+    double feedback_decay = -1;    // of feedback that follows the readout's weights; < 0: it is fixed
+    bool drop_spikes = false;      // whether the h of a step acts on nothing in RFLO's traces
     double rate_cost = 0, rate_target = 0;  // c and f0 of c Σ_u (mean h_u − f0)²
     double lr = 1e-3;
     double clip = -1.0;  // < 0: none

@@ -193,6 +193,10 @@ EngineConfig read_config(nb::dict d) {
     if (d.contains("feedback")) c.feedback = nb::cast<std::vector<double>>(d["feedback"]);
     require(c.feedback.empty() || c.feedback.size() == size_t(c.outputs) * p.units,
             "feedback must be (outputs, units)");
+    number("feedback_decay", c.feedback_decay);
+    require(c.feedback_decay < 0 || (!c.feedback.empty() && !c.hidden && c.feedback_decay < 1),
+            "feedback that adapts needs a start, a linear readout, and a decay below 1");
+    if (d.contains("drop_spikes")) c.drop_spikes = nb::cast<bool>(d["drop_spikes"]);
     require(p.components == cell.components() && p.slots == cell.slots(),
             "components and slots do not fit the cell");
     if (rule.traces) {

@@ -14,6 +14,7 @@ public:
     static RuleInfo info() { return {"rflo", false, false, true}; }
     explicit RFLO(const RuleSetup& s)
         : TraceRule<T>(s), outputs_(s.config.outputs), read_(s.cell.read),
+          top_(s.config.pattern.layers.back()), decay_(s.config.feedback_decay),
           feedback_(s.config.feedback.size()), random_(size_t(s.cell.components()) * units_ * stride_) {
         const std::vector<double>& from = s.config.feedback;
         for (size_t i = 0; i < from.size(); ++i) feedback_[i] = T(from[i]);
@@ -22,6 +23,18 @@ public:
     void step(const Step<T>& s, T* gradient) override {
         const bool random = s.error && feedback_.size();
         traces_.step(s, s.at.blocks, random ? random_credit(s) : s.credit, gradient);
+    }
+
+    bool adapts() const override { return decay_ >= 0; }
+    void follow(T* weight, const T* before) override {
+        for (int o = 0; o < outputs_; ++o) {
+            T* const own = feedback_.data() + size_t(o) * units_ + units_ - top_;
+            for (int u = 0; u < top_; ++u) {
+                T& now = weight[size_t(o) * top_ + u];
+                own[u] = (own[u] + (now - before[size_t(o) * top_ + u])) * (1 - decay_);
+                now *= 1 - decay_;
+            }
+        }
     }
 
     void list(std::vector<Named<T>>& buffers) override {
@@ -46,7 +59,8 @@ private:
         return random_.data();
     }
 
-    int outputs_, read_;
+    int outputs_, read_, top_;
+    T decay_;
     Buffer<T> feedback_, random_;
 };
 

@@ -62,6 +62,10 @@ public:
     virtual bool moves() const { return true; }  // false: the gradient is always 0
     // Whether the credit of a step is δ (1 − E)^-1, because J keeps to the rows of each layer.
     virtual bool passes_down() const { return false; }
+    // Whether `follow` is to be called after every update of a linear readout, with its weight
+    // (O, k), which it may change, and the weight before.
+    virtual bool adapts() const { return false; }
+    virtual void follow(T* weight, const T* before) { (void)weight, (void)before; }
     // Called once, before all else, if the core has a reminder.
     virtual void attend(Reminder<T>& reminder) { (void)reminder; }
     // Itself if the rule repeats forward steps: the engine then calls its methods, not these.

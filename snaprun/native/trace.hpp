@@ -20,7 +20,7 @@ public:
     explicit Traces(const RuleSetup& s)
         : rows_(s.rows), single_(s.config.lanes == 1), lanes_(s.config.lanes), stride_(s.stride),
           units_(rows_.units), slots_(rows_.slots), components_(s.cell.components()),
-          base_(rows_.rows), reached_(slots_), meets_(slots_) {
+          drop_(s.config.drop_spikes), base_(rows_.rows), reached_(slots_), meets_(slots_) {
         const std::vector<int> credited = s.credited();
         for (int m = 0; m < slots_; ++m) {
             for (int p = 0; p < components_; ++p) {
@@ -167,7 +167,9 @@ private:
             const size_t k = i + n * kWidth<T>;
             for (int p = 0; p < C; ++p) {
                 for (int q = 0; q < C; ++q) {
-                    f.D[p][q][n] = load(D + (to[p] * components_ + to[q]) * size + k);
+                    const bool dropped = drop_ && to[q] == 0;
+                    f.D[p][q][n] =
+                        dropped ? Vec<T>{} : load(D + (to[p] * components_ + to[q]) * size + k);
                 }
                 f.slope[p][n] = load(at.slopes + (size_t(to[p]) * slots_ + m) * size + k);
                 const bool met = credit && is_met<Q>(row, p);
@@ -224,7 +226,10 @@ private:
         const size_t size = size_t(units_) * stride_, i = size_t(u) * stride_;
         T factor[C][C], slope[C], q[C];
         for (int p = 0; p < C; ++p) {
-            for (int q = 0; q < C; ++q) factor[p][q] = D[(to[p] * components_ + to[q]) * size + i];
+            for (int q = 0; q < C; ++q) {
+                const bool dropped = drop_ && to[q] == 0;
+                factor[p][q] = dropped ? T(0) : D[(to[p] * components_ + to[q]) * size + i];
+            }
             slope[p] = at.slopes[(size_t(to[p]) * slots_ + m) * size + i];
             q[p] = credit && is_met<Q>(row, p) ? credit[to[p] * size + i] : T(0);
         }
@@ -253,6 +258,7 @@ private:
     const Rows& rows_;
     bool single_;
     int lanes_, stride_, units_, slots_, components_;
+    bool drop_;  // whether the trace of h acts on no other one
     Buffer<size_t> base_;
     std::vector<std::vector<int>> reached_;  // by slot
     std::vector<std::vector<int>> meets_;    // by slot: the places there of credited components

@@ -246,7 +246,7 @@ def _carried(chosen: Any, args: Any) -> LearningRule[Any]:
         known = [name for name, kind in RULES.items() if not kind.taped]
         remedy = f"{type(rule).__name__} goes back through the past: train a module of torch.nn."
         checks.refuse("rule", chosen, f"a rule that goes forward: {', '.join(known)}", remedy)
-    if isinstance(rule, RFLO) and rule.feedback == "random":
+    if isinstance(rule, RFLO) and rule.feedback != "readout":
         remedy = "There is no output here whose error random feedback could carry."
         checks.refuse("feedback", rule.feedback, "readout", remedy)
     return rule

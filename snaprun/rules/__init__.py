@@ -3,6 +3,7 @@
 from snaprun.registry import Registry
 from snaprun.rules.base import Cost, LearningRule, Setup
 from snaprun.rules.bptt import BPTT
+from snaprun.rules.eprop import EProp
 from snaprun.rules.frozen import Frozen
 from snaprun.rules.rflo import RFLO
 from snaprun.rules.rtrl import RTRL
@@ -21,6 +22,7 @@ RULES = Registry(
         "rflo": RFLO,
         "frozen": Frozen,
         "sab": SAB,
+        "eprop": EProp,
     },
     __name__,
 )
@@ -33,6 +35,7 @@ __all__ = [
     "SAB",
     "UORO",
     "Cost",
+    "EProp",
     "Frozen",
     "LearningRule",
     "Setup",

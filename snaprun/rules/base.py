@@ -103,6 +103,7 @@ class LearningRule(ABC, Generic[State]):
     moves: ClassVar[bool] = True  # False: the optimiser leaves the recurrent parameters alone
     taped: ClassVar[bool] = False  # whether credit goes back over a tape of the window
     once_a_sequence: ClassVar[bool] = False  # whether it needs train.update_every=sequence
+    adapts: bool = False  # whether it follows the updates of a linear readout
 
     @property
     def reminder(self) -> Reminder | None:
@@ -150,6 +151,13 @@ class LearningRule(ABC, Generic[State]):
         """
         own: Any = state
         return own.gradient_P, replace(own, gradient_P=torch.zeros_like(own.gradient_P))
+
+    def follow(self, state: State, weight_OK: Tensor, before_OK: Tensor) -> State:
+        """Returns the state after an update of a linear readout, if the rule `adapts` to it.
+
+        The weight was `before_OK`; the rule may change `weight_OK` in place.
+        """
+        return state
 
     def attention(self, state: State) -> Sequence[Tensor]:
         """Returns the gradients of the reminder's parameters that `gradient` has found."""

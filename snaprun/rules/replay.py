@@ -45,7 +45,7 @@ class Forward(Protocol):
         ...
 
     def credit(self, t: int, state_BCK: Tensor) -> Tensor | None:
-        """Returns δ_t, (B, k) by what the readout sees of the uppermost layer, from the state after step t.
+        """Returns δ_t, (B, k) by what the readout sees, from the state after step t.
 
         It is None if the step has no target. Each step is asked once, the last one first.
         """

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -55,14 +55,15 @@ class RFLO(LearningRule[RFLOState]):
 
     claim = "biased"
     state_type = RFLOState
+    feedbacks: ClassVar[tuple[str, ...]] = get_args(Feedback)
 
-    def __init__(self, feedback: Feedback = "readout"):
-        self.feedback = checks.one_of("rule.feedback", feedback, get_args(Feedback))
+    def __init__(self, feedback: str = "readout"):
+        self.feedback = checks.one_of("rule.feedback", feedback, self.feedbacks)
 
     def init(self, setup: Setup) -> RFLOState:
         """Returns e = 0 and, with `feedback=random`, B drawn from the rule's noise."""
         core, feedback_OK = setup.core, None
-        if self.feedback == "random":
+        if self.feedback != "readout":
             drawn = torch.randn(
                 setup.outputs, core.units, generator=setup.noise, dtype=torch.float64
             )
@@ -79,7 +80,7 @@ class RFLO(LearningRule[RFLOState]):
     def step(self, state: RFLOState, record: Record) -> RFLOState:
         """Advances the traces, and adds Σ_b q_b e_b to the gradient."""
         layout = state.layout
-        block_BCCP = record.dsds_BCCK[..., layout.unit_P]
+        block_BCCP = self.local(record)[..., layout.unit_P]
         slope_BCP = record.dsda_BCMK[:, :, layout.slot_P, layout.unit_P]
         trace_BCP = (block_BCCP * state.trace_BCP.unsqueeze(1)).sum(2)
         trace_BCP += slope_BCP * record.src_BJ[:, None, layout.source_P]
@@ -93,6 +94,10 @@ class RFLO(LearningRule[RFLOState]):
             return replace(state, trace_BCP=trace_BCP)
         gradient_P = (credit_BCK[..., layout.unit_P] * trace_BCP).sum((0, 1))
         return replace(state, trace_BCP=trace_BCP, gradient_P=state.gradient_P + gradient_P)
+
+    def local(self, record: Record) -> Tensor:
+        """Returns the ∂s'_u/∂s_u of the traces, shape (B, c, c, k)."""
+        return record.dsds_BCCK
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Counts the forward step, ∂s'_u/∂s_u e, the immediate term, and q e."""

@@ -5,7 +5,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from snaprun.checks import refuse
-from snaprun.rules import RFLO, SAB, Frozen, LearningRule
+from snaprun.rules import RFLO, SAB, EProp, Frozen, LearningRule
 from snaprun.rules.over_steps import advance
 from snaprun.verify import recalled, unrolled
 from snaprun.verify.check import Check, equal
@@ -26,9 +26,12 @@ def checks(rule: LearningRule, problem: Problem) -> list[Check]:
         return [equal("gradient, 0", got_P, torch.zeros_like(got_P), 0.0)]
     if isinstance(rule, RFLO):
         what, loss = "gradient, autograd with U h detached", None
+        sent = isinstance(rule, EProp) and problem.core.cell.spikes
+        if sent:
+            what = "gradient, autograd with the spikes sent detached"
         if state.feedback_OK is not None:
             what, loss = f"{what} and random feedback", _fed_back(problem, state.feedback_OK)
-        want_P = unrolled.of_layers(problem, unrolled.detached, loss)
+        want_P = unrolled.of_layers(problem, unrolled.detached, loss, sent=not sent)
         return [equal(what, got_P, want_P)]
     refuse(
         "rule",

@@ -15,7 +15,8 @@ from snaprun.core import RecurrentCore
 from snaprun.verify.problem import NO_TARGET, Problem
 
 Preactivations = Callable[[Tensor, Tensor, Tensor], Tensor]
-# From what a readout sees of all layers (B, k), targets (B,), and the units whose parameters are differentiated.
+# From what a readout sees of all layers (B, k), targets (B,), and the units whose parameters are
+# differentiated.
 Loss = Callable[[Tensor, Tensor, slice], Tensor]
 
 
@@ -90,13 +91,15 @@ def gradients(
     preactivations: Preactivations = attached,
     loss: Loss | None = None,
     memory: slice | None = None,
+    sent: bool = True,
 ) -> list[Tensor]:
     """Return ∂(Σ loss)/∂θ (P,) of every window of `every` steps (default: one window).
 
     The state is detached between windows, and before the steps t of a window with (t + 1) mod
     `truncate` = 0. `preactivations` and `loss` replace equation (1) and the
     loss of the problem in what is differentiated. If `memory` is given, only these units remember:
-    the state of every other unit is detached after every step.
+    the state of every other unit is detached after every step. Without `sent`, h is detached after
+    every step, in all that it acts on at the next one.
     """
     core, loss = problem.core, loss or cross_entropy(problem)
     every = every or problem.steps
@@ -113,7 +116,7 @@ def gradients(
             kept_B = (~problem.resets_TB[t]).to(state_BCK)
             state_BCK = state_BCK * kept_B[:, None, None]
             constant_BCK = state_BCK.detach().clone()
-            constant_BCK[:, :, units] = state_BCK[:, :, units]
+            constant_BCK[:, not sent :, units] = state_BCK[:, not sent :, units]
             point = core, theta_P, constant_BCK, problem.inputs_TBA[t]
             state_BCK = next_state(*point, preactivations)
             total = total + loss(state_BCK[:, core.cell.read], problem.targets_TB[t], units)
@@ -122,7 +125,10 @@ def gradients(
 
 
 def of_layers(
-    problem: Problem, preactivations: Preactivations = attached, loss: Loss | None = None
+    problem: Problem,
+    preactivations: Preactivations = attached,
+    loss: Loss | None = None,
+    sent: bool = True,
 ) -> Tensor:
     """Return ∂(Σ loss)/∂θ (P,) of the sequence, for each layer with its own memory alone.
 
@@ -132,6 +138,6 @@ def of_layers(
     core, unit_P, total_P = problem.core, problem.core.layout.unit_P, 0 * problem.theta_P
     for units, _ in by_layer(core, problem.theta_P):
         own_P = (unit_P >= units.start) & (unit_P < units.stop)
-        cut = {"preactivations": preactivations, "loss": loss, "memory": units}
+        cut = {"preactivations": preactivations, "loss": loss, "memory": units, "sent": sent}
         total_P = total_P + own_P * gradients(problem, **cut)[0]
     return total_P
