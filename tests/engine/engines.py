@@ -42,6 +42,11 @@ def trains(engine, rule="frozen", cell="vanilla", optimiser="adam"):
     return engine == "torch" or native.lacks(CELLS[cell], "cpu", torch.float64, *parts) is None
 
 
+def hidden_units(rule, hidden):
+    """The readout's hidden units: `hidden`, or none where the rule follows a linear readout."""
+    return 0 if rule.adapts else hidden
+
+
 def window(rule, every):
     """The window of a rule: `every` steps, or a whole sequence where the rule needs one."""
     return "sequence" if RULES[rule].once_a_sequence else every
@@ -103,7 +108,8 @@ def build(
     """An engine; where not `fresh` it has the same mask but other parameters and another noise."""
     inputs = 4 if task == "copy" else 256
     reminder = RULES[rule].reminder
-    architecture = Architecture(CELLS[cell], units, Uniform(level=0.6), 5, reminder)
+    hidden = hidden_units(RULES[rule], 5)
+    architecture = Architecture(CELLS[cell], units, Uniform(level=0.6), hidden, reminder)
     network = architecture.build(inputs, inputs, 4, dtype)
     for parameter in network.parameters:
         parameter += 0.0 if fresh else 0.1

@@ -17,7 +17,7 @@ from snaprun.rules import Frozen, SnAp
 from snaprun.sparsity import Uniform
 from tests.cases import close, rng
 from tests.engine import test_native_engine as of_softmax
-from tests.engine.engines import EITHER, build
+from tests.engine.engines import EITHER, build, hidden_units
 from tests.engine.test_native_engine import RULES, O, compare, engines
 
 KNOWN = [name for name in LOSSES if name in of_softmax.KNOWN["losses"]]
@@ -48,6 +48,7 @@ LANES, HIDDEN = itertools.cycle((3, 1, 17)), itertools.cycle((9, 0))
 @pytest.mark.parametrize("loss", KNOWN)
 def test_the_core_agrees_after_two_hundred_updates(loss, rule):
     hidden, lanes = next(HIDDEN), next(LANES)
+    hidden = hidden_units(RULES[rule], hidden)
     ours, theirs = engines(lambda: network(loss, hidden), RULES[rule], Adam(lr=3e-3), 1, lanes)
     compare(ours, theirs, batches(loss, lanes, 320, one_hot=hidden == 0))
     assert ours.updates >= 200

@@ -22,6 +22,7 @@ from snaprun.sparsity import Dense, Uniform
 from snaprun.tasks import Batch
 from tests import cases
 from tests.cases import LeakyReLU, close, rng
+from tests.engine.engines import hidden_units
 
 native = pytest.importorskip("snaprun._native")
 KNOWN = native.capabilities()
@@ -103,7 +104,11 @@ GRID = [
 @pytest.mark.parametrize(("cell", "rule", "optimiser", "every", "lanes", "hidden", "one_hot"), GRID)
 def test_trains_as_the_torch_engine(cell, rule, optimiser, every, lanes, hidden, one_hot):
     ours, theirs = engines(
-        lambda: network(CELLS[cell], hidden), RULES[rule], OPTIMISERS[optimiser], every, lanes
+        lambda: network(CELLS[cell], hidden_units(RULES[rule], hidden)),
+        RULES[rule],
+        OPTIMISERS[optimiser],
+        every,
+        lanes,
     )
     compare(ours, theirs, batches(lanes, 25, every, one_hot))
 
@@ -111,7 +116,13 @@ def test_trains_as_the_torch_engine(cell, rule, optimiser, every, lanes, hidden,
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_agrees_after_two_hundred_updates(cell, rule):
-    ours, theirs = engines(lambda: network(CELLS[cell], 9), RULES[rule], Adam(lr=3e-3), 1, 3)
+    ours, theirs = engines(
+        partial(network, CELLS[cell], hidden_units(RULES[rule], 9)),
+        RULES[rule],
+        Adam(lr=3e-3),
+        1,
+        3,
+    )
     compare(ours, theirs, batches(3, 240, 1))
     assert ours.updates >= 200
 
@@ -175,7 +186,11 @@ def test_sizes(lanes, sparsity):
 @pytest.mark.parametrize("rule", RULES)
 def test_single_precision_stays_close(rule, units):
     ours, theirs = engines(
-        lambda: network(LSTM(), 9, units, torch.float32), RULES[rule], SGD(lr=0.05), 1, 5
+        lambda: network(LSTM(), hidden_units(RULES[rule], 9), units, torch.float32),
+        RULES[rule],
+        SGD(lr=0.05),
+        1,
+        5,
     )
     compare(ours, theirs, batches(5, 60, 1), 2e-4)
 

@@ -18,7 +18,7 @@ from snaprun.sparsity import Dense, Magnitude, Uniform
 from snaprun.verify import onestep
 from tests.cases import RULES, close, rng
 from tests.engine import test_engine
-from tests.engine.engines import CELLS, EITHER, crossed
+from tests.engine.engines import CELLS, EITHER, crossed, hidden_units
 from tests.engine.test_engine import OPTIMISERS, A, B, O, Unrolled
 
 SCHEDULE = Magnitude(level=0.85, initial=0.3, begin=0, end=30, every=10)
@@ -29,7 +29,7 @@ HELD = SGD(lr=1e-300)  # so small a rate moves no weight
 
 
 def build(engine, rule, optimiser, every, cell="gru", sparsity=SCHEDULE, units=6):
-    built = Architecture(CELLS[cell], units, sparsity, 4, rule.reminder)
+    built = Architecture(CELLS[cell], units, sparsity, hidden_units(rule, 4), rule.reminder)
     network = built.build(A, O, 4, torch.float64)
     every = "sequence" if rule.once_a_sequence else every
     common = {"lanes": B, "update_every": every, "noise": rng(2)}

@@ -8,6 +8,7 @@ import pytest
 from snaprun.cells import GRU
 from snaprun.engine.optim import SGD, Adam
 from snaprun.sparsity import Diagonal, Uniform
+from tests.engine.engines import hidden_units
 from tests.engine.test_native_engine import (
     CELLS,
     HIDDEN,
@@ -26,7 +27,10 @@ from tests.engine.test_native_engine import (
     ("cell", "units"), [("leaky", (5, 7)), ("gru", (4, 4, 4)), ("lstm", (6, 1, 5))]
 )
 def test_a_stack_agrees_after_two_hundred_updates(cell, units, rule):
-    ours, theirs = engines(lambda: network(CELLS[cell], 9, units), RULES[rule], Adam(lr=3e-3), 1, 3)
+    hidden = hidden_units(RULES[rule], 9)
+    ours, theirs = engines(
+        lambda: network(CELLS[cell], hidden, units), RULES[rule], Adam(lr=3e-3), 1, 3
+    )
     compare(ours, theirs, batches(3, 240, 1))
     assert ours.updates >= 200
 
@@ -42,7 +46,7 @@ def test_a_stack_trains_as_the_torch_engine(rule, every, lanes, hidden, one_hot)
     optimiser = SGD(lr=0.05, momentum=0.9, clip=0.5)
     for units, sparsity in (((7, 9, 1, 8), Uniform(0.6, share_slots=True)), ((1, 1), Diagonal())):
         ours, theirs = engines(
-            partial(network, GRU(), hidden, units, sparsity=sparsity),
+            partial(network, GRU(), hidden_units(RULES[rule], hidden), units, sparsity=sparsity),
             RULES[rule],
             optimiser,
             every,
