@@ -50,6 +50,14 @@ class Cell(ABC):
         Both are computed in closed form.
         """
 
+    def dense(self, units: int, inputs: int) -> list[int]:
+        """Returns how many parameters each slot (m,) of a layer has without sparsity."""
+        seen = units - (not self.self_connections)
+        return [
+            units * (seen * slot.recurrent + inputs * slot.input + (slot.bias is not None))
+            for slot in self.slots
+        ]
+
     @property
     def credited(self) -> tuple[int, ...]:
         """The components that the direct credit δ meets, ascending."""

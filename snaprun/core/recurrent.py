@@ -7,7 +7,7 @@ sources as in snaprun.sparsity.Layout.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Generator, Tensor
@@ -170,8 +170,7 @@ class RecurrentCore:
         bias_M = torch.tensor(biases, dtype=torch.float64)
 
         def drawn(live_MKJ: Tensor) -> Tensor:
-            units = live_MKJ.shape[1]
-            dense_MKJ = torch.randn(live_MKJ.shape, generator=generator, dtype=torch.float64)
+            units, dense_MKJ = live_MKJ.shape[1], _deviates(live_MKJ, generator)
             for part in (slice(0, units), slice(units, live_MKJ.shape[2] - 1)):
                 fan_in = live_MKJ[:, :, part].sum(2, keepdim=True).clamp(min=1).double()
                 dense_MKJ[:, :, part] /= fan_in.sqrt()
@@ -180,6 +179,27 @@ class RecurrentCore:
 
         layout = self.layout.to("cpu")
         return layout.gather(layout.each(drawn, layout.live_MKJ)).to(self.device, dtype)
+
+    def signs(self, generator: Generator) -> Tensor:
+        """Returns the sign of every entry's deviate (m, k, J), as `initial_parameters` draws it."""
+        layout = self.layout.to("cpu")
+        return layout.each(partial(_deviates, generator=generator), layout.live_MKJ).sign()
+
+    @property
+    def possible(self) -> Tensor:
+        """The weights and biases that the cell has, live or dead, boolean (m, k, J)."""
+
+        def of_layer(live_MKJ: Tensor) -> Tensor:
+            units, possible_MKJ = live_MKJ.shape[1], torch.ones_like(live_MKJ)
+            for slot, part_KJ in zip(self.cell.slots, possible_MKJ, strict=True):
+                part_KJ[:, :units] &= slot.recurrent
+                part_KJ[:, units:-1] &= slot.input
+                part_KJ[:, -1] &= slot.bias is not None
+                if not self.cell.self_connections:
+                    part_KJ[:, :units].fill_diagonal_(False)
+            return possible_MKJ
+
+        return self.layout.each(of_layer, self.layout.live_MKJ)
 
     def initial_state(self, lanes: int, dtype: torch.dtype) -> Tensor:
         """Returns s_0 = 0, shape (B, c, k)."""
@@ -260,6 +280,11 @@ class RecurrentCore:
         state_BCK = state_BCK.clone()
         state_BCK[:, 0, top] = h_BK
         return state_BCK, bank, lambda: replace(linearise(), recall=recall)
+
+
+def _deviates(live_MKJ: Tensor, generator: Generator) -> Tensor:
+    """Draws a normal deviate of every entry of a mask, live or dead."""
+    return torch.randn(live_MKJ.shape, generator=generator, dtype=torch.float64)
 
 
 Linearise = Callable[[], Record]

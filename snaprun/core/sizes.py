@@ -65,9 +65,13 @@ class Sizes:
         """
         layers = (units,) if isinstance(units, int) else tuple(units)
         recurrent_slots = [slot.recurrent for slot in cell.slots]
-        live = [sparsity.live(k, a) for k, a in zip(layers, (inputs, *layers), strict=False)]
+        loops = cell.self_connections
+        live = [sparsity.live(k, a, loops) for k, a in zip(layers, (inputs, *layers), strict=False)]
         parameters_LM = [
-            tuple(recurrent * slot.recurrent + fed * slot.input + k for slot in cell.slots)
+            tuple(
+                recurrent * slot.recurrent + fed * slot.input + k * (slot.bias is not None)
+                for slot in cell.slots
+            )
             for k, (recurrent, fed) in zip(layers, live, strict=True)
         ]
 
@@ -81,6 +85,7 @@ class Sizes:
                     k,
                     sparsity.linked,
                     n,
+                    loops,
                 )
                 for k, parameters_M in zip(layers, parameters_LM, strict=True)
             ]

@@ -4,7 +4,6 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,12 @@ from snaprun import checks, files
 from snaprun.cells import Cell
 from snaprun.engine.base import SEQUENCE
 from snaprun.engine.optim import Optimiser
-from snaprun.engine.prune import prune, resume
+from snaprun.engine.prune import Masks
 from snaprun.learner.arrays import Arrays, array, as_given, chosen_lanes
 from snaprun.learner.parts import merged, naming_arguments, read, words
 from snaprun.losses import Loss
 from snaprun.model.network import Network
 from snaprun.require import (
-    MOST,
     mismatch,
     require_count,
     require_entries,
@@ -108,6 +106,7 @@ class Learner:
         self._picks = type(self._loss).accepts is not Loss.accepts
         with naming_arguments(), checks.telling_exhaustion(lambda: memory.exhausted(parts)):
             self._engine = built(parts)
+        self._masks = Masks(self._engine, self._sparsity, machine.seed)
         self._computing = nullcontext if self._engine.in_core else as_in_a_run(machine.threads)
         self._advance, self._finish = self._engine.predict, self._engine.learn
         if not self._engine.in_core:
@@ -207,6 +206,7 @@ class Learner:
         if self._engine.update_every == SEQUENCE:
             with self._computing():
                 self._engine.update()
+                self._masks.follow(self._steps * self.lanes, self._steps * self.lanes)
         self._begins = chosen_B if self._begins is None else self._begins | chosen_B
 
     def save(self, path: str | Path) -> None:
@@ -270,7 +270,9 @@ class Learner:
         self._waiting = None
         loss_B = self._finish(targets, mask_B)
         if self._sparsity.prunes:
-            self._prune()
+            tokens = self._steps * self.lanes
+            with self._computing():
+                self._masks.follow(tokens - self.lanes, tokens)
         return loss_B
 
     def _again(self, waiting: tuple[ndarray, ndarray | None] | None) -> None:
@@ -278,12 +280,6 @@ class Learner:
         if waiting is not None:
             self._advance(*waiting)
         self._waiting = waiting
-
-    def _prune(self) -> None:
-        tokens, network = self._steps * self.lanes, self.network
-        if self._sparsity.due(tokens - self.lanes, tokens):
-            with self._computing():
-                prune(self._engine, network.pruned(partial(self._sparsity.pruned, tokens)))
 
     def _inputs_of(self, x: Any) -> tuple[ndarray, bool]:
         """Return a copy of x as numbers (B, a) or indices (B,), and whether x lacks the lanes."""
@@ -311,7 +307,7 @@ class Learner:
 
     def _resume(self, saved: Mapping[str, Any]) -> None:
         require_count("steps", saved["steps"])
-        resume(self._engine, self._sparsity.due(0, MOST), saved["engine"])
+        self._masks.resume(saved["engine"])
         self._steps = saved["steps"]
         self._begins = self._lanes_in("begins", saved["begins"])
         if waiting := saved["waiting"]:

@@ -124,7 +124,7 @@ class Architecture:
         if inputs < 1 or outputs < 1:
             mismatch("network", "inputs and outputs", f"{inputs} and {outputs}")
         network = self.build(inputs, outputs, seed, dtype, device, loss)
-        network.load_state_dict(saved)
+        network.load_state_dict(saved, self.sparsity.rewires)
         return network
 
 
@@ -194,21 +194,42 @@ class Network:
             self.theta = Parameter(layout.gather(self.weights()), False)
             self.core = replace(self.core, layout=layout)
 
+    def remask(self, live_MKJ: Tensor, weights_MKJ: Tensor) -> None:
+        """Take another mask of the entries that the cell has, and the dense weights for it.
+
+        Raises ValueError for any other mask, or if a bias is missing.
+        """
+        own_MKJ = self.core.layout.live_MKJ
+        require_like("network.live", live_MKJ, own_MKJ)
+        possible_MKJ = self.core.possible
+        dead = live_MKJ & ~possible_MKJ
+        if dead.any() or not live_MKJ[:, :, -1].equal(possible_MKJ[:, :, -1]):
+            raise ValueError(
+                "network.live mismatch: a mask of entries that the cell does not have."
+            )
+        layout = Layout.of(live_MKJ, self.core.layout.layers)
+        self.theta = Parameter(layout.gather(weights_MKJ), False)
+        self.core = replace(self.core, layout=layout)
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return the mask and the parameters."""
         named = {f"readout.{i}": p.detach() for i, p in enumerate(self.readout.parameters)}
         named |= {f"attention.{i}": p.detach() for i, p in enumerate(self.attention)}
         return {"live": self.core.layout.live_MKJ, "theta": self.theta.detach(), **named}
 
-    def load_state_dict(self, saved: Any) -> None:
+    def load_state_dict(self, saved: Any, rewires: bool = False) -> None:
         """Take the mask and the parameters of `saved`, a `state_dict`.
 
-        Raises ValueError if `saved` does not fit or its mask is not a subset of this network's.
+        Raises ValueError if `saved` does not fit or its mask is not a subset of this network's; if
+        the network `rewires`, any mask fits.
         """
         own = self.state_dict()
         require_entries("network", saved, own)
         require_like("network.live", saved["live"], own["live"])
-        self.prune(saved["live"])
+        if rewires:
+            self.remask(saved["live"].to(own["live"]), self.weights())
+        else:
+            self.prune(saved["live"])
         own = self.state_dict()
         require_like("network", saved, own)
         for name, value in own.items():

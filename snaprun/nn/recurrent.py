@@ -268,5 +268,6 @@ def _require_mask(where: str, live_MKJ: Any, own_MKJ: Tensor, cell: Cell) -> Non
     for slot, part_KJ in zip(cell.slots, live_MKJ, strict=True):
         of_hidden, of_input = part_KJ[:, :units], part_KJ[:, units:-1]
         lacks = (of_hidden.any() and not slot.recurrent) or (of_input.any() and not slot.input)
-        if lacks or not part_KJ[:, -1].all():
+        lacks |= bool(of_hidden.diagonal().any()) and not cell.self_connections
+        if lacks or (part_KJ[:, -1] != (slot.bias is not None)).any():
             mismatch(where, f"a mask of a {type(cell).__name__}, with all biases", "another")

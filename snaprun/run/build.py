@@ -2,7 +2,8 @@
 
 import logging
 
-from snaprun.engine.base import Engine
+from snaprun import checks
+from snaprun.engine.base import SEQUENCE, Engine
 from snaprun.run import memory
 from snaprun.run.loop import Probe
 from snaprun.run.machine import build_engine
@@ -21,6 +22,13 @@ def built(parts: Parts, probe: Probe | None = None) -> Engine:
             "%s carries h on and the rule adds to h what it recalls, so h may grow without bound: "
             "take a cell that does not carry h on, such as cell=lstm.",
             type(cell).__name__,
+        )
+    if parts.architecture.sparsity.rewires and options.update_every != SEQUENCE:
+        checks.refuse(
+            "train.update_every",
+            options.update_every,
+            f"{SEQUENCE} for a sparsity that rewires after every update",
+            f"Set train.update_every={SEQUENCE}.",
         )
     fits = memory.check(parts, probe)
     network = parts.architecture.build(

@@ -42,7 +42,7 @@ def rehearse(parts: Parts, probe: Probe | None = None) -> str:
     weights, dense = core.layout.size, 0  # `dense` counts them without sparsity
     for layer in core.layout.split(core.layout.live_MKJ):
         units, inputs = layer.shape[1], layer.shape[2] - layer.shape[1] - 1
-        dense += units * sum(units * s.recurrent + inputs * s.input + 1 for s in core.cell.slots)
+        dense += sum(core.cell.dense(units, inputs))
     training = per_step * options.tokens / options.lanes
     lines = [
         f"parameters: {weights:,} live of {dense:,} recurrent ({100 * weights / dense:.3g} %), "

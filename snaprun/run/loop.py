@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -14,7 +13,7 @@ from snaprun import hardware
 from snaprun.checks import Stopped
 from snaprun.core import Sizes
 from snaprun.engine.base import Begun, Engine
-from snaprun.engine.prune import prune, resume
+from snaprun.engine.prune import Masks
 from snaprun.engine.saved import require_planned, set_noise
 from snaprun.losses import Columns
 from snaprun.model.network import Network
@@ -84,6 +83,7 @@ class Training:
         self._writer, self._progress, self._stop = writer, progress, stop
         self._extras, self._probe, self._segments = extras, probe, segments
         self._data = stream(seed, "data")
+        self._masks = Masks(engine, sparsity, seed)
         self._first = True  # whether this process has yet to draw a batch
         self._columns = Columns(task.loss, task.measures)
         self._course = Course(log_at=options.log_every, eval_at=options.eval_every)
@@ -145,7 +145,7 @@ class Training:
         self._stop.check()
 
     def _account_for(self, done: Begun) -> None:
-        """Count a finished batch, tell the task its loss, and prune if that is due."""
+        """Count a finished batch, tell the task its loss, and change the mask if that is due."""
         course, engine = self._course, self._engine
         batch = done.batch
         loss = self._task.loss.reported(float(done.losses_TB.sum(dtype=torch.float64)))
@@ -163,9 +163,7 @@ class Training:
         )
         if targets and not self._diverged:
             self._task.observe(loss / targets)
-        if self._sparsity.due(before, course.tokens):
-            pruned = partial(self._sparsity.pruned, course.tokens)
-            prune(engine, engine.network.pruned(pruned))
+        self._masks.follow(before, course.tokens)
 
     def _write_what_is_due(self) -> None:
         """Write the row, and run the validation and the probe, if they are due."""
@@ -345,7 +343,7 @@ class Training:
     def _load_engine(self, saved: Any, course: Course) -> None:
         if self._options.update_every == "sequence":
             require_planned(saved, len(course.begun.batch.mask) if course.begun else 0)
-        resume(self._engine, self._sparsity.due(0, MOST), saved)
+        self._masks.resume(saved)
         begun = course.begun.steps if course.begun else 0
         done = course.tokens // self._options.lanes + begun
         for name in ("updates", "longest_window", "steps"):

@@ -25,7 +25,8 @@ class Sparsity(ABC):
 
     share_slots: bool = False
     sparser: str = "sparsity=uniform with a high sparsity.level"  # what makes fewer weights live
-    prunes: bool = False  # whether the mask changes while the network trains
+    prunes: bool = False  # whether the mask shrinks while the network trains
+    rewires: bool = False  # whether `rewired` changes the mask after every update
 
     def recurrent_apart(self, units: int, generator: Generator) -> Tensor:
         """Returns the same as `recurrent` for a cell in which no unit sees its own h."""
@@ -49,6 +50,24 @@ class Sparsity(ABC):
     def pruned(self, tokens: int, live_MKJ: Tensor, weights_MKJ: Tensor) -> Tensor:
         """Returns the mask at the data-time `tokens`, chosen from `live_MKJ` by the weights."""
         return live_MKJ
+
+    def rewired(
+        self,
+        live_MKJ: Tensor,
+        weights_MKJ: Tensor,
+        possible_MKJ: Tensor,
+        signs_MKJ: Tensor,
+        *,
+        lr: float,
+        generator: Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """Returns the mask and the dense weights after an update with the rate `lr`.
+
+        `possible_MKJ` are the entries that the cell has, and `signs_MKJ` the sign of each for the
+        whole run.
+        """
+        del possible_MKJ, signs_MKJ, lr, generator
+        return live_MKJ, weights_MKJ
 
     def metrics(self, tokens: int) -> dict[str, float]:
         """Returns the columns that the sparsity adds to a row of metrics."""

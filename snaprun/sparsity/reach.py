@@ -60,6 +60,7 @@ class Reach:
         units: int,
         linked: Callable[[int], float],
         n: int | None,
+        loops: bool = True,
     ) -> "Reach":
         """Returns the counts to expect before a mask is drawn, from closed forms.
 
@@ -67,7 +68,8 @@ class Reach:
         f_p be the fraction of components p reached among the units that are not a block's own.
         If H outputs h are reached, the next step reaches f_p = 1 − (1 − q_p)^H. This is concave
         in H, so it is at least the mean over all masks. It is exact for dense and diagonal masks.
-        `parameters_M` are the live parameters of each slot.
+        `parameters_M` are the live parameters of each slot, and `loops` says whether a unit may see
+        its own h.
         """
         components, others = range(len(slope_pattern)), units - 1
         feeding = [
@@ -80,7 +82,7 @@ class Reach:
         for m, parameters in enumerate(parameters_M):
             column = tuple(bool(row[m]) for row in slope_pattern)
             classes[column] = classes.get(column, 0) + parameters
-        dynamics = sum(units * others * q[p] + units * (feeding[p] > 0) for p in components)
+        dynamics = sum(units * others * q[p] + units * loops * (feeding[p] > 0) for p in components)
         dynamics += sum(units * sum(map(bool, row)) for row in state_pattern)
         entries = rows = squares = links = most = 0.0
         sizes = []
@@ -92,7 +94,7 @@ class Reach:
                 hit = [1 - (1 - q[p]) ** heads for p in components]
                 carried = [[q_ for q_ in components if state_pattern[p][q_]] for p in components]
                 own_next = [
-                    max([own[p], *(own[c] for c in carried[p]), own[0] * (feeding[p] > 0)])
+                    max([own[p], *(own[c] for c in carried[p]), own[0] * loops * (feeding[p] > 0)])
                     for p in components
                 ]
                 f_next = [max([f[p], hit[p], *(f[c] for c in carried[p])]) for p in components]
