@@ -83,6 +83,7 @@ LOOKS = {
     "e-prop": Look(PURPLE, _SOLID, "*"),
     "e-prop (random feedback)": Look(PURPLE, _DASH_DOT, "*", "none"),
     "e-prop (adaptive feedback)": Look(PURPLE, _DASH_DOTS, "*", "top"),
+    "rate": Look(GREEN, _DOTTED, "P", "none"),
     "frozen": Look(GREY, _SOLID, "d"),
     "other": Look(INK, _DASH_DOT, "h"),
 }

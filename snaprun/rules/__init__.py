@@ -5,6 +5,7 @@ from snaprun.rules.base import Cost, LearningRule, Setup
 from snaprun.rules.bptt import BPTT
 from snaprun.rules.eprop import EProp
 from snaprun.rules.frozen import Frozen
+from snaprun.rules.rate import Rate
 from snaprun.rules.rflo import RFLO
 from snaprun.rules.rtrl import RTRL
 from snaprun.rules.sab import SAB
@@ -23,6 +24,7 @@ RULES = Registry(
         "frozen": Frozen,
         "sab": SAB,
         "eprop": EProp,
+        "rate": Rate,
     },
     __name__,
 )
@@ -38,6 +40,7 @@ __all__ = [
     "EProp",
     "Frozen",
     "LearningRule",
+    "Rate",
     "Setup",
     "SnAp",
 ]

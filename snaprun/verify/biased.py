@@ -5,7 +5,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from snaprun.checks import refuse
-from snaprun.rules import RFLO, SAB, EProp, Frozen, LearningRule
+from snaprun.rules import RFLO, SAB, EProp, Frozen, LearningRule, Rate
 from snaprun.rules.over_steps import advance
 from snaprun.verify import recalled, unrolled
 from snaprun.verify.check import Check, equal
@@ -33,12 +33,55 @@ def checks(rule: LearningRule, problem: Problem) -> list[Check]:
             what, loss = f"{what} and random feedback", _fed_back(problem, state.feedback_OK)
         want_P = unrolled.of_layers(problem, unrolled.detached, loss, sent=not sent)
         return [equal(what, got_P, want_P)]
+    if isinstance(rule, Rate):
+        return [equal("gradient, autograd on rates", got_P, of_rates(problem))]
     refuse(
         "rule",
         type(rule).__name__,
         "a rule whose claim is exact, masked or unbiased, or one that verify/biased.py defines",
         "Add what its definition implies there.",
     )
+
+
+def of_rates(problem: Problem) -> Tensor:
+    """Return the gradient (P,) of rate-based backpropagation, by autograd on a network of rates.
+
+    At every step t with a target each layer is f = f_t + e_t ∘ (W r + b), its value f_t and its
+    slope e_t = ∂f_t/∂(a of all steps, together), by autograd through a unit's own past. Its
+    inputs r are the mean of x, or the f of the layer below.
+    """
+    total_P = 0 * problem.theta_P
+    for b in range(problem.lanes):
+        begins = problem.resets_TB[:, b].nonzero().flatten().tolist()
+        for first, last in zip(begins, [*begins[1:], problem.steps], strict=True):
+            for t in range(first, last):
+                if problem.targets_TB[t, b] != NO_TARGET:
+                    total_P += _of_rates(problem, b, first, t + 1)
+    return total_P
+
+
+def _of_rates(problem: Problem, b: int, first: int, last: int) -> Tensor:
+    """Return the gradient of the loss of step last − 1 of lane b, whose sequence began at first."""
+    core, theta_P = problem.core, problem.theta_P.clone().requires_grad_()
+    x_TA = problem.inputs_TBA[first:last, b]
+    rates_1A = x_TA.mean(0, keepdim=True)
+    for units, weights_MKJ in unrolled.by_layer(core, theta_P):
+        state_1CK = core.initial_state(1, torch.float64)[:, :, units]
+        silent_1K = torch.zeros_like(state_1CK[:, 0])  # no unit sees h(t-1)
+        shift_MK = torch.zeros_like(weights_MKJ[:, :, 0]).requires_grad_()
+        sent = []
+        for x_A in x_TA:
+            pre_1MK = unrolled.attached(weights_MKJ.detach(), silent_1K, x_A[None])
+            state_1CK = core.cell.transition(pre_1MK + shift_MK, state_1CK)
+            sent.append(state_1CK[0, 0].detach())
+        value_1K = state_1CK[:, core.cell.read]
+        slope_MK = torch.autograd.grad(value_1K.sum(), shift_MK)[0]
+        pre_1MK = unrolled.attached(weights_MKJ, silent_1K, rates_1A)
+        rates_1A = value_1K.detach() + (slope_MK * (pre_1MK - pre_1MK.detach())).sum(1)
+        x_TA = torch.stack(sent)
+    targets_B = problem.targets_TB[last - 1, b : b + 1]
+    loss = F.cross_entropy(rates_1A @ problem.readout_OK.T, targets_B, reduction="sum")
+    return torch.autograd.grad(loss, theta_P)[0]
 
 
 def _fed_back(problem: Problem, feedback_OK: Tensor) -> unrolled.Loss:
