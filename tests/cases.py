@@ -30,8 +30,15 @@ RULE_ARGUMENTS = {
 LIVELY = {"tau_m": 1.0, "tau_out": 3.0, "v_th": 2.0, "refractory": 2}
 CELL_ARGUMENTS = {"lif": LIVELY, "alif": {**LIVELY, "tau_a": 5.0, "adaptive": 1.0}}
 
+# A cell without recurrent weights and the rule for it are tested apart, in tests/rules/test_rate.py.
+APART = ("deep_lif", "rate")
+
 CELLS: dict[str, Cell] = {
-    **{name: kind(**CELL_ARGUMENTS.get(name, {})) for name, kind in CELL_TYPES.items()},
+    **{
+        name: kind(**CELL_ARGUMENTS.get(name, {}))
+        for name, kind in CELL_TYPES.items()
+        if name not in APART
+    },
     "vanilla, leaky": Vanilla(alpha=0.6),
 }
 SPARSITIES: dict[str, Sparsity] = {
@@ -42,6 +49,7 @@ SPARSITIES: dict[str, Sparsity] = {
 RULES: dict[str, LearningRule] = {
     " ".join([name, *map(str, arguments.values())]): kind(**arguments)
     for name, kind in RULE_TYPES.items()
+    if name not in APART
     for arguments in RULE_ARGUMENTS.get(name, [{}])
 }
 FAST_BACKENDS = [name for name in BACKENDS if name != "naive"]

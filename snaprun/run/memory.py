@@ -72,7 +72,7 @@ def demand(parts: "Parts", counts: Sizes, probe: "Probe | None" = None) -> Deman
         copies=int(parts.options.average is not None),
         batch_steps=parts.task.steps(),
         held_out_lanes=parts.task.held_out_lanes,
-        prunes=parts.architecture.sparsity.prunes,
+        prunes=parts.architecture.sparsity.prunes or parts.architecture.sparsity.rewires,
         numbers=_numbers(parts.task),
         looks=probe.bytes(counts) if probe else 0,
     )

@@ -21,7 +21,8 @@ from snaprun.tasks import Batch, CharLM, Copy
 from tests import cases
 from tests.cases import RULES, rng
 
-CELLS = {name: cases.CELLS[name] for name in CELL_TYPES} | {"vanilla": Vanilla(alpha=0.6)}
+CELLS = {name: cell for name, cell in cases.CELLS.items() if name in CELL_TYPES}
+CELLS |= {"vanilla": Vanilla(alpha=0.6)}
 STACK = (7, 4, 5)
 OPTIMISERS = {
     "adam": Adam(lr=0.01),
