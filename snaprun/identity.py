@@ -25,6 +25,9 @@ LATER: dict[str, Any] = {
     "rule.memory": None,
     "rule.policy": "mixed",
     "rule.truncate": None,
+    "task.code": "grey",
+    "task.neurons": 80,
+    "task.steps": 16,
 }
 
 

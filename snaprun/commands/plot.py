@@ -9,15 +9,27 @@ from snaprun.store.panel import panels_in
 from snaprun.terminal import say
 
 
-def run(source: str | list, kind: str, out: str | None, incomplete: bool, pattern: dict) -> Outcome:
+def run(
+    source: str | list,
+    kind: str,
+    out: str | None,
+    incomplete: bool,
+    pattern: dict,
+    run: str | None = None,
+) -> Outcome:
     """Draw the figures of one kind, or of all kinds for which the runs hold numbers."""
-    checks.one_of("kind", kind, ("all", *figures.KINDS, "pattern"))
+    checks.one_of("kind", kind, ("all", *figures.KINDS, "pattern", "raster"))
     chosen = None if out is None else Path(out)
     if kind == "pattern":
         from snaprun.commands.pattern import draw  # needs torch
 
         drawing = partial(draw, chosen)
         say("\n".join(map(str, drawing(**config.arguments("pattern", drawing, pattern)))))
+        return Outcome()
+    if kind == "raster":
+        from snaprun.commands import raster  # needs torch
+
+        say("\n".join(map(str, raster.draw(chosen, run))))
         return Outcome()
     kinds = figures.KINDS if kind == "all" else (kind,)
     sources = [Path(str(each)) for each in (source if isinstance(source, list) else [source])]

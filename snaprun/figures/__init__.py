@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from snaprun.figures.raster import Recording
+
 KINDS = ("learning", "cost", "tradeoff", "alignment")
 
 
@@ -83,6 +85,16 @@ def pattern(
     folder(out)
     with paper():
         return draw(network, kept, unit_P, out / "pattern")
+
+
+def raster(recording: "Recording", out: Path) -> list[Path]:
+    """Draw what a spiking network does over one sequence as `out`/raster.png, .pdf and .csv."""
+    from snaprun.figures.raster import draw
+    from snaprun.figures.style import paper
+
+    folder(out)
+    with paper():
+        return draw(recording, out / "raster")
 
 
 def folder(out: Path) -> Path:

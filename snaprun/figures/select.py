@@ -116,7 +116,7 @@ def load(sources: Sequence[Path], incomplete: bool) -> list[Sheet]:
 
 def _choices(run: Run) -> dict[str, Any]:
     """Return the configuration in dotted keys, without keys that change nothing that is shown."""
-    flat = dict(_flat(run.config))
+    flat = dict(dotted(run.config))
     for key in _NEEDED:
         if flat.get(key) is None:
             raise UserError(f"{run.folder / CONFIG} has no {key}: expected the file of a run.")
@@ -134,10 +134,10 @@ def _choices(run: Run) -> dict[str, Any]:
     return {key: flat[key] for key in kept if key not in _NO_CHOICE | unused}
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def dotted(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for key, value in config.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from dotted(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", str(value) if isinstance(value, list) else value
 
