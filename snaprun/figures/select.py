@@ -135,6 +135,7 @@ def _choices(run: Run) -> dict[str, Any]:
 
 
 def dotted(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Yield the values of a configuration by dotted keys, lists in words."""
     for key, value in config.items():
         if isinstance(value, dict):
             yield from dotted(value, f"{prefix}{key}.")
