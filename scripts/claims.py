@@ -117,6 +117,14 @@ def extreme(panel: str, arm: str, which: Literal["min", "max"]) -> str:
     return number({"min": min, "max": max}[which](finals(panel, arm)), panel)
 
 
+def delayed(panel: str, arm: str, delay: int) -> str:
+    """Write the accuracy of an arm's runs at a delay with frozen weights, with its band."""
+    runs = table(panel, "delays")
+    runs = runs[(runs.arm == arm) & (runs.delay == delay)]
+    spread = over_seeds(runs.validation_accuracy.tolist())
+    return f"{spread.median:.3f} [{spread.low:.3f}, {spread.high:.3f}]"
+
+
 def rate(panel: str, arm: str) -> str:
     """Write the learning rate of an arm."""
     runs = table(panel, "summary")
@@ -284,7 +292,7 @@ def panels() -> list[dict[str, object]]:
 # The functions that a template can call.
 WORDS = (
     *costed.WORDS,
-    *(chance, cosines, diff, extreme, finals, gap, holds, late, med, most, pair, rate),
+    *(chance, cosines, delayed, diff, extreme, finals, gap, holds, late, med, most, pair, rate),
     *(reached, same_rule, shown, span, tokens, updates, with_arm),
 )
 

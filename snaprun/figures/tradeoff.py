@@ -21,12 +21,14 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
     """Draw the metric reached against the costs, a row a facet, and write the three files."""
     metric = shown(sheet)[-1]
     rows = len(sheet.facets)
-    figure = layout.blank(layout.PAGE, 0.2 + (1.9 if rows < 4 else 1.5) * rows)
+    height = 1.9 if rows < 4 else 1.5  # inches of a facet with its margins
+    figure = layout.blank(layout.PAGE, 0.2 + height * rows)
     grid = figure.subplots(rows, len(_COSTS), squeeze=False, sharey="row")
     placed = []
     for row, facet in zip(grid, sheet.facets, strict=True):
         row[0].set_title(facet.title, loc="left")
-        row[0].set_ylabel(f"final {metric.axis}" if metric.smoothing else metric.axis)
+        reached_label = f"final {metric.axis}" if metric.smoothing else metric.axis
+        row[0].set_ylabel(layout.wrapped(reached_label, height, 7.5))
         for axes, cost in zip(row, _COSTS, strict=True):
             placed.append((axes, _points(axes, facet, cost, metric)))
         layout.linear(row[0].yaxis, integer=metric.jumps)
