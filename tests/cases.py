@@ -26,11 +26,11 @@ RULE_ARGUMENTS = {
     "sab": [{}, {"k_att": 2, "k_top": 2, "k_trunc": 3, "detach": True}],
 }
 
-# A short memory and a high threshold, so that many units spike and many are near their threshold.
-LIVELY = {"tau_m": 1.0, "tau_out": 3.0, "v_th": 2.0, "refractory": 2}
+# A short memory, so that many units spike and many are near their threshold.
+LIVELY = {"tau_m": 1.0, "tau_out": 3.0, "v_th": 0.5, "refractory": 2}
 CELL_ARGUMENTS = {"lif": LIVELY, "alif": {**LIVELY, "tau_a": 5.0, "adaptive": 1.0}}
 
-# A cell without recurrent weights and the rule for it are tested apart, in tests/rules/test_rate.py.
+# A cell without recurrent weights, and the rule for it: tests/rules/test_rate.py has them.
 APART = ("deep_lif", "rate")
 
 CELLS: dict[str, Cell] = {
@@ -53,6 +53,11 @@ RULES: dict[str, LearningRule] = {
     for arguments in RULE_ARGUMENTS.get(name, [{}])
 }
 FAST_BACKENDS = [name for name in BACKENDS if name != "naive"]
+
+
+def suits(rule: LearningRule, cell: Cell) -> bool:
+    """Whether a rule trains a cell: SAB adds memories to h, which the readout must see."""
+    return rule.reminder is None or cell.read == 0
 
 
 class LeakyReLU(Cell):

@@ -19,7 +19,7 @@ from snaprun.tasks import TASKS, Batch
 def draw(out: Path | None, run: str | None) -> list[Path]:
     """Draw the first held-out sequence of the run in the folder `run`; return the files written.
 
-    Raises UserError if there is no such run, its cell does not spike, or its task holds nothing out.
+    Raises UserError if there is no such run, or if its cell does not spike.
     """
     if run is None:
         checks.refuse("run", None, "the folder of a run with kind=raster", "Set run=FOLDER.")

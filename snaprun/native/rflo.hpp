@@ -25,6 +25,9 @@ public:
         traces_.step(s, s.at.blocks, random ? random_credit(s) : s.credit, gradient);
     }
 
+    // Feedback that does not come through the readout feeds every layer.
+    bool passes_down() const override { return feedback_.size() == 0; }
+
     bool adapts() const override { return decay_ >= 0; }
     void follow(T* weight, const T* before) override {
         for (int o = 0; o < outputs_; ++o) {

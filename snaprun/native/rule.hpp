@@ -24,9 +24,11 @@ struct RuleSetup {
     const CellInfo& cell;
     const Rows& rows;
     int stride;
-    // The components that δ meets, ascending: the one that the readout sees, and h if it has a cost.
+    // The components that δ may meet, ascending: the one that the readout sees, and h if it has a
+    // cost or if a layer above reads it.
     std::vector<int> credited() const {
-        if (cell.read == 0 || config.rate_cost == 0) return {cell.read};
+        if (cell.read == 0) return {0};
+        if (config.rate_cost == 0 && config.pattern.layers.size() == 1) return {cell.read};
         return {0, cell.read};
     }
 };

@@ -84,12 +84,12 @@ class RFLO(LearningRule[RFLOState]):
         slope_BCP = record.dsda_BCMK[:, :, layout.slot_P, layout.unit_P]
         trace_BCP = (block_BCCP * state.trace_BCP.unsqueeze(1)).sum(2)
         trace_BCP += slope_BCP * record.src_BJ[:, None, layout.source_P]
-        if state.feedback_OK is not None and record.error_BO is not None:
-            assert record.credit_BCK is not None
-            credit_BCK = record.credit_BCK.clone()
-            credit_BCK[:, record.read] = record.error_BO @ state.feedback_OK
-        else:
+        credit_BCK = record.credit_BCK
+        if state.feedback_OK is None:
             credit_BCK = passed_down(record).credit_BCK
+        elif credit_BCK is not None and record.error_BO is not None:
+            credit_BCK = credit_BCK.clone()
+            credit_BCK[:, record.read] = record.error_BO @ state.feedback_OK
         if credit_BCK is None:
             return replace(state, trace_BCP=trace_BCP)
         gradient_P = (credit_BCK[..., layout.unit_P] * trace_BCP).sum((0, 1))

@@ -90,6 +90,13 @@ class SAB(LearningRule[SABState]):
         """Fewer recalled memories, unless it is one."""
         return "" if self.k_top == 1 else "a smaller rule.k_top"
 
+    def require_core(self, core: RecurrentCore) -> None:
+        """Raises UserError unless the core has this reminder and its readout sees h."""
+        if core.cell.read:
+            accepted = "a cell whose readout sees h, for the rule SAB, which adds memories to h"
+            checks.refuse("cell", type(core.cell).__name__, accepted)
+        super().require_core(core)
+
     def init(self, setup: Setup) -> SABState:
         """Returns an empty tape; raises UserError if the core has not the reminder of this rule."""
         self.require_core(setup.core)

@@ -1,6 +1,7 @@
 """Spiking units against a neuron simulated step by step in plain Python, and what keys mean."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -56,7 +57,7 @@ def test_a_unit_does_what_the_equations_say(refractory, tau_out):
 def test_spikes_are_at_least_the_refractory_period_apart(refractory):
     cell = CELLS["lif"](refractory=refractory)
     spikes = [t for t, part in enumerate(run(cell, torch.full((40,), 9.0).double())) if part["z"]]
-    assert {b - a for a, b in zip(spikes, spikes[1:], strict=False)} == {max(refractory, 1)}
+    assert {b - a for a, b in pairwise(spikes)} == {max(refractory, 1)}
 
 
 def test_adaptation_makes_a_constant_current_spike_less_and_less():

@@ -40,6 +40,8 @@ TASKS = ("copy", "charlm")
 def trains(engine, rule="frozen", cell="vanilla", optimiser="adam"):
     """Whether an engine trains this: PyTorch's trains all, the C++ one what the core knows."""
     parts = (RULES[rule], OPTIMISERS[optimiser], SoftmaxCrossEntropy())
+    if not cases.suits(RULES[rule], CELLS[cell]):
+        return False
     return engine == "torch" or native.lacks(CELLS[cell], "cpu", torch.float64, *parts) is None
 
 

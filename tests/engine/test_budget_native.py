@@ -50,6 +50,7 @@ def engine(
     network = built.build(A, O, seed=4, dtype=dtype, loss=LOSSES[loss]())
     for parameter in network.parameters:
         parameter += lift
+    network.theta *= 3 if CELLS[cell].spikes else 1  # so that units spike
     common = {"lanes": lanes, "update_every": every, "noise": rng(3)}
     if kind == "torch":
         common["backend"] = choose("torch")

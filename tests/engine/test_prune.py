@@ -75,8 +75,10 @@ def test_exact_rules_train_the_dense_masked_network(engine, rule, every, optimis
 
 
 @pytest.mark.parametrize(*crossed(cell=CELLS))
-def test_rtrl_is_exact_over_a_change_within_a_sequence(engine, cell, graded):
+def test_rtrl_is_exact_over_a_change_within_a_sequence(engine, cell, request):
     """∂(the losses after it)/∂θ by autograd through all steps, dead weights constant before it."""
+    if engine == "torch":  # C++ knows true spikes alone
+        request.getfixturevalue("graded")
     trained = build(engine, RTRL(), HELD, "sequence", cell, Dense())
     before_MKJ = trained.network.weights()
     batch, cut = batches()[1], 4
@@ -102,7 +104,7 @@ def test_rtrl_is_exact_over_a_change_within_a_sequence(engine, cell, graded):
         nats_B = F.cross_entropy(logits_BO, batch.targets[t], reduction="none") * batch.mask[t]
         total = total + nats_B.sum() * (t >= cut)
     want_MKJ = torch.autograd.grad(total, theta_MKJ)[0]
-    assert want_MKJ.abs().max() > 0.01
+    assert want_MKJ.abs().max() > (1e-4 if core.cell.spikes else 0.01)
     got_P = trained.state_dict()["rule"]["gradient"]
     close(trained.network.core.layout.scatter(got_P), want_MKJ, BOUND)
 

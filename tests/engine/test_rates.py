@@ -35,7 +35,10 @@ class Unrolled:
     """The loss and the cost of whole sequences by autograd, with fixed weights."""
 
     def __init__(self, built):
-        self.built, self.mean_K = built, torch.full((built.core.units,), TARGET).double()
+        self.built, self.mean_K = (
+            built,
+            torch.full((built.core.units,), TARGET, dtype=torch.float64),
+        )
 
     def gradient(self, batch):
         core, layout = self.built.core, self.built.core.layout

@@ -3,7 +3,7 @@
 import pytest
 
 from snaprun.sparsity import Dense, Diagonal, Uniform
-from tests.cases import CELLS, RULES, LeakyReLU, Lopsided, problem
+from tests.cases import CELLS, RULES, LeakyReLU, Lopsided, problem, suits
 from tests.rules import contract
 
 
@@ -14,6 +14,8 @@ def rule(request):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_contract(rule, cell):
+    if not suits(rule, CELLS[cell]):
+        pytest.skip("SAB needs a readout that sees h")
     contract.check(rule, problem(CELLS[cell], reminder=rule.reminder))
 
 
@@ -35,4 +37,6 @@ def test_contract_of_a_new_cell(rule, cell):
 @pytest.mark.parametrize("cell", [*CELLS, "lopsided"])
 def test_contract_on_a_stack(rule, cell):
     made = {**CELLS, "lopsided": Lopsided()}[cell]
+    if not suits(rule, made):
+        pytest.skip("SAB needs a readout that sees h")
     contract.check(rule, problem(made, units=(4, 5, 3), lanes=2, reminder=rule.reminder))

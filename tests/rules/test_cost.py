@@ -13,7 +13,7 @@ from snaprun.rules import BPTT, RFLO, RTRL, SAB, UORO, Frozen, SnAp, bptt
 from snaprun.rules.over_steps import advance
 from snaprun.sparsity import Uniform
 from snaprun.verify.problem import NO_TARGET
-from tests.cases import CELLS, problem, rng, without_resets
+from tests.cases import CELLS, problem, rng, suits, without_resets
 from tests.rules.contract import start
 
 
@@ -41,6 +41,8 @@ def test_state_is_what_is_kept_of_a_lane(rule, drawn):
 
 @pytest.mark.parametrize("rule", [SAB(), SAB(k_att=3, k_top=2), SAB(k_att=1, detach=True)])
 def test_the_state_of_sab_is_the_tape_and_the_memories_of_a_lane(rule, drawn):
+    if not suits(rule, drawn.core.cell):
+        pytest.skip("SAB needs a readout that sees h")
     top = drawn.core.layout.layers[-1]
     drawn = replace(
         drawn,

@@ -149,7 +149,9 @@ def test_other_cells_are_refused_in_one_line(cell, named):
         TorchEngine(network, Rate(), SGD(), lanes=1, update_every=1, noise=rng())
 
 
-@pytest.mark.parametrize("rule", [BPTT(), RTRL(), SnAp(1), SnAp(2), UORO(), RFLO(), Frozen(), Rate()])
+@pytest.mark.parametrize(
+    "rule", [BPTT(), RTRL(), SnAp(1), SnAp(2), UORO(), RFLO(), Frozen(), Rate()]
+)
 def test_every_rule_trains_the_cell(rule):
     network = Architecture(DeepLIF(), [6, 5], Dense(), 0).build(3, 2, 0, torch.float64)
     engine = TorchEngine(network, rule, SGD(lr=0.1), lanes=4, update_every="sequence", noise=rng())

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from snaprun.checks import UserError
-from snaprun.sparsity import Dense, Diagonal, Uniform
+from snaprun.sparsity import DeepR, Dense, Diagonal, Uniform
 from tests.cases import SPARSITIES, rng
 
 K, A = 13, 5
@@ -29,7 +29,7 @@ def test_biases_are_dense_and_absent_matrices_dead(name):
 def test_a_seed_decides_the_mask(name):
     sparsity = SPARSITIES[name]
     assert mask(sparsity, 3).equal(mask(sparsity, 3))
-    random = type(sparsity) is Uniform
+    random = type(sparsity) in (Uniform, DeepR)
     assert mask(sparsity, 3).equal(mask(sparsity, 4)) is not random
 
 

@@ -102,8 +102,9 @@ class WithoutScale(UORO):
 
 @pytest.mark.parametrize("rule", [WithoutDynamics(), WithoutScale()])
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_biased_estimate(cell, rule):
-    assert len(failed(CELLS[cell], rule, draws=32768, steps=5)) in (1, 2)
+def test_a_biased_estimate(cell, rule, graded):
+    draws = 131_072 if CELLS[cell].spikes else 32_768  # a state of more components is noisier
+    assert len(failed(CELLS[cell], rule, draws=draws, steps=5)) in (1, 2)
 
 
 class Forgetful(BPTT):
