@@ -135,7 +135,7 @@ def test_it_pulls_rates_to_the_target():
     built = Architecture(cell, 20, Dense(), 0).build(10, 2, 0, torch.float64)
     trained = TorchEngine(built, SnAp(1), SGD(lr=0.02), lanes=8, update_every=20, noise=rng())
     generator, rates = rng(1), []
-    for step in range(3000):
+    for _ in range(3000):
         x_BA = torch.rand(8, 10, generator=generator, dtype=torch.float64)
         trained.predict(x_BA.numpy())
         trained.learn(torch.zeros(8, dtype=torch.int64).numpy())

@@ -1,4 +1,4 @@
-"""e-prop 1 against the recursions of the paper, and where it is another rule and where it is not."""
+"""e-prop 1 against the recursions of the paper, and beside the rules that it sometimes is."""
 
 from dataclasses import replace
 

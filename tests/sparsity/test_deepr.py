@@ -63,7 +63,8 @@ def test_a_weight_that_changed_its_sign_dies():
 
 
 def test_every_dead_weight_may_come_alive():
-    live_MKJ, weights_MKJ, possible_MKJ, signs_MKJ = made = network()
+    made = network()
+    live_MKJ, _, possible_MKJ, _ = made
     came_MKJ = torch.zeros(SHAPE, dtype=torch.bool)
     for seed in range(200):
         came_MKJ |= rewired(DeepR(l1=2.0), made, seed=seed)[0] & ~live_MKJ
