@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from snaprun.figures.raster import Recording
+    from snaprun.figures.spikes import Recording
 
 KINDS = ("learning", "cost", "tradeoff", "alignment")
 
@@ -89,7 +89,7 @@ def pattern(
 
 def raster(recording: "Recording", out: Path) -> list[Path]:
     """Draw what a spiking network does over one sequence as `out`/raster.png, .pdf and .csv."""
-    from snaprun.figures.raster import draw
+    from snaprun.figures.spikes import draw
     from snaprun.figures.style import paper
 
     folder(out)

@@ -48,7 +48,7 @@ class StoreRecall(Task):
         shortest: int = 3,
         longest: int = 7,
         population: int = 10,
-        rate: float = 0.1,
+        rate: float = 0.2,
         noise: float = 0.01,
     ) -> None:
         self.slots = at_least("task.slots", slots, 2)
