@@ -32,11 +32,11 @@ class EProp(RFLO):
     In a stack that is so for the uppermost layer, and B stays as it is for the others.
 
     >>> import torch
-    >>> from snaprun.cells import ALIF
+    >>> from snaprun.cells import CELLS
     >>> from snaprun.core import RecurrentCore
     >>> from snaprun.rules import RULES
     >>> from snaprun.sparsity import Dense
-    >>> core = RecurrentCore.build(ALIF(), Dense(), 3, 2, torch.Generator())
+    >>> core = RecurrentCore.build(CELLS["alif"](), Dense(), 3, 2, torch.Generator())
     >>> core.layout.size, RULES["eprop"]().cost(core, horizon=1).state  # z, v, b and f of each
     (12, 48)
     """
