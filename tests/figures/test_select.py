@@ -219,7 +219,8 @@ def test_every_rule_has_a_look_of_its_own(tmp_path):
     made += [("cut", {"name": "bptt", "truncate": 5}), ("less", {"name": "bptt", "memory": 0.1})]
     made += [("snap3", {"name": "snap", "n": 3}), ("snap4", {"name": "snap", "n": 4})]
     made += [("random", {"name": "rflo", "feedback": "random"}), ("new", {"name": "new"})]
-    made += [(fed, {"name": "eprop", "feedback": fed}) for fed in ("random", "adaptive")]
+    made += [(fed, {"name": "eprop", "feedback": fed}) for fed in ("readout", "random", "adaptive")]
+    made += [("rate", {"name": "rate"})]
     made += [("sab", {"name": "sab"}), ("detached", {"name": "sab", "detach": True})]
     families = [
         words.rule(
