@@ -1,6 +1,7 @@
 """Writes results/README.md and parts of README.md from templates and the tables in results/."""
 
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -105,11 +106,14 @@ def med(panel: str, arm: str) -> str:
 
 def reached(panel: str, arm: str, column: str = "final") -> str:
     """Write the median over seeds of what an arm reached, with its band; empty if no runs."""
-    if not finals(panel, arm, column):
-        return ""
-    spread = over_seeds(finals(panel, arm, column))
-    edges = (number(edge, panel) for edge in (spread.low, spread.high))
-    return f"{number(spread.median, panel)} [{', '.join(edges)}]"
+    values = finals(panel, arm, column)
+    return banded(values, lambda value: number(value, panel)) if values else ""
+
+
+def banded(values: list[float], written: Callable[[float], str]) -> str:
+    """Write the median of one number for each seed, with its band."""
+    spread = over_seeds(values)
+    return f"{written(spread.median)} [{written(spread.low)}, {written(spread.high)}]"
 
 
 def extreme(panel: str, arm: str, which: Literal["min", "max"]) -> str:
@@ -121,8 +125,7 @@ def delayed(panel: str, arm: str, delay: int) -> str:
     """Write the accuracy of an arm's runs at a delay with frozen weights, with its band."""
     runs = table(panel, "delays")
     runs = runs[(runs.arm == arm) & (runs.delay == delay)]
-    spread = over_seeds(runs.validation_accuracy.tolist())
-    return f"{spread.median:.3f} [{spread.low:.3f}, {spread.high:.3f}]"
+    return banded(runs.validation_accuracy.tolist(), "{:.3f}".format)
 
 
 def rate(panel: str, arm: str) -> str:

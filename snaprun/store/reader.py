@@ -52,6 +52,7 @@ Checksums = Mapping[str, int]  # crc32 by name of the file; empty if the run is 
 _REMEDY = "Repair the file, or run it afresh with restart=true."
 _OWN = "Remove it, or set results= to where it leads."
 # libyaml is 8 times faster where PyYAML was built with it.
+_PIECES = frozenset((METRICS, SUMMARY, CHECKPOINT))  # files that a run alone has, whole or not
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -135,7 +136,7 @@ def require_own(folder: Path) -> None:
 
 def is_run(folder: Path) -> bool:
     """Return whether `folder` holds a file of a run, whole or not."""
-    return any((folder / name).exists() for name in (METRICS, SUMMARY, CHECKPOINT))
+    return any((folder / name).exists() for name in _PIECES)
 
 
 def runs_under(source: Path, pieces: bool = False) -> list[Path]:
@@ -144,7 +145,7 @@ def runs_under(source: Path, pieces: bool = False) -> list[Path]:
     for folder, below, files in os.walk(source):
         below[:] = [name for name in below if not name.startswith(".")]
         whole = CONFIG in files and (METRICS in files or SUMMARY in files)
-        if whole or (pieces and {METRICS, SUMMARY, CHECKPOINT} & set(files)):
+        if whole or (pieces and not _PIECES.isdisjoint(files)):
             runs.append(Path(folder))
     return sorted(runs)
 
@@ -174,7 +175,7 @@ def read_run(folder: Path | str) -> Run:
 def read_config(folder: Path | str) -> dict[str, Any]:
     """Return the configuration of a run; raises UserError if `folder` is none or it is damaged."""
     folder = Path(folder)
-    if not any(os.path.lexists(folder / name) for name in (CONFIG, METRICS, SUMMARY, CHECKPOINT)):
+    if not any(os.path.lexists(folder / name) for name in (CONFIG, *_PIECES)):
         refuse("run", str(folder), "the folder of a run", "`snaprun status` lists them.")
     return _settled(folder, lambda _, checksums: _read_config(folder, checksums))
 
