@@ -1,10 +1,12 @@
 """The errors that end a command, and one wording for every refusal of a value."""
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any, NoReturn
+
+LISTED = 20  # names in a message
 
 
 class UserError(ValueError):
@@ -61,9 +63,19 @@ def within(
 def one_of(what: str, value: Any, choices: Collection[Any]) -> Any:
     """Returns `value`; raises UserError, naming a near miss, unless it is one of `choices`."""
     if value not in choices:
-        listed = list(map(str, choices))
-        refuse(what, value, f"one of {', '.join(listed)}", near(str(value), listed))
+        names = list(map(str, choices))
+        refuse(what, value, f"one of {listed(names)}", near(str(value), names))
     return value
+
+
+def listed(names: Sequence[str]) -> str:
+    """Returns the names in a line, of many the first alone and how many more there are.
+
+    >>> listed(["a", "b"]), listed([f"n{i}" for i in range(99)])[-18:]
+    ('a, b', 'n18, n19, 79 more')
+    """
+    more = len(names) - LISTED
+    return ", ".join([*names[:LISTED], f"{more} more"] if more > 1 else names)
 
 
 def near(word: str, choices: Collection[str]) -> str:

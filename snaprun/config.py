@@ -101,7 +101,7 @@ def explanation(error: Exception, command: str, overrides: Sequence[str]) -> str
     ):
         group, choice = found[1], found[2]
         options = found[3].partition(" Config search path")[0].split()
-        said = f"{group}={choice} is not accepted: expected one of {', '.join(options)}."
+        said = f"{group}={choice} is not accepted: expected one of {checks.listed(options)}."
         return f"{said} {checks.near(choice, options)}".rstrip()
     return f"{said} (HYDRA_FULL_ERROR=1 shows the trace.)"
 

@@ -4,7 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-FED_BACK = r"(rflo)_(random)|(eprop)_(random|adaptive)"  # a rule, and its rule.feedback
+FED_BACK = {  # words for a rule and its rule.feedback
+    "rflo_random": ("rflo", "random"),
+    "eprop_random": ("eprop", "random"),
+    "eprop_adaptive": ("eprop", "adaptive"),
+}
 BPTT = (
     r"(?:bptt|tbptt([1-9]\d*))"
     r"(?:_m(\d+(?:\.\d+)?(?:e-\d+|[kMGT]?i?B)?)(?:_(hidden|internal))?)?"
@@ -29,9 +33,8 @@ def choices(word: str) -> dict[str, Any]:
     >>> choices("uoro")
     {'rule.name': 'uoro'}
     """
-    if found := re.fullmatch(FED_BACK, word):
-        name, feedback = filter(None, found.groups())
-        return {"rule.name": name, "rule.feedback": feedback}
+    if word in FED_BACK:
+        return dict(zip(("rule.name", "rule.feedback"), FED_BACK[word], strict=True))
     if found := re.fullmatch(r"snap(\d+)", word):
         return {"rule.name": "snap", "rule.n": int(found[1])}
     if found := re.fullmatch(BPTT, word):
@@ -59,7 +62,7 @@ def word(choices: Mapping[str, Any]) -> str:
     name = choices["rule.name"]
     if name == "bptt":
         return _bptt(choices)
-    if re.fullmatch(FED_BACK, fed_back := f"{name}_{choices.get('rule.feedback')}"):
+    if (fed_back := f"{name}_{choices.get('rule.feedback')}") in FED_BACK:
         return fed_back
     return f"snap{choices.get('rule.n', '')}" if name == "snap" else name
 

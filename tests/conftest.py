@@ -31,14 +31,14 @@ def graded(monkeypatch):
     from snaprun.cells import lif
     from tests.cases import CELLS
 
-    def slope(x, v_th, gamma):
+    class Graded:
+        apply = staticmethod(lambda x, surrogate: torch.sigmoid(2 * x))
+
+    def slope(cell, x):
         return 2 * torch.sigmoid(2 * x) * torch.sigmoid(-2 * x)
 
-    class Graded:
-        apply = staticmethod(lambda x, v_th, gamma: torch.sigmoid(2 * x))
-
     monkeypatch.setattr(lif, "Spike", Graded)
-    monkeypatch.setattr(lif, "surrogate", slope)
+    monkeypatch.setattr(lif.LIF, "surrogate", slope)
     for cell in CELLS.values():
         if isinstance(cell, lif.LIF):
             for key, value in {"refractory": 0, "v_th": 0.5, "tau_out": 0.5}.items():

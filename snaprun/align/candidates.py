@@ -28,9 +28,8 @@ def candidates(
         try:
             found[word] = Candidate(rule_of(chosen), chosen.get("train.update_every"))
         except checks.UserError as error:
-            accepted = (
-                f"snapN, tbpttT, bptt_cutK, {rule_names.RANDOM_FEEDBACK} or the name of a rule"
-            )
+            fed_back = ", ".join(rule_names.FED_BACK)
+            accepted = f"snapN, tbpttT, bptt_cutK, {fed_back} or the name of a rule"
             checks.refuse("align.rules", word, accepted, str(error))
     return found
 

@@ -2,15 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
 from snaprun import checks
 from snaprun.cells.base import Cell, Slot
 from snaprun.cells.lif import Reset
+from snaprun.cells.spike import Spike
 
 Kind = Literal["soft", "hard"]
 
@@ -44,7 +44,7 @@ class DeepLIF(Cell):
     read: ClassVar[int] = parts.index("f")
     spikes: ClassVar[bool] = True
     averages: ClassVar[bool] = True
-    slots: ClassVar[tuple[Slot, ...]] = (Slot("a", recurrent=False),)
+    slots = (Slot("a", recurrent=False),)
 
     leak: float = 0.2
     threshold: float = 1.0
@@ -67,13 +67,19 @@ class DeepLIF(Cell):
         """Whether a spike sets the potential to 0."""
         return self.kind == "hard"
 
+    @staticmethod
+    def surrogate(above: Tensor) -> Tensor:
+        """Returns the slope of a spike, 4 s (1 − s) with s = σ(4 x), from x = m' − θ."""
+        s = torch.sigmoid(4 * above)
+        return 4 * s * (1 - s)
+
     def transition(self, pre_BMK: Tensor, state_BCK: Tensor) -> Tensor:
         """Returns the next state, shape (B, 4, k)."""
         z, m, n, f = state_BCK.unbind(1)
         sent = z if self.attached else z.detach()
         kept = m * (1 - sent) if self.hard else m - self.threshold * sent
         m = self.leak * kept + pre_BMK[:, 0]
-        z = Spike.apply(m - self.threshold)
+        z = Spike.apply(m - self.threshold, self.surrogate)
         n = (n + 1).detach()
         return torch.stack((z, m, n, f + (z - f) / n), 1)
 
@@ -82,7 +88,7 @@ class DeepLIF(Cell):
         z, m, n, _ = state_BCK.unbind(1)
         zero, one = torch.zeros_like(z), torch.ones_like(z)
         kept = m * (1 - z) if self.hard else m - self.threshold * z
-        sg = surrogate(self.leak * kept + pre_BMK[:, 0] - self.threshold)
+        sg = self.surrogate(self.leak * kept + pre_BMK[:, 0] - self.threshold)
         by_m = self.leak * (1 - z if self.hard else one)
         by_z = -self.leak * (m if self.hard else self.threshold * one) if self.attached else zero
         share = 1 / (n + 1)
@@ -106,32 +112,3 @@ class DeepLIF(Cell):
         of_m = {"m", "z"} if self.attached else {"m"}
         by = {"z": of_m, "m": of_m, "n": set[str](), "f": {*of_m, "f"}}
         return tuple(tuple(other in by[part] for other in self.parts) for part in self.parts)
-
-
-class Spike(Function):
-    """H(x) with the surrogate as its slope."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        """Returns 1 where x > 0, else 0."""
-        return (x > 0).to(x.dtype)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keeps x."""
-        del output
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, *credit: Tensor) -> Tensor:  # pyright: ignore
-        """Returns the credit times the surrogate."""
-        (x,) = ctx.saved_tensors
-        return credit[0] * surrogate(x)
-
-
-def surrogate(x: Tensor) -> Tensor:
-    """Returns 4 s (1 − s), s = σ(4 x)."""
-    s = torch.sigmoid(4 * x)
-    return 4 * s * (1 - s)

@@ -2,14 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
 from snaprun import checks
 from snaprun.cells.base import Cell, Slot
+from snaprun.cells.spike import Spike
 
 Reset = Literal["attached", "detached"]
 Slopes = dict[str, Tensor | float]  # of a part of the state, by what it is differentiated by
@@ -86,12 +86,16 @@ class LIF(Cell):
         """Whether a gradient flows through the reset."""
         return self.reset == "attached"
 
+    def surrogate(self, above: Tensor) -> Tensor:
+        """Returns the slope of a spike, (γ/v_th) max(0, 1 − |x|/v_th), from x = v' − A."""
+        return self.gamma / self.v_th * (1 - above.abs() / self.v_th).clamp(min=0)
+
     def transition(self, pre_BMK: Tensor, state_BCK: Tensor) -> Tensor:
         """Returns the next state, shape (B, c, k)."""
         s = dict(zip(self.parts, state_BCK.unbind(1), strict=True))
         v = self.alpha * s["v"] + pre_BMK[:, 0]
         v = v - self.v_th * (s["z"] if self.attached else s["z"].detach())
-        z = Spike.apply(v - self._threshold(s), self.v_th, self.gamma) * (s["r"] <= 0)
+        z = Spike.apply(v - self._threshold(s), self.surrogate) * (s["r"] <= 0)
         r = (s["r"] + self.refractory * z - 1).clamp(0, self.refractory).detach()
         f = self.kappa * s["f"] + (1 - self.kappa) * z
         after = {"z": z, "v": v, "r": r, "f": f, **self._adapted(s, z)}
@@ -101,7 +105,7 @@ class LIF(Cell):
         """Returns ∂s'/∂a, shape (B, c, 1, k), and ∂s'/∂s, shape (B, c, c, k)."""
         s = dict(zip(self.parts, state_BCK.unbind(1), strict=True))
         v = self.alpha * s["v"] + pre_BMK[:, 0] - self.v_th * s["z"]
-        psi = surrogate(v - self._threshold(s), self.v_th, self.gamma) * (s["r"] <= 0)
+        psi = self.surrogate(v - self._threshold(s)) * (s["r"] <= 0)
         dv: Slopes = {"a": 1.0, "v": self.alpha}
         if self.attached:
             dv["z"] = -self.v_th
@@ -155,36 +159,6 @@ class LIF(Cell):
         """Returns which parts reach the parts of the state that adaptation concerns."""
         del of_v
         return {}
-
-
-class Spike(Function):
-    """H(x), x in units of the potential, with the surrogate as its slope."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor, v_th: float, gamma: float) -> Tensor:
-        """Returns 1 where x > 0, else 0."""
-        del v_th, gamma
-        return (x > 0).to(x.dtype)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keeps x and the constants."""
-        del output
-        x, ctx.v_th, ctx.gamma = inputs
-        ctx.save_for_backward(x)
-
-    @staticmethod
-    def backward(ctx: Any, *credit: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
-        """Returns the credit times the surrogate."""
-        (x,) = ctx.saved_tensors
-        return credit[0] * surrogate(x, ctx.v_th, ctx.gamma), None, None
-
-
-def surrogate(x: Tensor, v_th: float, gamma: float) -> Tensor:
-    """Returns (γ/v_th) max(0, 1 − |x|/v_th)."""
-    return gamma / v_th * (1 - x.abs() / v_th).clamp(min=0)
 
 
 def decay(tau: float) -> float:

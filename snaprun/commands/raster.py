@@ -9,8 +9,8 @@ from snaprun import checks, config, figures
 from snaprun.cells.alif import ALIF
 from snaprun.commands.trained import configured, restoring
 from snaprun.figures import words
-from snaprun.figures.spikes import Recording
 from snaprun.figures.select import dotted
+from snaprun.figures.spikes import Recording
 from snaprun.model.network import Network
 from snaprun.run import checkpoint
 from snaprun.tasks import TASKS, Batch

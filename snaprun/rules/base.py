@@ -103,7 +103,11 @@ class LearningRule(ABC, Generic[State]):
     moves: ClassVar[bool] = True  # False: the optimiser leaves the recurrent parameters alone
     taped: ClassVar[bool] = False  # whether credit goes back over a tape of the window
     once_a_sequence: ClassVar[bool] = False  # whether it needs train.update_every=sequence
-    adapts: bool = False  # whether it follows the updates of a linear readout
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the rule follows the updates of a linear readout."""
+        return False
 
     @property
     def reminder(self) -> Reminder | None:

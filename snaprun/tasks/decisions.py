@@ -1,6 +1,7 @@
 """What the tasks of spiking populations share: the input spikes, and one decision a sequence."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor
@@ -33,7 +34,7 @@ class DecisionError(Measure):
         wanted_B = (targets * mask_TB).amax(0)
         return [float(((decided_B != wanted_B) & asked_B).sum()), float(asked_B.sum())]
 
-    def value(self, sums: list[float]) -> float:
+    def value(self, sums: Sequence[float]) -> float:
         """Returns the share of wrong decisions."""
         wrong, sequences = sums
         return wrong / sequences if sequences else math.nan

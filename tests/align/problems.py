@@ -50,7 +50,8 @@ def by_autograd(network, batch):
         pre_BMK = torch.einsum("muj,bj->bmu", weights_MKJ * layout.live_MKJ, source_BJ)
         state_BCK = network.core.cell.transition(pre_BMK, state_BCK)
         first, first_bias, last, last_bias = (p.detach() for p in network.readout.parameters)
-        logits_BO = F.linear(F.linear(state_BCK[:, 0], first, first_bias).relu(), last, last_bias)
+        read_BK = state_BCK[:, network.core.cell.read]
+        logits_BO = F.linear(F.linear(read_BK, first, first_bias).relu(), last, last_bias)
         nats_B = F.cross_entropy(logits_BO, batch.targets[t], reduction="none")
         total = total + (nats_B * batch.mask[t]).sum()
     return layout.gather(torch.autograd.grad(total, weights_MKJ)[0])
