@@ -18,7 +18,19 @@ from snaprun.core import RecurrentCore
 from snaprun.engine.saved import DATA, copied
 from snaprun.influence import choose
 from snaprun.influence.native import block_fields
-from snaprun.rules import BPTT, RFLO, RTRL, SAB, UORO, EProp, Frozen, LearningRule, Setup, SnAp
+from snaprun.rules import (
+    BPTT,
+    RFLO,
+    RTRL,
+    SAB,
+    UORO,
+    EProp,
+    Frozen,
+    LearningRule,
+    Rate,
+    Setup,
+    SnAp,
+)
 from snaprun.rules.bptt import taped
 from snaprun.rules.replay import stacked
 
@@ -241,6 +253,21 @@ class EPropAdapter(RFLOAdapter):
         return super().fields() | {"drop_spikes": self.core.cell.spikes} | adaptive
 
 
+class RateAdapter(Adapter):
+    """The adapter of rate, which keeps the trace of a bias and sums the sources."""
+
+    name = "rate"
+
+    def fields(self) -> dict[str, Any]:
+        """Return the components that each slot reaches."""
+        return {"traces": as_words(self.core.cell.trace_pattern)}
+
+    def views(self, memory: Memory) -> dict[str, Any]:
+        """Return the gradient, ε (B, C, M, K), Σ src (B, J), and its steps (B,)."""
+        kept = ("trace", "sources", "steps")
+        return super().views(memory) | {n: lanes_first(memory[n], self.lanes) for n in kept}
+
+
 class UOROAdapter(Adapter):
     """The adapter of UORO, which keeps s̃ and θ̃ and draws ν as the Python rule does."""
 
@@ -277,6 +304,7 @@ ADAPTERS: dict[type[LearningRule], type[Adapter]] = {
     SAB: SABAdapter,
     RFLO: RFLOAdapter,
     EProp: EPropAdapter,
+    Rate: RateAdapter,
     UORO: UOROAdapter,
     Frozen: FrozenAdapter,
 }

@@ -1,6 +1,7 @@
 // The cells of snaprun.cells compute next state, ∂s'/∂a and ∂s'/∂s per unit, lanes innermost.
 #pragma once
 
+#include "deep_lif.hpp"
 #include "lif.hpp"
 
 namespace snaprun {
@@ -112,7 +113,7 @@ const std::vector<CellEntry<T>>& cells() {
     using E = CellEntry<T>;
     static const std::vector<E> all{
         E::template of<Vanilla>(), E::template of<GRU>(), E::template of<LSTM>(),
-        E::template of<LIF>(), E::template of<ALIF>()};
+        E::template of<LIF>(), E::template of<ALIF>(), E::template of<DeepLIF>()};
     return all;
 }
 

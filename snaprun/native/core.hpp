@@ -90,9 +90,11 @@ private:
             std::memset(x, 0, size * sizeof(T));
             for (int b = 0; b < c_.lanes; ++b) x[inputs.indices[b] * stride_ + b] = 1;
         } else {
-            const T* from = inputs.dense;
-            for (int b = 0; b < c_.lanes; ++b) {
-                for (int j = 0; j < c_.inputs; ++j) x[size_t(j) * stride_ + b] = *from++;
+            // A vector of all lanes at a time: its cache lines serve the next inputs, too.
+            for (int j = 0; j < c_.inputs; ++j) {
+                const T* const from = inputs.dense + j;
+                T* const to = x + size_t(j) * stride_;
+                for (int b = 0; b < c_.lanes; ++b) to[b] = from[size_t(b) * c_.inputs];
             }
         }
         // The sources h(t) of the lower layers, between x and 1, follow as the layers step.

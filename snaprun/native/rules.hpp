@@ -3,6 +3,7 @@
 
 #include "bptt.hpp"
 #include "budget.hpp"
+#include "rate.hpp"
 #include "rflo.hpp"
 #include "sab.hpp"
 #include "snap1.hpp"
@@ -17,7 +18,7 @@ const auto& rules() {
     static const std::vector<E> all{
         E::template of<InfluenceRule<T>>(), E::template of<SnAp1<T>>(), E::template of<BPTT<T>>(),
         E::template of<Budget<T>>(),        E::template of<RFLO<T>>(),  E::template of<UORO<T>>(),
-        E::template of<SAB<T>>(),           E::template of<Frozen<T>>(),
+        E::template of<SAB<T>>(),           E::template of<Rate<T>>(),   E::template of<Frozen<T>>(),
     };
     return all;
 }

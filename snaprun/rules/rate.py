@@ -19,7 +19,7 @@ class RateState:
 
     layout: Layout
     trace_BCMK: Annotated[Tensor, Saved("trace")]  # ε
-    sources_BJ: Annotated[Tensor, Saved("sources")]  # Σ_t src
+    sources_BI: Annotated[Tensor, Saved("sources")]  # Σ_t [x; h of lower layers; 1]
     steps_B: Annotated[Tensor, Saved("steps")]  # since the sequence began
     gradient_P: Annotated[Tensor, Saved("gradient", parameters=True, kept=False)]
 
@@ -61,19 +61,19 @@ class Rate(LearningRule[RateState]):
         """Returns ε = 0 and r = 0; raises UserError for a core that `require_core` refuses."""
         self.require_core(setup.core)
         core = setup.core
-        slots, units, sources = core.layout.live_MKJ.shape
+        slots, units, _ = core.layout.live_MKJ.shape
         like = core.initial_state(setup.lanes, setup.dtype)
         return RateState(
             core.layout,
             like.new_zeros(setup.lanes, core.cell.components, slots, units),
-            like.new_zeros(setup.lanes, sources),
+            like.new_zeros(setup.lanes, core.layout.inputs + 1),
             like.new_zeros(setup.lanes),
             like.new_zeros(core.layout.size),
         )
 
     def reset(self, state: RateState, lanes_B: Tensor) -> RateState:
         """Forgets the past in `lanes_B`."""
-        for kept in (state.trace_BCMK, state.sources_BJ, state.steps_B):
+        for kept in (state.trace_BCMK, state.sources_BI, state.steps_B):
             kept[lanes_B] = 0
         return state
 
@@ -81,36 +81,45 @@ class Rate(LearningRule[RateState]):
         """Advances ε and Σ src and, with a credit, adds the gradient of one pass down."""
         trace_BCMK = torch.einsum("bpqk,bqmk->bpmk", record.dsds_BCCK, state.trace_BCMK)
         trace_BCMK += record.dsda_BCMK
-        sources_BJ, steps_B = state.sources_BJ + record.src_BJ, state.steps_B + 1
-        state = replace(state, trace_BCMK=trace_BCMK, sources_BJ=sources_BJ, steps_B=steps_B)
+        first = state.layout.units  # after the h(t-1), which no unit sees
+        sources_BI, steps_B = state.sources_BI + record.src_BJ[:, first:], state.steps_B + 1
+        state = replace(state, trace_BCMK=trace_BCMK, sources_BI=sources_BI, steps_B=steps_B)
         if record.credit_BCK is None:
             return state
-        layout, rates_BJ = state.layout, sources_BJ / steps_B[:, None]
-        slot_BMK = torch.zeros_like(trace_BCMK[:, 0])
+        rates_BJ = torch.zeros_like(record.src_BJ)
+        rates_BJ[:, first:] = sources_BI / steps_B[:, None]
+        dense_MKJ = torch.zeros_like(record.weights_MKJ)
         credit_BCK = record.credit_BCK
         for below, (units, inputs) in reversed(list(enumerate(record.layers, start=-1))):
             d_BMK = torch.einsum("bck,bcmk->bmk", credit_BCK[..., units], trace_BCMK[..., units])
-            slot_BMK[..., units] = d_BMK
+            for seen in (inputs, slice(-1, None)):
+                dense_MKJ[:, units, seen] = torch.einsum("bmu,bj->muj", d_BMK, rates_BJ[:, seen])
             if below >= 0:
                 credit_BCK = credit_BCK.clone()
                 weights_MKV = record.weights_MKJ[:, units, inputs]
                 passed_BV = torch.einsum("muv,bmu->bv", weights_MKV, d_BMK)
                 credit_BCK[:, record.read, record.layers[below].units] += passed_BV
-        of_lanes_BP = slot_BMK[:, layout.slot_P, layout.unit_P] * rates_BJ[:, layout.source_P]
-        return replace(state, gradient_P=state.gradient_P + of_lanes_BP.sum(0))
+        return replace(state, gradient_P=state.gradient_P + state.layout.gather(dense_MKJ))
 
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Counts the forward step, ε and Σ src, and at a step with a target the pass down."""
         n, cell = Counts.of(core), core.cell
         slots = len(cell.slots)
-        kept = n.states * slots + n.sources + 1
+        inputs = core.layout.inputs + 1
+        kept = n.states * slots + inputs + 1
         trace = core.units * slots * sum(map(sum, cell.state_pattern)) + n.slopes
         down = core.units * slots * cell.components + n.links + n.parameters
-        return Cost(n.weights + trace + n.sources + down, kept, 2 * kept, "k", "k² + p")
+        return Cost(n.weights + trace + inputs + down, kept, 2 * kept, "k", "k² + p")
 
     def storage(self, sizes: Sizes, backend: ModuleType | None) -> Storage:
-        """Counts ε, Σ src and, in a step, the new ones and the gradient of every lane."""
+        """Counts ε, Σ src and, in a step, the new ones and the dense gradient."""
         n = sizes
-        kept = n.lanes * (n.states * n.slots + n.sources + 1) * n.itemsize
-        step = n.lanes * (3 * n.states * n.slots + 3 * n.parameters + 2 * n.sources) * n.itemsize
+        inputs = n.sources - n.units
+        lanes = n.padded if backend is None else n.lanes
+        kept = lanes * (n.states * n.slots + inputs + 1) * n.itemsize
+        if backend is None:
+            step = lanes * (2 * n.slots * n.units + inputs) * n.itemsize
+        else:
+            step = lanes * (2 * n.states * n.slots + inputs + n.sources) * n.itemsize
+            step += 2 * n.dense * n.itemsize
         return Storage(kept, step=step, saved=kept)

@@ -29,7 +29,9 @@ KNOWN = native.capabilities()
 
 A, O = 5, 4
 BOUND = 1e-9
-CELLS = {name: cases.CELLS[name] for name in KNOWN["cells"]} | {"leaky": Vanilla(alpha=0.6)}
+CELLS = {name: cases.CELLS[name] for name in KNOWN["cells"] if name in cases.CELLS} | {
+    "leaky": Vanilla(alpha=0.6)
+}
 OTHERS = ("snap 3", "bptt 0.3", "bptt 4")  # which is kept as SnAp-2 is, or not in C++
 RULES = {  # those that take every window; SAB is tested apart
     name: rule

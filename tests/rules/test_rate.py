@@ -10,6 +10,7 @@ from snaprun.cells.deep_lif import DeepLIF
 from snaprun.cells.lif import LIF
 from snaprun.checks import UserError
 from snaprun.core import RecurrentCore
+from snaprun.engine.native import NativeEngine
 from snaprun.engine.optim import SGD
 from snaprun.engine.torch import TorchEngine
 from snaprun.model.network import Architecture
@@ -21,6 +22,7 @@ from snaprun.verify import biased, unrolled
 from snaprun.verify.jacobian import cell_checks, product_checks
 from snaprun.verify.problem import NO_TARGET
 from tests.cases import close, problem, rng, without_resets
+from tests.engine.engines import NEEDS_CORE
 from tests.rules import contract
 from tests.rules.contract import gradient
 
@@ -30,6 +32,7 @@ CELLS = {
     for reset in ("attached", "detached")
 }
 STACK = (6, 5, 4)
+ENGINES = {"torch": TorchEngine, "native": NativeEngine}
 
 
 def drawn(cell=None, units=STACK, sparsity=None, steps=12, **others):
@@ -165,3 +168,56 @@ def test_every_rule_trains_the_cell(rule):
         loss_TB = engine.run(Batch(inputs, targets, mask, resets))
         assert loss_TB[-1].isfinite().all()
     assert (network.theta != before).any() == rule.moves
+
+
+@NEEDS_CORE
+@pytest.mark.parametrize("lanes", [1, 3, 9])
+@pytest.mark.parametrize("rule", [BPTT(), RTRL(), SnAp(1), UORO(), RFLO(), Frozen(), Rate()])
+@pytest.mark.parametrize("cell", CELLS)
+def test_both_engines_are_the_same(cell, rule, lanes):
+    """Over sequences with a target at the end, or here and there, and a state handed over."""
+    sides = [either(kind, CELLS[cell], rule, lanes) for kind in ("torch", "native")]
+    for count in range(4):
+        x_TBA = 2 * torch.rand(9, lanes, 3, generator=rng(count), dtype=torch.float64)
+        mask = torch.rand(9, lanes, generator=rng(count + 10)) < (0.4 if count % 2 else 0.0)
+        mask[-1] = True
+        resets = torch.zeros_like(mask)
+        resets[0] = True
+        resets[4, 0] = True
+        y_TB = torch.randint(0, 2, (9, lanes), generator=rng(count)) * mask
+        losses = [side.run(Batch(x_TBA, y_TB, mask, resets)) for side in sides]
+        close(losses[1], losses[0], 1e-10)
+        for got, want in zip(*(side.network.parameters for side in sides), strict=True):
+            close(got.detach(), want.detach(), 1e-10)
+        if count == 1:  # each goes on from what the other has left
+            saved = [side.state_dict() for side in sides]
+            sides = [either(kind, CELLS[cell], rule, lanes) for kind in ("torch", "native")]
+            for side, other in zip(sides, reversed(saved), strict=True):
+                side.load_state_dict(other)
+
+
+def either(kind, cell, rule, lanes):
+    network = Architecture(cell, [6, 5, 4], Uniform(level=0.3), 0).build(3, 2, 0, torch.float64)
+    network.theta.data *= 1.5
+    common = {"lanes": lanes, "update_every": "sequence", "noise": rng(5)}
+    return ENGINES[kind](network, rule, SGD(lr=0.1), **common)
+
+
+@NEEDS_CORE
+def test_in_the_middle_of_a_sequence_the_engines_hand_over_what_the_rule_keeps():
+    sides = [either(kind, DeepLIF(), Rate(), 3) for kind in ("torch", "native")]
+    x_TBA = 2 * torch.rand(9, 3, 3, generator=rng(), dtype=torch.float64)
+    mask = torch.zeros(9, 3, dtype=torch.bool)
+    resets, targets = mask.clone(), torch.zeros(9, 3, dtype=torch.int64)
+    resets[0] = mask[-1] = True
+    whole = Batch(x_TBA, targets, mask, resets)
+    for side in sides:
+        side.run(whole.piece(0, 5))
+    saved = [side.state_dict() for side in sides]
+    for name in ("trace", "sources", "steps"):
+        close(saved[1]["rule"][name], saved[0]["rule"][name])
+    for side, other in zip(sides, reversed(saved), strict=True):
+        side.load_state_dict(other)
+        side.run(whole.piece(5, 4))
+    for got, want in zip(*(side.network.parameters for side in sides), strict=True):
+        close(got.detach(), want.detach())
