@@ -18,7 +18,7 @@ from snaprun.align.stale import Gradients
 from snaprun.core import RecurrentCore
 from snaprun.model.network import Network
 from snaprun.rules import BPTT
-from snaprun.store.schema import WHOLE
+from snaprun.store.schema import LAYER, WHOLE
 from snaprun.tasks import Batch
 
 Values = dict[str, float]
@@ -77,9 +77,15 @@ def staleness(core: RecurrentCore, name: str, found: Sequence[Gradients]) -> Val
 
 
 def slots(core: RecurrentCore) -> Iterator[tuple[str, Tensor]]:
-    """Yield names and masks (P,): all live parameters, then each slot's if there are several."""
-    slot_P = core.layout.slot_P
+    """Yield names and masks (P,): all live parameters, then each slot's and each layer's.
+
+    The parameters of a slot are left out if there is one, those of a layer likewise.
+    """
+    slot_P, unit_P = core.layout.slot_P, core.layout.unit_P
     yield WHOLE, torch.ones_like(slot_P, dtype=torch.bool)
     if len(core.cell.slots) > 1:
         for number, slot in enumerate(core.cell.slots):
             yield slot.name, slot_P == number
+    if len(core.layers) > 1:
+        for number, (units, _) in enumerate(core.layers, start=1):
+            yield f"{LAYER}{number}", (unit_P >= units.start) & (unit_P < units.stop)

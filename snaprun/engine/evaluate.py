@@ -16,6 +16,12 @@ from snaprun.tasks import Batch
 _NEVER = 2**40  # steps between updates
 # Sums the losses of a batch, and writes the outputs if they are asked for.
 Summed = Callable[[Batch, Tensor | None], float]
+Pieces = Callable[[Batch], Iterable[Batch]]  # cuts a batch; the pieces in order are the batch
+
+
+def as_a_whole(batch: Batch) -> Iterable[Batch]:
+    """Return the batch as its only piece."""
+    return (batch,)
 
 
 def mean_loss(
@@ -24,11 +30,13 @@ def mean_loss(
     in_core: bool = False,
     columns: Columns | None = None,
     sums: Sums | None = None,
+    pieces: Pieces = as_a_whole,
 ) -> float:
     """Return the mean loss over every target of `batches`, in the unit that the loss reports.
 
-    Nothing is updated. If `in_core` is true and the C++ core supports the network, the C++ core
-    computes the loss and skips the dead weights. What `columns` measure is added to `sums`.
+    Nothing is updated. A batch is run in its `pieces`, and measured as a whole: what `columns`
+    measure is added to `sums`. If `in_core` is true and the C++ core supports the network, the C++
+    core computes the loss and skips the dead weights.
 
     >>> from snaprun.cells import Vanilla
     >>> from snaprun.model.network import Architecture
@@ -44,6 +52,7 @@ def mean_loss(
     total, targets = 0.0, 0
     summed, lanes, width = None, 0, network.readout.parameters[-1].numel()
     for batch in batches:
+        cut = pieces(batch)
         batch = batch.to(network.core.device)
         if summed is None or lanes != batch.mask.shape[1]:
             lanes = batch.mask.shape[1]
@@ -53,7 +62,13 @@ def mean_loss(
             outputs_TBO = torch.zeros(
                 *batch.mask.shape, width, dtype=network.dtype, device=batch.mask.device
             )
-        total += summed(batch, outputs_TBO)
+        first = 0
+        for piece in cut:
+            part = slice(first, first + len(piece.mask))
+            total += summed(
+                piece.to(network.core.device), None if outputs_TBO is None else outputs_TBO[part]
+            )
+            first = part.stop
         targets += int(batch.mask.sum())
         if columns and sums is not None:
             columns.add(sums, batch.targets, batch.mask, outputs_TBO, batch.baseline)
@@ -67,17 +82,17 @@ class HeldOut:
     network: Network
     measures: Sequence[Measure]
     in_core: bool
-    through: Callable[[Iterable[Batch]], Iterable[Batch]]  # the batches on their way
+    pieces: Pieces = as_a_whole
 
     def __call__(self, batches: Iterable[Batch], /) -> float:
         """Return the mean loss over all targets, in reported units."""
-        return mean_loss(self.network, self.through(batches), self.in_core)
+        return mean_loss(self.network, batches, self.in_core, pieces=self.pieces)
 
     def metrics(self, batches: Iterable[Batch], /) -> dict[str, float]:
         """Return the loss, the measures, and those of the batches' baseline, by column."""
         loss, sums = self.network.readout.loss, Sums()
         columns = Columns(loss, self.measures, held_out=True)
-        mean = mean_loss(self.network, self.through(batches), self.in_core, columns, sums)
+        mean = mean_loss(self.network, batches, self.in_core, columns, sums, self.pieces)
         beside = {key: value for key, value in columns.values(sums).items() if value is not None}
         return {loss.held_out.key: mean, **beside}
 

@@ -15,7 +15,7 @@ from snaprun.figures import aligned, curves, layout, learning, words
 from snaprun.figures.aligned import Line, Lines
 from snaprun.figures.select import Facet, Sheet
 from snaprun.figures.style import Look, look, varied
-from snaprun.store.schema import ALIGNMENT, WHOLE
+from snaprun.store.schema import ALIGNMENT, LAYER, WHOLE
 
 # Title and axis of a facet; g is the gradient of a rule, g* the exact one.
 QUANTITIES = {
@@ -113,7 +113,8 @@ def _quantity(axes: Axes, drawn: Lines, looks: Looks, kind: str, slot: str = WHO
     for rule, line in shown.items():
         _line(axes, line, looks[rule])
     title, label = QUANTITIES[kind]
-    axes.set_title(title if slot == WHOLE else f"{title}, slot {slot}", loc="left")
+    part = "" if slot == WHOLE else f", {slot}" if slot.startswith(LAYER) else f", slot {slot}"
+    axes.set_title(title + part, loc="left")
     axes.set_ylabel(label)
     values = np.concatenate([line.value for line in shown.values()])
     if kind == "cosine":

@@ -140,7 +140,7 @@ class _Timing:
                 # Its last steps, because earlier ones may have no target.
                 piece = batch.piece(max(0, len(batch.mask) - EVAL_STEPS), EVAL_STEPS)
                 start = time.perf_counter()
-                HeldOut(engine.network, task.measures, engine.in_core, iter).metrics([piece])
+                HeldOut(engine.network, task.measures, engine.in_core).metrics([piece])
                 per_step = (time.perf_counter() - start) / len(piece.mask)
             self.seconds += per_step * len(batch.mask)
             if time.perf_counter() > self.end:

@@ -1,6 +1,6 @@
 """Validation gives the metrics of frozen weights, and of their average, on held-out data."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from snaprun.engine.evaluate import HeldOut
 from snaprun.metrics import AVERAGE, BASELINE
@@ -19,12 +19,14 @@ def validate(
     core compute what it supports. `pause` is called again and again; it may raise.
     """
 
-    def pieces(batches: Iterable[Batch]) -> Iterator[Batch]:
-        for batch in batches:
-            checked(task, batch)
-            for first in range(0, len(batch.mask), EVAL_STEPS):
-                pause()
-                yield batch.piece(first, EVAL_STEPS)
+    def pieces(batch: Batch) -> Iterator[Batch]:
+        checked(task, batch)
+        return cut(batch)
+
+    def cut(batch: Batch) -> Iterator[Batch]:
+        for first in range(0, len(batch.mask), EVAL_STEPS):
+            pause()
+            yield batch.piece(first, EVAL_STEPS)
 
     return task.held_out(HeldOut(network, task.measures, in_core, pieces), tokens)
 

@@ -45,6 +45,7 @@ FAILED = "failed"  # the last attempt ended with an error
 STOPPED = "stopped"  # the run was interrupted or killed, and no process writes it
 
 ALIGNMENT = "align"  # keys align.*, and the columns align/<rule>/<slot>/<quantity> of metrics
+LAYER = "layer "  # before the number of a layer, in the place of a slot
 WHOLE = "whole"  # the slot that stands for all recurrent parameters
 
 

@@ -20,9 +20,11 @@ from snaprun.run import launch as running
 from snaprun.run.divergence import Watch
 from snaprun.run.dry import rehearse
 from snaprun.run.options import TrainOptions
+from snaprun.run.validate import validate
 from snaprun.sparsity import Uniform
 from snaprun.store import read_run
 from snaprun.tasks import Copy, checked
+from tests.cases import rng
 from tests.engine.engines import EITHER, crossed
 from tests.of_numbers import Bits, Echo, Sign
 from tests.run import test_resume as resume
@@ -75,6 +77,26 @@ def test_a_run_learns_and_its_rows_are_what_its_task_names(engine, tmp_path):
     assert {metric.key for metric in run.summary.declared} == set(summary.metrics)
 
 
+def test_a_measure_sees_a_held_out_batch_as_a_whole():
+    """Though the network runs it in pieces of 16 steps."""
+
+    class Steps(Accuracy):
+        def sums(self, outputs_TBO, targets, mask_TB):
+            return [float(len(mask_TB)), 1.0]
+
+    class Long(Sign):
+        measures = (Steps(),)
+
+        def validation(self, tokens):
+            return (Sign(length).batch(3, rng()) for length in (40, 7))
+
+    task = Long(40)
+    net = Architecture(GRU(), 5, Uniform(0.4), 0).build(task.inputs, task.outputs, 0)
+    for in_core in (True, False):
+        found = validate(task, net, None, in_core, pause=lambda: None)
+        assert found["validation_accuracy"] == (40 + 7) / 2
+
+
 def test_rows_are_of_the_batches_since_the_last_one(tmp_path):
     """Against the outputs of a network that does not learn, batch by batch."""
     task, net = (
@@ -88,7 +110,7 @@ def test_rows_are_of_the_batches_since_the_last_one(tmp_path):
     data = stream(0, "data")
     for row in [row for row in found if "mse" in row]:
         batches = [task.batch(2, data) for _ in range(2)]
-        own = HeldOut(net, task.measures, False, iter).metrics(batches)
+        own = HeldOut(net, task.measures, False).metrics(batches)
         assert row["mse"] == pytest.approx(own["validation_mse"], rel=1e-6)
         assert row["nrmse"] == pytest.approx(own["validation_nrmse"], rel=1e-6)
         assert row["baseline_nrmse"] == pytest.approx(own["baseline_validation_nrmse"], rel=1e-6)
@@ -98,7 +120,7 @@ def test_rows_are_of_the_batches_since_the_last_one(tmp_path):
 def test_both_engines_evaluate_alike(task):
     made = TASKS[task]()
     net = Architecture(GRU(), 5, Uniform(0.5), 6).build(3, 2, 0, torch.float64, loss=made.loss)
-    native, torchs = (HeldOut(net, made.measures, core, iter) for core in (True, False))
+    native, torchs = (HeldOut(net, made.measures, core) for core in (True, False))
     batches = list(made.validation(None))
     assert native.metrics(batches) == pytest.approx(torchs.metrics(batches), rel=1e-10)
     assert native(batches) == pytest.approx(mean_loss(net, batches), rel=1e-12)
