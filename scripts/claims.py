@@ -38,6 +38,13 @@ CHARLM = {
     "charlm_lstm128": "LSTM-128",
     "charlm_wikitext": "GRU-128, WikiText",
 }
+SPIKING = (
+    "store_recall",
+    "store_recall_sparse",
+    "fashion_rows",
+    "function_family",
+    "digits_rate",
+)
 
 
 class Pair(NamedTuple):
@@ -59,8 +66,8 @@ TEN_SEEDS = 2**-9  # the smallest p possible with ten seeds
 
 
 def decimals(panel: str) -> int:
-    """Return how many decimals a panel's metric is written with: 1 for levels, 2 for bpc."""
-    return 1 if panel.startswith("copy") else 2
+    """Return the decimals of a panel's metric: 1 for levels, 2 for bpc, 3 for shares and errors."""
+    return 1 if panel.startswith("copy") else 3 if panel in SPIKING else 2
 
 
 def number(value: float, panel: str, signed: bool = False) -> str:
@@ -126,6 +133,26 @@ def delayed(panel: str, arm: str, delay: int) -> str:
     runs = table(panel, "delays")
     runs = runs[(runs.arm == arm) & (runs.delay == delay)]
     return banded(runs.validation_accuracy.tolist(), "{:.3f}".format)
+
+
+def ended(panel: str, arm: str, metric: str) -> str:
+    """Write the median of any metric over the last tenth of the tokens, with its band."""
+    by = measured(panel)[metric]
+    values = [final(rows, by) for rows in read_arms(RESULTS / panel)[arm].values()]
+    return banded(values, lambda value: number(value, panel))
+
+
+def agreement(code: str, steps: int, which: Literal["min", "last"]) -> list[str]:
+    """Write the cosines of the rule rate with BPTT, from the lowest layer up."""
+    rows = table("digits_rate", "cosines")
+    rows = rows[(rows.code == code) & (rows.steps == steps) & (rows.slot != "whole")]
+    return [f"{value:.3f}" for value in rows.sort_values("slot")[which]]
+
+
+def costly(steps: int, rule: str) -> pd.Series:
+    """Return the milliseconds of an update and the bytes kept by a rule in digits_rate."""
+    rows = table("digits_rate", "costs")
+    return rows[(rows.steps == steps) & (rows.rule == rule)].squeeze()
 
 
 def rate(panel: str, arm: str) -> str:
@@ -295,7 +322,24 @@ def panels() -> list[dict[str, object]]:
 # The functions that a template can call.
 WORDS = (
     *costed.WORDS,
-    *(chance, cosines, delayed, diff, extreme, finals, gap, holds, late, med, most, pair, rate),
+    *(
+        agreement,
+        chance,
+        cosines,
+        costly,
+        delayed,
+        diff,
+        ended,
+        extreme,
+        finals,
+        gap,
+        holds,
+        late,
+        med,
+        most,
+        pair,
+        rate,
+    ),
     *(reached, same_rule, shown, span, tokens, updates, with_arm),
 )
 
@@ -314,6 +358,7 @@ def page(template: str = "claims.md.jinja") -> str:
         cells=costed.NAMES,
         inputs=costed.INPUTS,
         charlm=CHARLM,
+        spiking=SPIKING,
         panels=panels(),
         **{f.__name__: f for f in WORDS},
     )
@@ -338,6 +383,7 @@ def pages() -> dict[Path, str]:
         RESULTS / "README.md": page(),
         RESULTS / "bench" / "README.md": page("bench.md.jinja"),
         RESULTS / "sab.md": page("sab.md.jinja"),
+        RESULTS / "spiking.md": page("spiking.md.jinja"),
         ROOT / "README.md": readme(),
     }
 
