@@ -322,25 +322,8 @@ def panels() -> list[dict[str, object]]:
 # The functions that a template can call.
 WORDS = (
     *costed.WORDS,
-    *(
-        agreement,
-        chance,
-        cosines,
-        costly,
-        delayed,
-        diff,
-        ended,
-        extreme,
-        finals,
-        gap,
-        holds,
-        late,
-        med,
-        most,
-        pair,
-        rate,
-    ),
-    *(reached, same_rule, shown, span, tokens, updates, with_arm),
+    *(agreement, chance, cosines, costly, delayed, diff, ended, extreme, finals, gap, holds),
+    *(late, med, most, pair, rate, reached, same_rule, shown, span, tokens, updates, with_arm),
 )
 
 
