@@ -6,7 +6,7 @@ import torch
 from snaprun.cells import CELLS
 from snaprun.engine.optim import OPTIMISERS
 from snaprun.model.network import Architecture
-from snaprun.rules import BPTT, RFLO, UORO, SnAp
+from snaprun.rules import BPTT, RFLO, UORO, EProp, SnAp
 from snaprun.run import checkpoint
 from snaprun.run.launch import run
 from snaprun.run.machine import Machine
@@ -24,6 +24,7 @@ RULES = {
     "uoro": UORO(),
     "rflo": RFLO(),
     "bptt": BPTT(),
+    "eprop": EProp(),
 }
 
 
@@ -84,11 +85,14 @@ def test_after_many_updates(engine, updates, rule, every, tmp_path):
 
 
 @pytest.mark.parametrize("engine", EITHER)
-@pytest.mark.parametrize("loss", ["mse", "sigmoid"])
-def test_on_numbers(engine, loss, tmp_path):
+@pytest.mark.parametrize(
+    ("loss", "cell", "rule"),
+    [("mse", "lstm", "snap1"), ("sigmoid", "lstm", "snap1"), ("sigmoid", "alif", "eprop")],
+)
+def test_on_numbers(engine, loss, cell, rule, tmp_path):
     more = {"dtype": "float64", "optim_args": {"clip": 0.1}, "average": 0.9}
     task = Noise(loss, indices=False)
-    saved, made = both(tmp_path, task, "snap1", 100, cell="lstm", engine=engine, **more)
+    saved, made = both(tmp_path, task, rule, 100, cell=cell, engine=engine, **more)
     assert_same(saved, made)
     averaged = made.averaged.parameters
     assert all(a.equal(b) for a, b in zip(averaged, saved["average"], strict=True))
