@@ -135,11 +135,11 @@ def delayed(panel: str, arm: str, delay: int) -> str:
     return banded(runs.validation_accuracy.tolist(), "{:.3f}".format)
 
 
-def ended(panel: str, arm: str, metric: str) -> str:
-    """Write the median of any metric over the last tenth of the tokens, with its band."""
-    by = measured(panel)[metric]
-    values = [final(rows, by) for rows in read_arms(RESULTS / panel)[arm].values()]
-    return banded(values, lambda value: number(value, panel))
+def tenth(arm: str, which: Literal["first", "last"]) -> str:
+    """Write an arm's error in a tenth of an episode of function_family, with its band."""
+    runs = table("function_family", "episodes")
+    values = runs[runs.arm == arm][f"validation_mse_{which}_tenth"].tolist()
+    return banded(values, "{:.3f}".format)
 
 
 def agreement(code: str, steps: int, which: Literal["min", "last"]) -> list[str]:
@@ -322,8 +322,9 @@ def panels() -> list[dict[str, object]]:
 # The functions that a template can call.
 WORDS = (
     *costed.WORDS,
-    *(agreement, chance, cosines, costly, delayed, diff, ended, extreme, finals, gap, holds),
-    *(late, med, most, pair, rate, reached, same_rule, shown, span, tokens, updates, with_arm),
+    *(agreement, chance, cosines, costly, delayed, diff, extreme, finals, gap, holds),
+    *(late, med, most, pair, rate, reached, same_rule, shown, span, tenth, tokens, updates),
+    with_arm,
 )
 
 
