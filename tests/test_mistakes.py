@@ -119,6 +119,8 @@ BAD = {
     "plot source=[results,results]": "out",
     "plot incomplete=perhaps": "true or false",
     "cost cells=[foo]": "gru",
+    "cost cells=[alif] rules=[rate]": "deep_lif",
+    "train cell=alif cell.tau_m=inf": "cell.beta",
     "cost cells=gru": "a list",
     "cost sizes=[128]": "units@sparsity",
     "cost sizes=[0@0.5]": "≥ 1",

@@ -48,6 +48,9 @@ class ALIF(LIF):
         checks.within("cell.adaptive", self.adaptive, 0, 1)
         if self.beta is not None:
             checks.within("cell.beta", self.beta, 0, math.inf, open_high=True)
+        elif self.alpha == 1:
+            accepted = "a smaller number with cell.beta=null, whose 1.7 (1−ρ)/(1−α) divides by 0"
+            checks.refuse("cell.tau_m", self.tau_m, accepted, "Set cell.beta.")
 
     @property
     def strength(self) -> float:

@@ -36,7 +36,7 @@ class Cell(ABC):
     spikes: ClassVar[bool] = False  # whether h is a spike, which the unit has sent and forgets
     averages: ClassVar[bool] = False  # whether the readout sees the mean of h since the beginning
     self_connections: bool = True  # whether a unit may see its own h
-    # c and f0 of a cost c Σ_u (mean h_u − f0)² beside the loss.
+    # c and f0 of a cost c Σ_u (mean h_u − f0)² at every step of every lane, beside the loss.
     rate_cost: float = 0.0
     rate_target: float = 0.0
 

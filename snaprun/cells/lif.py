@@ -33,8 +33,8 @@ class LIF(Cell):
 
     The slot has no bias. A unit does not see its own spike through a weight unless
     `self_connections` is true, and `recurrent=False` leaves recurrent weights away. With a
-    `rate_cost` c and a `rate_target` f0 training adds c Σ_u (mean z_u − f0)² to the loss, where the
-    mean is over lanes and steps.
+    `rate_cost` c and a `rate_target` f0 training adds c Σ_u (mean z_u − f0)² to the loss of every
+    lane at every step, targets or not, where the mean is over lanes and steps.
 
     >>> from snaprun.cells import CELLS
     >>> cell = CELLS["lif"](tau_m=20, v_th=0.6)

@@ -83,6 +83,8 @@ def count(
                 if (replaying := bounded(rule)) is not None:
                     hidden, internal = (number * n for n in stored_numbers(core))
                     replaying.require_enough(horizon, hidden, internal)
+                if rule.reminder is None:
+                    rule.require_core(core)
                 rule = rule.in_numbers(number)
                 cost = rule.cost(core, horizon)
                 kept = number * cost.state

@@ -12,9 +12,9 @@ REMEMBERED = 1000  # (lane, step) pairs: so many weigh as much as the mean befor
 
 @dataclass
 class RateCost:
-    """The cost c Σ_u (m_u − f0)² of the mean m_u of h_u over lanes and steps.
+    """The cost c Σ_u (m_u − f0)² at every step of every lane, m_u the mean of h_u over these.
 
-    Its credit is 2 c (m_u − f0) on h_u, at every step of every lane. In a window the mean is that
+    Its credit is 2 c (m_u − f0) on h_u, also where there is no target. In a window the mean is that
     of the windows before it, so that every rule can take the credit as it comes: with n (lane,
     step) pairs in a window, m ← m + n/(n + 1000) (mean of the window − m), from m = f0 on. Like
     the loss, the cost is divided by the number of targets of the window.

@@ -82,8 +82,11 @@ class Recurrent(nn.Module):
         units = stacked(units, layers, ("hidden_size", "num_layers"))
         self.cell, self.rule = read_cell(cell, cell_args), _carried(rule, rule_args)
         drawn = read_sparsity(sparsity, sparsity_args)
-        if drawn.prunes:
+        if drawn.prunes or drawn.rewires:
             checks.refuse("sparsity", sparsity, "one that stays as it is drawn")
+        if self.cell.rate_cost:
+            accepted = "0 in a torch module, whose loss is yours"
+            checks.refuse("cell_args.rate_cost", self.cell.rate_cost, accepted)
         dtype = DTYPES[checks.one_of("dtype", str(dtype).removeprefix("torch."), list(DTYPES))]
         self.influence, place = influence, _device(device)
         choose(influence, place.type)

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from snaprun import checks
+from snaprun.cells import Cell
 from snaprun.core import Record
 from snaprun.rules.rflo import RFLO, RFLOState
 
@@ -59,6 +60,13 @@ class EProp(RFLO):
         block_BCCK = record.dsds_BCCK.clone()
         block_BCCK[:, :, 0] = 0
         return block_BCCK
+
+    def carrying(self, cell: Cell) -> Tensor:
+        """Returns the pattern of the cell without the column of a spike."""
+        pattern_CC = super().carrying(cell)
+        if cell.spikes:
+            pattern_CC[:, 0] = False
+        return pattern_CC
 
     def follow(self, state: RFLOState, weight_OK: Tensor, before_OK: Tensor) -> RFLOState:
         """Returns the state whose feedback has followed the readout's weight, which decays too."""

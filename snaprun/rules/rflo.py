@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from snaprun import checks
+from snaprun.cells import Cell
 from snaprun.core import Record, RecurrentCore, Sizes, Storage
 from snaprun.core.jacobians import passed_down
 from snaprun.rules.base import (
@@ -99,11 +100,15 @@ class RFLO(LearningRule[RFLOState]):
         """Returns the ∂s'_u/∂s_u of the traces, shape (B, c, c, k)."""
         return record.dsds_BCCK
 
+    def carrying(self, cell: Cell) -> Tensor:
+        """Returns where ∂s'_u/∂s_u, as the traces take it, can differ from 0, boolean (c, c)."""
+        return torch.tensor(cell.state_pattern)
+
     def cost(self, core: RecurrentCore, horizon: int) -> Cost:
         """Counts the forward step, ∂s'_u/∂s_u e, the immediate term, and q e."""
         n, cell = Counts.of(core), core.cell
         own_CM = torch.tensor(cell.slope_pattern).float()
-        block_CC = torch.tensor(cell.state_pattern).float()
+        block_CC = self.carrying(cell).float()
         trace_CM = torch.tensor(cell.trace_pattern).float()
         carried_M = (trace_CM * (block_CC @ trace_CM)).sum(0)
         slot_P = core.layout.slot_P.cpu()

@@ -16,8 +16,9 @@ class DeepR(Uniform):
 
     Every weight has a sign s for the whole run, that of its initial deviate. After an update a live
     weight is drawn towards 0 and shaken; where θ ≤ 0 it dies. Then as many of the weights that were
-    dead, chosen uniformly among all of them, come alive with a tiny θ. Biases stay as they are. The
-    first mask is uniformly random at the level. Bellec et al. 2018, arXiv 1711.05136, algorithm 1.
+    dead, chosen uniformly among all of them, come alive with a tiny θ; if too few were dead, some
+    of those that have just died come back, too. Biases stay as they are. The first mask is
+    uniformly random at the level. Bellec et al. 2018, arXiv 1711.05136, algorithm 1.
 
     It needs train.update_every=sequence.
 
@@ -68,6 +69,10 @@ class DeepR(Uniform):
         candidates = (possible_MKJ & weight_MKJ & ~live_MKJ).flatten().nonzero().squeeze(1)
         order = torch.randperm(len(candidates), generator=generator).to(candidates.device)
         born = candidates[order[: int(dies_MKJ.sum())]]
+        if short := int(dies_MKJ.sum()) - len(born):
+            fallen = dies_MKJ.flatten().nonzero().squeeze(1)
+            drawn = torch.randperm(len(fallen), generator=generator)[:short].to(fallen.device)
+            born = torch.cat((born, fallen[drawn]))
         after_MKJ = live_MKJ & ~dies_MKJ
         theta_MKJ.view(-1)[born] = TINY
         after_MKJ.view(-1)[born] = True

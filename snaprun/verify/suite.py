@@ -32,7 +32,7 @@ def verify(
 ) -> list[Check]:
     """Compare the cell's slopes and the rule with independent sources, in float64 on random data.
 
-    The losses are compared with autograd, the slopes and the Jacobians with `torch.func`. The claim
+    Losses and slopes are compared with autograd, the Jacobians with `torch.func`. The claim
     of the rule decides what the rule is compared with. A rule with an influence matrix is also
     compared with equation (4) or (5), and on all backends. `draws` (≥ 100) counts for unbiased
     rules only. Raises UserError if nothing is known to compare the rule with, or if memory does not

@@ -40,6 +40,8 @@ def checks(rule: LearningRule, problem: Problem, draws: int, seed: int) -> list[
 
     bound = student_quantile(FALSE_ALARM / len(exact_P) / 2, groups - 1)
     bound_share = student_quantile(FALSE_ALARM / 2, groups - 1)
+    width = bound_share * float(share_deviation)
+    weak = "" if width < 1 else ", so wide that a gradient of 0 would pass, too: take more draws"
     return [
         Check(
             f"mean of {groups * repeats} draws, autograd: largest |t|",
@@ -52,7 +54,7 @@ def checks(rule: LearningRule, problem: Problem, draws: int, seed: int) -> list[
             "the same along the exact gradient: |t|",
             float(t_share),
             bound_share,
-            f"{float(share):.4f} ± {bound_share * float(share_deviation):.4f} of it",
+            f"{float(share):.4f} ± {width:.4f} of it{weak}",
         ),
     ]
 

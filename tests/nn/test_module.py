@@ -214,6 +214,8 @@ def test_on_a_cuda_device(rule):
         ("sparsity=1.5", dict(sparsity=1.5)),
         ("sparsity='magnitude'", dict(sparsity="magnitude")),
         ("stays as it is drawn", dict(sparsity=Magnitude())),
+        ("stays as it is drawn", dict(sparsity="deepr")),
+        ("cell_args.rate_cost", dict(cell="alif", cell_args={"rate_cost": 1.0})),
         ("input_size=0", dict(input_size=0)),
         ("hidden_size=[4, 0]", dict(hidden_size=[4, 0])),
         ("hidden_size=[]", dict(hidden_size=[])),

@@ -51,6 +51,19 @@ def test_weights_are_drawn_to_zero_and_die_there():
     assert changed_MKJ[:, :, -1].equal(weights_MKJ[:, :, -1])
 
 
+@pytest.mark.parametrize("level", [0.0, 0.1])
+def test_where_too_few_were_dead_some_of_the_fallen_come_back(level):
+    live_MKJ, weights_MKJ, possible_MKJ, signs_MKJ = made = network(level)
+    after_MKJ, changed_MKJ = rewired(DeepR(l1=5.0), made)
+    fallen_MKJ = live_MKJ & (weights_MKJ.abs() <= 0.5)
+    fallen_MKJ[:, :, -1] = False
+    assert fallen_MKJ.sum() > (possible_MKJ & ~live_MKJ).sum()
+    assert after_MKJ.sum() == live_MKJ.sum()
+    assert after_MKJ.equal(possible_MKJ & (after_MKJ | ~live_MKJ))  # all that were dead live
+    again_MKJ = fallen_MKJ & after_MKJ
+    close(changed_MKJ[again_MKJ], TINY * signs_MKJ[again_MKJ])
+
+
 def test_a_weight_that_changed_its_sign_dies():
     live_MKJ, weights_MKJ, possible_MKJ, signs_MKJ = network()
     flipped = live_MKJ.nonzero()[::7]
