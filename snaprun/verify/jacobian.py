@@ -24,11 +24,14 @@ def unit_slopes(cell: Cell, pre_BMK: Tensor, state_BCK: Tensor) -> tuple[Tensor,
     after_BCK, rows = cell.transition(*point), []
     for p in range(cell.components):
         part = after_BCK[:, p].sum()
-        if part.requires_grad:
-            of = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
-            rows.append(torch.autograd.grad(part, point, **of))
-        else:
+        if not part.requires_grad:
             rows.append([torch.zeros_like(x) for x in point])
+            continue
+        rows.append(
+            torch.autograd.grad(
+                part, point, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+        )
     dsda, dsds = (torch.stack(rows_of, 1) for rows_of in zip(*rows, strict=True))
     return dsda, dsds
 

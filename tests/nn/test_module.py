@@ -215,7 +215,6 @@ def test_on_a_cuda_device(rule):
         ("sparsity='magnitude'", dict(sparsity="magnitude")),
         ("stays as it is drawn", dict(sparsity=Magnitude())),
         ("stays as it is drawn", dict(sparsity="deepr")),
-        ("cell_args.rate_cost", dict(cell="alif", cell_args={"rate_cost": 1.0})),
         ("input_size=0", dict(input_size=0)),
         ("hidden_size=[4, 0]", dict(hidden_size=[4, 0])),
         ("hidden_size=[]", dict(hidden_size=[])),
@@ -268,3 +267,8 @@ h, state = rnn(torch.ones(2, 3), rnn.initial_state(2))
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_a_cost_of_rates_is_refused():
+    with pytest.raises(ValueError, match="rate_cost"):
+        snaprun.nn.Recurrent(3, 4, cell="alif", cell_args={"rate_cost": 1.0})
