@@ -136,10 +136,11 @@ def _heights(used: Sequence[Axes], metric: Metric, table: pd.DataFrame) -> None:
         # The first descent of every rule is so deep that it would flatten all later differences.
         of_tokens = (table["quantity"] == metric.key) & (table["counter"] == TOKENS.key)
         late = table.loc[of_tokens & (table["at"] >= _DESCENT * table["end"])]
-        low, high = late[["median", "low"]].min(axis=None), late[["median", "high"]].max(axis=None)
-        high = min(metric.ceiling, high)
-        margin = 0.05 * max(high - low, 0.1)
-        low, high = low - margin, high + margin
+        if late["median"].notna().any():
+            low = late[["median", "low"]].min(axis=None)
+            high = min(metric.ceiling, late[["median", "high"]].max(axis=None))
+            margin = 0.05 * max(high - low, 0.1)
+            low, high = low - margin, high + margin
     for axes in used:
         axes.set_ylim(low, max(high, low + 1e-3))
         layout.linear(axes.yaxis, integer=metric.jumps)

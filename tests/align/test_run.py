@@ -199,3 +199,10 @@ def test_comparisons_that_do_not_fit_are_refused_before_the_run(here, monkeypatc
         assert word in line
     assert not (here / "runs" / "copy-align").exists()
     assert _main(["align", *words, "align.rules=[uoro]", "align.draws=8", "dry=true"]) == 0
+
+
+def test_a_run_too_short_for_a_row_is_drawn(here):
+    line = ["align", "task=store_recall", "cell=alif", "cell.units=5", "sparsity=dense"]
+    line += ["train.tokens=400", "train.lanes=2", "readout=linear", "align.points=2"]
+    assert _main([*line, "rule=eprop", "align.rules=[eprop_random,snap1]"]) == 0
+    assert list(here.glob("**/alignment-store_recall.png"))
