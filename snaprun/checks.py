@@ -71,7 +71,7 @@ def one_of(what: str, value: Any, choices: Collection[Any]) -> Any:
 def listed(names: Sequence[str]) -> str:
     """Returns the names in a line, of many the first alone and how many more there are.
 
-    >>> listed(["a", "b"]), listed([f"n{i}" for i in range(99)])[-18:]
+    >>> listed(["a", "b"]), listed([f"n{i}" for i in range(99)])[-17:]
     ('a, b', 'n18, n19, 79 more')
     """
     more = len(names) - LISTED

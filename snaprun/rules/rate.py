@@ -41,7 +41,7 @@ class Rate(LearningRule[RateState]):
     >>> from snaprun.sparsity import Dense
     >>> core = RecurrentCore.build(CELLS["deep_lif"](), Dense(), [8, 8], 4, torch.Generator())
     >>> [RULES["rate"]().cost(core, steps).state for steps in (4, 64)]  # numbers of a lane
-    [94, 94]
+    [78, 78]
     """
 
     claim = "biased"
