@@ -142,11 +142,11 @@ def tenth(arm: str, which: Literal["first", "last"]) -> str:
     return banded(values, "{:.3f}".format)
 
 
-def agreement(code: str, steps: int, which: Literal["min", "last"]) -> list[str]:
-    """Write the cosines of the rule rate with BPTT, from the lowest layer up."""
+def agreement(code: str, steps: int) -> list[str]:
+    """Write the smallest cosines of the rule rate with BPTT, from the lowest layer up."""
     rows = table("digits_rate", "cosines")
     rows = rows[(rows.code == code) & (rows.steps == steps) & (rows.slot != "whole")]
-    return [f"{value:.3f}" for value in rows.sort_values("slot")[which]]
+    return [f"{value:.3f}" for value in rows.sort_values("slot")["min"]]
 
 
 def costly(steps: int, rule: str) -> pd.Series:

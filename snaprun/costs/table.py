@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import pandas as pd
@@ -83,8 +84,7 @@ def count(
                 if (replaying := bounded(rule)) is not None:
                     hidden, internal = (number * n for n in stored_numbers(core))
                     replaying.require_enough(horizon, hidden, internal)
-                if rule.reminder is None:
-                    rule.require_core(core)
+                rule.require_core(replace(core, reminder=rule.reminder))
                 rule = rule.in_numbers(number)
                 cost = rule.cost(core, horizon)
                 kept = number * cost.state

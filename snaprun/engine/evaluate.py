@@ -53,22 +53,22 @@ def mean_loss(
     summed, lanes, width = None, 0, network.readout.parameters[-1].numel()
     for batch in batches:
         cut = pieces(batch)
-        batch = batch.to(network.core.device)
         if summed is None or lanes != batch.mask.shape[1]:
             lanes = batch.mask.shape[1]
             summed = (_in_core if in_core else _in_torch)(network, lanes)
         outputs_TBO = None
         if columns and columns.outputs:
             outputs_TBO = torch.zeros(
-                *batch.mask.shape, width, dtype=network.dtype, device=batch.mask.device
+                *batch.mask.shape, width, dtype=network.dtype, device=network.core.device
             )
         first = 0
         for piece in cut:
-            part = slice(first, first + len(piece.mask))
-            total += summed(
-                piece.to(network.core.device), None if outputs_TBO is None else outputs_TBO[part]
-            )
-            first = part.stop
+            last = first + len(piece.mask)
+            into_TBO = None if outputs_TBO is None else outputs_TBO[first:last]
+            total += summed(piece.to(network.core.device), into_TBO)
+            first = last
+        if outputs_TBO is not None:
+            outputs_TBO = outputs_TBO.to(batch.mask.device)
         targets += int(batch.mask.sum())
         if columns and sums is not None:
             columns.add(sums, batch.targets, batch.mask, outputs_TBO, batch.baseline)

@@ -113,8 +113,8 @@ def _quantity(axes: Axes, drawn: Lines, looks: Looks, kind: str, slot: str = WHO
     for rule, line in shown.items():
         _line(axes, line, looks[rule])
     title, label = QUANTITIES[kind]
-    part = "" if slot == WHOLE else f", {slot}" if slot.startswith(LAYER) else f", slot {slot}"
-    axes.set_title(title + part, loc="left")
+    part = slot if slot.startswith(LAYER) else f"slot {slot}"
+    axes.set_title(title if slot == WHOLE else f"{title}, {part}", loc="left")
     axes.set_ylabel(label)
     values = np.concatenate([line.value for line in shown.values()])
     if kind == "cosine":

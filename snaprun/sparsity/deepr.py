@@ -68,8 +68,9 @@ class DeepR(Uniform):
         dies_MKJ = live_MKJ & weight_MKJ & ~(theta_MKJ > 0)
         candidates = (possible_MKJ & weight_MKJ & ~live_MKJ).flatten().nonzero().squeeze(1)
         order = torch.randperm(len(candidates), generator=generator).to(candidates.device)
-        born = candidates[order[: int(dies_MKJ.sum())]]
-        if short := int(dies_MKJ.sum()) - len(born):
+        count = int(dies_MKJ.sum())
+        born = candidates[order[:count]]
+        if short := count - len(born):
             fallen = dies_MKJ.flatten().nonzero().squeeze(1)
             drawn = torch.randperm(len(fallen), generator=generator)[:short].to(fallen.device)
             born = torch.cat((born, fallen[drawn]))

@@ -189,7 +189,7 @@ def test_both_engines_are_the_same(cell, rule, lanes):
         close(losses[1], losses[0], 1e-10)
         for got, want in zip(*(side.network.parameters for side in sides), strict=True):
             close(got.detach(), want.detach(), 1e-10)
-        if count == 1:  # each goes on from what the other has left
+        if count == 1:  # each engine loads the state that the other has saved
             saved = [side.state_dict() for side in sides]
             sides = [either(kind, CELLS[cell], rule, lanes) for kind in ("torch", "native")]
             for side, other in zip(sides, reversed(saved), strict=True):
