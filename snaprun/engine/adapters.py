@@ -33,6 +33,7 @@ from snaprun.rules import (
 )
 from snaprun.rules.bptt import taped
 from snaprun.rules.replay import stacked
+from snaprun.rules.uoro import signs
 
 Memory = Mapping[str, Tensor]  # the engine's buffers, by the engine's names
 
@@ -280,10 +281,10 @@ class UOROAdapter(Adapter):
 
     def draw(self, steps: int) -> Tensor:
         """Return ν of every step, shape (T, B, C, K)."""
-        shape = (self.lanes, self.core.cell.components, self.core.units)
+        shape = torch.Size((self.lanes, self.core.cell.components, self.core.units))
         nu_TBCK = torch.empty(steps, *shape, dtype=torch.int8)
         for t in range(steps):
-            nu_TBCK[t] = torch.randint(0, 2, shape, generator=self.noise) * 2 - 1
+            nu_TBCK[t] = signs(self.noise, shape)
         return nu_TBCK
 
 

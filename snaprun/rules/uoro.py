@@ -1,6 +1,8 @@
 """Unbiased online recurrent optimisation."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from types import ModuleType
 from typing import Annotated
 
@@ -20,7 +22,7 @@ class UOROState:
     """The rank-one estimate J ≈ s̃ ⊗ θ̃ of every lane, and the gradient since the last update."""
 
     layout: Layout
-    noise: Generator
+    draw: Callable[[torch.Size], Tensor]  # ν of a step: signs of this shape
     s_BCK: Annotated[Tensor, Saved("s")]  # s̃
     theta_BP: Annotated[Tensor, Saved("theta", parameters=True)]  # θ̃
     gradient_P: Annotated[Tensor, Saved("gradient", parameters=True, kept=False)]
@@ -51,7 +53,8 @@ class UORO(LearningRule[UOROState]):
         core = setup.core
         theta_BP = torch.zeros(setup.lanes, core.layout.size, dtype=setup.dtype, device=core.device)
         s_BCK = core.initial_state(setup.lanes, setup.dtype)
-        return UOROState(core.layout, setup.noise, s_BCK, theta_BP, torch.zeros_like(theta_BP[0]))
+        draw = partial(signs, setup.noise)
+        return UOROState(core.layout, draw, s_BCK, theta_BP, torch.zeros_like(theta_BP[0]))
 
     def reset(self, state: UOROState, lanes_B: Tensor) -> UOROState:
         """Sets s̃ and θ̃ to 0 in `lanes_B`."""
@@ -61,8 +64,7 @@ class UORO(LearningRule[UOROState]):
 
     def step(self, state: UOROState, record: Record) -> UOROState:
         """Advances s̃ and θ̃, and adds Σ_b (δ_b·s̃_b) θ̃_b to the gradient."""
-        sign_BCK = torch.randint(0, 2, state.s_BCK.shape, generator=state.noise) * 2 - 1
-        nu_BCK = sign_BCK.to(state.s_BCK)
+        nu_BCK = state.draw(state.s_BCK.shape).to(state.s_BCK)
         forward_BCK = dynamics_jvp(record, state.s_BCK)
         immediate_BP = immediate_vjp(record, state.layout, nu_BCK)
         rho0_B = balance(state.theta_BP, forward_BCK)
@@ -97,6 +99,11 @@ class UORO(LearningRule[UOROState]):
             return Storage(n.padded * each, scratch, saved=n.lanes * each)
         anew = 4 * n.lanes * n.parameters * w
         return Storage(n.lanes * each, step=anew, saved=n.lanes * each)
+
+
+def signs(noise: Generator, shape: torch.Size) -> Tensor:
+    """Returns +1 or -1 at random for every entry."""
+    return torch.randint(0, 2, shape, generator=noise) * 2 - 1
 
 
 def balance(above: Tensor, below: Tensor) -> Tensor:

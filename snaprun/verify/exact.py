@@ -48,6 +48,6 @@ def _replayed(replay: Replay, problem: Problem, every: int) -> list[torch.Tensor
         for t in range(start, min(start + every, problem.steps)):
             state_BCK, linearise = problem.step(t, state_BCK)
             replay.follow(state_BCK, linearise)
-        replay.reverse(problem.since(start))
+        replay.reverse(problem.part(slice(start, None)))
         found.append(replay.finish())
     return found

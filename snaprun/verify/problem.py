@@ -125,13 +125,13 @@ class Problem:
             resets_TB=self.resets_TB.repeat(1, times),
         )
 
-    def since(self, start: int) -> "Problem":
-        """Return the problem from step `start` on."""
+    def part(self, steps: slice) -> "Problem":
+        """Return the problem of these steps alone."""
         return replace(
             self,
-            inputs_TBA=self.inputs_TBA[start:],
-            targets_TB=self.targets_TB[start:],
-            resets_TB=self.resets_TB[start:],
+            inputs_TBA=self.inputs_TBA[steps],
+            targets_TB=self.targets_TB[steps],
+            resets_TB=self.resets_TB[steps],
         )
 
     def setup(self, noise: Generator, backend: ModuleType | None = None) -> Setup:

@@ -9,9 +9,9 @@ from snaprun.checks import UserError, refuse
 from snaprun.core import Sizes
 from snaprun.costs.memory import in_units
 from snaprun.hardware import available_bytes
-from snaprun.rules import BPTT, LearningRule, SnAp
+from snaprun.rules import BPTT, UORO, LearningRule, SnAp
 from snaprun.sparsity import Sparsity
-from snaprun.verify import biased, exact, influence, jacobian, readout, unbiased
+from snaprun.verify import biased, exact, expected, influence, jacobian, readout, unbiased
 from snaprun.verify.check import Check
 from snaprun.verify.problem import Problem
 
@@ -35,8 +35,8 @@ def verify(
     Losses and slopes are compared with autograd, the Jacobians with `torch.func`. The claim
     of the rule decides what the rule is compared with. A rule with an influence matrix is also
     compared with equation (4) or (5), and on all backends. `draws` (≥ 100) counts for unbiased
-    rules only. Raises UserError if nothing is known to compare the rule with, or if memory does not
-    suffice.
+    rules only. The gradient of UORO is also averaged over all signs of ν, on two units. Raises
+    UserError if nothing is known to compare the rule with, or if memory does not suffice.
 
     >>> from snaprun.cells import Vanilla
     >>> from snaprun.rules import BPTT
@@ -67,6 +67,8 @@ def verify(
     if rule.claim == "exact" or (isinstance(rule, BPTT) and rule.truncate is not None):
         checks += exact.checks(rule, problem)
     elif rule.claim == "unbiased":
+        if isinstance(rule, UORO):
+            checks += expected.checks(rule, problem, seed)
         checks += unbiased.checks(rule, problem, draws, seed)
     elif rule.claim == "biased":
         checks += biased.checks(rule, problem)
