@@ -18,7 +18,7 @@ from snaprun.rules import LearningRule
 from snaprun.tasks import Batch
 
 UPDATES, TRAINING_LR = 1000, 1e-3  # training before timing, so that moments are as in a run
-MODULES: dict[str, Callable[..., torch.nn.Module]] = {
+MODULES: dict[str, type[torch.nn.GRU | torch.nn.LSTM | torch.nn.RNN]] = {
     "gru": torch.nn.GRU,
     "lstm": torch.nn.LSTM,
     "vanilla": torch.nn.RNN,

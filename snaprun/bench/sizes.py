@@ -67,6 +67,8 @@ class Sizes:
 GRU128, GRU256 = Net("gru", 128, 0.75), Net("gru", 256, 0.9375)
 TEXT128 = Net("gru", 128, 0.75, CHARACTERS)
 CELLS = ("gru", "lstm", "vanilla")
+ALIF128 = Net("alif", 128, 0.75)
+SPIKING = ("frozen", "bptt/128", "eprop", "snap1")
 ONLINE = ("frozen", "bptt/1", "rflo", "uoro", "snap1", "snap2")
 SEQUENCE = ("snap1/128", "bptt/128")
 BESIDE_BPTT = ("snap1", *SEQUENCE)
@@ -94,6 +96,7 @@ FULL = Sizes(
             for cell in cells
             for lanes in (16, 1)
         ),
+        *(Step(ALIF128, lanes, SPIKING, autograd=False) for lanes in (16, 1)),
     ),
     python=(Step(GRU128, 1, ("snap1",)), Step(GRU128, 16, ("snap1",))),
     growth=(
@@ -119,6 +122,7 @@ QUICK = replace(
         Step(GRU128, 16, ONLINE + SEQUENCE),
         Step(GRU128, 1, BESIDE_BPTT),
         Step(GRU256, 16, ("snap2",), autograd=False),
+        Step(ALIF128, 16, ("snap1",), autograd=False),
         *(Step(Net(cell, 128, 0.75, CHARACTERS), 16, BESIDE_BPTT) for cell in ("gru", "lstm")),
     ),
     growth=(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from snaprun.bench.available import NATIVE
-from snaprun.bench.contenders import autograd, started
+from snaprun.bench.contenders import MODULES, autograd, started
 from snaprun.bench.interleave import Contender, Times
 from snaprun.bench.problem import STEPS
 from snaprun.bench.session import Session
@@ -70,15 +70,16 @@ def tabulated(
 
 
 def _pairs(session: Session, size: Step) -> list[tuple[str, str, str]]:
-    nn = {"gru": "GRU", "lstm": "LSTM", "vanilla": "RNN"}[size.net.cell]
     pairs = []
     for engine in session.engines:
         snap1, bptt = f"snap1/{STEPS} {engine.name}", f"bptt/{STEPS} {engine.name}"
-        pairs += [
-            (f"nn.{nn} T=1 / SnAp-1", f"autograd/1 {AUTOGRAD}", f"snap1 {engine.name}"),
-            (f"nn.{nn} T={STEPS} / BPTT", f"autograd/{STEPS} {AUTOGRAD}", bptt),
-            (SNAP1_OVER_BPTT, snap1, bptt),
-        ]
+        if size.autograd:
+            nn = MODULES[size.net.cell].__name__
+            pairs += [
+                (f"nn.{nn} T=1 / SnAp-1", f"autograd/1 {AUTOGRAD}", f"snap1 {engine.name}"),
+                (f"nn.{nn} T={STEPS} / BPTT", f"autograd/{STEPS} {AUTOGRAD}", bptt),
+            ]
+        pairs.append((SNAP1_OVER_BPTT, snap1, bptt))
     return pairs + [
         (f"torch engine / native, {rule}", f"{rule} torch", f"{rule} {NATIVE}")
         for rule in size.rules

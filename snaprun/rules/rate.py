@@ -108,7 +108,8 @@ class Rate(LearningRule[RateState]):
         inputs = core.layout.inputs + 1
         kept = n.states * slots + inputs + 1
         trace = core.units * slots * sum(map(sum, cell.state_pattern)) + n.slopes
-        down = core.units * slots * cell.components + n.links + n.parameters
+        met = slots * int(core.credited(passed=True).sum())
+        down = met + n.links + n.parameters
         return Cost(n.weights + trace + inputs + down, kept, 2 * kept, "k", "k² + p")
 
     def storage(self, sizes: Sizes, backend: ModuleType | None) -> Storage:

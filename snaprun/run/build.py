@@ -16,13 +16,6 @@ log = logging.getLogger(__name__)
 def built(parts: Parts, probe: Probe | None = None) -> Engine:
     """Return the engine before its first step; raises UserError if there is not enough memory."""
     machine, options, task = parts.machine, parts.options, parts.task
-    cell = parts.architecture.cell
-    if parts.architecture.reminder is not None and cell.state_pattern[0][0]:
-        log.warning(
-            "%s carries h on and the rule adds to h what it recalls, so h may grow without bound: "
-            "take a cell that does not carry h on, such as cell=lstm.",
-            type(cell).__name__,
-        )
     if parts.architecture.sparsity.rewires and options.update_every != SEQUENCE:
         checks.refuse(
             "train.update_every",
@@ -36,7 +29,7 @@ def built(parts: Parts, probe: Probe | None = None) -> Engine:
     )
     if not fits:
         memory.check_drawn(parts, network.core, probe)
-    return build_engine(
+    engine = build_engine(
         machine,
         network,
         parts.rule,
@@ -46,3 +39,11 @@ def built(parts: Parts, probe: Probe | None = None) -> Engine:
         noise=stream(machine.seed, "noise"),
         average=options.average,
     )
+    cell = parts.architecture.cell
+    if parts.architecture.reminder is not None and cell.state_pattern[0][0]:
+        log.warning(
+            "%s carries h on and the rule adds to h what it recalls, so h may grow without bound: "
+            "take a cell that does not carry h on, such as cell=lstm.",
+            type(cell).__name__,
+        )
+    return engine
