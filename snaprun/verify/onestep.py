@@ -17,6 +17,7 @@ from snaprun.verify.problem import Problem
 from snaprun.verify.unrolled import attached, cross_entropy
 
 PROBES = 96  # of a slope that is zero at six of seven points, one in 10^6 is missed
+NUMBERS = 2**22  # of the Jacobians of the points that are probed together
 
 
 def next_state(core: RecurrentCore, state_S: Tensor, theta_P: Tensor, x_A: Tensor) -> Tensor:
@@ -66,40 +67,43 @@ def trajectory(problem: Problem) -> Iterator[OneStep]:
 def structure(core: RecurrentCore) -> tuple[Tensor, Tensor]:
     """Return P_D (S, S) and P_I (S, P): the entries that are nonzero at some random point.
 
-    Points are drawn until PROBES of them in a row show no new entry. The weights are small, because
-    a spiking unit has a slope near its threshold alone.
+    Points are drawn, some together, until PROBES of them show no new entry. The weights are small,
+    because a spiking unit has a slope near its threshold alone.
     """
     generator = Generator().manual_seed(0)
+    states, parameters, dense = core.states, core.layout.size, core.layout.live_MKJ.numel()
+    together = min(PROBES, max(1, NUMBERS // (states * (states + dense))))
 
     def normal(size: int) -> Tensor:
-        return torch.randn(size, generator=generator, dtype=torch.float64).to(core.device)
+        drawn = torch.randn(together, size, generator=generator, dtype=torch.float64)
+        return drawn.to(core.device)
 
-    P_D = torch.zeros(core.states, core.states, dtype=torch.bool, device=core.device)
-    P_I = torch.zeros(core.states, core.layout.size, dtype=torch.bool, device=core.device)
+    P_D = torch.zeros(states, states, dtype=torch.bool, device=core.device)
+    P_I = torch.zeros(states, parameters, dtype=torch.bool, device=core.device)
     known = since = 0
     while since < PROBES:
-        theta_P = normal(core.layout.size) / core.layout.live_MKJ.shape[2] ** 0.5
-        D_SS, I_SP = jacobians(core, normal(core.states), theta_P, normal(core.inputs))
-        P_D |= D_SS != 0
-        P_I |= I_SP != 0
+        theta_NP = normal(parameters) / core.layout.live_MKJ.shape[2] ** 0.5
+        D_NSS, I_NSP = vmap(partial(jacobians, core))(normal(states), theta_NP, normal(core.inputs))
+        P_D |= (D_NSS != 0).any(0)
+        P_I |= (I_NSP != 0).any(0)
         found = int(P_D.sum() + P_I.sum())
-        known, since = found, since + 1 if found == known else 0
+        known, since = found, since + together if found == known else 0
     return P_D, P_I
 
 
-def mask(core: RecurrentCore, n: int | None) -> Tensor:
+def mask(core: RecurrentCore, n: int | None, found: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """Compute M_n = OR_{m<n} P_D^m P_I (S, P) of equation (5); all ones if `n` is None.
 
-    P_D and P_I are those within the layers.
+    P_D and P_I are those within the layers, of `found`, the `structure` of the core, if it is given.
     """
     if n is None:
         size = (core.states, core.layout.size)
         return torch.ones(size, dtype=torch.bool, device=core.device)
-    P_D, P_I = structure(core)
+    P_D, P_I = found or structure(core)
     sizes = torch.tensor(core.layout.layers)
     layer_K = torch.arange(len(sizes)).repeat_interleave(sizes).to(core.device)
     layer_S = layer_K.repeat(core.cell.components)
-    P_D &= layer_S[:, None] == layer_S
+    P_D = P_D & (layer_S[:, None] == layer_S)
     power_SP = P_I & (layer_S[:, None] == layer_K[core.layout.unit_P])
     M_SP = power_SP
     for _ in range(n - 1):
