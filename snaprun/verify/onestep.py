@@ -94,7 +94,7 @@ def structure(core: RecurrentCore) -> tuple[Tensor, Tensor]:
 def mask(core: RecurrentCore, n: int | None, found: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """Compute M_n = OR_{m<n} P_D^m P_I (S, P) of equation (5); all ones if `n` is None.
 
-    P_D and P_I are those within the layers, of `found`, the `structure` of the core, if it is given.
+    P_D and P_I are those within the layers. `found` is the `structure` of the core, if it is known.
     """
     if n is None:
         size = (core.states, core.layout.size)
