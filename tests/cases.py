@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 
+import pytest
 import torch
 from torch import Generator
 
@@ -53,6 +54,20 @@ RULES: dict[str, LearningRule] = {
     for arguments in RULE_ARGUMENTS.get(name, [{}])
 }
 FAST_BACKENDS = [name for name in BACKENDS if name != "naive"]
+
+
+def in_pairs(cases, of=None):
+    """As parameters of a test: few cases that have every pair of arguments; the others are slow.
+
+    Pairs are those of the first `of` arguments (None: of all) that some case has.
+    scripts/test_slow.sh runs the other cases.
+    """
+    met, chosen = set(), []
+    for case in cases:
+        pairs = set(combinations(enumerate(case[:of]), 2))
+        chosen.append(pytest.param(*case, marks=pytest.mark.slow if pairs <= met else ()))
+        met |= pairs
+    return chosen
 
 
 def suits(rule: LearningRule, cell: Cell) -> bool:

@@ -194,6 +194,7 @@ def raylet(node) -> subprocess.Popen:
     return node.all_processes["raylet"][0].process
 
 
+@pytest.mark.slow
 def test_a_cluster_outlives_a_sweep_and_a_sweep_a_node(size, whole, nodes, tmp_path):
     head, second = nodes.head_node, nodes.worker_nodes.copy().pop()
     lost = raylet(second).pid

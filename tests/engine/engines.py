@@ -19,7 +19,7 @@ from snaprun.model.network import Architecture
 from snaprun.sparsity import Uniform
 from snaprun.tasks import Batch, CharLM, Copy
 from tests import cases
-from tests.cases import RULES, rng
+from tests.cases import RULES, in_pairs, rng
 
 CELLS = {name: cell for name, cell in cases.CELLS.items() if name in CELL_TYPES}
 CELLS |= {"vanilla": Vanilla(alpha=0.6)}
@@ -90,6 +90,7 @@ GRID = [
     if trains(engine, rule) and every == window(rule, every) and meets(rule, task)
     if not whole(rule, every)
 ]
+QUICK = in_pairs(GRID, of=4)  # the other four are drawn
 GRID_NAMES = ("engine", "rule", "every", "task", "cell", "optimiser", "lanes", "dtype")
 
 

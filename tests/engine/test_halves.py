@@ -10,9 +10,9 @@ from snaprun.engine.base import SEQUENCE
 from tests.cases import RULES, rng
 from tests.engine.engines import (
     EITHER,
-    GRID,
     GRID_NAMES,
     NEEDS_CORE,
+    QUICK,
     STACK,
     batches,
     build,
@@ -43,7 +43,7 @@ def same(a, b):
     return all(map(same, a, b)) if isinstance(a, list) else a == b
 
 
-@pytest.mark.parametrize(GRID_NAMES, GRID)
+@pytest.mark.parametrize(GRID_NAMES, QUICK)
 def test_halves_are_the_whole(engine, rule, every, task, cell, optimiser, lanes, dtype, tmp_path):
     case = (engine, rule, every, cell, optimiser, lanes, dtype, task)
     whole, halves = build(*case), build(*case)

@@ -19,7 +19,7 @@ from snaprun.rules import BPTT, RFLO, RTRL, Frozen, SnAp
 from snaprun.sparsity import Dense, Uniform
 from snaprun.tasks import Batch
 from tests import cases
-from tests.cases import close, rng
+from tests.cases import close, in_pairs, rng
 from tests.engine.engines import hidden_units
 
 native = pytest.importorskip("snaprun._native")
@@ -101,7 +101,9 @@ GRID = [
 ]
 
 
-@pytest.mark.parametrize(("cell", "rule", "optimiser", "every", "lanes", "hidden", "one_hot"), GRID)
+@pytest.mark.parametrize(
+    ("cell", "rule", "optimiser", "every", "lanes", "hidden", "one_hot"), in_pairs(GRID, of=4)
+)
 def test_trains_as_the_torch_engine(cell, rule, optimiser, every, lanes, hidden, one_hot):
     ours, theirs = engines(
         lambda: network(CELLS[cell], hidden_units(RULES[rule], hidden)),

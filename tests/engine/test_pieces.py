@@ -5,7 +5,7 @@ import torch
 
 from snaprun.tasks import Batch
 from tests.cases import rng
-from tests.engine.engines import GRID, GRID_NAMES, batches, build
+from tests.engine.engines import GRID_NAMES, QUICK, batches, build
 
 
 def cut(batch: Batch, generator: torch.Generator):
@@ -29,7 +29,7 @@ def test_pieces_are_the_whole(tmp_path):
     assert not pieces[0].to("meta").ends
 
 
-@pytest.mark.parametrize(GRID_NAMES, GRID)
+@pytest.mark.parametrize(GRID_NAMES, QUICK)
 def test_trains_as_on_the_whole(engine, rule, every, task, cell, optimiser, lanes, dtype, tmp_path):
     at_once, by_piece = (
         build(engine, rule, every, cell, optimiser, lanes, dtype, task) for _ in range(2)

@@ -16,7 +16,7 @@ from snaprun.model.network import Architecture
 from snaprun.rules import BPTT, RTRL, SnAp
 from snaprun.sparsity import Dense, Magnitude, Uniform
 from snaprun.verify import onestep
-from tests.cases import RULES, close, rng
+from tests.cases import RULES, close, in_pairs, rng
 from tests.engine import test_engine
 from tests.engine.engines import CELLS, EITHER, crossed, hidden_units
 from tests.engine.test_engine import OPTIMISERS, A, B, O, Unrolled
@@ -192,9 +192,13 @@ def test_what_stays_is_kept_bit_by_bit(engine, rule, every):
 
 
 @pytest.mark.parametrize(
-    ("every", "units"), [(1, 6), (7, 6), ("sequence", 6), (3, (4, 3, 5))], ids=str
+    ("engine", "rule", "cell", "every", "units"),
+    in_pairs(
+        (*case, *window)
+        for case in crossed(["native"], rule=RULES, cell=CELLS)[1]
+        for window in ((1, 6), (7, 6), ("sequence", 6), (3, (4, 3, 5)))
+    ),
 )
-@pytest.mark.parametrize(*crossed(["native"], rule=RULES, cell=CELLS))
 def test_both_engines_go_the_same_way(engine, rule, cell, every, units):
     optimiser = OPTIMISERS["adam" if cell == "gru" else "sgd"][0]
     ours, theirs = (

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from snaprun.influence import BACKENDS
-from tests.cases import RULES, close
-from tests.engine.engines import CELLS, GRID, GRID_NAMES, STACK, batches, build, crossed, whole
+from tests.cases import RULES, close, in_pairs
+from tests.engine.engines import CELLS, GRID_NAMES, QUICK, STACK, batches, build, crossed, whole
 
 
 def through_a_file(state, path):
@@ -53,7 +53,7 @@ def assert_equal(got, want):
 STOPS = (0, 5, 28, 38)
 
 
-@pytest.mark.parametrize(GRID_NAMES, GRID)
+@pytest.mark.parametrize(GRID_NAMES, QUICK)
 def test_goes_on_bit_by_bit(engine, rule, every, task, cell, optimiser, lanes, dtype, tmp_path):
     parts = (engine, rule, every, cell, optimiser, lanes, dtype, task)
     pieces = cut(batches(task, lanes, 3, tmp_path), STOPS)
@@ -101,7 +101,7 @@ def assert_close(got, want, where="state"):
         assert_equal(got, want)
 
 
-@pytest.mark.parametrize(*crossed(rule=RULES, cell=CELLS))
+@pytest.mark.parametrize(("engine", "rule", "cell"), in_pairs(crossed(rule=RULES, cell=CELLS)[1]))
 def test_a_stack_goes_on_bit_by_bit(engine, rule, cell, tmp_path):
     parts = (engine, rule, 7, cell, "adam", 3, torch.float32, "copy")
     before, after = cut(batches("copy", 3, 2, tmp_path), [26])
@@ -115,8 +115,14 @@ def test_a_stack_goes_on_bit_by_bit(engine, rule, cell, tmp_path):
     assert through.updates > 0
 
 
-@pytest.mark.parametrize(*crossed(["native"], rule=RULES, cell=CELLS))
-@pytest.mark.parametrize(("every", "units"), [(1, 7), (7, 7), ("sequence", 7), (7, STACK)], ids=str)
+@pytest.mark.parametrize(
+    ("engine", "rule", "cell", "every", "units"),
+    in_pairs(
+        (*case, *window)
+        for case in crossed(["native"], rule=RULES, cell=CELLS)[1]
+        for window in ((1, 7), (7, 7), ("sequence", 7), (7, STACK))
+    ),
+)
 def test_one_engine_goes_on_where_another_stopped(engine, rule, every, units, cell, tmp_path):
     before, after = cut(batches("copy", 3, 3, tmp_path), [19 if whole(rule, every) else 26])
 

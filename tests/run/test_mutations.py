@@ -12,6 +12,7 @@ import torch
 
 from snaprun.checks import UserError
 from snaprun.store import read_run
+from tests.cases import in_pairs
 from tests.engine.engines import crossed, meets
 from tests.run import test_resume
 from tests.run.test_resume import launch, stopped
@@ -145,12 +146,12 @@ def mutations(saved, draw):
 @pytest.mark.filterwarnings("ignore")  # of quantised tensors and of warnings about them
 @pytest.mark.parametrize(
     ("engine", "rule", "task"),
-    [
+    in_pairs(
         (*case, task)
         for case in crossed(rule=RULES)[1]
         for task in ("copy", "stream")
         if meets(case[1], task)
-    ],
+    ),
 )
 def test_a_mutation_that_is_sealed_again_is_refused_or_goes_on(
     rule, engine, task, tmp_path, monkeypatch

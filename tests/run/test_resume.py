@@ -24,6 +24,7 @@ from snaprun.sparsity import Magnitude, Uniform
 from snaprun.store import read_run
 from snaprun.tasks import CharLM, Copy
 from tests import cases
+from tests.cases import in_pairs
 from tests.engine.engines import crossed, meets, window
 from tests.of_numbers import Bits, Echo
 
@@ -156,12 +157,12 @@ def same(one, two):
 
 @pytest.mark.parametrize(
     ("engine", "rule", "task", "every"),
-    [
+    in_pairs(
         (*case, task, every)
         for case in crossed(rule=RULES)[1]
         for task, every in itertools.product(("copy", "crops", "stream"), (1, 7, "sequence"))
         if meets(case[1], task) and every == window(case[1], every)
-    ],
+    ),
 )
 def test_a_broken_run_equals_the_whole_one(rule, engine, task, every, text, tmp_path, monkeypatch):
     choices = {"rule": rule, "engine": engine, "task": task, "every": every, "text": text}
@@ -174,12 +175,12 @@ def test_a_broken_run_equals_the_whole_one(rule, engine, task, every, text, tmp_
 
 @pytest.mark.parametrize(
     ("engine", "rule", "every"),
-    [
+    in_pairs(
         (*case, every)
         for case in crossed(rule=RULES)[1]
         for every in (1, 7, "sequence")
         if every == window(case[1], every)
-    ],
+    ),
 )
 def test_with_a_mask_that_changes(rule, engine, every, tmp_path, monkeypatch):
     choices = {"rule": rule, "engine": engine, "every": every, "sparsity": PRUNED}
