@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations, product
+from random import Random
 
 import pytest
 import torch
@@ -59,11 +60,11 @@ FAST_BACKENDS = [name for name in BACKENDS if name != "naive"]
 def in_pairs(cases, of=None):
     """As parameters of a test: few cases that have every pair of arguments; the others are slow.
 
-    Pairs are those of the first `of` arguments (None: of all) that some case has.
-    scripts/test_slow.sh runs the other cases.
+    Pairs are those of the first `of` arguments (None: of all) that some case has; the other
+    arguments are drawn. scripts/test_slow.sh runs the other cases.
     """
-    met, chosen = set(), []
-    for case in cases:
+    met, chosen, cases = set(), [], list(cases)
+    for case in cases if of is None else Random(0).sample(cases, len(cases)):
         pairs = set(combinations(enumerate(case[:of]), 2))
         chosen.append(pytest.param(*case, marks=pytest.mark.slow if pairs <= met else ()))
         met |= pairs

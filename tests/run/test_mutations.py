@@ -147,10 +147,13 @@ def mutations(saved, draw):
 @pytest.mark.parametrize(
     ("engine", "rule", "task"),
     in_pairs(
-        (*case, task)
-        for case in crossed(rule=RULES)[1]
-        for task in ("copy", "stream")
-        if meets(case[1], task)
+        (
+            (*case, task)
+            for case in crossed(rule=RULES)[1]
+            for task in ("copy", "stream")
+            if meets(case[1], task)
+        ),
+        of=2,
     ),
 )
 def test_a_mutation_that_is_sealed_again_is_refused_or_goes_on(

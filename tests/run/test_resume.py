@@ -158,10 +158,13 @@ def same(one, two):
 @pytest.mark.parametrize(
     ("engine", "rule", "task", "every"),
     in_pairs(
-        (*case, task, every)
-        for case in crossed(rule=RULES)[1]
-        for task, every in itertools.product(("copy", "crops", "stream"), (1, 7, "sequence"))
-        if meets(case[1], task) and every == window(case[1], every)
+        (
+            (*case, task, every)
+            for case in crossed(rule=RULES)[1]
+            for task, every in itertools.product(("copy", "crops", "stream"), (1, 7, "sequence"))
+            if meets(case[1], task) and every == window(case[1], every)
+        ),
+        of=3,
     ),
 )
 def test_a_broken_run_equals_the_whole_one(rule, engine, task, every, text, tmp_path, monkeypatch):
@@ -176,10 +179,13 @@ def test_a_broken_run_equals_the_whole_one(rule, engine, task, every, text, tmp_
 @pytest.mark.parametrize(
     ("engine", "rule", "every"),
     in_pairs(
-        (*case, every)
-        for case in crossed(rule=RULES)[1]
-        for every in (1, 7, "sequence")
-        if every == window(case[1], every)
+        (
+            (*case, every)
+            for case in crossed(rule=RULES)[1]
+            for every in (1, 7, "sequence")
+            if every == window(case[1], every)
+        ),
+        of=2,
     ),
 )
 def test_with_a_mask_that_changes(rule, engine, every, tmp_path, monkeypatch):
