@@ -1,36 +1,30 @@
-"""The command line; every subcommand is a Hydra application with its own conf/<command>.yaml."""
+"""The command line; every command is a Hydra application with its own conf/<command>.yaml."""
 
-import atexit
-import contextlib
-import functools
-import io
 import os
 import re
-import shutil
 import sys
-import tempfile
 import traceback
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
-import hydra
-from hydra._internal.utils import get_args_parser
-from omegaconf import OmegaConf
-
-from snaprun import __version__, commands, config
-from snaprun.checks import Stopped, UserError
-from snaprun.jobs import Command, Session, interruptible, stopped, tell
+from snaprun import __version__, commands
+from snaprun.checks import UserError
+from snaprun.manual import Manual
 from snaprun.outcome import USER_MISTAKE
 from snaprun.paths import conf_dir
-from snaprun.terminal import complain, hush, note
+from snaprun.terminal import complain, note, say
 
 _LISTED = "\n".join(f"  snaprun {name:<9}  {said}" for name, said in commands.COMMANDS.items())
 USAGE = f"""snaprun {__version__}: online training of recurrent networks
 
 {_LISTED}
 
-snaprun COMMAND --help lists a command's keys, --cfg job shows its configuration.
+snaprun COMMAND --help shows a command's keys, snaprun help KEY tells of one of them.
 eval "$(snaprun -sc install=bash)" completes commands and keys (also zsh, fish).
 """
+HELP = ("-h", "--help")
 
 
 def main() -> None:
@@ -47,14 +41,20 @@ def _main(argv: list[str]) -> int:
     if any(word in ("-sc", "--shell-completion") for word in argv):
         return _complete(argv)
     match argv:
-        case [] | ["-h" | "--help" | "help", *_]:
-            print(USAGE, end="")
+        case [] | ["-h" | "--help" | "help"]:
+            say(USAGE, end="")
             return 0
+        case ["help", name, *rest]:
+            return _help(name, rest)
         case ["--version" | "-V", *_] | [_, "--version"]:
-            print(f"snaprun {__version__}")
+            say(f"snaprun {__version__}")
             return 0
         case [command, *rest] if command in commands.COMMANDS:
-            return _run(command, rest)
+            if any(word in HELP for word in rest):
+                return _help(command, rest)
+            from snaprun import application
+
+            return application.run(command, rest)
         case [command, *_]:
             return _refused(
                 f"{command!r} is not a command: expected one of {', '.join(commands.COMMANDS)}. "
@@ -63,52 +63,17 @@ def _main(argv: list[str]) -> int:
     raise AssertionError(argv)
 
 
-def _run(command: str, arguments: list[str]) -> int:
-    """Run one command under Hydra; print one line for a user's mistake."""
-    full_error = os.environ.get("HYDRA_FULL_ERROR", "0")
-    wants_trace = full_error not in ("", "0")
-    # With this, Hydra raises an exception instead of printing it and exiting.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = [f"snaprun {command}", *arguments]
-    overrides: list[str] = []
-    session = Session(Command(command, wants_trace))
-    code = 0
+def _help(name: str, words: Sequence[str]) -> int:
+    """Print the help of a command with the choices in `words`, or of a key."""
+    parser = ArgumentParser(add_help=False)
+    parser.add_argument("-cd", "--config-dir", type=Path, default=conf_dir())
+    own = parser.parse_known_args(words)[0].config_dir
+    manual = Manual([conf_dir(), own], commands.COMMANDS)
     try:
-        with interruptible():
-            overrides = _overrides(arguments)
-            main = hydra.main(config_path=str(conf_dir()), config_name=command, version_base="1.3")
-            main(session)()
-    except Stopped as error:  # from a sweep: session.close prints its table
-        code = stopped(error).code
-    except KeyboardInterrupt as error:
-        tell(stopped(error))
-        code = stopped(error).code
+        say(manual.command(name, words) if name in commands.COMMANDS else manual.key(name))
     except UserError as error:
-        code = _refused(str(error))
-    except BrokenPipeError:  # the reader of Hydra's help has exited
-        if session.started:
-            raise
-        hush()
-    except Exception as error:
-        # Before the first job only the user's configuration can be wrong.
-        if session.started or wants_trace:
-            raise
-        code = _refused(config.explanation(error, command, overrides))
-    finally:
-        os.environ["HYDRA_FULL_ERROR"] = full_error
-    session.close()
-    return code or session.code
-
-
-def _overrides(arguments: list[str]) -> list[str]:
-    """Return the KEY=VALUE words; raises UserError for a flag that Hydra does not know."""
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return get_args_parser().parse_args(arguments).overrides
-    except SystemExit as error:
-        reason = said.getvalue().splitlines()[-1].partition("error: ")[2]
-        raise UserError(f"{reason}; --hydra-help lists the flags, --help the keys.") from error
+        return _refused(str(error))
+    return 0
 
 
 def _refused(line: str) -> int:
@@ -123,25 +88,12 @@ def _complete(argv: list[str]) -> int:
     if not any(re.fullmatch(r"(install|uninstall|query)=(bash|zsh|fish)", word) for word in argv):
         return _refused("completion needs install=, uninstall= or query= and bash, zsh or fish.")
     if command is None and any(word.startswith("query=") for word in argv):
-        print(" ".join(commands.COMMANDS))
+        say(" ".join(commands.COMMANDS))
         return 0
     if command is not None:
         words.remove(command)
         os.environ["COMP_LINE"] = " ".join(words)
-    sys.argv = ["snaprun", *argv]
-    app = hydra.main(
-        config_path=str(conf_dir()), config_name=command or "train", version_base="1.3"
-    )
-    app(lambda cfg: None)()
+    from snaprun import application
+
+    application.complete(argv, command or "train")
     return 0
-
-
-@functools.cache
-def _scratch() -> str:
-    """Make a temporary folder for the files that Hydra writes in a sweep; removed at exit."""
-    folder = tempfile.mkdtemp(prefix="snaprun-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-OmegaConf.register_new_resolver("snaprun_scratch", _scratch, replace=True)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snaprun import cli
+from snaprun import application
 from snaprun.cli import _main
 from snaprun.outcome import Outcome, Status
 from snaprun.run.progress import Progress
@@ -118,8 +118,8 @@ def test_jobs_of_a_sweep(capsys):
 
 def test_the_scratch_folder_is_new_and_ours_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(cli, "_scratch", cli._scratch.__wrapped__)
-    folders = [Path(cli._scratch()) for _ in range(2)]
+    monkeypatch.setattr(application, "_scratch", application._scratch.__wrapped__)
+    folders = [Path(application._scratch()) for _ in range(2)]
     assert len(set(folders)) == 2
     for folder in folders:
         assert folder.parent == tmp_path

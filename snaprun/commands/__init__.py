@@ -10,7 +10,6 @@ from importlib import import_module
 from inspect import signature
 from typing import Any
 
-from snaprun import config
 from snaprun.outcome import Outcome
 
 COMMANDS = {
@@ -34,6 +33,8 @@ def run(name: str, plain: Mapping[str, Any], sweep: bool) -> Outcome:
 
     `sweep` says whether this is one job of a sweep. Raises UserError for wrong keys.
     """
+    from snaprun import config  # which imports Hydra; the names above do not need it
+
     command = import_module(f"{__name__}.{name}")
     takes = signature(command.run).parameters
     if "plain" in takes:

@@ -263,7 +263,7 @@ def test_what_cannot_be_is_refused():
 
 
 @pytest.mark.parametrize("alpha", [1, 2, 7])
-@pytest.mark.parametrize("t", [2, 5, 17, 40, 100])
+@pytest.mark.parametrize("t", [2, 5, 17, 40, pytest.param(100, marks=pytest.mark.slow)])
 def test_where_a_step_is_repeated_once_at_most_internal_states_alone_are_best(t, alpha):
     for tapes in range(2, t + 1):
         if comb(tapes + 2, 2) <= t:

@@ -173,7 +173,10 @@ def test_a_resume_under_another_instruction_set_says_so(tmp_path):
     assert "finished*" in out
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("signum", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
 def test_a_signal_stops_the_run_within_seconds(signum, code, tmp_path):
     words = [*CASES["copy snap2"][0], "train.tokens=90000"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"

@@ -1,5 +1,6 @@
 """The committed panels: their runs keep their names, and tables give what is derived from them."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ from snaprun.studies.plan import SELECTION
 SIX_DIGITS = 1e-5  # of the committed tables
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 PANELS = sorted(file.parent.name for file in RESULTS.glob("*/panel.yaml"))
+
+
+@cache
+def composed(name: str) -> dict[str, Any]:
+    """The keys of a panel."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return config.composed("reproduce", [f"panel={name}"])["panel"]
 
 
 def named(name: str, phase: str) -> dict[tuple[str, int, float], str]:
@@ -38,8 +46,8 @@ def test_the_committed_configurations_have_the_committed_names(name):
 
 @pytest.mark.parametrize("name", PANELS)
 def test_the_panels_of_today_find_the_committed_runs(name):
+    keys = composed(name)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        keys = config.composed("reproduce", [f"panel={name}"])["panel"]
         planner = studies.Planner(
             config.panel(keys, "small"),
             "small",
@@ -65,9 +73,7 @@ def test_runs_of_before_there_was_an_average_keep_their_names(name):
 
 @pytest.mark.parametrize("name", PANELS)
 def test_tests_and_readme_follow_from_the_committed_tables(name, tmp_path):
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        keys = config.composed("reproduce", [f"panel={name}"])["panel"]
-    panel, folder = config.panel(keys, "small"), RESULTS / name
+    panel, folder = config.panel(composed(name), "small"), RESULTS / name
     arms = read_arms(folder)
     readme = report.readme(panel, "small", read_rates(folder), read_summaries(folder), arms)
     for file in write_derived(tmp_path, paired.compare(arms, panel.metric, panel.planned), readme):

@@ -1,0 +1,92 @@
+"""A command as a Hydra application; cli imports it late, because importing Hydra takes long."""
+
+import atexit
+import contextlib
+import functools
+import io
+import os
+import shutil
+import sys
+import tempfile
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from omegaconf import OmegaConf
+
+from snaprun import config
+from snaprun.checks import Stopped, UserError
+from snaprun.jobs import Command, Session, interruptible, stopped, tell
+from snaprun.outcome import USER_MISTAKE
+from snaprun.paths import conf_dir
+from snaprun.terminal import complain, hush
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Run one command under Hydra; print one line for a user's mistake."""
+    full_error = os.environ.get("HYDRA_FULL_ERROR", "0")
+    wants_trace = full_error not in ("", "0")
+    # With this, Hydra raises an exception instead of printing it and exiting.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = [f"snaprun {command}", *arguments]
+    overrides: list[str] = []
+    session = Session(Command(command, wants_trace))
+    code = 0
+    try:
+        with interruptible():
+            overrides = _overrides(arguments)
+            main = hydra.main(config_path=str(conf_dir()), config_name=command, version_base="1.3")
+            main(session)()
+    except Stopped as error:  # from a sweep: session.close prints its table
+        code = stopped(error).code
+    except KeyboardInterrupt as error:
+        tell(stopped(error))
+        code = stopped(error).code
+    except UserError as error:
+        code = _refused(str(error))
+    except BrokenPipeError:  # the reader of Hydra's help has exited
+        if session.started:
+            raise
+        hush()
+    except Exception as error:
+        # Before the first job only the user's configuration can be wrong.
+        if session.started or wants_trace:
+            raise
+        code = _refused(config.explanation(error, command, overrides))
+    finally:
+        os.environ["HYDRA_FULL_ERROR"] = full_error
+    session.close()
+    return code or session.code
+
+
+def _overrides(arguments: list[str]) -> list[str]:
+    """Return the KEY=VALUE words; raises UserError for a flag that Hydra does not know."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return get_args_parser().parse_args(arguments).overrides
+    except SystemExit as error:
+        reason = said.getvalue().splitlines()[-1].partition("error: ")[2]
+        raise UserError(f"{reason}; --hydra-help lists the flags, --help the keys.") from error
+
+
+def _refused(line: str) -> int:
+    complain(line)
+    return USER_MISTAKE
+
+
+def complete(words: list[str], command: str) -> None:
+    """Let Hydra answer its shell completion, in `words`, for the keys of a command."""
+    sys.argv = ["snaprun", *words]
+    app = hydra.main(config_path=str(conf_dir()), config_name=command, version_base="1.3")
+    app(lambda cfg: None)()
+
+
+@functools.cache
+def _scratch() -> str:
+    """Make a temporary folder for the files that Hydra writes in a sweep; removed at exit."""
+    folder = tempfile.mkdtemp(prefix="snaprun-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+OmegaConf.register_new_resolver("snaprun_scratch", _scratch, replace=True)
