@@ -34,6 +34,8 @@ def run(command: str, arguments: list[str]) -> int:
     try:
         with interruptible():
             overrides = _overrides(arguments)
+            flags = [word for word in arguments if word not in overrides]
+            sys.argv[1:] = [*flags, *overrides]  # Hydra takes no flag behind an override
             main = hydra.main(config_path=str(conf_dir()), config_name=command, version_base="1.3")
             main(session)()
     except Stopped as error:  # from a sweep: session.close prints its table
@@ -63,7 +65,7 @@ def _overrides(arguments: list[str]) -> list[str]:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return get_args_parser().parse_args(arguments).overrides
+            return get_args_parser().parse_intermixed_args(arguments).overrides
     except SystemExit as error:
         reason = said.getvalue().splitlines()[-1].partition("error: ")[2]
         raise UserError(f"{reason}; --hydra-help lists the flags, --help the keys.") from error

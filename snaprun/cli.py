@@ -55,6 +55,8 @@ def _main(argv: list[str]) -> int:
             from snaprun import application
 
             return application.run(command, rest)
+        case [first, *rest] if named := [word for word in rest if word in commands.COMMANDS]:
+            return _refused(f"the command comes first: snaprun {named[0]} {first} …")
         case [command, *_]:
             return _refused(
                 f"{command!r} is not a command: expected one of {', '.join(commands.COMMANDS)}. "

@@ -24,6 +24,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from snaprun import checks, registry, rule_names
 from snaprun.arguments import arguments, converted, no_key
 from snaprun.identity import WHEREABOUTS, canonical, run_id, stack
+from snaprun.keys import read
 from snaprun.paths import conf_dir
 
 if TYPE_CHECKING:
@@ -55,12 +56,14 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
-        key = error.full_key
-        raise checks.UserError(
-            f"{key} has no value: write {key}=VALUE; --help shows it."
-        ) from error
+        raise checks.UserError(_without_value(str(error.full_key))) from error
     except OmegaConfBaseException as error:
         raise checks.UserError(" ".join(str(error).split())) from error
+    if isinstance(plain, dict) and isinstance(under := plain.get("experiment"), dict):
+        raise checks.UserError(
+            "the experiment's YAML file must begin with the line '# @package _global_'; without it "
+            f"its keys ({', '.join(map(str, under))}) are not those of the run."
+        )
     plain = canonical(plain)
     if isinstance(cell := plain.get("cell"), dict):
         plain["cell"] = stack(cell)
@@ -68,6 +71,17 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         registry.load(plugins)
         plain[PLUGINS] = plugins
     return plain
+
+
+def _without_value(key: str) -> str:
+    """Return one line about a key that must be set, with its comment."""
+    said = ""
+    if HydraConfig.initialized():
+        command = HydraConfig.get().job.config_name
+        said = next(
+            (k.comment for k in read(conf_dir() / f"{command}.yaml").keys if k.path == key), ""
+        )
+    return f"{key} has no value: write {key}=VALUE" + (f", {said}." if said else ".")
 
 
 def composed(command: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -126,6 +140,8 @@ def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
         if not OmegaConf.is_dict(keys):
             return f"{group}={keys} is not accepted: its keys are set as {group}.KEY=VALUE."
         accepted = [f"{group}.{name}" if group else str(name) for name in keys]
+        if meant := [f"{name}.{key}" for name in keys if not group and _holds(keys, name, key)]:
+            return no_key(key, accepted, f"Did you mean {' or '.join(meant)}?")
         others = [word for word in others if not word.startswith((f"{group}=", f"{group}."))]
         owners = [
             f"{group}={name}"
@@ -133,6 +149,11 @@ def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
             if key.rpartition(".")[2] in compose(command, [*others, f"{group}={name}"])[group]
         ]
     return no_key(key, accepted, f"It belongs to {' and '.join(owners)}." if owners else "")
+
+
+def _holds(keys: DictConfig, name: Any, key: str) -> bool:
+    under = OmegaConf.select(keys, str(name))
+    return OmegaConf.is_dict(under) and key in under
 
 
 def choices(group: str) -> list[str]:

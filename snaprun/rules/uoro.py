@@ -35,7 +35,8 @@ class UORO(LearningRule[UOROState]):
 
     ν ∈ {±1}^S iid, ρ0 = √((‖θ̃‖+ε)/(‖D s̃‖+ε)), ρ1 = √((‖νᵀI‖+ε)/(‖ν‖+ε)). Tallec & Ollivier
     2017, arXiv 1702.05043. The authors' code shares θ̃ over the minibatch, which adds noise
-    across lanes. Here each lane has its own θ̃, which takes B·P numbers.
+    across lanes. Here each lane has its own θ̃, which takes B·P numbers. `step` draws ν once, by the
+    state's `draw`.
 
     >>> from snaprun.cells import Vanilla
     >>> from snaprun.rules import RULES

@@ -8,6 +8,7 @@ from snaprun.run import memory
 from snaprun.run.loop import Probe
 from snaprun.run.machine import build_engine
 from snaprun.run.parts import Parts
+from snaprun.run.remarks import remarks
 from snaprun.seeding import stream
 
 log = logging.getLogger(__name__)
@@ -39,11 +40,6 @@ def built(parts: Parts, probe: Probe | None = None) -> Engine:
         noise=stream(machine.seed, "noise"),
         average=options.average,
     )
-    cell = parts.architecture.cell
-    if parts.architecture.reminder is not None and cell.state_pattern[0][0]:
-        log.warning(
-            "%s carries h on and the rule adds to h what it recalls, so h may grow without bound: "
-            "take a cell that does not carry h on, such as cell=lstm.",
-            type(cell).__name__,
-        )
+    for remark in remarks(parts, network.core):
+        log.warning(remark)
     return engine

@@ -1,6 +1,7 @@
 """The sources of a text's bytes: the standard library, a file, or WikiText-103."""
 
 import hashlib
+import logging
 import platform
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from snaprun.checks import refuse
 from snaprun.tasks import local
 from snaprun.tasks.archive import texts
 from snaprun.tasks.download import Asked, WebFile
+
+log = logging.getLogger(__name__)
 
 Bytes = NDArray[np.uint8]  # (N,), read-only
 
@@ -66,6 +69,8 @@ def _file(name: str, what: str) -> Corpus:
     if not text:
         remedy = f"{str(local.path_of(name))!r} is empty: name a file with text in it."
         refuse(what, name, ACCEPTED, remedy)
+    if b"\0" in text:
+        log.warning("%s=%s holds bytes that no text has: it is learned as it is.", what, name)
     return _corpus(text, name)
 
 

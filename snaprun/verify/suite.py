@@ -35,8 +35,8 @@ def verify(
     Losses and slopes are compared with autograd, the Jacobians with `torch.func`. The claim
     of the rule decides what the rule is compared with. A rule with an influence matrix is also
     compared with equation (4) or (5), and on all backends. `draws` (≥ 100) counts for unbiased
-    rules only. The gradient of UORO is also averaged over all signs of ν, on two units. Raises
-    UserError if nothing is known to compare the rule with, or if memory does not suffice.
+    rules only. The gradient of UORO is also averaged over all signs of ν, on one unit and on two.
+    Raises UserError if nothing is known to compare the rule with, or if memory does not suffice.
 
     >>> from snaprun.cells import Vanilla
     >>> from snaprun.rules import BPTT
@@ -68,7 +68,7 @@ def verify(
         checks += exact.checks(rule, problem)
     elif rule.claim == "unbiased":
         if isinstance(rule, UORO):
-            checks += expected.checks(rule, problem, seed)
+            checks += expected.checks(rule, cell, len(problem.core.layers), seed)
         checks += unbiased.checks(rule, problem, draws, seed)
     elif rule.claim == "biased":
         checks += biased.checks(rule, problem)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from snaprun.cells import CELLS as CELL_TYPES
 from snaprun.cells import GRU, LSTM, Vanilla
 from snaprun.checks import UserError
 from snaprun.core import reminder
@@ -100,10 +101,69 @@ class WithoutScale(UORO):
         return 1.2 * gradient_P, state
 
 
-@pytest.mark.parametrize("rule", [WithoutDynamics(), WithoutScale()])
+class WithoutReset(UORO):
+    """The estimate outlives its sequence."""
+
+    def reset(self, state, lanes_B):
+        return state
+
+
+class WhereThereIsATarget(UORO):
+    """The estimate stands still at a step without a target."""
+
+    def step(self, state, record):
+        stepped = super().step(state, record)
+        if record.credit_BCK is None:
+            return replace(stepped, s_BCK=state.s_BCK, theta_BP=state.theta_BP)
+        return stepped
+
+
+class WithoutAComponent(UORO):
+    """The last component that a slope carries on acts on nothing."""
+
+    def step(self, state, record):
+        s_BCK = state.s_BCK.clone()
+        s_BCK[:, -1] = 0
+        return super().step(replace(state, s_BCK=s_BCK), record)
+
+
+BIASED = [WithoutDynamics(), WithoutScale(), WithoutReset(), WhereThereIsATarget()]
+
+
+@pytest.mark.parametrize("rule", [*BIASED, WithoutAComponent()], ids=lambda r: type(r).__name__)
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_biased_estimate_by_all_signs(cell, rule):
     assert any("all signs" in what for what in failed(CELLS[cell], rule, draws=100))
+
+
+@pytest.mark.parametrize("rule", BIASED, ids=lambda r: type(r).__name__)
+@pytest.mark.parametrize("kind", ["lif", "alif", "deep_lif"])
+def test_a_biased_estimate_on_spiking_cells_as_they_are_by_default(kind, rule):
+    for units, seed in ((5, 0), (5, 1), ((4, 3), 0)):
+        found = failed(CELL_TYPES[kind](), rule, units=units, draws=100, seed=seed)
+        assert any("all signs" in what for what in found)
+
+
+class Twice(UORO):
+    """Another unbiased estimate, whose signs are the products of two draws."""
+
+    def step(self, state, record):
+        draw = state.draw
+        twice = replace(state, draw=lambda shape: draw(shape) * draw(shape))
+        return replace(super().step(twice, record), draw=draw)
+
+
+class Gaussian(UORO):
+    """Another unbiased estimate, by normal deviates."""
+
+    def step(self, state, record):
+        drawn = replace(state, draw=torch.randn)
+        return replace(super().step(drawn, record), draw=state.draw)
+
+
+@pytest.mark.parametrize("rule", [Twice(), Gaussian()], ids=lambda r: type(r).__name__)
+def test_an_estimate_that_draws_otherwise_has_no_mean_over_signs(rule):
+    assert not any("all signs" in check.what for check in run(GRU(), rule, draws=100))
 
 
 @pytest.mark.parametrize("rule", [WithoutDynamics(), WithoutScale()])
