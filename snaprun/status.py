@@ -4,14 +4,16 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from snaprun import listing
 from snaprun.checks import UserError, one_of
 from snaprun.files import Folder, read
+from snaprun.identity import WHEREABOUTS
 from snaprun.store import (
     CHECKPOINT,
     COUNTERS,
@@ -22,6 +24,7 @@ from snaprun.store import (
     STOPPED,
     chosen,
     find_runs,
+    read_config,
     read_summary,
     state,
 )
@@ -29,11 +32,16 @@ from snaprun.store.outline import Outline
 from snaprun.store.schema import CONFIG, METRICS, MOST_OF_CONFIG, check_counters
 from snaprun.terminal import table, visible
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 DAMAGED = "damaged"  # the files of the run cannot be read
 STATES = (RUNNING, FINISHED, DIVERGED, FAILED, STOPPED, DAMAGED)
 TAIL = 4096  # bytes of the metrics that are read: some twenty rows
 MIXED = "*"  # marks the state of a run that was resumed in another setting
 WIDTH = 60  # characters of a run's name, at most
+LEFT = "ETA"  # the column of the seconds left
+COUNTED = ("tokens", "of", "tokens/s")  # columns of whole numbers
 
 
 @dataclass(frozen=True)
@@ -56,18 +64,105 @@ class Standing:
         return max(self.total - self.tokens, 0) / self.speed
 
 
-def status(source: Path, only: str = "all") -> str:
-    """Return a table, with totals, of the runs under `source`, all or `only` those in one state.
+@dataclass(frozen=True)
+class Question:
+    """Which of the runs a table shows, in which order, and how it is written."""
 
-    Raises UserError if there are no runs or `only` is no state.
+    state: str = "all"
+    where: str | None = None  # a condition on columns
+    sort: Sequence[str] = ()  # columns; -COLUMN: from the largest on
+    group: Sequence[str] = ()  # keys over which metrics are averaged
+    columns: Sequence[str] | None = None
+    form: listing.Format = "table"
+    short: bool = False  # long names lose their middle
+
+    def __post_init__(self) -> None:
+        one_of("state", self.state, ("all", *STATES))
+        one_of("format", self.form, get_args(listing.Format))
+
+
+def status(source: Path, asked: Question | None = None) -> str:
+    """Return a table of the runs under `source`, with totals unless a program is to read it.
+
+    Raises UserError if there are no runs, or for a column that the table does not have.
     """
-    one_of("state", only, ("all", *STATES))
-    source = chosen(source)
+    asked, source = asked or Question(), chosen(source)
     standings = [standing(folder) for folder in find_runs(source)]
-    shown = [standing for standing in standings if only in ("all", standing.state)]
-    head = ("run", "state", "tokens", "of", "tokens/s", "ETA", "last")
-    rows = [head, *(_cells(standing, source) for standing in shown)]
-    return "\n".join([*table(rows, right=range(2, 6)), _totals(standings)])
+    shown = [one for one in standings if asked.state in ("all", one.state)]
+    frame, keys, metrics = _frame(shown, source)
+    if asked.where:
+        frame = listing.where(frame, asked.where)
+    if asked.group:
+        frame = listing.grouped(frame, asked.group, keys, metrics)
+    if asked.sort:
+        frame = listing.ordered(frame, asked.sort)
+    if asked.columns is not None:
+        frame = listing.only(frame, asked.columns)
+    if asked.form == "csv":
+        return str(frame.to_csv(index=False)).rstrip()
+    if asked.form == "json":
+        return str(frame.to_json(orient="records", indent=1, double_precision=15))
+    rows = [[*frame.columns], *_cells(frame, asked.short)]
+    right = [n for n, kind in enumerate(frame.dtypes) if kind.kind in "if"]
+    if asked.form == "markdown":
+        rules = ["---:" if n in right else "---" for n in range(len(rows[0]))]
+        return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rules, *rows[1:]))
+    return "\n".join([*table(rows, right=right), _totals(standings)])
+
+
+def _frame(shown: Sequence[Standing], source: Path) -> tuple["pd.DataFrame", list[str], list[str]]:
+    """Return the table, the keys that vary among the runs, and the names of the metrics."""
+    import pandas as pd
+
+    configs = [listing.flat(_config(one.folder)) for one in shown]
+    keys = [key for key in listing.varying(configs) if key not in WHEREABOUTS]
+    metrics = dict.fromkeys(name for one in shown for name in one.last or {})
+    rows = [
+        {
+            "run": str(one.folder.relative_to(source)),
+            "state": one.state + MIXED * one.mixed,
+            "tokens": one.tokens,
+            "of": one.total,
+            "tokens/s": one.speed,
+            LEFT: one.seconds_left,
+            **{key: config.get(key) for key in keys},
+            **{name: (one.last or {}).get(name) for name in metrics},
+        }
+        for one, config in zip(shown, configs, strict=True)
+    ]
+    columns = ["run", "state", "tokens", "of", "tokens/s", LEFT, *keys, *metrics]
+    frame = pd.DataFrame(rows, columns=columns)
+    for name in ("tokens", "of"):
+        frame[name] = frame[name].astype("Int64")
+    for name in ("tokens/s", LEFT, *metrics):
+        frame[name] = frame[name].astype("float64")
+    return frame, keys, [*metrics]
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    with suppress(UserError):
+        return read_config(folder)
+    return {}
+
+
+def _cells(frame: "pd.DataFrame", short: bool) -> Iterator[list[str]]:
+    """Yield the cells of every row as a reader wants them."""
+    known = frame.notna().to_dict("records")
+    for row, there in zip(frame.to_dict("records"), known, strict=True):
+        yield [_cell(str(k), value, short) if there[k] else "" for k, value in row.items()]
+
+
+def _cell(name: str, value: Any, short: bool) -> str:
+    if name == LEFT:
+        return duration(value)
+    if name in COUNTED:
+        return f"{value:,.0f}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = visible(str(value))
+    if name == "run" and short and len(text) > WIDTH:  # the end holds the seed and the hash
+        return f"{text[: WIDTH - WIDTH // 2 - 1]}…{text[-(WIDTH // 2) :]}"
+    return text
 
 
 def standing(folder: Path) -> Standing:
@@ -140,26 +235,6 @@ def _speed(rows: Sequence[Mapping[str, Any]]) -> float | None:
         if last["tokens"] > tokens and last["seconds"] > seconds:
             return (last["tokens"] - tokens) / (last["seconds"] - seconds)
     return None
-
-
-def _cells(standing: Standing, source: Path) -> tuple[str, ...]:
-    values = (standing.last or {}).items()
-    name = visible(str(standing.folder.relative_to(source)))
-    if len(name) > WIDTH:  # without its middle, as the end holds the seed and the hash
-        name = f"{name[: WIDTH - WIDTH // 2 - 1]}…{name[-(WIDTH // 2) :]}"
-    return (
-        name,
-        standing.state + MIXED * standing.mixed,
-        _count(standing.tokens),
-        _count(standing.total),
-        _count(standing.speed),
-        duration(standing.seconds_left),
-        "  ".join(f"{visible(name)} {value:.4g}" for name, value in values if value is not None),
-    )
-
-
-def _count(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}"
 
 
 def duration(seconds: float | None) -> str:

@@ -1,13 +1,17 @@
 """How runs stand, against runs that were made to stand so."""
 
+import io
 import itertools
+import json
+import statistics
 import threading
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from snaprun.cli import _main
-from snaprun.status import duration, standing, status
+from snaprun.status import Question, duration, standing, status
 from snaprun.store import RunWriter, Summary
 from tests.figures.runs import config
 
@@ -46,16 +50,102 @@ def runs(tmp_path):
 
 
 def test_each_state_is_told(runs):
-    words = [line.split() for line in status(runs).splitlines()]
-    lines = {name: " ".join(rest) for name, *rest in words}
-    assert lines["done"] == "finished 1,000 1,000 50 bpc 0.25 level 9"
-    assert lines["bad"] == "diverged 600 1,000 100 level 2"
-    assert lines["killed"] == "stopped 300 1,000 100 bpc 0.3"
-    assert lines["broken"] == "failed 100 1,000 100 bpc 0.1"
-    assert lines["torn"] == "damaged 1,000"
-    assert lines["at/work"] == "running 400 1,000 100 6 s bpc 0.4"
-    totals = "runs: 1 running, 1 finished, 1 diverged, 1 failed, 1 stopped, 1 damaged; "
-    assert lines["6"] == totals + "those that run end in 6 s"
+    head, *lines, totals = status(runs).splitlines()
+    assert head.split() == ["run", "state", "tokens", "of", "tokens/s", "ETA", "bpc", "level"]
+    told = {line.split()[0]: " ".join(line.split()[1:]) for line in lines}
+    assert told["done"] == "finished 1,000 1,000 50 0.25 9"
+    assert told["bad"] == "diverged 600 1,000 100 2"
+    assert told["killed"] == "stopped 300 1,000 100 0.3"
+    assert told["broken"] == "failed 100 1,000 100 0.1"
+    assert told["torn"] == "damaged 1,000"
+    assert told["at/work"] == "running 400 1,000 100 6 s 0.4"
+    counted = "6 runs: 1 running, 1 finished, 1 diverged, 1 failed, 1 stopped, 1 damaged; "
+    assert totals == counted + "those that run end in 6 s"
+
+
+@pytest.fixture
+def swept(tmp_path):
+    """Runs of two rates and three seeds, whose bpc is 100 lr + seed / 1000."""
+    for lr, seed in itertools.product((0.01, 0.1), range(3)):
+        folder = tmp_path / f"lr{lr}-{seed}"
+        with RunWriter(folder, config(train__tokens=1000, optim__lr=lr, seed=seed)) as writer:
+            writer.begin()
+            values = {"bpc": 100 * lr + seed / 1000, "level": None}
+            writer.finish(Summary("finished", 1000, 10, 20.0, values, {}))
+    return tmp_path
+
+
+def read(source, **asked):
+    """The table as a program reads it."""
+    return pd.read_csv(io.StringIO(status(source, Question(form="csv", **asked))))
+
+
+def test_the_keys_that_vary_are_columns(swept):
+    found = read(swept)
+    assert {"seed", "optim.lr"} <= set(found)
+    assert "cell.units" not in found
+    assert found.bpc.tolist() == pytest.approx(
+        (100 * found["optim.lr"] + found.seed / 1000).tolist()
+    )
+
+
+@pytest.mark.parametrize(
+    ("where", "runs"),
+    [
+        ("optim.lr < 0.05", 3),
+        ("optim.lr=0.1 and seed != 1", 2),
+        ("bpc>10.0005 or seed == 0", 4),
+        ("run = lr0.1-2", 1),
+        ("state = running", 0),
+    ],
+)
+def test_a_condition_chooses_runs(swept, where, runs):
+    assert len(read(swept, where=where)) == runs
+
+
+def test_runs_are_sorted(swept):
+    found = read(swept, sort=["-optim.lr", "bpc"], columns=["optim.lr", "seed"])
+    assert found.values.tolist() == [[lr, seed] for lr in (0.1, 0.01) for seed in range(3)]
+
+
+def test_a_group_has_the_mean_and_the_standard_deviation_of_each_metric(swept):
+    found = read(swept, group=["seed"])
+    assert found.columns.tolist() == ["optim.lr", "runs", "bpc", "bpc_sd", "level", "level_sd"]
+    for row in found.itertuples():
+        values = [100 * row[1] + seed / 1000 for seed in range(3)]
+        assert row[2:5] == pytest.approx((3, statistics.mean(values), statistics.stdev(values)))
+    (whole,) = read(swept, group=["seed", "optim.lr"]).itertuples()
+    assert whole.runs == 6
+
+
+def test_every_format_holds_the_same(swept):
+    asked = {"columns": ["run", "optim.lr", "bpc", "tokens"], "sort": ["run"]}
+    table = read(swept, **asked)
+    assert table.tokens.dtype == "int64"
+    rows = json.loads(status(swept, Question(form="json", **asked)))
+    assert rows == table.to_dict("records")
+    head, rule, *lines = status(swept, Question(form="markdown", **asked)).splitlines()
+    assert head == "| run | optim.lr | bpc | tokens |"
+    assert rule == "| --- | ---: | ---: | ---: |"
+    assert [line.split(" | ")[0][2:] for line in lines] == table.run.tolist()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sort=optim.l"], "Did you mean optim.lr?"),
+        (["columns=[nothing]"], "columns='nothing' is not accepted"),
+        (["group=seeds"], "group='seeds' is not accepted"),
+        (["format=xml"], "expected one of table, csv, json, markdown"),
+        (['where="seed <"'], "where='seed <' is not accepted: expected a condition on run, state"),
+        (['where="seed"'], "where='seed' is not accepted"),
+    ],
+)
+def test_a_wrong_question_is_refused_in_one_line(swept, words, said, capfd):
+    assert _main(["status", f"source={swept}", *words]) == 2
+    err = capfd.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
 
 
 def test_a_run_that_was_resumed_in_another_setting_is_marked(tmp_path):
@@ -71,7 +161,7 @@ def test_a_run_that_was_resumed_in_another_setting_is_marked(tmp_path):
 
 
 def test_only_one_state_is_shown_but_all_are_counted(runs):
-    head, line, totals = status(runs, "running").splitlines()
+    head, line, totals = status(runs, Question("running")).splitlines()
     assert head.split()[:2] == ["run", "state"]
     assert line.startswith("at/work")
     assert totals.startswith("6 runs: ")
@@ -137,10 +227,11 @@ def test_it_may_be_asked_while_runs_write(tmp_path):
     assert seen == sorted(seen)
 
 
-def test_a_long_name_keeps_its_ends(tmp_path):
+def test_a_long_name_keeps_its_ends_on_a_terminal(tmp_path):
     name = f"{'copy-' * 20}seed7-deadbeef"
     with begun(tmp_path / name):
-        line = status(tmp_path).splitlines()[1]
+        line = status(tmp_path, Question(short=True)).splitlines()[1]
+        assert status(tmp_path).splitlines()[1].startswith(name)
     shown = line.split()[0]
     assert len(shown) == 60
     assert shown.startswith("copy-copy-")

@@ -17,6 +17,7 @@ from snaprun.checks import UserError, refuse
 from snaprun.figures import words
 from snaprun.figures.style import Look, look, varied
 from snaprun.identity import LATER
+from snaprun.listing import varying
 from snaprun.store.panel import is_panel, read_panel
 from snaprun.store.reader import Run, find_runs, read_run
 from snaprun.store.schema import ALIGNMENT, CONFIG, DIVERGED, INCOMPLETE
@@ -157,9 +158,9 @@ def _sheet(task: str, runs: list[Run], choices: Mapping[Run, Choices], chosen: b
 
     rule = {s: words.rule(place[s]) for of_facet in grouped.values() for s in of_facet}
     rests = [[_without(place[s], rule[s].told) for s in of_facet] for of_facet in grouped.values()]
-    shown = set().union(*map(_varying, rests))
+    shown = set().union(*map(varying, rests))
     # A choice that differs between facets only, such as an lr per cell, belongs to the title.
-    titled = _varying([rest for of_facet in rests for rest in of_facet]) - shown
+    titled = {*varying([rest for of_facet in rests for rest in of_facet])} - shown
 
     if chosen:
         shown, titled = shown - {_CHOSEN}, titled - {_CHOSEN}
@@ -216,7 +217,7 @@ def _labels(
             # series with equal labels.
             choices = [place[s] for s in alike]
             some = set().union(*choices)
-            apart = (some - some.intersection(*choices)) | _varying(choices)
+            apart = (some - some.intersection(*choices)).union(varying(choices))
             for s in alike:
                 keys[s] |= apart
     return {s: _label(rule[s], place[s], keys[s]) for s in rule}
@@ -236,7 +237,7 @@ def _titles(
     """Return each facet in words, with the choices that tell it from the other facets."""
     network = {p: words.network(place[p]) for p in grouped}
     rest = {p: _without(place[p], network[p].told) for p in grouped}
-    told = _varying(rest.values())
+    told = {*varying(rest.values())}
     titles = {}
     for p, of_facet in grouped.items():
         settings = {key: value for key, value in rest[p].items() if key in told}
@@ -255,12 +256,3 @@ def _series_order(rule: words.RuleWords, choices: Choices, keys: Sequence[str]) 
 
 def _without(choices: Choices, keys: Iterable[str]) -> dict[str, Any]:
     return {key: value for key, value in choices.items() if key not in keys}
-
-
-def _varying(choices: Iterable[Choices]) -> set[str]:
-    """Return the keys with more than one value among the choices that have the key."""
-    values: dict[str, set[Any]] = defaultdict(set)
-    for one in choices:
-        for key, value in one.items():
-            values[key].add(value)
-    return {key for key, found in values.items() if len(found) > 1}
