@@ -47,7 +47,7 @@ class _Sweep(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         session, names, hands = self._session, _names(job_overrides), self._workers()
-        session.started = session.sweep = True
+        session.begin(initial_job_idx + len(names))
         command = replace(session.command, sweep=True)
         state = Singleton.get_state()
         folders: dict[int, Path | None] = {}

@@ -1,6 +1,7 @@
 """A job is one command on one configuration; Hydra calls it, and it always ends in an outcome."""
 
 import signal
+import time
 import traceback
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
@@ -16,9 +17,9 @@ from snaprun import checks, commands
 from snaprun.checks import Stopped, UserError
 from snaprun.config import resolve, run_folder
 from snaprun.files import Folder
-from snaprun.outcome import USER_MISTAKE, Outcome, Status, as_lines, unexpected
+from snaprun.outcome import USER_MISTAKE, Outcome, Status, as_lines, best, unexpected
 from snaprun.run.signals import handled
-from snaprun.terminal import complain, hush, note, say
+from snaprun.terminal import complain, duration, hush, note, say
 
 
 class Terminated(KeyboardInterrupt):
@@ -89,6 +90,12 @@ class Session:
         self.started = False  # whether Hydra has composed the configuration
         self.sweep = False
         self.outcomes: dict[int, tuple[str, Outcome]] = {}
+        self._jobs, self._began = 0, 0.0
+
+    def begin(self, jobs: int) -> None:
+        """Begin a sweep of so many jobs."""
+        self.started = self.sweep = True
+        self._jobs, self._began = jobs, time.monotonic()
 
     def __call__(self, config: DictConfig) -> None:
         """Run a single job. In a sweep snaprun's launchers run the jobs and call `record`."""
@@ -107,7 +114,20 @@ class Session:
             problem = f"{outcome.problem} (the trace is in failure.log)"
             outcome = replace(outcome, problem=problem, trace="")
         self.outcomes[number] = job, outcome
+        if outcome.status is not Status.NOT_STARTED:
+            say(self._progress(job))
         tell(outcome, f"job {job}: ")
+
+    def _progress(self, job: str) -> str:
+        """Return a line about the sweep as a whole, when one more job has ended."""
+        ended = [outcome for _, outcome in self.outcomes.values()]
+        worked = sum(outcome.status is not Status.SKIPPED for outcome in ended)
+        left = self._jobs - len(ended)
+        seconds = (time.monotonic() - self._began) / worked * left if worked else None
+        said = [f"job {len(ended)}/{self._jobs}", job]
+        if left and seconds is not None:
+            said.append(f"{duration(seconds)} left")
+        return "  ".join([*filter(None, said), *filter(None, [best([*self.outcomes.values()])])])
 
     @property
     def code(self) -> int:

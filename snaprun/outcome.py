@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from snaprun.terminal import table
 
@@ -32,6 +33,14 @@ _CODES = {
 }
 
 
+class Score(NamedTuple):
+    """The value by which the runs of a sweep are compared."""
+
+    key: str  # of the metric
+    value: float
+    better: int  # 1: larger values are better; -1: smaller values
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended; other processes and nodes send it back."""
@@ -42,6 +51,7 @@ class Outcome:
     folder: Path | None = None  # the run's folder, if there is one
     trace: str = ""  # the trace of an unexpected exception
     signum: int = 0  # the signal that stopped the job
+    score: Score | None = None
 
     @property
     def code(self) -> int:
@@ -63,4 +73,18 @@ def as_lines(outcomes: Sequence[tuple[str, Outcome]]) -> str:
     always = (Status.DONE, Status.SKIPPED, Status.DIVERGED, Status.FAILED)
     counts = [f"{found[status]} {status}" for status in Status if status in always or found[status]]
     total = f"{len(outcomes)} {'job' if len(outcomes) == 1 else 'jobs'}: {', '.join(counts)}"
-    return "\n".join([*table(lines), total])
+    return "\n".join([*filter(None, [best(outcomes)]), *table(lines), total])
+
+
+def best(outcomes: Sequence[tuple[str, Outcome]]) -> str:
+    """Return in words which of several jobs is best; "" if they are not to be compared.
+
+    >>> ends = [(f"seed={n}", Outcome(score=Score("bpc", n / 4, -1))) for n in (2, 1)]
+    >>> best(ends)
+    'best: bpc 0.25, seed=1'
+    """
+    scored = [(job, one.score) for job, one in outcomes if one.score]
+    if len(scored) < 2 or len({score.key for _, score in scored}) > 1:
+        return ""
+    job, score = max(scored, key=lambda scored: scored[1].value * scored[1].better)
+    return f"best: {score.key} {score.value:.4g}, {job}"

@@ -30,7 +30,7 @@ from snaprun.store import (
 )
 from snaprun.store.outline import Outline
 from snaprun.store.schema import CONFIG, METRICS, MOST_OF_CONFIG, check_counters
-from snaprun.terminal import table, visible
+from snaprun.terminal import duration, table, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -235,20 +235,6 @@ def _speed(rows: Sequence[Mapping[str, Any]]) -> float | None:
         if last["tokens"] > tokens and last["seconds"] > seconds:
             return (last["tokens"] - tokens) / (last["seconds"] - seconds)
     return None
-
-
-def duration(seconds: float | None) -> str:
-    """Return `seconds` in words, such as `42 s`, `7 min` or `2 h 05 min`; "" for None."""
-    if seconds is None:
-        return ""
-    minutes, hours = seconds / 60, seconds / 3600
-    if minutes < 1:
-        return f"{seconds:.0f} s"
-    if hours < 1:
-        return f"{minutes:.0f} min"
-    if hours < 24:
-        return f"{int(hours)} h {int(minutes) % 60:02} min"
-    return f"{int(hours / 24)} d {int(hours) % 24} h"
 
 
 def _totals(standings: Sequence[Standing]) -> str:

@@ -19,6 +19,20 @@ def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[st
     return [form.format(*row).rstrip() for row in rows]
 
 
+def duration(seconds: float | None) -> str:
+    """Return `seconds` in words, such as `42 s`, `7 min` or `2 h 05 min`; "" for None."""
+    if seconds is None:
+        return ""
+    minutes, hours = seconds / 60, seconds / 3600
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    if hours < 1:
+        return f"{minutes:.0f} min"
+    if hours < 24:
+        return f"{int(hours)} h {int(minutes) % 60:02} min"
+    return f"{int(hours / 24)} d {int(hours) % 24} h"
+
+
 def say(text: object, *, end: str = "\n") -> None:
     """Print the lines of `text` on stdout and flush; do nothing if the reader has exited."""
     try:

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from snaprun.cli import _main
-from snaprun.status import Question, duration, standing, status
+from snaprun.status import Question, standing, status
 from snaprun.store import RunWriter, Summary
+from snaprun.terminal import duration
 from tests.figures.runs import config
 
 SUMMARY = Summary("finished", 1000, 10, 20.0, {"bpc": 0.25, "level": 9}, {})

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from snaprun.cli import _main
-from snaprun.outcome import Outcome, Status, as_lines
+from snaprun.outcome import Outcome, Score, Status, as_lines, best
 
 SMALL = ["cell.units=6", "readout.hidden=5", "train.tokens=400", "train.lanes=3"]
 
@@ -51,6 +51,34 @@ def test_the_table_counts_every_end_and_names_the_bad_ones():
         "7 jobs: 1 done, 1 skipped, 1 diverged, 1 failed, 1 refused, 1 stopped, 1 not started",
     ]
     assert [end.code for end in ends.values()] == [0, 0, 1, 1, 2, 143, 0]
+
+
+def test_each_end_says_where_the_sweep_stands(here, capfd):
+    code, out, _ = sweep(capfd, "rule=frozen,snap1", "seed=0,1")
+    assert code == 0
+    stands = [line.split("  ") for line in out if line.startswith("job ")]
+    assert [line[0] for line in stands] == [f"job {n}/4" for n in (1, 2, 3, 4)]
+    jobs = [f"rule={rule} seed={seed}" for rule in ("frozen", "snap1") for seed in (0, 1)]
+    assert [line[1] for line in stands] == jobs
+    assert [len(line) == 4 for line in stands[1:3]] == [True, True]
+    assert all(line[2].endswith(" s left") for line in stands[:3])
+    values = {}
+    for file in (here / "results").rglob("summary.json"):
+        summary = json.loads(file.read_text())
+        values[file.parent.name] = summary["metrics"]["level"]
+    shown = out[-2].split()
+    assert shown[:2] == ["best:", "level"]
+    assert float(shown[2].rstrip(",")) == max(values.values())
+
+
+def test_the_best_is_told_where_jobs_can_be_compared():
+    ends = {"a": ("bpc", 2.0, -1), "b": ("bpc", 1.0, -1), "c": None}
+    outcomes = [(job, Outcome(score=score and Score(*score))) for job, score in ends.items()]
+    assert best(outcomes) == "best: bpc 1, b"
+    assert best(outcomes[:1]) == ""
+    other = ("d", Outcome(score=Score("level", 3.0, 1)))
+    assert best([*outcomes, other]) == ""
+    assert best([other, ("e", Outcome(score=Score("level", 5.0, 1)))]) == "best: level 5, e"
 
 
 def test_a_sweep_that_went_well_and_once_more(here, capfd):

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snaprun import config
-from snaprun.metrics import losses_last
-from snaprun.outcome import Outcome, Status
+from snaprun.metrics import HELD_OUT, losses_last
+from snaprun.outcome import Outcome, Score, Status
 from snaprun.store import DIVERGED, Summary, read_config, read_intact, require_own, set_aside
 from snaprun.terminal import say
 
@@ -68,13 +68,22 @@ def launch(
         )
         status, report = Status.DONE, _report(folder, summary)
     if summary.status != DIVERGED:
-        return Outcome(status, report)
+        return Outcome(status, report, score=_score(summary))
     # A summary of snaprun 0.1.0 knows only one way to diverge and does not name it.
     how = summary.extras.get("diverged_because", "the loss became non-finite at")
     token, lr = summary.extras.get("diverged_at_token"), plain["optim"]["lr"]
     problem = f"{how} token {token} with optim.lr={lr}; the metrics are kept. Try a smaller "
     problem += "optim.lr, or optim.clip=1."
     return Outcome(Status.DIVERGED, report, problem)
+
+
+def _score(summary: Summary) -> Score | None:
+    """Return the first held-out metric that the run declares, or else its first metric."""
+    known = [metric for metric in summary.declared if metric.key in summary.metrics]
+    known.sort(key=lambda metric: not metric.key.startswith(HELD_OUT))
+    if not known or (value := summary.metrics[known[0].key]) is None:
+        return None
+    return Score(known[0].key, value, known[0].better)
 
 
 def _report(folder: Path, summary: Summary) -> str:
