@@ -94,7 +94,10 @@ def test_the_page_of_a_command_holds_the_defaults_of_its_keys(command, taken, mo
 @pytest.mark.parametrize(
     ("command", "key", "function", "keyword"),
     [
-        ("status", "state", status.status, "only"),
+        ("status", "state", status.Question, "state"),
+        ("status", "where", status.Question, "where"),
+        ("status", "columns", status.Question, "columns"),
+        ("status", "format", status.Question, "form"),
         ("reproduce", "choose", studies.reproduce, "choose"),
     ],
 )
