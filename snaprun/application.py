@@ -16,9 +16,9 @@ from omegaconf import OmegaConf
 from snaprun import config
 from snaprun.checks import Stopped, UserError
 from snaprun.jobs import Command, Session, interruptible, stopped, tell
-from snaprun.outcome import USER_MISTAKE
+from snaprun.outcome import refused
 from snaprun.paths import conf_dir
-from snaprun.terminal import complain, hush
+from snaprun.terminal import hush
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -44,7 +44,7 @@ def run(command: str, arguments: list[str]) -> int:
         tell(stopped(error))
         code = stopped(error).code
     except UserError as error:
-        code = _refused(str(error))
+        code = refused(str(error))
     except BrokenPipeError:  # the reader of Hydra's help has exited
         if session.started:
             raise
@@ -53,7 +53,7 @@ def run(command: str, arguments: list[str]) -> int:
         # Before the first job only the user's configuration can be wrong.
         if session.started or wants_trace:
             raise
-        code = _refused(config.explanation(error, command, overrides))
+        code = refused(config.explanation(error, command, overrides))
     finally:
         os.environ["HYDRA_FULL_ERROR"] = full_error
     session.close()
@@ -69,11 +69,6 @@ def _overrides(arguments: list[str]) -> list[str]:
     except SystemExit as error:
         reason = said.getvalue().splitlines()[-1].partition("error: ")[2]
         raise UserError(f"{reason}; --hydra-help lists the flags, --help the keys.") from error
-
-
-def _refused(line: str) -> int:
-    complain(line)
-    return USER_MISTAKE
 
 
 def complete(words: list[str], command: str) -> None:

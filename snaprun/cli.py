@@ -12,9 +12,9 @@ from types import TracebackType
 from snaprun import __version__, commands
 from snaprun.checks import UserError
 from snaprun.manual import Manual
-from snaprun.outcome import USER_MISTAKE
+from snaprun.outcome import refused
 from snaprun.paths import conf_dir
-from snaprun.terminal import complain, note, say
+from snaprun.terminal import note, say
 
 _LISTED = "\n".join(f"  snaprun {name:<9}  {said}" for name, said in commands.COMMANDS.items())
 USAGE = f"""snaprun {__version__}: online training of recurrent networks
@@ -56,9 +56,9 @@ def _main(argv: list[str]) -> int:
 
             return application.run(command, rest)
         case [first, *rest] if named := [word for word in rest if word in commands.COMMANDS]:
-            return _refused(f"the command comes first: snaprun {named[0]} {first} …")
+            return refused(f"the command comes first: snaprun {named[0]} {first} …")
         case [command, *_]:
-            return _refused(
+            return refused(
                 f"{command!r} is not a command: expected one of {', '.join(commands.COMMANDS)}. "
                 "See snaprun --help."
             )
@@ -74,13 +74,8 @@ def _help(name: str, words: Sequence[str]) -> int:
     try:
         say(manual.command(name, words) if name in commands.COMMANDS else manual.key(name))
     except UserError as error:
-        return _refused(str(error))
+        return refused(str(error))
     return 0
-
-
-def _refused(line: str) -> int:
-    complain(line)
-    return USER_MISTAKE
 
 
 def _complete(argv: list[str]) -> int:
@@ -88,7 +83,7 @@ def _complete(argv: list[str]) -> int:
     words = os.environ.get("COMP_LINE", "").split(" ")
     command = next((word for word in words[1:] if word in commands.COMMANDS), None)
     if not any(re.fullmatch(r"(install|uninstall|query)=(bash|zsh|fish)", word) for word in argv):
-        return _refused("completion needs install=, uninstall= or query= and bash, zsh or fish.")
+        return refused("completion needs install=, uninstall= or query= and bash, zsh or fish.")
     if command is None and any(word.startswith("query=") for word in argv):
         say(" ".join(commands.COMMANDS))
         return 0

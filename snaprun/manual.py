@@ -31,13 +31,13 @@ class Manual:
         own = [key for key in page.keys if key.path not in groups]
         for group in page.groups:
             choice = said.get(group.path, group.default)
-            lines += [*_item(f"{group.path}={choice}", self._about(group)), ""]
-            if choice == "null":
-                continue
-            shown = self._chosen(group.path, choice)
-            belongs = [key for key in own if key.path.startswith(f"{group.path}.")]
-            own = [key for key in own if key not in belongs]
-            lines[-1:] = [*self._listed([*shown.keys, *belongs], "  "), ""]
+            lines += _item(f"{group.path}={choice}", self._about(group))
+            if choice != "null":
+                shown = self._chosen(group.path, choice)
+                belongs = [key for key in own if key.path.startswith(f"{group.path}.")]
+                own = [key for key in own if key not in belongs]
+                lines += self._listed([*shown.keys, *belongs], "  ")
+            lines.append("")
         lines += self._listed(own)
         lines += ["", "Examples:", *(f"  {line}" for line in page.examples)]
         lines += ["", f"snaprun help KEY tells more of one key. {FLAGS}"]

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from snaprun.terminal import table
+from snaprun.terminal import complain, table
 
 USER_MISTAKE = 2
 
@@ -57,6 +57,12 @@ class Outcome:
     def code(self) -> int:
         """The exit code of a process that runs this job alone."""
         return 128 + self.signum if self.signum else _CODES.get(self.status, 0)
+
+
+def refused(line: str) -> int:
+    """Print one line about a user's mistake and return its exit code."""
+    complain(line)
+    return USER_MISTAKE
 
 
 def unexpected(error: BaseException, trace: str = "") -> Outcome:
