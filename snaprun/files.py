@@ -16,7 +16,12 @@ from typing import Any, BinaryIO
 
 from snaprun.checks import UserError, refuse
 
-_REMEDY = "Make room or repair the folder, then do the same again."
+_REMEDY = "Free space or repair the folder, then repeat the command."
+
+# Whether a folder can be held open and its files be reached through it. Windows has no such
+# descriptors: there a folder is reached by its path, and only the checks before and after notice
+# that another folder has taken its place.
+HELD = os.open in os.supports_dir_fd
 
 
 @contextmanager
@@ -42,18 +47,19 @@ def writing(path: Path) -> Iterator[None]:
 class Folder:
     """A folder held open by its descriptor, through which all operations go.
 
-    If another folder later takes its path, that one is not touched. No link is followed and only
-    regular files are opened; an OSError says what else was found. As a context manager it closes.
+    If another folder later takes its path, that one is not touched (where the system has
+    descriptors of folders: `HELD`). No link is followed and only regular files are opened; an
+    OSError says what else was found. As a context manager it closes.
     """
 
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path, self._descriptor = path, descriptor
+    def __init__(self, path: Path, descriptor: int | None, found: os.stat_result) -> None:
+        self.path, self._descriptor, self._found = path, descriptor, found
         self._absolute = os.path.abspath(path)
 
     @classmethod
     def open(cls, path: Path, *, follow: bool = False) -> "Folder":
         """Open the folder at `path`, whose last part may be a link only if `follow` is true."""
-        return cls(path, _open_folder(path, None, follow))
+        return cls(path, *_open_folder(path, None, follow))
 
     @classmethod
     def make(cls, path: Path) -> "Folder":
@@ -64,19 +70,19 @@ class Folder:
 
     def below(self, name: str, *, make: bool = False) -> "Folder":
         """Open the folder `name` in this folder; if `make` is true, make it if missing."""
-        if make and _make(name, self._descriptor):
+        if make and _make(self._at(name), self._descriptor):
             self.sync()
-        return Folder(self.path / name, _open_folder(name, self._descriptor, False))
+        return Folder(self.path / name, *_open_folder(self._at(name), self._descriptor, False))
 
     def stat(self, name: str) -> os.stat_result | None:
         """Return the status of `name`, of a link itself, or None if nothing has this name."""
         with suppress(FileNotFoundError):
-            return os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+            return os.stat(self._at(name), dir_fd=self._descriptor, follow_symlinks=False)
         return None
 
     def names(self) -> list[str]:
         """Return the names of everything in this folder."""
-        return os.listdir(self._descriptor)
+        return os.listdir(self._absolute if self._descriptor is None else self._descriptor)
 
     def file(self, name: str, mode: str = "rb", buffering: int = -1) -> Any:
         """Open the regular file `name` to read ("rb"), to append ("ab") or as a new file ("xb")."""
@@ -106,9 +112,7 @@ class Folder:
                     yield file
                     file.flush()
                     os.fsync(file.fileno())
-                os.replace(
-                    temporary, name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor
-                )
+                self._rename(temporary, self, name)
             except BaseException:
                 with suppress(OSError):
                     self.remove(temporary)
@@ -123,11 +127,11 @@ class Folder:
     def remove(self, name: str) -> None:
         """Remove the file or the link `name`, if there is one."""
         with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=self._descriptor)
+            os.unlink(self._at(name), dir_fd=self._descriptor)
 
     def move(self, name: str, target: "Folder", new: str) -> None:
         """Move `name` from this folder to `new` in `target`; a link is moved, not followed."""
-        os.rename(name, new, src_dir_fd=self._descriptor, dst_dir_fd=target._descriptor)
+        self._rename(name, target, new)
         target.sync()
         self.sync()
 
@@ -139,7 +143,8 @@ class Folder:
 
     def sync(self) -> None:
         """Flush new and renamed entries of this folder to the disk."""
-        _sync(self._descriptor)
+        if self._descriptor is not None:
+            _sync(self._descriptor)
 
     def in_place(self) -> bool:
         """Return whether the path still leads to this folder."""
@@ -147,11 +152,11 @@ class Folder:
             found = os.stat(self._absolute, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             return False
-        return os.path.samestat(found, os.fstat(self._descriptor))
+        return os.path.samestat(found, self._found)
 
     def close(self) -> None:
         """Close the folder; closing it again does nothing."""
-        if self._descriptor >= 0:
+        if self._descriptor is not None and self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -160,6 +165,14 @@ class Folder:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _at(self, name: str) -> str:
+        """Return `name` for a function of `os` that is given this folder's descriptor."""
+        return name if HELD else os.path.join(self._absolute, name)
+
+    def _rename(self, name: str, target: "Folder", new: str) -> None:
+        source, destination = self._at(name), target._at(new)
+        os.replace(source, destination, src_dir_fd=self._descriptor, dst_dir_fd=target._descriptor)
 
     def _new(self, name: str) -> BinaryIO:
         """Open a new file; it replaces one that a dead process may have left."""
@@ -171,9 +184,9 @@ class Folder:
 
     def _opener(self, name: str, flags: int) -> int:
         # Without O_NONBLOCK, opening a FIFO without a writer would block.
-        flags |= os.O_NOFOLLOW | os.O_NONBLOCK
+        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         try:
-            descriptor = os.open(name, flags, 0o666, dir_fd=self._descriptor)
+            descriptor = os.open(self._at(name), flags, 0o666, dir_fd=self._descriptor)
         except FileExistsError:
             raise
         except OSError:
@@ -236,24 +249,32 @@ def _make(path: Path | str, inside: int | None) -> bool:
     except FileExistsError:
         return False
     if inside is None:
-        parent = _open_folder(Path(path).parent, None, True)
-        try:
-            _sync(parent)
-        finally:
-            os.close(parent)
+        with Folder.open(Path(path).parent, follow=True) as parent:
+            parent.sync()
     return True
 
 
-def _open_folder(path: Path | str, inside: int | None, follow: bool) -> int:
+def _open_folder(
+    path: Path | str, inside: int | None, follow: bool
+) -> tuple[int | None, os.stat_result]:
+    """Return the descriptor of a folder, None where the system has none, and its status."""
+    if not HELD:
+        found = os.stat(path, follow_symlinks=follow)
+        if stat.S_ISLNK(found.st_mode):
+            raise _stranger(found)
+        if not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+        return None, found
     flags = os.O_RDONLY | os.O_DIRECTORY | (0 if follow else os.O_NOFOLLOW)
     try:
-        return os.open(path, flags, dir_fd=inside)
+        descriptor = os.open(path, flags, dir_fd=inside)
     except OSError:
         with suppress(FileNotFoundError, NotADirectoryError):
             found = os.stat(path, dir_fd=inside, follow_symlinks=False)
             if stat.S_ISLNK(found.st_mode) and not follow:
                 raise _stranger(found) from None
         raise
+    return descriptor, os.fstat(descriptor)
 
 
 def _stranger(found: os.stat_result) -> OSError:

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import resource
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,6 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 
 class Cache(NamedTuple):
@@ -54,6 +58,8 @@ def peak_bytes() -> int:
     # First, because ru_maxrss also counts the parent's memory at the fork.
     if found := _entry(Path("/proc/self/status"), "VmHWM", ":"):
         return 1024 * int(found.split()[0])
+    if resource is None:
+        return psutil.Process().memory_info().peak_wset  # pyright: ignore
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # Linux counts in KiB
 
@@ -70,6 +76,8 @@ def available_bytes() -> tuple[int, str]:
 
 def _limits() -> Iterator[tuple[int, str]]:
     """Yield the bytes left of this process's own limits."""
+    if resource is None:
+        return
     memory = psutil.Process().memory_info()
     for name, used in (("AS", memory.vms), ("DATA", getattr(memory, "data", memory.vms))):
         limit, _ = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))

@@ -65,7 +65,7 @@ class Command:
             return stopped(error)
         except BrokenPipeError:  # the reader of the output has exited, as `head` does
             hush()
-            return Outcome(Status.STOPPED, signum=signal.SIGPIPE)
+            return Outcome(Status.STOPPED, signum=getattr(signal, "SIGPIPE", 13))
         except UserError as error:
             trace = traceback.format_exc() if self.traces else ""
             return Outcome(Status.REFUSED, problem=str(error), trace=trace)

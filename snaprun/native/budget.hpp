@@ -118,7 +118,7 @@ public:
     void step(const Step<T>&, T*) override {}
     void finish(const T*, T*) override { restart(); }
 
-    void resume(const WindowState& w) {
+    void resume_window(const WindowState& w) {
         restart();
         walk_.follow(w.at, w.part);
         if (walk_.used()) std::memset(arena_.data(), 0, walk_.used() * sizeof(T));  // and padding

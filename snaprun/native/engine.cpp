@@ -101,7 +101,7 @@ public:
         optimiser_.resume(now_.updates);
         readout_.resume(budget_ || now_.targets != 0);
         rule_->resume(now_.steps);
-        if (budget_) budget_->resume(window);
+        if (budget_) budget_->resume_window(window);
         if (reminder_) reminder_->resume(now_.steps, memories.count, memories.older);
     }
     Remembered remembered() const override {

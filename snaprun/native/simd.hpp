@@ -70,47 +70,51 @@ SNAPRUN_INLINE T sum(Vec<T> v) {
 
 // Sums of kWidth vectors at once: element i of the result is the sum of v[i].
 #ifdef __AVX__
+#if defined(__clang__) || __GNUC__ >= 12
+#define SNAPRUN_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SNAPRUN_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, decltype((a) < (b)){__VA_ARGS__})
+#endif
+
 SNAPRUN_INLINE Vec<float> sums(const Vec<float>* v) {
-    using M = Simd<float>::Mask;
     Vec<float> pair[4], quad[2];
     for (int i = 0; i < 4; ++i)
-        pair[i] = __builtin_shuffle(v[2 * i], v[2 * i + 1], M{0, 8, 2, 10, 4, 12, 6, 14}) +
-                  __builtin_shuffle(v[2 * i], v[2 * i + 1], M{1, 9, 3, 11, 5, 13, 7, 15});
+        pair[i] = SNAPRUN_SHUFFLE(v[2 * i], v[2 * i + 1], 0, 8, 2, 10, 4, 12, 6, 14) +
+                  SNAPRUN_SHUFFLE(v[2 * i], v[2 * i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
     for (int i = 0; i < 2; ++i)
-        quad[i] = __builtin_shuffle(pair[2 * i], pair[2 * i + 1], M{0, 1, 8, 9, 4, 5, 12, 13}) +
-                  __builtin_shuffle(pair[2 * i], pair[2 * i + 1], M{2, 3, 10, 11, 6, 7, 14, 15});
-    return __builtin_shuffle(quad[0], quad[1], M{0, 1, 2, 3, 8, 9, 10, 11}) +
-           __builtin_shuffle(quad[0], quad[1], M{4, 5, 6, 7, 12, 13, 14, 15});
+        quad[i] = SNAPRUN_SHUFFLE(pair[2 * i], pair[2 * i + 1], 0, 1, 8, 9, 4, 5, 12, 13) +
+                  SNAPRUN_SHUFFLE(pair[2 * i], pair[2 * i + 1], 2, 3, 10, 11, 6, 7, 14, 15);
+    return SNAPRUN_SHUFFLE(quad[0], quad[1], 0, 1, 2, 3, 8, 9, 10, 11) +
+           SNAPRUN_SHUFFLE(quad[0], quad[1], 4, 5, 6, 7, 12, 13, 14, 15);
 }
 
 SNAPRUN_INLINE Vec<double> sums(const Vec<double>* v) {
-    using M = Simd<double>::Mask;
     Vec<double> pair[2];
     for (int i = 0; i < 2; ++i)
-        pair[i] = __builtin_shuffle(v[2 * i], v[2 * i + 1], M{0, 4, 2, 6}) +
-                  __builtin_shuffle(v[2 * i], v[2 * i + 1], M{1, 5, 3, 7});
-    return __builtin_shuffle(pair[0], pair[1], M{0, 1, 4, 5}) +
-           __builtin_shuffle(pair[0], pair[1], M{2, 3, 6, 7});
+        pair[i] = SNAPRUN_SHUFFLE(v[2 * i], v[2 * i + 1], 0, 4, 2, 6) +
+                  SNAPRUN_SHUFFLE(v[2 * i], v[2 * i + 1], 1, 5, 3, 7);
+    return SNAPRUN_SHUFFLE(pair[0], pair[1], 0, 1, 4, 5) +
+           SNAPRUN_SHUFFLE(pair[0], pair[1], 2, 3, 6, 7);
 }
 
 // out[i] += Σ of v[i], i < 4.
 inline void add_sums(float* out, const Vec<float> v[4]) {
-    using I = Bits<float>;
-    const I low{0, 8, 1, 9, 4, 12, 5, 13}, high{2, 10, 3, 11, 6, 14, 7, 15};
-    Vec<float> t0 = __builtin_shuffle(v[0], v[1], low) + __builtin_shuffle(v[0], v[1], high);
-    Vec<float> t1 = __builtin_shuffle(v[2], v[3], low) + __builtin_shuffle(v[2], v[3], high);
-    const I even{0, 1, 8, 9, 4, 5, 12, 13}, odd{2, 3, 10, 11, 6, 7, 14, 15};
-    Vec<float> s = __builtin_shuffle(t0, t1, even) + __builtin_shuffle(t0, t1, odd);
+    Vec<float> pair[2];
+    for (int i = 0; i < 2; ++i)
+        pair[i] = SNAPRUN_SHUFFLE(v[2 * i], v[2 * i + 1], 0, 8, 1, 9, 4, 12, 5, 13) +
+                  SNAPRUN_SHUFFLE(v[2 * i], v[2 * i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    const Vec<float> s = SNAPRUN_SHUFFLE(pair[0], pair[1], 0, 1, 8, 9, 4, 5, 12, 13) +
+                         SNAPRUN_SHUFFLE(pair[0], pair[1], 2, 3, 10, 11, 6, 7, 14, 15);
     for (int i = 0; i < 4; ++i) out[i] += s[i] + s[i + 4];
 }
 
 inline void add_sums(double* out, const Vec<double> v[4]) {
-    using I = Bits<double>;
-    const I low{0, 4, 2, 6}, high{1, 5, 3, 7};
-    Vec<double> t0 = __builtin_shuffle(v[0], v[1], low) + __builtin_shuffle(v[0], v[1], high);
-    Vec<double> t1 = __builtin_shuffle(v[2], v[3], low) + __builtin_shuffle(v[2], v[3], high);
-    const I front{0, 1, 4, 5}, back{2, 3, 6, 7};
-    Vec<double> s = __builtin_shuffle(t0, t1, front) + __builtin_shuffle(t0, t1, back);
+    Vec<double> pair[2];
+    for (int i = 0; i < 2; ++i)
+        pair[i] = SNAPRUN_SHUFFLE(v[2 * i], v[2 * i + 1], 0, 4, 2, 6) +
+                  SNAPRUN_SHUFFLE(v[2 * i], v[2 * i + 1], 1, 5, 3, 7);
+    const Vec<double> s = SNAPRUN_SHUFFLE(pair[0], pair[1], 0, 1, 4, 5) +
+                          SNAPRUN_SHUFFLE(pair[0], pair[1], 2, 3, 6, 7);
     store(out, load(out) + s);
 }
 #else
