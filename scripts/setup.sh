@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
 # Make .venv in this folder and install snaprun into it: scripts/setup.sh [EXTRA[,EXTRA]]
-# EXTRA: dev (tests and checks) | tensorboard | vision | parquet | joblib | ray | slurm | peers. PYTHON chooses the interpreter (3.11 to 3.13).
+# EXTRA: dev (tests and checks) | tensorboard | vision | parquet | joblib | ray | slurm | peers. PYTHON chooses the interpreter (3.11 to 3.14).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-fits='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+fits='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))'
 version='import platform; print(platform.python_version())'
 refuse() { echo "scripts/setup.sh: $1" >&2; exit 2; }
 
 python=${PYTHON:-python3}
 if [ -e .venv ]; then
     .venv/bin/python -c "$version" >/dev/null 2>&1 || refuse ".venv holds no Python that runs: remove it, then run this again."
-    .venv/bin/python -c "$fits" || refuse ".venv has Python $(.venv/bin/python -c "$version"), snaprun needs 3.11 to 3.13: remove it, then run PYTHON=python3.12 scripts/setup.sh."
+    .venv/bin/python -c "$fits" || refuse ".venv has Python $(.venv/bin/python -c "$version"), snaprun needs 3.11 to 3.14: remove it, then run PYTHON=python3.12 scripts/setup.sh."
     echo "Using .venv with Python $(.venv/bin/python -c "$version")."
 else
-    "$python" -c "$version" >/dev/null 2>&1 || refuse "$python is no Python that runs: set PYTHON to one of 3.11 to 3.13, as in PYTHON=python3.12 scripts/setup.sh."
-    "$python" -c "$fits" || refuse "$python is Python $("$python" -c "$version"), snaprun needs 3.11 to 3.13: run PYTHON=python3.12 scripts/setup.sh."
+    "$python" -c "$version" >/dev/null 2>&1 || refuse "$python is no Python that runs: set PYTHON to one of 3.11 to 3.14, as in PYTHON=python3.12 scripts/setup.sh."
+    "$python" -c "$fits" || refuse "$python is Python $("$python" -c "$version"), snaprun needs 3.11 to 3.14: run PYTHON=python3.12 scripts/setup.sh."
     echo "Making .venv with Python $("$python" -c "$version")."
     "$python" -m venv .venv
 fi

@@ -1,5 +1,6 @@
 """A command as a Hydra application; cli imports it late, because importing Hydra takes long."""
 
+import argparse
 import atexit
 import contextlib
 import functools
@@ -19,6 +20,10 @@ from snaprun.jobs import Command, Session, interruptible, stopped, tell
 from snaprun.outcome import refused
 from snaprun.paths import conf_dir
 from snaprun.terminal import hush
+
+if sys.version_info >= (3, 14):
+    # argparse now wants every help text to be a str; one of Hydra 1.3's is an object of its own.
+    setattr(argparse.ArgumentParser, "_check_help", lambda parser, action: None)  # noqa: B010
 
 
 def run(command: str, arguments: list[str]) -> int:

@@ -26,12 +26,12 @@ def run(folder: Path, **env: str) -> subprocess.CompletedProcess:
     return subprocess.run(["bash", script], env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("version", ["3.10.9", "3.14.0"])
+@pytest.mark.parametrize("version", ["3.10.9", "3.15.0"])
 def test_a_python_of_another_version_is_refused_and_leaves_nothing(version, tmp_path):
     python = interpreter(tmp_path / "python", version, fits=False)
     ended = run(tmp_path, PYTHON=str(python))
     assert ended.returncode == 2
-    assert f"is Python {version}, snaprun needs 3.11 to 3.13" in ended.stderr
+    assert f"is Python {version}, snaprun needs 3.11 to 3.14" in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert not (tmp_path / ".venv").exists()
 
