@@ -94,8 +94,11 @@ class Bank:
 
     def keyed(self) -> "Bank":
         """Returns this bank with the keys of all memories computed anew."""
-        for row in range(1, self.count):  # one by one, as they joined: then the bits are the same
-            torch.mm(self.memories_NBK[row], self.attention.memory_KK.T, out=self.keys_NBK[row])
+        for row in range(1, self.count):
+            # One by one and from memory of its own, as it joined: the bits of a product may depend
+            # on its shape and on where its factors begin.
+            memory_BK = self.memories_NBK[row].clone()
+            torch.mm(memory_BK, self.attention.memory_KK.T, out=self.keys_NBK[row])
         return self
 
 
