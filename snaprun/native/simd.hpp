@@ -61,6 +61,20 @@ SNAPRUN_INLINE Vec<T> splat(T x) {
     return x - Vec<T>{};
 }
 
+// Returns the product that it is given, rounded: the compiler may not fuse it with an addition.
+// Two loops that must compute the same bits need this, for a compiler fuses in one and not in another.
+template <class V>
+SNAPRUN_INLINE V rounded(V product) {
+#if defined(__x86_64__)
+    asm("" : "+x"(product));
+#elif defined(__aarch64__)
+    asm("" : "+w"(product));
+#else
+    asm("" : "+m"(product));
+#endif
+    return product;
+}
+
 template <class T>
 SNAPRUN_INLINE T sum(Vec<T> v) {
     T total = 0;

@@ -44,7 +44,7 @@ public:
         });
     }
 
-    // θ̃ was assigned from outside: recompute its norms in the order of `update`.
+    // θ̃ was assigned from outside: its norms are computed anew, with the same bits as in `update`.
     void resume(int64_t) override { norm_known_ = false; }
     void list(std::vector<Named<T>>& buffers) override {
         buffers.push_back({"s", s_.data(), {components_, units_, stride_}});
@@ -67,7 +67,7 @@ private:
             Vec<T> norm = {};
             for (int e = 0; e < rows_.parameters; ++e) {
                 const Vec<T> value = load(theta_.data() + size_t(e) * stride_ + b);
-                norm += value * value;
+                norm += rounded(value * value);
             }
             store(norm_.data() + b, norm);
         }
@@ -150,7 +150,7 @@ private:
                     const Vec<T> src = load(s.at.src + rows_.offset[e] + b + n * kWidth<T>);
                     const Vec<T> fresh = load(at) * inverse0[n] + slot[n] * src;
                     store(at, fresh);
-                    norm[n] += fresh * fresh;
+                    norm[n] += rounded(fresh * fresh);
                     total += scale[n] * fresh;
                 }
                 return total;
