@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from snaprun.checks import UserError, refuse
 
-_REMEDY = "Free space or repair the folder, then repeat the command."
+_REMEDY = "Free space or repair the folder, then try again."
 
 # Whether a folder can be held open and its files be reached through it. Windows has no such
 # descriptors: there a folder is reached by its path, and only the checks before and after notice
