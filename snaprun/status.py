@@ -89,7 +89,8 @@ def status(source: Path, asked: Question | None = None) -> str:
     asked, source = asked or Question(), chosen(source)
     standings = [standing(folder) for folder in find_runs(source)]
     shown = [one for one in standings if asked.state in ("all", one.state)]
-    frame, keys, metrics = _frame(shown, source)
+    configs = [_config(one.folder) for one in shown]
+    frame, keys, metrics = table_of(shown, configs, source)
     if asked.where:
         frame = listing.where(frame, asked.where)
     if asked.group:
@@ -110,12 +111,14 @@ def status(source: Path, asked: Question | None = None) -> str:
     return "\n".join([*table(rows, right=right), _totals(standings)])
 
 
-def _frame(shown: Sequence[Standing], source: Path) -> tuple["pd.DataFrame", list[str], list[str]]:
-    """Return the table, the keys that vary among the runs, and the names of the metrics."""
+def table_of(
+    shown: Sequence[Standing], configs: Sequence[Mapping[str, Any]], source: Path
+) -> tuple["pd.DataFrame", list[str], list[str]]:
+    """Return a table of runs, the keys that vary among them, and the names of their metrics."""
     import pandas as pd
 
-    configs = [listing.flat(_config(one.folder)) for one in shown]
-    keys = [key for key in listing.varying(configs) if key not in WHEREABOUTS]
+    choices = [listing.flat(config) for config in configs]
+    keys = [key for key in listing.varying(choices) if key not in WHEREABOUTS]
     metrics = dict.fromkeys(name for one in shown for name in one.last or {})
     rows = [
         {
@@ -125,10 +128,10 @@ def _frame(shown: Sequence[Standing], source: Path) -> tuple["pd.DataFrame", lis
             "of": one.total,
             "tokens/s": one.speed,
             LEFT: one.seconds_left,
-            **{key: config.get(key) for key in keys},
+            **{key: own.get(key) for key in keys},
             **{name: (one.last or {}).get(name) for name in metrics},
         }
-        for one, config in zip(shown, configs, strict=True)
+        for one, own in zip(shown, choices, strict=True)
     ]
     columns = ["run", "state", "tokens", "of", "tokens/s", LEFT, *keys, *metrics]
     frame = pd.DataFrame(rows, columns=columns)

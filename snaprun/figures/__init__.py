@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from snaprun.figures.select import Sheet
     from snaprun.figures.spikes import Recording
 
 KINDS = ("learning", "cost", "tradeoff", "alignment")
@@ -29,12 +30,17 @@ def plot(sources: Sequence[Path], out: Path, kinds: Sequence[str], incomplete: b
     if not kinds:
         refuse("kinds", list(kinds), f"some of {', '.join(KINDS)}")
     # Imported here, so that the command line can name the kinds without loading matplotlib.
-    from snaprun.figures import alignment, cost, learning, tradeoff
     from snaprun.figures.select import load
+
+    return draw(load(sources, incomplete), out, kinds)
+
+
+def draw(sheets: "Sequence[Sheet]", out: Path, kinds: Sequence[str] = KINDS) -> list[Path]:
+    """Draw each of `kinds` for each sheet, as `plot` does; return the files."""
+    from snaprun.figures import alignment, cost, learning, tradeoff
     from snaprun.figures.style import paper
 
     modules: dict[str, Any] = dict(zip(KINDS, (learning, cost, tradeoff, alignment), strict=True))
-    sheets = load(sources, incomplete)
     folder(Path(out))
     with paper():
         return [

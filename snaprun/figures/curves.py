@@ -42,12 +42,13 @@ def shown(sheet: Sheet) -> list[Metric]:
 class Counter:
     """What the x axis counts: a column of the metrics."""
 
-    key: Literal["tokens", "updates"]
+    key: Literal["tokens", "updates", "seconds"]
     label: str
 
 
 TOKENS = Counter("tokens", "data-time (tokens)")
 UPDATES = Counter("updates", "updates of the parameters")
+SECONDS = Counter("seconds", "wall-clock time (s)")
 
 
 def rows(sheet: Sheet) -> list[tuple[Metric, Counter]]:
@@ -77,7 +78,7 @@ class Curve:
 
 def curve(series: Series, metric: Metric, counter: Counter = TOKENS) -> Curve | None:
     """Return the series on the grid of its runs' rows (at most 400); None if no run has a value."""
-    tracks = [track for run in series.runs if (track := _track(run, metric, counter))]
+    tracks = [found for run in series.runs if (found := track(run, metric, counter))]
     if not tracks:
         return None
     grid_G = np.unique(np.concatenate([track.at for track in tracks]))
@@ -93,17 +94,18 @@ def curve(series: Series, metric: Metric, counter: Counter = TOKENS) -> Curve | 
 
 
 @dataclass(frozen=True)
-class _Track:
+class Track:
     """The rows of one run that have a value."""
 
     at: Array  # (N,)
-    values: Array  # (N,)
+    values: Array  # (N,), smoothed as the metric asks
     end: float  # up to where the last value holds
     diverged: bool
 
 
-def _track(run: Run, metric: Metric, counter: Counter) -> _Track | None:
-    if metric.key not in run.columns:
+def track(run: Run, metric: Metric, counter: Counter = TOKENS) -> Track | None:
+    """Return the values of a metric along a run; None if the run lacks them or the counter."""
+    if not run.columns.keys() >= {metric.key, counter.key}:
         return None
     at, tokens = (run.columns[key].astype(float) for key in (counter.key, "tokens"))
     if counter == TOKENS:
@@ -118,7 +120,7 @@ def _track(run: Run, metric: Metric, counter: Counter) -> _Track | None:
     at, tokens, values = at[known], tokens[known], values[known]
     if width:
         values = smoothed(tokens, values, width)
-    return _Track(at, values, end, run.status == DIVERGED)
+    return Track(at, values, end, run.status == DIVERGED)
 
 
 def _due(run: Run) -> Array:

@@ -84,39 +84,56 @@ def load(sources: Sequence[Path], incomplete: bool) -> list[Sheet]:
     seed of another run and, unless `incomplete`, runs without a summary. Raises UserError if no run
     is left.
     """
-    runs: dict[tuple[Any, Any], Run] = {}
-    choices: dict[Run, Choices] = {}
     found = [
         run
         for source in sources
         for run in (read_panel(source) if is_panel(source) else map(read_run, find_runs(source)))
     ]
-    # Of two equal runs, one that is done is kept first, then one with an alignment.
-    found.sort(key=lambda run: (run.status == INCOMPLETE, ALIGNMENT not in run.config))
-    for run in found:
-        choices[run] = _choices(run)
-        identity = (frozenset(choices[run].items()), run.config["seed"])
-        if run.status == INCOMPLETE and not incomplete:
-            _log.warning("left out (incomplete): %s", run.folder)
-        elif not len(run.columns["tokens"]):
-            _log.warning("left out (no rows): %s", run.folder)
-        elif identity in runs:
-            same = runs[identity].folder
-            _log.warning("left out (same configuration and seed as %s): %s", same, run.folder)
-        else:
-            runs[identity] = run
+    runs, left = distinct(found, incomplete)
+    for run, why in left.items():
+        _log.warning("left out (%s): %s", why, run.folder)
     if not runs:
         remedy = "Wait for the runs to end, or set incomplete=true."
         refuse("source", ", ".join(map(str, sources)), "a folder with a finished run in it", remedy)
+    return sheets(runs, all(map(is_panel, sources)))
+
+
+def distinct(found: Iterable[Run], incomplete: bool) -> tuple[dict[Run, Choices], dict[Run, str]]:
+    """Return the runs that figures show with their choices, and why each other run is left out."""
+    runs: dict[tuple[Any, Any], Run] = {}
+    kept: dict[Run, Choices] = {}
+    left: dict[Run, str] = {}
+    # Of two equal runs, one that is done is kept first, then one with an alignment.
+    for run in sorted(
+        found, key=lambda run: (run.status == INCOMPLETE, ALIGNMENT not in run.config)
+    ):
+        choices = chosen_by(run)
+        identity = (frozenset(choices.items()), run.config["seed"])
+        if run.status == INCOMPLETE and not incomplete:
+            left[run] = "incomplete"
+        elif not len(run.columns["tokens"]):
+            left[run] = "no rows"
+        elif identity in runs:
+            left[run] = f"same configuration and seed as {runs[identity].folder}"
+        else:
+            runs[identity] = run
+            kept[run] = choices
+    return kept, left
+
+
+def sheets(choices: Mapping[Run, Choices], chosen: bool) -> list[Sheet]:
+    """Return the sheets, by task, of runs with their choices; `chosen` as in `Sheet`."""
     tasks: dict[str, list[Run]] = defaultdict(list)
-    for run in sorted(runs.values(), key=lambda run: run.folder):
+    for run in sorted(choices, key=lambda run: run.folder):
         tasks[run.config["task"]["name"]].append(run)
-    chosen = all(map(is_panel, sources))
     return [_sheet(task, tasks[task], choices, chosen) for task in sorted(tasks)]
 
 
-def _choices(run: Run) -> dict[str, Any]:
-    """Return the configuration in dotted keys, without keys that change nothing that is shown."""
+def chosen_by(run: Run) -> dict[str, Any]:
+    """Return the configuration in dotted keys, without keys that change nothing that is shown.
+
+    Raises UserError, which names the key, if figures cannot place the run.
+    """
     flat = dict(dotted(run.config))
     for key in _NEEDED:
         if flat.get(key) is None:
