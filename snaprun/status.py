@@ -89,7 +89,7 @@ def status(source: Path, asked: Question | None = None) -> str:
     asked, source = asked or Question(), chosen(source)
     standings = [standing(folder) for folder in find_runs(source)]
     shown = [one for one in standings if asked.state in ("all", one.state)]
-    configs = [_config(one.folder) for one in shown]
+    configs = [readable(one.folder) for one in shown]
     frame, keys, metrics = table_of(shown, configs, source)
     if asked.where:
         frame = listing.where(frame, asked.where)
@@ -142,7 +142,8 @@ def table_of(
     return frame, keys, [*metrics]
 
 
-def _config(folder: Path) -> Mapping[str, Any]:
+def readable(folder: Path) -> Mapping[str, Any]:
+    """Return the configuration of a run; {} if it cannot be read."""
     with suppress(UserError):
         return read_config(folder)
     return {}
@@ -152,10 +153,11 @@ def _cells(frame: "pd.DataFrame", short: bool) -> Iterator[list[str]]:
     """Yield the cells of every row as a reader wants them."""
     known = frame.notna().to_dict("records")
     for row, there in zip(frame.to_dict("records"), known, strict=True):
-        yield [_cell(str(k), value, short) if there[k] else "" for k, value in row.items()]
+        yield [written(str(k), value, short) if there[k] else "" for k, value in row.items()]
 
 
-def _cell(name: str, value: Any, short: bool) -> str:
+def written(name: str, value: Any, short: bool = False) -> str:
+    """Return the value of a column as a reader wants it; `short`: long names lose their middle."""
     if name == LEFT:
         return duration(value)
     if name in COUNTED:

@@ -54,11 +54,11 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
 
 
 def _figure(sheet: Sheet, facet: Facet, drawn: Lines, stem: Path) -> list[Path]:
-    looks = _looks({rule for rule, _, _ in drawn})
+    looks = looks_of({rule for rule, _, _ in drawn})
     slots = dict.fromkeys(slot for _, slot, _ in drawn if slot != WHOLE)
     cosines = {rule: drawn.get((rule, WHOLE, "stale_fresh")) for rule in looks}
     stale = [rule for rule, line in cosines.items() if line and np.isfinite(line.value).any()]
-    noisy = any(_noisy(drawn, rule) for rule in looks)
+    noisy = any(is_noisy(drawn, rule) for rule in looks)
     kinds = [kind for kind in QUANTITIES if kind != "variance" or noisy]
     wide: list[Draw] = [partial(_quantity, drawn=drawn, looks=looks, kind=kind) for kind in kinds]
     wide += [partial(_staleness, drawn=drawn, rule=rule) for rule in stale]
@@ -99,7 +99,8 @@ def _axes(wide: int, narrow: int) -> tuple[Figure, list[Axes]]:
     return figure, [figure.add_subplot(place) for place in places]
 
 
-def _looks(words_of_rules: set[str]) -> Looks:
+def looks_of(words_of_rules: set[str]) -> Looks:
+    """Return the look of each rule in the order of legends."""
     called = {word: words.called(word) for word in words_of_rules}
     ordered = sorted(called, key=lambda word: called[word].order)
     return {word: look(called[word].family, called[word].degree) for word in ordered}
@@ -109,7 +110,7 @@ def _quantity(axes: Axes, drawn: Lines, looks: Looks, kind: str, slot: str = WHO
     """Draw one quantity, a line for each rule; the variance for stochastic rules only."""
     shown = {rule: drawn[rule, slot, kind] for rule in looks}
     if kind == "variance":
-        shown = {rule: line for rule, line in shown.items() if _noisy(drawn, rule)}
+        shown = {rule: line for rule, line in shown.items() if is_noisy(drawn, rule)}
     for rule, line in shown.items():
         _line(axes, line, looks[rule])
     title, label = QUANTITIES[kind]
@@ -122,7 +123,7 @@ def _quantity(axes: Axes, drawn: Lines, looks: Looks, kind: str, slot: str = WHO
         axes.set_ylim(np.nan_to_num(ends).min(initial=0.0) - 0.05, 1.05)
         layout.linear(axes.yaxis)
     elif kind == "bias2":
-        plain = [line.value for rule, line in shown.items() if not _noisy(drawn, rule)]
+        plain = [line.value for rule, line in shown.items() if not is_noisy(drawn, rule)]
         if plain:  # the interval of a stochastic rule may be many times as wide as all biases
             top = 1.1 * np.nan_to_num(plain).max(initial=0.1)
             axes.set_ylim(-0.1 * top, top)
@@ -131,7 +132,8 @@ def _quantity(axes: Axes, drawn: Lines, looks: Looks, kind: str, slot: str = WHO
         layout.cost_axis(axes, values.tolist(), "y")
 
 
-def _noisy(drawn: Lines, rule: str) -> bool:
+def is_noisy(drawn: Lines, rule: str) -> bool:
+    """Return whether a rule's gradient differs from draw to draw."""
     return bool((drawn[rule, WHOLE, "variance"].value > 0).any())
 
 

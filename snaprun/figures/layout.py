@@ -113,7 +113,7 @@ def cost_axis(axes: Axes, values: Iterable[float], name: Literal["x", "y"] = "x"
     """Make an axis logarithmic if `values` span more than a factor of 10; return whether it is."""
     axis: Axis = getattr(axes, f"{name}axis")
     positive = [value for value in values if value > 0]
-    if not positive or max(positive) <= 10 * min(positive):
+    if not is_wide(positive):
         linear(axis)
         return False
     axes.set(**{f"{name}scale": "log"})
@@ -121,6 +121,12 @@ def cost_axis(axes: Axes, values: Iterable[float], name: Literal["x", "y"] = "x"
     span = max(positive) / min(positive)
     counts(axis, (1, 2, 5) if span < 30 else (1, 3) if span < 100 else (1,))
     return True
+
+
+def is_wide(values: Iterable[float]) -> bool:
+    """Return whether positive values span more than a factor of 10."""
+    positive = [value for value in values if value > 0]
+    return bool(positive) and max(positive) > 10 * min(positive)
 
 
 def wrapped(text: str, width: float, size: float) -> str:
@@ -141,15 +147,20 @@ def named(same: Sequence[Series]) -> str:
 
 def legend(sheet: Sheet, lines: bool = True) -> list[Line2D]:
     """Return one handle a label, by rank; runs that did not finish are counted over all facets."""
+    none: dict[str, Any] = {} if lines else {"linestyle": "none"}
+    return [
+        Line2D([], [], **(alike[0].look.line_kwargs() | none), label=named(alike))
+        for alike in by_rank(sheet)
+    ]
+
+
+def by_rank(sheet: Sheet) -> list[list[Series]]:
+    """Return the series of all facets, those with one label together, in the legend's order."""
     same: dict[int, list[Series]] = defaultdict(list)
     for facet in sheet.facets:
         for series in facet.series:
             same[series.rank].append(series)
-    none: dict[str, Any] = {} if lines else {"linestyle": "none"}
-    return [
-        Line2D([], [], **(alike[0].look.line_kwargs() | none), label=named(alike))
-        for _, alike in sorted(same.items())
-    ]
+    return [same[rank] for rank in sorted(same)]
 
 
 def text_caption(series: Iterable[Series]) -> str:

@@ -133,17 +133,26 @@ def _heights(used: Sequence[Axes], metric: Metric, table: pd.DataFrame) -> None:
     low = min(axes.get_ylim()[0] for axes in used)
     high = max(axes.get_ylim()[1] for axes in used)
     if not metric.holds and len(table):
-        # The first descent of every rule is so deep that it would flatten all later differences.
         of_tokens = (table["quantity"] == metric.key) & (table["counter"] == TOKENS.key)
-        late = table.loc[of_tokens & (table["at"] >= _DESCENT * table["end"])]
-        if late["median"].notna().any():
-            low = late[["median", "low"]].min(axis=None)
-            high = min(metric.ceiling, late[["median", "high"]].max(axis=None))
-            margin = 0.05 * max(high - low, 0.1)
-            low, high = low - margin, high + margin
+        low, high = fitted(table.loc[of_tokens], metric) or (low, high)
     for axes in used:
         axes.set_ylim(low, max(high, low + 1e-3))
         layout.linear(axes.yaxis, integer=metric.jumps)
+
+
+def fitted(table: pd.DataFrame, metric: Metric) -> tuple[float, float] | None:
+    """Return the ends of an axis that fit what follows the first descent; None if nothing does.
+
+    The first descent of every rule is so deep that it would flatten all later differences. The
+    `table` has the columns at, end, median, low and high, of this metric against data-time.
+    """
+    late = table.loc[table["at"] >= _DESCENT * table["end"]]
+    if not late["median"].notna().any():
+        return None
+    low = late[["median", "low"]].min(axis=None)
+    high = min(metric.ceiling, late[["median", "high"]].max(axis=None))
+    margin = 0.05 * max(high - low, 0.1)
+    return low - margin, high + margin
 
 
 def _caption(sheet: Sheet, shown: Sequence[tuple[Metric, Counter]]) -> str:
