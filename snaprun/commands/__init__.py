@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "how the runs under a folder stand, also while they run",
     "fsck": "whether the files of the runs under a folder are as they were written",
     "plot": "figures from the metrics of runs",
+    "report": "one HTML file with the tables, curves and figures of runs",
     "cost": "what each rule costs: multiply-adds and bytes, counted",
     "verify": "check gradients against independent computations",
     "bench": "how fast this machine takes a step, by backend, engine and rule",

@@ -1,0 +1,14 @@
+"""snaprun report writes one HTML file with the tables, curves and figures of runs."""
+
+from pathlib import Path
+
+from snaprun.outcome import Outcome
+from snaprun.report import report
+from snaprun.terminal import say
+
+
+def run(source: str | list, output: str | None) -> Outcome:
+    """Write the report, and print its path."""
+    sources = [Path(str(each)) for each in (source if isinstance(source, list) else [source])]
+    say(report(sources, None if output is None else Path(output)))
+    return Outcome()

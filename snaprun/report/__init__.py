@@ -1,0 +1,51 @@
+"""A report of runs: one HTML file with tables and interactive curves, which needs no network."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from snaprun.checks import UserError, refuse
+from snaprun.files import writable, write_atomically
+
+NAME = "report.html"
+# Begins every report, and so tells it from another file of the user's.
+BEGINNING = '<!DOCTYPE html>\n<html lang="en">\n<meta name="generator" content="snaprun report">\n'
+
+
+def report(sources: Sequence[Path], output: Path | None = None) -> Path:
+    """Write the report of the runs in `sources`, and return its path.
+
+    `sources` are folders of runs, panels, or one folder of panels; `output` is None for
+    report.html inside the only source. An older report is replaced. Raises UserError if there are
+    no runs, for another file at `output`, and if a package of the extra `report` is missing.
+    """
+    if not sources:
+        refuse("source", [], "at least one folder of runs")
+    if output is None and len(sources) > 1:
+        refuse("output", None, "a file", "There is no telling in which of source to write.")
+    file = output or sources[0] / NAME
+    try:
+        from snaprun.report import page
+    except ImportError as error:
+        raise UserError(
+            f"snaprun report needs the package {error.name}, which is not installed: "
+            "pip install 'snaprun[report]'."
+        ) from error
+    from snaprun.report.gather import gather
+
+    gathered = gather(sources)
+    _require_own(writable("output", str(file)))
+    write_atomically(file, BEGINNING + page.rendered(gathered))
+    return file
+
+
+def _require_own(file: Path) -> None:
+    """Raise UserError if `file` exists and is no report."""
+    try:
+        with file.open("rb") as opened:
+            found = opened.read(len(BEGINNING))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        refuse("output", str(file), f"a file that can be read ({error.strerror})")
+    if found != BEGINNING.encode():
+        refuse("output", str(file), "a new file or an older report", "Remove it, or name another.")
