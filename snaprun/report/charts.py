@@ -25,7 +25,7 @@ from snaprun.figures.curves import (
     track,
 )
 from snaprun.figures.learning import fitted
-from snaprun.figures.select import Facet, Series, Sheet
+from snaprun.figures.select import Series, Sheet
 from snaprun.figures.stats import Array
 from snaprun.figures.style import Look
 from snaprun.metrics import Metric
@@ -45,6 +45,8 @@ _SYMBOLS = {  # of plotly.js, by the markers of matplotlib
 }
 _WIDTH = 2  # pixels of a line
 
+Limits = tuple[float, float] | None
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -53,7 +55,8 @@ class Panel:
     title: str
     axis: str  # the label of the y axis
     log: bool = False
-    limits: tuple[float, float] | None = None  # of the y axis; None: all that is drawn
+    limits: Limits = None  # of the y axis; None: all that is drawn
+    limits_of_runs: Limits = None  # the same where threads are shown
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,8 @@ def of_learning(sheet: Sheet) -> Iterator[Chart]:
                     for run in series.runs
                     if (thread := _thread(run, metric, panel, rank)) is not None
                 ]
-        limits = None if metric.holds else _limits(sheet.facets, found, metric)
-        panels = [Panel(facet.title, metric.axis, limits=limits) for facet in sheet.facets]
+        limits = _limits(found, threads, metric)
+        panels = [Panel(facet.title, metric.axis, **limits) for facet in sheet.facets]
         title = f"{sheet.task}: {metric.axis}"
         yield Chart(title, panels, found, threads, metric.holds, alike=True)
 
@@ -201,28 +204,21 @@ def _thread(run: Run, metric: Metric, panel: int, rank: int) -> Thread | None:
     return None if values is None else Thread(run, panel, rank, at, values)
 
 
-def _limits(
-    facets: Sequence[Facet], found: Sequence[Line], metric: Metric
-) -> tuple[float, float] | None:
-    """Return the ends of the y axis that figures of the task have."""
-    ends = [
-        max(run.columns[TOKENS.key][-1] for series in facet.series for run in series.runs)
-        for facet in facets
-    ]
-    tables = [
-        pd.DataFrame(
-            {
-                "at": of.at,
-                "end": ends[line.panel],
-                "median": of.middle,
-                "low": of.low,
-                "high": of.high,
-            }
-        )
+def _limits(found: Sequence[Line], threads: Sequence[Thread], metric: Metric) -> dict[str, Limits]:
+    """Return the ends of the y axis that figures have, for lines alone and with threads."""
+    if metric.holds:
+        return {}
+    lines = [
+        {"at": of.at, "median": of.middle, "low": of.low, "high": of.high}
         for line in found
         if (of := line.points.get(TOKENS.key)) is not None
     ]
-    return fitted(pd.concat(tables), metric) if tables else None
+    runs = [{"at": thread.at[TOKENS.key], "median": thread.values} for thread in threads]
+    tables = [pd.DataFrame(one).assign(end=one["at"][-1]) for one in (*lines, *runs)]
+    if not tables:
+        return {}
+    of_lines = pd.concat(tables[: len(lines)])
+    return {"limits": fitted(of_lines, metric), "limits_of_runs": fitted(pd.concat(tables), metric)}
 
 
 def _compared(title: str, drawn: Mapping[tuple[str, str, str], Compared]) -> Chart:

@@ -29,8 +29,7 @@ class Cell:
     """What a cell shows, and the value by which its column is sorted."""
 
     text: str
-    order: str | float = ""
-    number: bool = False
+    order: str | float = ""  # "": the text itself
     colour: str = ""  # of the series
     run: int | None = None  # the number of the run whose curve the cell can show
 
@@ -59,7 +58,7 @@ def of_runs(gathered: Gathered) -> Table:
         cells = [_curve_of(number, series[run])] if run in series else [Cell("")]
         cells += [_cell(k, values[k]) if known[number][k] else Cell("") for k in names]
         rows.append(cells)
-    return Table(["curve", *names], rows)
+    return Table(["rule", *names], rows)
 
 
 def of_series(sheets: Sequence[Sheet]) -> Iterator[tuple[str, Table]]:
@@ -124,16 +123,16 @@ def _of_runs(sheet: Sheet) -> Iterator[tuple[Run, Series]]:
 
 
 def _heading(facet: Facet, series: Series) -> list[Cell]:
-    name = Cell(series.label, f"{series.rank:06}", colour=dressed(series.look)["colour"])
+    name = Cell(series.label, f"series {series.rank:06}", colour=dressed(series.look)["colour"])
     ends = {"diverged": series.diverged, "incomplete": series.incomplete}
     notes = ", ".join(f"{count} {end}" for end, count in ends.items() if count)
     runs = len(series.runs)
-    return [name, Cell(facet.title), Cell(f"{runs} ({notes})" if notes else f"{runs}", runs, True)]
+    return [name, Cell(facet.title), Cell(f"{runs} ({notes})" if notes else f"{runs}", runs)]
 
 
 def _curve_of(number: int, series: Series) -> Cell:
     colour = dressed(series.look)["colour"]
-    return Cell(series.label, f"{series.rank:06}", colour=colour, run=number)
+    return Cell(series.label, f"series {series.rank:06}", colour=colour, run=number)
 
 
 def _cost(entry: Entry, key: str) -> float:
@@ -144,22 +143,23 @@ def _cost(entry: Entry, key: str) -> float:
 
 def _cell(name: str, value: Any) -> Cell:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return Cell(written(name, value))
+        return Cell("null" if value is None else written(name, value))
     costs = {cost.label for cost in COSTS}
-    return Cell(compact(value) if name in costs else written(name, value), float(value), True)
+    return Cell(compact(value) if name in costs else written(name, value), float(value))
 
 
 def _listed(values: dict[Any, None]) -> Cell:
-    return Cell(", ".join(map(str, values)))
+    return Cell(", ".join(_cell("", value).text for value in values))
 
 
 def _spread(spread: Spread, form: Any) -> Cell:
     if not spread.seeds:
         return Cell("")
     text = form(spread.median)
-    if not math.isnan(spread.low):
-        text += f" [{form(spread.low)}, {form(spread.high)}]"
-    return Cell(text, spread.median, True)
+    ends = [form(spread.low), form(spread.high)]
+    if not math.isnan(spread.low) and {*ends} != {text}:
+        text += f" [{', '.join(ends)}]"
+    return Cell(text, spread.median)
 
 
 def _only(config: dict[str, Any], kept: set[str], prefix: str = "") -> dict[str, Any]:

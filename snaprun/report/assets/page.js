@@ -2,10 +2,19 @@
 /* global Plotly */
 
 const { charts, arrays, counters } = JSON.parse(document.getElementById("data").textContent);
-const source = new Blob([document.getElementById("datatables").textContent], { type: "text/javascript" });
-const address = URL.createObjectURL(source);
-const { default: DataTable, set_or_remove_dark_class: followTheme } = await import(address);
-URL.revokeObjectURL(address);
+
+// The libraries lie in the page as gzip in base64.
+const bytesOf = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+async function unpacked(id) {
+  const packed = new Blob([bytesOf(document.getElementById(id).textContent)]);
+  const script = await new Response(packed.stream().pipeThrough(new DecompressionStream("gzip"))).blob();
+  return URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+}
+const { default: DataTable, set_or_remove_dark_class: followTheme } = await import(await unpacked("datatables"));
+const plotly = document.createElement("script");
+plotly.src = await unpacked("plotly");
+const drawable = new Promise((resolve, reject) => Object.assign(plotly, { onload: resolve, onerror: reject }));
+document.head.append(plotly);
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const printed = matchMedia("print");
@@ -23,7 +32,7 @@ for (const table of document.querySelectorAll("table.display")) {
     order: [],
     paging: paged,
     pageLength: 100,
-    language: { search: "Filter:" },
+    language: { search: "Filter:", info: "_TOTAL_ rows", infoEmpty: "no rows", infoFiltered: "of _MAX_" },
     layout: { topStart: "info", topEnd: ["search", { buttons: ["csv", "colvis"] }], bottomStart: null, bottomEnd: paged ? "paging" : null },
   });
   const box = made.table().container(); // stands in the frame; only the table itself is to scroll
@@ -55,8 +64,7 @@ function pick(runs, shown) {
 const decoded = [];
 function numbers(index) {
   if (!decoded[index]) {
-    const bytes = Uint8Array.from(atob(arrays[index]), (letter) => letter.charCodeAt(0));
-    decoded[index] = Array.from(new Float32Array(bytes.buffer), (x) => (Number.isNaN(x) ? null : x));
+    decoded[index] = Array.from(new Float32Array(bytesOf(arrays[index]).buffer), (x) => (Number.isNaN(x) ? null : x));
   }
   return decoded[index];
 }
@@ -64,15 +72,15 @@ function numbers(index) {
 const variable = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 // Greys change places with their opposites on a dark page; dark colours become lighter.
-function ink(colour) {
-  if (!document.documentElement.classList.contains("dark")) return colour;
-  const parts = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16) / 255);
-  const grey = Math.max(...parts) - Math.min(...parts) < 0.05;
-  const lit = parts.map((part) => (grey ? 1 - 0.75 * part : part + 0.3 * (1 - part)));
-  return `rgb(${lit.map((part) => Math.round(255 * part)).join(", ")})`;
+function ink(colour, opacity = 1) {
+  let parts = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16) / 255);
+  if (document.documentElement.classList.contains("dark")) {
+    const grey = Math.max(...parts) - Math.min(...parts) < 0.05;
+    parts = parts.map((part) => (grey ? 1 - 0.75 * part : part + 0.3 * (1 - part)));
+  }
+  return `rgba(${parts.map((part) => Math.round(255 * part)).join(", ")}, ${opacity})`;
 }
 
-const faint = (colour, share) => `color-mix(in srgb, ${colour} ${100 * share}%, transparent)`;
 // plotly.js takes some tags in a text for markup, and no text here is meant as such.
 const plain = (text) => text.replace(/[&<>]/g, (sign) => `&#${sign.charCodeAt(0)};`);
 const suffix = (panel) => (panel ? panel + 1 : "");
@@ -103,25 +111,25 @@ function outline(x, low, high, steps) {
   return [xs, ys];
 }
 
-function traces(chart, counter, threads) {
+function traces(chart, counter, shown) {
   const shape = chart.steps ? "hv" : "linear";
-  const colours = new Map(chart.lines.map((line) => [line.rank, ink(line.colour)]));
+  const colours = new Map(chart.lines.map((line) => [line.rank, line.colour]));
   const bands = [], lines = [], marks = [], thin = new Map(), chosen = [];
   const named = new Set();
   for (const line of chart.lines) {
     const points = line.points[counter] ?? (chart.threads.length ? null : Object.values(line.points)[0]);
     if (!points) continue;
     const [x, middle, low, high] = points.columns.map(numbers);
-    const colour = colours.get(line.rank);
+    const colour = ink(line.colour);
     const own = {
       xaxis: `x${suffix(line.panel)}`, yaxis: `y${suffix(line.panel)}`, name: plain(line.label),
       legendgroup: `series ${line.rank}`, legendrank: line.rank, showlegend: false,
     };
     const hasBand = low.some((value) => value !== null);
-    if (hasBand) {
+    if (hasBand && shown.bands) {
       const [xs, ys] = outline(x, low, high, chart.steps);
       bands.push({ ...own, uid: `band ${line.panel} ${line.rank}`, x: xs, y: ys, mode: "lines", fill: "toself",
-        fillcolor: faint(colour, 0.15), line: { width: 0 }, hoverinfo: "skip" });
+        fillcolor: ink(line.colour, 0.15), line: { width: 0 }, hoverinfo: "skip" });
     }
     lines.push({ ...own, uid: `line ${line.panel} ${line.rank}`, x, y: middle, mode: "lines+markers",
       showlegend: !named.has(line.rank), line: { color: colour, width: 2, dash: line.dash, shape },
@@ -142,18 +150,18 @@ function traces(chart, counter, threads) {
       legendgroup: `series ${thread.rank}`,
     };
     const x = numbers(thread.at[counter]), y = numbers(thread.values);
-    if (threads) {
+    if (shown.threads) {
       const key = `runs ${thread.panel} ${thread.rank}`;
       if (!thin.has(key)) {
         thin.set(key, { ...own, uid: key, x: [], y: [], hoverinfo: "skip",
-          line: { color: faint(colours.get(thread.rank), 0.4), width: 0.8, shape } });
+          line: { color: ink(colours.get(thread.rank), 0.4), width: 0.8, shape } });
       }
       thin.get(key).x.push(...x, null);
       thin.get(key).y.push(...y, null);
     }
     if (picked.has(thread.run)) {
       chosen.push({ ...own, uid: `run ${thread.run} ${thread.panel}`, x, y, name: plain(title(thread.run)), legendgroup: `run ${thread.run}`,
-        showlegend: true, legendrank: 2000, line: { color: variable("--picked"), width: 3, shape }, hovertemplate: "%{y:.4~g} at %{x:.4~s}" });
+        showlegend: true, legendrank: -1, line: { color: variable("--picked"), width: 3, shape }, hovertemplate: "%{y:.4~g} at %{x:.4~s}" });
     }
   }
   return [...bands, ...thin.values(), ...lines, ...marks, ...chosen];
@@ -169,9 +177,9 @@ function columnOf(name) {
   return new DataTable.Api("#table-runs").columns().titles().toArray().indexOf(name);
 }
 
-function layoutOf(chart, width, counter, shown) {
+function layoutOf(chart, width, counter, drawn, threads) {
   const narrow = width < 700;
-  const entries = shown.filter((trace) => trace.showlegend);
+  const entries = drawn.filter((trace) => trace.showlegend);
   const longest = Math.max(0, ...entries.map((trace) => trace.name.length));
   const side = narrow || !entries.length ? 0 : Math.min(70 + 6.2 * longest, 0.3 * width); // pixels of the legend
   const columns = Math.max(1, Math.min(chart.panels.length, Math.floor((width - side) / 300)));
@@ -186,9 +194,11 @@ function layoutOf(chart, width, counter, shown) {
   const text = variable("--ink"), grid = variable("--grid");
   const layout = {
     width, height, margin: { l: left, r: right + side, t: top, b: bottom + below, autoexpand: false },
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", uirevision: counter,
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", uirevision: `${counter} ${threads}`,
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: text },
-    hovermode: "closest", hoverlabel: { namelength: -1 }, annotations: [], showlegend: true,
+    hovermode: "closest", hoverlabel: { namelength: -1 },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: variable("--quiet"), activecolor: variable("--link") },
+    annotations: [], showlegend: true,
     legend: narrow
       ? { orientation: "h", x: 0, xanchor: "left", y: -(bottom - 4) / inner, yanchor: "top", font: { size: 11 }, tracegroupgap: 0, maxheight: below }
       : { x: 1 + 12 / across, xanchor: "left", y: 1, yanchor: "top", font: { size: 11 }, tracegroupgap: 2 },
@@ -205,7 +215,7 @@ function layoutOf(chart, width, counter, shown) {
     layout[`yaxis${suffix(n)}`] = {
       domain: [Math.max(0, y1 - panel / inner), y1], anchor: `x${suffix(n)}`, title: chart.alike && column ? undefined : { text: plain(one.axis), standoff: 6 },
       gridcolor: grid, zeroline: false, matches: chart.alike && n ? "y" : undefined, type: one.log ? "log" : "linear",
-      showticklabels: !(chart.alike && column), range: one.limits ?? undefined, nticks: 6, exponentformat: "power", automargin: false, linecolor: text,
+      showticklabels: !(chart.alike && column), range: (threads ? one.limits_of_runs : one.limits) ?? undefined, nticks: 6, exponentformat: "power", automargin: false, linecolor: text,
     };
     layout.annotations.push({
       text: plain(one.title), x: x0, xref: "paper", xanchor: "left", y: y1, yref: "paper", yanchor: "bottom", showarrow: false, font: { size: 12 },
@@ -214,14 +224,17 @@ function layoutOf(chart, width, counter, shown) {
   return layout;
 }
 
+const ticked = (id) => document.getElementById(id)?.checked ?? true;
+
 function draw(figure) {
   const chart = charts[figure.dataset.chart];
   const counter = document.getElementById("counter")?.value ?? "tokens";
-  const shown = traces(chart, counter, document.getElementById("threads")?.checked);
+  const shown = { threads: ticked("threads"), bands: ticked("bands") };
+  const drawn = traces(chart, counter, shown);
   const place = figure.querySelector(".plot");
-  const layout = layoutOf(chart, place.clientWidth, counter, shown);
-  Plotly.react(place, shown, layout, {
-    displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  const layout = layoutOf(chart, place.clientWidth, counter, drawn, shown.threads);
+  Plotly.react(place, drawn, layout, {
+    displaylogo: false, showSendToCloud: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
     toImageButtonOptions: { format: "svg", filename: chart.title.replace(/\W+/g, "-") },
   });
   place.setAttribute("role", "figure");
@@ -229,6 +242,7 @@ function draw(figure) {
   figure.dataset.drawn = "yes";
 }
 
+await drawable;
 const figures = [...document.querySelectorAll("figure.chart")];
 const redraw = () => figures.filter((figure) => figure.dataset.drawn).forEach(draw);
 
@@ -246,7 +260,7 @@ addEventListener("resize", () => {
   width = document.body.clientWidth;
   redraw();
 });
-for (const id of ["counter", "threads"]) document.getElementById(id)?.addEventListener("change", redraw);
+for (const id of ["counter", "bands", "threads"]) document.getElementById(id)?.addEventListener("change", redraw);
 document.getElementById("controls")?.addEventListener("submit", (event) => event.preventDefault());
 dark.addEventListener("change", redraw);
 addEventListener("beforeprint", () => figures.filter((figure) => !figure.dataset.drawn).forEach(draw));
