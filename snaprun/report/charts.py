@@ -25,11 +25,12 @@ from snaprun.figures.curves import (
     track,
 )
 from snaprun.figures.learning import fitted
-from snaprun.figures.select import Series, Sheet
+from snaprun.figures.select import Series
 from snaprun.figures.stats import Array
 from snaprun.figures.style import Look
 from snaprun.metrics import Metric
 from snaprun.report.arrays import Arrays, kept, most_points
+from snaprun.report.gather import Part
 from snaprun.store.reader import Run
 from snaprun.store.schema import WHOLE
 
@@ -117,8 +118,9 @@ class Packed:
     )
 
 
-def of_learning(sheet: Sheet) -> Iterator[Chart]:
+def of_learning(part: Part) -> Iterator[Chart]:
     """Yield a chart for each metric that figures of the task show."""
+    sheet = part.sheet
     labels = [layout.named(alike) for alike in layout.by_rank(sheet)]
     ranks = {series: n for n, same in enumerate(layout.by_rank(sheet)) for series in same}
     for metric in shown(sheet):
@@ -136,17 +138,17 @@ def of_learning(sheet: Sheet) -> Iterator[Chart]:
                 ]
         limits = _limits(found, threads, metric)
         panels = [Panel(facet.title, metric.axis, **limits) for facet in sheet.facets]
-        title = f"{sheet.task}: {metric.axis}"
+        title = f"{part.name}: {metric.axis}"
         yield Chart(title, panels, found, threads, metric.holds, alike=True)
 
 
-def of_alignment(sheet: Sheet) -> Iterator[Chart]:
+def of_alignment(part: Part) -> Iterator[Chart]:
     """Yield a chart for each series along which gradients were compared."""
-    for facet in sheet.facets:
+    for facet in part.sheet.facets:
         for series in facet.series:
             drawn = lines(series.runs)
             if drawn:
-                yield _compared(f"{sheet.task}, {facet.title}: {series.label}", drawn)
+                yield _compared(f"{part.name}, {facet.title}: trained with {series.label}", drawn)
 
 
 def pack(charts: Sequence[Chart], numbers: Mapping[Run, int]) -> Packed:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from snaprun.checks import UserError
-from snaprun.figures import select
+from snaprun.figures import curves, select
 from snaprun.figures.select import Sheet
 from snaprun.status import DAMAGED, Standing, readable, standing
 from snaprun.store.panel import is_panel, panels_in, read_panel
@@ -25,13 +25,21 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Part:
+    """The runs of one task that are shown together."""
+
+    name: str
+    sheet: Sheet
+
+
+@dataclass(frozen=True)
 class Gathered:
     """All runs under the sources of a report."""
 
     sources: tuple[str, ...]  # as a reader of the report may see them
     root: Path  # the folder that holds all runs
     entries: tuple[Entry, ...]
-    sheets: tuple[Sheet, ...]  # of the runs that can be drawn
+    parts: tuple[Part, ...]  # the runs that can be drawn
 
     def named(self, folder: Path) -> str:
         """Return the path of a run without that of the folder which holds all runs."""
@@ -47,17 +55,37 @@ def gather(sources: Sequence[Path]) -> Gathered:
 
     Raises UserError if there are no runs.
     """
-    if len(sources) == 1:
-        sources = panels_in(sources[0]) or sources
-    folders = [chosen(source).absolute() for source in sources]
-    entries = [entry for folder in folders for entry in _entries(folder)]
-    kept, left = select.distinct((entry.run for entry in entries if not entry.why), True)
-    for entry in entries:
-        if entry.run in left:
-            entry.why = left[entry.run]
-    sheets = select.sheets(kept, all(map(is_panel, folders)))
+    panels = panels_in(sources[0]) if len(sources) == 1 else []
+    folders = [chosen(source).absolute() for source in panels or sources]
+    entries = [_entries(folder) for folder in folders]
+    if panels:  # each of which chose its own learning rates
+        parts = [
+            Part(f"{panel.name}, {sheet.task}", sheet)
+            for panel, own in zip(panels, entries, strict=True)
+            for sheet in _sheets(own, True)
+        ]
+    else:
+        sheets = _sheets([entry for own in entries for entry in own], all(map(is_panel, folders)))
+        parts = [Part(sheet.task, sheet) for sheet in sheets]
     root = Path(os.path.commonpath(folders))
-    return Gathered(tuple(map(_shown, sources)), root, tuple(entries), tuple(sheets))
+    shown = tuple(map(_shown, sources))
+    return Gathered(shown, root, tuple(entry for own in entries for entry in own), tuple(parts))
+
+
+def _sheets(entries: Sequence[Entry], chosen: bool) -> list[Sheet]:
+    """Return the sheets of runs, and note at each other run why it has no place in them."""
+    kept, left = select.distinct((entry.run for entry in entries if not entry.why), True)
+    reasons = dict(left)
+    sheets = list[Sheet]()
+    for sheet in select.sheets(kept, chosen):
+        try:
+            curves.shown(sheet)
+            sheets.append(sheet)
+        except UserError as error:
+            reasons |= dict.fromkeys(sheet.runs, str(error))
+    for entry in entries:
+        entry.why = entry.why or reasons.get(entry.run, "")
+    return sheets
 
 
 def _shown(source: Path) -> str:

@@ -4,10 +4,11 @@ import base64
 import gzip
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.resources import files
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,29 +18,31 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from snaprun import __version__, figures
-from snaprun.figures.select import Sheet
 from snaprun.report import charts, tables
-from snaprun.report.gather import Entry, Gathered
+from snaprun.report.gather import Entry, Gathered, Part
 from snaprun.status import STATES
 from snaprun.store.schema import FINISHED
 
-PICTURES = 1_500_000  # bytes of all pictures of figures; more are left out and named
+_SCALE = 0.6  # pixels of CSS a pixel of a picture
+PICTURES = 1_500_000  # bytes of all pictures of figures
 
 
 class Picture(NamedTuple):
-    """A figure, or that it was left out."""
+    """A figure."""
 
-    name: str  # of its file
-    data: str  # a data URI; "" if it was left out
+    name: str  # with that of its file
+    data: str  # a data URI
+    width: int  # in pixels of CSS
 
 
 def rendered(gathered: Gathered) -> str:
     """Return the HTML of a report, without the lines that begin it."""
-    sheets, entries = gathered.sheets, gathered.entries
+    parts, entries = gathered.parts, gathered.entries
     numbers = {entry.run: number for number, entry in enumerate(entries) if entry.run}
-    runs = [run for sheet in sheets for run in sheet.runs]
-    learning = [chart for sheet in sheets for chart in charts.of_learning(sheet)]
-    compared = [chart for sheet in sheets for chart in charts.of_alignment(sheet)]
+    runs = [run for part in parts for run in part.sheet.runs]
+    learning = [chart for part in parts for chart in charts.of_learning(part)]
+    compared = [chart for part in parts for chart in charts.of_alignment(part)]
+    shown, complete = pictures(parts)
     environment = Environment(
         loader=PackageLoader("snaprun.report", "assets"),
         autoescape=True,
@@ -62,13 +65,14 @@ def rendered(gathered: Gathered) -> str:
         runs=tables.of_runs(gathered),
         drawn=len(runs),
         labels=max((len({line.rank for line in chart.lines}) for chart in learning), default=0),
-        results=list(tables.of_series(sheets)),
+        results=list(tables.of_series(parts)),
         common=tables.common(runs) if runs else "",
-        apart=tables.apart(sheets) if runs else None,
+        apart=tables.apart(parts) if runs else None,
         packed=charts.pack([*learning, *compared], numbers),
         learning=len(learning),
         compared=len(compared),
-        pictures=list(pictures(sheets)),
+        pictures=shown,
+        every_picture=complete,
         plotly=zipped(get_plotlyjs()),
         datatables=zipped(_text("itables", "html/dt_bundle.js")),
         datatables_css=Markup(_text("itables", "html/dt_bundle.css")),
@@ -86,23 +90,32 @@ def zipped(script: str) -> str:
     return base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
 
 
-def pictures(sheets: Sequence[Sheet], most: int = PICTURES) -> Iterator[Picture]:
-    """Yield the figures that `snaprun plot` draws, until they have more than `most` bytes."""
+def pictures(parts: Sequence[Part], most: int = PICTURES) -> tuple[list[Picture], bool]:
+    """Return the figures that `snaprun plot` draws, and whether these are all.
+
+    The first figure with which they would have more than `most` bytes, and what would follow it,
+    is left out.
+    """
+    found, total = list[Picture](), 0
     with tempfile.TemporaryDirectory(prefix="snaprun-") as folder:
-        drawn = [file for file in figures.draw(sheets, Path(folder)) if file.suffix == ".png"]
-        total = 0
-        for file in drawn:
-            data = _smaller(file)
-            total += len(data)
-            yield Picture(file.name, data if total <= most else "")
+        for part, kind in product(parts, figures.KINDS):
+            for file in figures.draw([part.sheet], Path(folder), [kind]):
+                if file.suffix == ".png":
+                    picture = Picture(f"{part.name}: {file.name}", *_smaller(file))
+                    total += len(picture.data)
+                    if total > most:
+                        return found, False
+                    found.append(picture)
+    return found, True
 
 
-def _smaller(file: Path) -> str:
-    """Return a PNG as a data URI of the same pixels in WebP, a third of the size."""
+def _smaller(file: Path) -> tuple[str, int]:
+    """Return a PNG as a data URI of the same pixels in WebP, a third of the size; and a width."""
     content = BytesIO()
     with Image.open(file) as image:
         image.convert("RGB").save(content, "WEBP", lossless=True)
-    return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"
+        width = round(_SCALE * image.width)
+    return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}", width
 
 
 def _states(entries: Sequence[Entry]) -> dict[str, int]:

@@ -17,7 +17,7 @@ from snaprun.figures.tradeoff import reached
 from snaprun.identity import WHEREABOUTS
 from snaprun.listing import flat, varying
 from snaprun.report.charts import dressed
-from snaprun.report.gather import Entry, Gathered
+from snaprun.report.gather import Entry, Gathered, Part
 from snaprun.status import table_of, written
 from snaprun.store.reader import Run
 
@@ -49,7 +49,7 @@ def of_runs(gathered: Gathered) -> Table:
     frame, keys, metrics = table_of([e.standing for e in entries], configs, gathered.root)
     for cost in COSTS:
         frame[cost.label] = pd.Series([_cost(entry, cost.key) for entry in entries], dtype=float)
-    series = {run: one for sheet in gathered.sheets for run, one in _of_runs(sheet)}
+    series = {run: one for part in gathered.parts for run, one in _of_runs(part.sheet)}
     names = ["state", "tokens", "of", *keys, *metrics, *(cost.label for cost in COSTS), "run"]
     known = frame.notna().to_dict("records")
     rows = []
@@ -61,15 +61,15 @@ def of_runs(gathered: Gathered) -> Table:
     return Table(["rule", *names], rows)
 
 
-def of_series(sheets: Sequence[Sheet]) -> Iterator[tuple[str, Table]]:
-    """Yield a table of each task: what each series reached, and what it costs."""
-    for sheet in sheets:
-        metrics = shown(sheet)
+def of_series(parts: Sequence[Part]) -> Iterator[tuple[str, Table]]:
+    """Yield a table of each part: what each series reached, and what it costs."""
+    for part in parts:
+        metrics = shown(part.sheet)
         head = ["rule", "network", "runs", *(metric.axis for metric in metrics)]
         for cost in COSTS:
             head += [cost.label, *([f"{cost.label}, analytic"] if cost.analytic else [])]
         rows = []
-        for facet, series in _places(sheet):
+        for facet, series in _places(part.sheet):
             cells = _heading(facet, series)
             cells += [_spread(reached(series, metric), "{:.4g}".format) for metric in metrics]
             for cost in COSTS:
@@ -78,7 +78,7 @@ def of_series(sheets: Sequence[Sheet]) -> Iterator[tuple[str, Table]]:
                     cells.append(_spread(cost_of(series, cost.analytic), compact))
             cells.append(_spread(cost_of(series, PEAK), compact))
             rows.append(cells)
-        yield sheet.task, Table([*head, "peak of the process (bytes)"], rows)
+        yield part.name, Table([*head, "peak of the process (bytes)"], rows)
 
 
 def common(runs: Sequence[Run]) -> str:
@@ -89,10 +89,10 @@ def common(runs: Sequence[Run]) -> str:
     return yaml.safe_dump(_only(runs[0].config, same), sort_keys=False, allow_unicode=True)
 
 
-def apart(sheets: Sequence[Sheet]) -> Table:
+def apart(parts: Sequence[Part]) -> Table:
     """Return a row for each series with the keys that not all runs share."""
-    places = [(sheet, *place) for sheet in sheets for place in _places(sheet)]
-    runs = [run for *_, series in places for run in series.runs]
+    places = [place for part in parts for place in _places(part.sheet)]
+    runs = [run for _, series in places for run in series.runs]
     choices = {run: flat(run.config) for run in runs}
     some = set().union(*choices.values()) - set(choices[runs[0]]).intersection(*choices.values())
     told = {*varying(choices.values()), *some} - {*WHEREABOUTS, "seed"}
@@ -100,7 +100,7 @@ def apart(sheets: Sequence[Sheet]) -> Table:
         key for key in dict.fromkeys(key for run in runs for key in choices[run]) if key in told
     ]
     rows = []
-    for _, facet, series in places:
+    for facet, series in places:
         cells = _heading(facet, series)
         cells.append(Cell(", ".join(str(run.config["seed"]) for run in series.runs)))
         for key in keys:

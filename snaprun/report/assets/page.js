@@ -184,13 +184,16 @@ function layoutOf(chart, width, counter, drawn, threads) {
   const side = narrow || !entries.length ? 0 : Math.min(70 + 6.2 * longest, 0.3 * width); // pixels of the legend
   const columns = Math.max(1, Math.min(chart.panels.length, Math.floor((width - side) / 300)));
   const rows = Math.ceil(chart.panels.length / columns);
-  const below = narrow ? Math.min(24 * entries.length + 10, 220) : 0;
-  const [panel, gap, left, right, top, bottom] = [rows > 1 ? 230 : 300, 74, 62, 14, 34, 50];
+  const taken = entries.reduce((sum, trace) => sum + 60 + 6.2 * trace.name.length, 0); // in one row
+  const below = narrow ? Math.min(22 * Math.ceil((1.25 * taken) / width) + 10, 220) : 0;
+  const [panel, gap, left, right, top, bottom] = [rows > 1 ? 230 : 300, 74, 62, 14, 52, 50];
   const inner = rows * panel + (rows - 1) * gap;
   const height = top + inner + bottom + below;
   const across = width - left - right - side;
   const between = chart.alike ? 22 : 66;
   const each = (across - (columns - 1) * between) / columns;
+  const ends = chart.panels.map((_, n) => Math.max(...drawn.filter((trace) => trace.xaxis === `x${suffix(n)}`).map((trace) => trace.x.at(-1) ?? 0)));
+  const linked = Math.max(...ends) <= 1.5 * Math.min(...ends);
   const text = variable("--ink"), grid = variable("--grid");
   const layout = {
     width, height, margin: { l: left, r: right + side, t: top, b: bottom + below, autoexpand: false },
@@ -210,7 +213,7 @@ function layoutOf(chart, width, counter, drawn, threads) {
     const key = chart.threads.length ? counter : "tokens";
     layout[`xaxis${suffix(n)}`] = {
       domain: [x0, Math.min(1, x0 + each / across)], anchor: `y${suffix(n)}`, title: last ? { text: counters[key], standoff: 8 } : undefined,
-      gridcolor: grid, zeroline: false, matches: n && "x", nticks: 6, exponentformat: "SI", automargin: false, linecolor: text,
+      gridcolor: grid, zeroline: false, matches: linked && n ? "x" : undefined, nticks: 6, exponentformat: "SI", automargin: false, linecolor: text,
     };
     layout[`yaxis${suffix(n)}`] = {
       domain: [Math.max(0, y1 - panel / inner), y1], anchor: `x${suffix(n)}`, title: chart.alike && column ? undefined : { text: plain(one.axis), standoff: 6 },
