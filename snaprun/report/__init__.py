@@ -1,11 +1,13 @@
 """A report of runs: one HTML file with tables and interactive curves, which needs no network."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from snaprun.checks import UserError, refuse
 from snaprun.files import writable, write_atomically
 
+PACKAGES = ("plotly", "itables", "jinja2")  # of the extra `report`
 NAME = "report.html"
 # Begins every report, and so tells it from another file of the user's.
 BEGINNING = '<!DOCTYPE html>\n<html lang="en">\n<meta name="generator" content="snaprun report">\n'
@@ -23,13 +25,15 @@ def report(sources: Sequence[Path], output: Path | None = None) -> Path:
     if output is None and len(sources) > 1:
         refuse("output", None, "a file", "There is no telling in which of source to write.")
     file = output or sources[0] / NAME
-    try:
-        from snaprun.report import page
-    except ImportError as error:
-        raise UserError(
-            f"snaprun report needs the package {error.name}, which is not installed: "
-            "pip install 'snaprun[report]'."
-        ) from error
+    for package in PACKAGES:
+        try:
+            import_module(package)
+        except ImportError as error:
+            raise UserError(
+                f"snaprun report needs the package {package}, which is not installed: "
+                "pip install 'snaprun[report]'."
+            ) from error
+    from snaprun.report import page
     from snaprun.report.gather import gather
 
     gathered = gather(sources)

@@ -5,7 +5,7 @@ a *thread* one run of it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -113,9 +113,7 @@ class Packed:
     arrays: list[str]
     line_points: int  # at most, of a line
     thread_points: int  # at most, of a thread
-    counters: Mapping[str, str] = field(
-        default_factory=lambda: {counter.key: counter.label for counter in COUNTERS}
-    )
+    counters: Mapping[str, str]  # the labels of those that some line has
 
 
 def of_learning(part: Part) -> Iterator[Chart]:
@@ -177,7 +175,9 @@ def pack(charts: Sequence[Chart], numbers: Mapping[Run, int]) -> Packed:
         }
         for chart in charts
     ]
-    return Packed(packed, arrays.texts, line_points, thread_points)
+    known = {key for chart in charts for line in chart.lines for key in line.points}
+    counters = {counter.key: counter.label for counter in COUNTERS if counter.key in known}
+    return Packed(packed, arrays.texts, line_points, thread_points, counters)
 
 
 def dressed(look: Look) -> dict[str, str]:

@@ -56,7 +56,9 @@ def gather(sources: Sequence[Path]) -> Gathered:
     Raises UserError if there are no runs.
     """
     panels = panels_in(sources[0]) if len(sources) == 1 else []
-    folders = [chosen(source).absolute() for source in panels or sources]
+    folders = [chosen(source) for source in panels or sources]
+    if any(folder.is_absolute() for folder in folders):
+        folders = [folder.absolute() for folder in folders]
     entries = [_entries(folder) for folder in folders]
     if panels:  # each of which chose its own learning rates
         parts = [

@@ -213,7 +213,7 @@ function layoutOf(chart, width, counter, drawn, threads) {
     const key = chart.threads.length ? counter : "tokens";
     layout[`xaxis${suffix(n)}`] = {
       domain: [x0, Math.min(1, x0 + each / across)], anchor: `y${suffix(n)}`, title: last ? { text: counters[key], standoff: 8 } : undefined,
-      gridcolor: grid, zeroline: false, matches: linked && n ? "x" : undefined, nticks: 6, exponentformat: "SI", automargin: false, linecolor: text,
+      gridcolor: grid, zeroline: false, rangemode: "tozero", matches: linked && n ? "x" : undefined, nticks: 6, exponentformat: "SI", automargin: false, linecolor: text,
     };
     layout[`yaxis${suffix(n)}`] = {
       domain: [Math.max(0, y1 - panel / inner), y1], anchor: `x${suffix(n)}`, title: chart.alike && column ? undefined : { text: plain(one.axis), standoff: 6 },
