@@ -206,6 +206,7 @@ function layoutOf(chart, width, counter, drawn, threads) {
       ? { orientation: "h", x: 0, xanchor: "left", y: -(bottom - 4) / inner, yanchor: "top", font: { size: 11 }, tracegroupgap: 0, maxheight: below }
       : { x: 1 + 12 / across, xanchor: "left", y: 1, yanchor: "top", font: { size: 11 }, tracegroupgap: 2 },
   };
+  layout.legend.uirevision = "kept"; // what is hidden stays hidden against another counter
   chart.panels.forEach((one, n) => {
     const column = n % columns, row = Math.floor(n / columns);
     const x0 = (column * (each + between)) / across, y1 = 1 - (row * (panel + gap)) / inner;
