@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make .venv in this folder and install snaprun into it: scripts/setup.sh [EXTRA[,EXTRA]]
-# EXTRA: dev (tests and checks) | tensorboard | vision | parquet | joblib | ray | slurm | peers. PYTHON chooses the interpreter (3.11 to 3.14).
+# EXTRA: dev (tests and checks), or another of the optional dependencies in pyproject.toml. PYTHON chooses the interpreter (3.11 to 3.14).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

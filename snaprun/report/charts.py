@@ -134,8 +134,11 @@ def of_learning(part: Part) -> Iterator[Chart]:
                     for run in series.runs
                     if (thread := _thread(run, metric, panel, rank)) is not None
                 ]
-        limits = _limits(found, threads, metric)
-        panels = [Panel(facet.title, metric.axis, **limits) for facet in sheet.facets]
+        limits, wider = _limits(found, threads, metric)
+        panels = [
+            Panel(facet.title, metric.axis, limits=limits, limits_of_runs=wider)
+            for facet in sheet.facets
+        ]
         title = f"{part.name}: {metric.axis}"
         yield Chart(title, panels, found, threads, metric.holds, alike=True)
 
@@ -206,21 +209,18 @@ def _thread(run: Run, metric: Metric, panel: int, rank: int) -> Thread | None:
     return None if values is None else Thread(run, panel, rank, at, values)
 
 
-def _limits(found: Sequence[Line], threads: Sequence[Thread], metric: Metric) -> dict[str, Limits]:
+def _limits(
+    found: Sequence[Line], threads: Sequence[Thread], metric: Metric
+) -> tuple[Limits, Limits]:
     """Return the ends of the y axis that figures have, for lines alone and with threads."""
-    if metric.holds:
-        return {}
-    lines = [
-        {"at": of.at, "median": of.middle, "low": of.low, "high": of.high}
-        for line in found
-        if (of := line.points.get(TOKENS.key)) is not None
-    ]
+    if metric.holds or not found:
+        return None, None
+    points = [line.points[TOKENS.key] for line in found]
+    lines = [{"at": p.at, "median": p.middle, "low": p.low, "high": p.high} for p in points]
     runs = [{"at": thread.at[TOKENS.key], "median": thread.values} for thread in threads]
     tables = [pd.DataFrame(one).assign(end=one["at"][-1]) for one in (*lines, *runs)]
-    if not tables:
-        return {}
-    of_lines = pd.concat(tables[: len(lines)])
-    return {"limits": fitted(of_lines, metric), "limits_of_runs": fitted(pd.concat(tables), metric)}
+    of_lines = fitted(pd.concat(tables[: len(lines)]), metric)
+    return of_lines, fitted(pd.concat(tables), metric)
 
 
 def _compared(title: str, drawn: Mapping[tuple[str, str, str], Compared]) -> Chart:

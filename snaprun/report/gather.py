@@ -76,7 +76,7 @@ def gather(sources: Sequence[Path]) -> Gathered:
 
 def _sheets(entries: Sequence[Entry], chosen: bool) -> list[Sheet]:
     """Return the sheets of runs, and note at each other run why it has no place in them."""
-    kept, left = select.distinct((entry.run for entry in entries if not entry.why), True)
+    kept, left = select.distinct((one.run for one in entries if one.run and not one.why), True)
     reasons = dict(left)
     sheets = list[Sheet]()
     for sheet in select.sheets(kept, chosen):
@@ -86,7 +86,8 @@ def _sheets(entries: Sequence[Entry], chosen: bool) -> list[Sheet]:
         except UserError as error:
             reasons |= dict.fromkeys(sheet.runs, str(error))
     for entry in entries:
-        entry.why = entry.why or reasons.get(entry.run, "")
+        if entry.run and not entry.why:
+            entry.why = reasons.get(entry.run, "")
     return sheets
 
 

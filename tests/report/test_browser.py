@@ -118,6 +118,9 @@ def test_a_reader_sorts_filters_hides_and_picks(browser, runs):
         "run 6: frozen, seed 1",
     ]
 
+    buttons = browser.find_elements(By.CSS_SELECTOR, ".modebar-btn")
+    assert buttons
+    assert not any("Share" in one.get_attribute("data-title") for one in buttons)
     assert line(browser, "BPTT", "visible") is None
     (entry,) = (
         one

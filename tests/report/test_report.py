@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from snaprun import figures
 from snaprun.checks import UserError
@@ -138,7 +139,6 @@ def test_thinned_curves_keep_their_ends_and_the_budget():
     assert len(arrays.texts) == 2
 
 
-@pytest.mark.usefixtures("without_pictures")
 def test_nothing_of_a_run_becomes_markup(runs):
     (runs / "stopped").rename(runs / "<b>stopped")
     html = report([runs]).read_text()
@@ -151,6 +151,7 @@ def test_nothing_of_a_run_becomes_markup(runs):
     assert set(json.loads(data[1])) == {"charts", "arrays", "counters"}
     assert str(runs.parent) not in html
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", html)
+    assert html.count('src="data:image/webp;base64,') == 3
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)[1]
     assert policy.startswith("default-src 'none';")
     assert "http" not in policy
@@ -206,16 +207,24 @@ def test_panels_are_told_apart(tmp_path):
 
 
 def test_pictures_beyond_the_limit_are_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "KINDS", ("cost", "tradeoff"))
     write(tmp_path / "run", config("snap1"), levels((10, 1), (20, 2)))
     parts = gather([tmp_path]).parts
+    drawn = []
+
+    def draw(sheets, out, kinds):
+        drawn.extend(kinds)
+        Image.new("RGB", (500, 100)).save(out / f"{kinds[0]}.png")
+        return [out / f"{kinds[0]}.{form}" for form in ("png", "pdf", "csv")]
+
+    monkeypatch.setattr(figures, "draw", draw)
     every, complete = page.pictures(parts)
     assert complete
-    assert [picture.name for picture in every] == [
-        *("copy: cost-copy.png", "copy: tradeoff-copy.png"),
-    ]
-    some, complete = page.pictures(parts, sum(len(picture.data) for picture in every) - 1)
-    assert (some, complete) == (every[:1], False)
+    assert [picture.name for picture in every] == [f"copy: {kind}.png" for kind in figures.KINDS]
+    assert {picture.width for picture in every} == {300}
+    drawn.clear()
+    some, complete = page.pictures(parts, most=2 * len(every[0].data))
+    assert (some, complete) == (every[:2], False)
+    assert drawn == [*figures.KINDS[:3]]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
