@@ -104,9 +104,8 @@ def distinct(found: Iterable[Run], incomplete: bool) -> tuple[dict[Run, Choices]
     kept: dict[Run, Choices] = {}
     left: dict[Run, str] = {}
     # Of two equal runs, one that is done is kept first, then one with an alignment.
-    for run in sorted(
-        found, key=lambda run: (run.status == INCOMPLETE, ALIGNMENT not in run.config)
-    ):
+    ordered = sorted(found, key=lambda one: (one.status == INCOMPLETE, ALIGNMENT not in one.config))
+    for run in ordered:
         choices = chosen_by(run)
         identity = (frozenset(choices.items()), run.config["seed"])
         if run.status == INCOMPLETE and not incomplete:

@@ -20,7 +20,8 @@ class Arrays:
 
     def add(self, values_N: Array) -> int:
         """Return the number of an array; equal arrays have one number."""
-        text = base64.b64encode(np.asarray(values_N, "<f4").tobytes()).decode()
+        with np.errstate(over="ignore"):  # the page shows no value beyond those of float32
+            text = base64.b64encode(np.asarray(values_N, "<f4").tobytes()).decode()
         return self._numbers.setdefault(text, len(self._numbers))
 
     @property

@@ -19,7 +19,6 @@ from snaprun.figures.curves import (
     SECONDS,
     TOKENS,
     UPDATES,
-    Curve,
     curve,
     shown,
     track,
@@ -126,7 +125,7 @@ def of_learning(part: Part) -> Iterator[Chart]:
         for panel, facet in enumerate(sheet.facets):
             for series in facet.series:
                 rank = ranks[series]
-                points = dict(_points(series, metric))
+                points = _points(series, metric)
                 if points:
                     found.append(Line(panel, rank, labels[rank], series.look, points))
                 threads += [
@@ -191,22 +190,22 @@ def dressed(look: Look) -> dict[str, str]:
     return {"colour": to_hex(look.colour), "dash": ",".join(lengths) or "solid", "symbol": symbol}
 
 
-def _points(series: Series, metric: Metric) -> Iterator[tuple[str, Points]]:
-    for counter in COUNTERS:
-        found = curve(series, metric, counter)
-        if found is not None:
-            yield counter.key, _as_points(found)
-
-
-def _as_points(found: Curve) -> Points:
-    return Points(found.at, found.median, found.low, found.high, found.stops)
+def _points(series: Series, metric: Metric) -> dict[str, Points]:
+    found = {counter.key: curve(series, metric, counter) for counter in COUNTERS}
+    return {
+        key: Points(one.at, one.median, one.low, one.high, one.stops)
+        for key, one in found.items()
+        if one is not None
+    }
 
 
 def _thread(run: Run, metric: Metric, panel: int, rank: int) -> Thread | None:
     tracks = {counter.key: track(run, metric, counter) for counter in COUNTERS}
+    of_tokens = tracks[TOKENS.key]
+    if of_tokens is None:
+        return None
     at = {key: found.at for key, found in tracks.items() if found}
-    values = next((found.values for found in tracks.values() if found), None)
-    return None if values is None else Thread(run, panel, rank, at, values)
+    return Thread(run, panel, rank, at, of_tokens.values)
 
 
 def _limits(

@@ -20,7 +20,7 @@ from plotly.offline import get_plotlyjs
 from snaprun import __version__, figures
 from snaprun.report import charts, tables
 from snaprun.report.gather import Entry, Gathered, Part
-from snaprun.status import STATES
+from snaprun.status import MIXED, STATES
 from snaprun.store.schema import FINISHED
 
 _SCALE = 0.6  # pixels of CSS a pixel of a picture
@@ -63,6 +63,7 @@ def rendered(gathered: Gathered) -> str:
             if entry.why or entry.standing.state != FINISHED
         ],
         runs=tables.of_runs(gathered),
+        mixed=MIXED if any(entry.standing.mixed for entry in entries) else "",
         drawn=len(runs),
         labels=max((len({line.rank for line in chart.lines}) for chart in learning), default=0),
         results=list(tables.of_series(parts)),

@@ -111,6 +111,8 @@ def test_a_reader_sorts_filters_hides_and_picks(browser, runs):
 
     # The filter hides rows, but a run stays the one that was picked.
     browser.find_element(By.CSS_SELECTOR, "#table-runs .pick").click()
+    (row,) = browser.find_elements(By.CSS_SELECTOR, "#table-runs tr.picked")
+    assert row.text.endswith("frozen-1")
     browser.execute_script("document.getElementById('curves').scrollIntoView()")
     wait(browser, "document.querySelector('.plot')?.data")
     names = browser.execute_script("return document.querySelector('.plot').data.map((x) => x.name)")

@@ -17,7 +17,6 @@ const drawable = new Promise((resolve, reject) => Object.assign(plotly, { onload
 document.head.append(plotly);
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const printed = matchMedia("print");
 const picked = new Set(); // numbers of runs
 followTheme();
 
@@ -47,13 +46,14 @@ document.getElementById("table-runs").addEventListener("click", (event) => {
 });
 document.getElementById("clear")?.addEventListener("click", () => pick([...picked], false));
 
+const table = () => new DataTable.Api("#table-runs"); // knows rows by their numbers, however they are sorted
+
 function pick(runs, shown) {
-  const rows = new DataTable.Api("#table-runs").rows().nodes().toArray();
   for (const run of runs) {
     if (shown) picked.add(run);
     else picked.delete(run);
-    rows[run].classList.toggle("picked", shown);
-    rows[run].querySelector(".pick").setAttribute("aria-pressed", shown);
+    table().row(run).node().classList.toggle("picked", shown);
+    table().cell(run, 0).node().querySelector(".pick").setAttribute("aria-pressed", shown);
   }
   document.getElementById("clear").hidden = !picked.size;
   redraw();
@@ -64,7 +64,7 @@ function pick(runs, shown) {
 const decoded = [];
 function numbers(index) {
   if (!decoded[index]) {
-    decoded[index] = Array.from(new Float32Array(bytesOf(arrays[index]).buffer), (x) => (Number.isNaN(x) ? null : x));
+    decoded[index] = Array.from(new Float32Array(bytesOf(arrays[index]).buffer), (x) => (Number.isFinite(x) ? x : null));
   }
   return decoded[index];
 }
@@ -168,13 +168,9 @@ function traces(chart, counter, shown) {
 }
 
 function title(run) {
-  const cells = new DataTable.Api("#table-runs").row(run).node().cells;
-  const seed = columnOf("seed");
-  return `run ${run + 1}: ${cells[0].textContent.trim()}${seed < 0 ? "" : `, seed ${cells[seed].textContent}`}`;
-}
-
-function columnOf(name) {
-  return new DataTable.Api("#table-runs").columns().titles().toArray().indexOf(name);
+  const seed = table().columns().titles().toArray().indexOf("seed");
+  const [label, number] = [0, seed].map((column) => column >= 0 && table().cell(run, column).node().textContent.trim());
+  return `run ${run + 1}: ${label}${number ? `, seed ${number}` : ""}`;
 }
 
 function layoutOf(chart, width, counter, drawn, threads) {
