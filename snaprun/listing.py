@@ -42,7 +42,7 @@ def varying(choices: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def where(frame: "pd.DataFrame", condition: str) -> "pd.DataFrame":
-    """Return the rows that meet a condition on columns, such as `rule.name = snap and seed < 3`.
+    """Return the rows that meet a condition on columns, such as `rule = snap1 and seed < 3`.
 
     Words that are no column are texts. Raises UserError for a condition that cannot be read.
     """

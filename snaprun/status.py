@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from snaprun import listing
+from snaprun import listing, rule_names
 from snaprun.checks import UserError, one_of
 from snaprun.files import Folder, read
 from snaprun.identity import WHEREABOUTS
@@ -40,6 +40,7 @@ STATES = (RUNNING, FINISHED, DIVERGED, FAILED, STOPPED, DAMAGED)
 TAIL = 4096  # bytes of the metrics that are read: some twenty rows
 MIXED = "*"  # marks the state of a run that was resumed in another setting
 WIDTH = 60  # characters of a run's name, at most
+RULE = "rule"  # the column of the word for a rule
 LEFT = "ETA"  # the column of the seconds left
 COUNTED = ("tokens", "of", "tokens/s")  # columns of whole numbers
 
@@ -117,7 +118,7 @@ def table_of(
     """Return a table of runs, the keys that vary among them, and the names of their metrics."""
     import pandas as pd
 
-    choices = [listing.flat(config) for config in configs]
+    choices = [_with_word(listing.flat(config)) for config in configs]
     keys = [key for key in listing.varying(choices) if key not in WHEREABOUTS]
     metrics = dict.fromkeys(name for one in shown for name in one.last or {})
     rows = [
@@ -140,6 +141,15 @@ def table_of(
     for name in ("tokens/s", LEFT, *metrics):
         frame[name] = frame[name].astype("float64")
     return frame, keys, [*metrics]
+
+
+def _with_word(choices: dict[str, Any]) -> dict[str, Any]:
+    """Return choices with the word for their rule, such as snap2, in place of the keys it says."""
+    if "rule.name" not in choices:
+        return choices
+    word = rule_names.word(choices)
+    said = rule_names.choices(word)
+    return {RULE: word} | {key: value for key, value in choices.items() if key not in said}
 
 
 def readable(folder: Path) -> Mapping[str, Any]:

@@ -90,6 +90,18 @@ def test_the_keys_that_vary_are_columns(swept):
     )
 
 
+def test_a_rule_is_called_as_on_the_command_line(tmp_path):
+    rules = ({"name": "snap", "n": 2}, {"name": "bptt"}, {"name": "rflo", "feedback": "random"})
+    for n, rule in enumerate(rules):
+        every = 8 if rule["name"] == "bptt" else 1
+        with RunWriter(tmp_path / str(n), {"rule": rule, "train": {"update_every": every}}) as run:
+            run.begin()
+    found = read(tmp_path, columns=["rule"])
+    assert found.rule.tolist() == ["snap2", "tbptt8", "rflo_random"]
+    assert len(read(tmp_path, where="rule = snap2")) == 1
+    assert not {"rule.name", "rule.n", "train.update_every"} & set(read(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("where", "runs"),
     [

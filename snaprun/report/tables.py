@@ -18,7 +18,7 @@ from snaprun.identity import WHEREABOUTS
 from snaprun.listing import flat, varying
 from snaprun.report.charts import dressed
 from snaprun.report.gather import Entry, Gathered, Part
-from snaprun.status import table_of, written
+from snaprun.status import RULE, table_of, written
 from snaprun.store.reader import Run
 
 PEAK = "peak_bytes"
@@ -50,6 +50,7 @@ def of_runs(gathered: Gathered) -> Table:
     for cost in COSTS:
         frame[cost.label] = pd.Series([_cost(entry, cost.key) for entry in entries], dtype=float)
     series = {run: one for part in gathered.parts for run, one in _of_runs(part.sheet)}
+    keys = [key for key in keys if key != RULE]  # the first column says it
     names = ["state", "tokens", "of", *keys, *metrics, *(cost.label for cost in COSTS), "run"]
     known = frame.notna().to_dict("records")
     rows = []
