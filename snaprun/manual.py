@@ -25,7 +25,7 @@ class Manual:
         Raises UserError for a choice that no file has.
         """
         said = dict(word.split("=", 1) for word in words if "=" in word)
-        page = self._page(name)
+        page = self.page(name)
         lines = [f"snaprun {name}: {self.commands[name]}.", ""]
         groups = {group.path for group in page.groups}
         own = [key for key in page.keys if key.path not in groups]
@@ -33,7 +33,7 @@ class Manual:
             choice = said.get(group.path, group.default)
             lines += _item(f"{group.path}={choice}", self._about(group))
             if choice != "null":
-                shown = self._chosen(group.path, choice)
+                shown = self.chosen(group.path, choice)
                 belongs = [key for key in own if key.path.startswith(f"{group.path}.")]
                 own = [key for key in own if key not in belongs]
                 lines += self._listed([*shown.keys, *belongs], "  ")
@@ -49,11 +49,11 @@ class Manual:
         Raises UserError for a key that no file has.
         """
         lines = list[str]()
-        groups = {group.path: group for name in self.commands for group in self._page(name).groups}
+        groups = {group.path: group for name in self.commands for group in self.page(name).groups}
         if wanted in groups:
             lines += [*_item(wanted, groups[wanted].comment.partition(":")[0]), ""]
-            for choice in self._choices(wanted):
-                lines += _item(f"{wanted}={choice}", self._chosen(wanted, choice).title, "  ")
+            for choice in self.choices(wanted):
+                lines += _item(f"{wanted}={choice}", self.chosen(wanted, choice).title, "  ")
             return "\n".join(lines)
         known = list(self._everything(groups))
         found = [one for one in known if wanted in (one[1].path, one[1].path.rpartition(".")[2])]
@@ -74,8 +74,8 @@ class Manual:
             for key in self._read(name).keys:
                 yield f"snaprun {name}", key
         for group in groups:
-            for choice in self._choices(group):
-                for key in self._chosen(group, choice).keys:
+            for choice in self.choices(group):
+                for key in self.chosen(group, choice).keys:
                     if key.path.startswith(f"{group}."):
                         yield f"{group}={choice}", key
 
@@ -84,22 +84,23 @@ class Manual:
         files = (folder / f"{name}.yaml" for folder in self.folders)
         return next((keys.read(file, group) for file in files if file.is_file()), Page([], []))
 
-    def _choices(self, group: str) -> list[str]:
+    def choices(self, group: str) -> list[str]:
+        """Return the names of the files of a group, sorted."""
         files = [file for folder in self.folders for file in (folder / group).glob("*.yaml")]
         return sorted({file.stem for file in files})
 
-    def _page(self, name: str) -> Page:
+    def page(self, name: str) -> Page:
         """Return the page of a command, with the groups and keys of the files it begins with."""
         page = self._read(name)
         for base in page.bases:
-            below = self._page(base)
+            below = self.page(base)
             groups, own = [*below.groups, *page.groups], [*page.keys, *below.keys]
             page = Page(page.head, own, groups)
         return page
 
-    def _chosen(self, group: str, choice: str) -> Page:
+    def chosen(self, group: str, choice: str) -> Page:
         """Return the page of a choice; raises UserError if there is none of that name."""
-        if choice not in (accepted := self._choices(group)):
+        if choice not in (accepted := self.choices(group)):
             checks.refuse(group, choice, checks.listed(accepted), checks.near(choice, accepted))
         return self._inherited(group, choice)
 
@@ -113,7 +114,7 @@ class Manual:
         return Page(page.head, [*own.values()])
 
     def _about(self, group: Key) -> str:
-        said, names = group.comment.partition(":")[0], self._choices(group.path)
+        said, names = group.comment.partition(":")[0], self.choices(group.path)
         listed = ", ".join(names) if len(names) <= MANY else f"snaprun help {group.path} lists them"
         return f"{said}: {listed}"
 
