@@ -1,4 +1,4 @@
-"""Writes results/README.md and parts of README.md from templates and the tables in results/."""
+"""Writes results/README.md and parts of other pages from templates and the tables in results/."""
 
 import re
 from collections.abc import Callable
@@ -348,16 +348,16 @@ def page(template: str = "claims.md.jinja") -> str:
     )
 
 
-def readme() -> str:
-    """Return README.md, each part between comments that name a template filled in anew."""
+def with_parts(file: Path) -> str:
+    """Return a page, each part between comments that name a template filled in anew."""
 
     def anew(found: re.Match[str]) -> str:
         return found[1] + page(found[2]) + found[3]
 
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8")
     part = r"(<!-- scripts/claims.py writes this from (\S+) -->\n).*?(<!-- down to here -->\n)"
     text, found = re.subn(part, anew, text, flags=re.DOTALL)
-    assert found == 2, "README.md lacks the comments around the verdicts or the table of costs"
+    assert found, f"{file.name} lacks the comments around the verdicts or the table of costs"
     return text
 
 
@@ -368,7 +368,7 @@ def pages() -> dict[Path, str]:
         RESULTS / "bench" / "README.md": page("bench.md.jinja"),
         RESULTS / "sab.md": page("sab.md.jinja"),
         RESULTS / "spiking.md": page("spiking.md.jinja"),
-        ROOT / "README.md": readme(),
+        **{file: with_parts(file) for file in (ROOT / "README.md", ROOT / "docs" / "costs.md")},
     }
 
 

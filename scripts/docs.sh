@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH" PYTHONPATH=scripts NO_MKDOCS_2_WARNING=1
+export PYTHONWARNINGS="ignore:IProgress not found"  # of tqdm in a notebook without widgets
 python scripts/docs_source.py "$@"
-mkdocs build --strict --quiet
+mkdocs build --strict
 echo "The site is in site/: open site/index.html."

@@ -9,9 +9,10 @@ import argparse
 import posixpath
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import docs_tables
 import nbformat
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 INCLUDED = ("CONTRIBUTING.md", "CHANGELOG.md", "snaprun/native/README.md")
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
-TABLE = re.compile(r"^<!-- ((?:keys|cost) .*?) -->$", re.M)
+TABLE = re.compile(r"^<!-- ((?:keys|cost|api) .*?) -->$", re.M)
 
 
 def main() -> None:
@@ -38,20 +39,26 @@ def gather(folder: Path, run: bool) -> None:
     """Write all pages into `folder`, which is emptied first; `run`: run the notebooks."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(DOCS, folder)
-    for page in folder.rglob("*.md"):
-        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
-    for notebook in folder.rglob("*.ipynb"):
-        _render(notebook, run)
-    for name, text in docs_tables.pages():
-        _write(folder / "reference" / "keys" / f"{name}.md", text)
-    pages, shown = included()
+    pages = {page: (ROOT / page).read_text(encoding="utf-8") for page in written()}
+    shown = sorted(set(_shown(pages)))
     for path in shown:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / path, folder / path)
-    for path in pages:
-        text = (ROOT / path).read_text(encoding="utf-8")
-        _write(folder / path, linked(text, path, [*pages, *shown]))
+    for page, text in pages.items():
+        _write(folder / _place(page), linked(filled(text), page, {*pages, *shown}))
+    for name, text in docs_tables.pages():
+        _write(folder / "reference" / "keys" / f"{name}.md", text)
+    for notebook in DOCS.rglob("*.ipynb"):
+        page = str(notebook.relative_to(ROOT))
+        text = _rendered(notebook, folder / _place(page), run)
+        _write((folder / _place(page)).with_suffix(".md"), linked(text, page, {*pages, *shown}))
     shutil.copy(_font(), folder / "assets")
+
+
+def written() -> list[str]:
+    """Return the paths of all pages that the repository holds, from its root."""
+    files = [*DOCS.rglob("*.md"), *ROOT.glob("results/*.md"), *ROOT.glob("results/*/README.md")]
+    return [*INCLUDED, *sorted(str(file.relative_to(ROOT)) for file in files)]
 
 
 def filled(markdown: str) -> str:
@@ -59,55 +66,69 @@ def filled(markdown: str) -> str:
     return TABLE.sub(lambda found: docs_tables.expanded(found[1]), markdown)
 
 
-def included() -> tuple[list[str], list[str]]:
-    """Return the paths of the included pages, and of the files that the pages of results show."""
-    results = [*ROOT.glob("results/*.md"), *ROOT.glob("results/*/README.md")]
-    pages = [*INCLUDED, *sorted(str(file.relative_to(ROOT)) for file in results)]
-    linked = {path for page in pages for path in _targets(page)}
-    shown = (path for path in linked if path.startswith("results/") and not path.endswith(".md"))
-    return pages, sorted(path for path in shown if (ROOT / path).is_file())
+def linked(markdown: str, page: str, copied: Container[str]) -> str:
+    """Return a page whose links lead to what the site has.
 
-
-def linked(markdown: str, page: str, copied: Iterable[str]) -> str:
-    """Return an included page whose links lead to what the site has; the others become text."""
+    A link to a file that only the repository has becomes text; one to no file stays as it is, for
+    the builder to refuse.
+    """
 
     def target(found: re.Match[str]) -> str:
         path, mark, anchor = found[3].partition("#")
-        if ":" in path or not path:
+        to = _resolved(page, path)
+        if ":" in path or not path or not (ROOT / to).exists():
             return found[0]
-        place = _resolved(page, path)
-        own = place.removeprefix("docs/")
-        if place not in copied and not (own != place and (ROOT / place).is_file()):
+        if to not in copied and not to.startswith("docs/"):
             return found[2]
-        there = posixpath.relpath(own, posixpath.dirname(page) or ".")
+        there = posixpath.relpath(_place(to), posixpath.dirname(_place(page)) or ".")
         return f"{found[1]}[{found[2]}]({there}{mark}{anchor})"
 
     return LINK.sub(target, markdown)
 
 
-def _targets(page: str) -> Iterator[str]:
-    for found in LINK.finditer((ROOT / page).read_text(encoding="utf-8")):
-        yield _resolved(page, found[3])
+def _shown(pages: Mapping[str, str]) -> Iterator[str]:
+    """Yield the files in results/ that pages show or link, such as figures and tables."""
+    for page, text in pages.items():
+        for found in LINK.finditer(text):
+            path = _resolved(page, found[3])
+            if path.startswith("results/") and path not in pages and (ROOT / path).is_file():
+                yield path
+
+
+def _place(path: str) -> str:
+    """Return where a file of the repository stands in the site."""
+    return path.removeprefix("docs/")
 
 
 def _resolved(page: str, link: str) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(page), link))
 
 
-def _render(notebook: Path, run: bool) -> None:
-    """Write a notebook as a page beside it, with its outputs if it is run."""
+def _rendered(notebook: Path, place: Path, run: bool) -> str:
+    """Return a notebook as a page, with its outputs if it is run; figures are written to `place`."""
     contents = nbformat.read(notebook, as_version=4)
     if run:
-        NotebookClient(contents, timeout=120, resources={"metadata": {"path": "/tmp"}}).execute()
+        _run(contents)
     text, resources = MarkdownExporter().from_notebook_node(
-        contents, {"output_files_dir": f"{notebook.stem}_files", "unique_key": notebook.stem}
+        contents, {"output_files_dir": f"{place.stem}_files", "unique_key": place.stem}
     )
     for name, content in resources["outputs"].items():
-        (notebook.parent / name).parent.mkdir(exist_ok=True)
-        (notebook.parent / name).write_bytes(content)
+        (place.parent / name).parent.mkdir(exist_ok=True)
+        (place.parent / name).write_bytes(content)
     title, _, rest = text.strip().partition("\n")
-    note = f"*This page is a notebook that ran when the site was built: [download it]({notebook.name}).*"
-    _write(notebook.with_suffix(".md"), f"{title}\n\n{note}\n{rest}\n")
+    note = f"*A notebook, which ran when this site was built: [download it]({notebook.name}).*"
+    return f"{title}\n\n{note}\n{rest}\n"
+
+
+def _run(contents: nbformat.NotebookNode) -> None:
+    """Run a notebook in a folder of its own."""
+    with TemporaryDirectory() as place:
+        NotebookClient(
+            contents,
+            timeout=300,  # seconds a cell
+            extra_arguments=["--log-level=ERROR"],  # without a warning of the local connection
+            resources={"metadata": {"path": place}},
+        ).execute()
 
 
 def _font() -> Path:

@@ -1,6 +1,5 @@
-"""Tables of the site that follow from the code: keys from the YAML files, costs from the rules."""
+"""What the site says from the code: keys of the YAML files, costs of rules, classes by registry."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 from functools import cache
 
@@ -8,14 +7,27 @@ from snaprun import config, costs
 from snaprun.cells import CELLS
 from snaprun.commands import COMMANDS
 from snaprun.costs.memory import in_units
+from snaprun.engine.optim import OPTIMISERS
 from snaprun.keys import Key, Page
+from snaprun.losses import LOSSES
 from snaprun.manual import Manual
 from snaprun.paths import conf_dir
+from snaprun.rules import RULES
 from snaprun.seeding import stream
+from snaprun.sparsity import SPARSITIES
+from snaprun.tasks import TASKS
 
 MANUAL = Manual([conf_dir()], COMMANDS)
 LISTS = ("experiment", "panel")  # groups whose files set keys of others, and have none of their own
 LAUNCHER = "hydra/launcher"
+REGISTRIES = {
+    "cells": CELLS,
+    "losses": LOSSES,
+    "optimisers": OPTIMISERS,
+    "rules": RULES,
+    "sparsities": SPARSITIES,
+    "tasks": TASKS,
+}
 SIZES = ("128@0.75", "256@0.9375", "512@0.984375")  # units@sparsity
 
 
@@ -80,16 +92,23 @@ def _counted(rule: str, cell: str, layers: int):
     )
 
 
+def classes_of(kind: str) -> str:
+    """Return a line for mkdocstrings for every class of a registry, such as cells."""
+    made = {f"{found.__module__}.{found.__name__}" for found in REGISTRIES[kind].values()}
+    shown = "    options:\n      heading_level: 3\n      members: false\n"
+    return "\n".join(f"::: {path}\n{shown}" for path in sorted(made))
+
+
 def expanded(directive: str) -> str:
-    """Return what stands in the place of `<!-- keys rule=snap -->` or `<!-- cost snap1 bptt -->`."""
-    what, *words = shlex.split(directive)
+    """Return what stands in the place of `<!-- keys rule=snap -->`, `cost snap1` or `api cells`."""
+    what, *words = directive.split()
     if what == "keys":
         return keys_of(*words)
-    if what == "cost":
-        options = dict(word.split("=") for word in words if "=" in word)
-        rules = [word for word in words if "=" not in word]
-        return costs_of(rules, options.get("cell", "gru"), int(options.get("layers", 1)))
-    raise ValueError(f"{directive!r} is no table: expected keys or cost")
+    if what == "api":
+        return classes_of(*words)
+    options = dict(word.split("=") for word in words if "=" in word)
+    rules = [word for word in words if "=" not in word]
+    return costs_of(rules, options.get("cell", "gru"), int(options.get("layers", 1)))
 
 
 def _command(name: str) -> str:
