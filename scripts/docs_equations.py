@@ -14,6 +14,7 @@ from markdown.postprocessors import Postprocessor
 INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.S)
 BLOCK = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.S)
 TAG = re.compile(r"\\tag\{(.*?)\}")
+TIGHT = re.compile(r"<mo>(&#x000(?:2F|7C);)</mo>")  # / and |, which browsers set apart
 
 
 def with_mathml(html: str) -> str:
@@ -32,7 +33,8 @@ def _block(found: re.Match[str]) -> str:
 
 
 def _mathml(latex: str, display: str) -> str:
-    return convert(unescape(latex).strip(), display=display)
+    made = convert(unescape(latex).strip(), display=display)
+    return TIGHT.sub(r'<mo lspace="0" rspace="0">\1</mo>', made)
 
 
 class _Equations(Postprocessor):

@@ -56,22 +56,25 @@ def keys_of(choice: str) -> str:
 
 
 def costs_of(rules: Sequence[str], cell: str = "gru", layers: int = 1) -> str:
-    """Return a table of the counted costs of rules on networks of 128, 256 and 512 units.
+    """Return tables of the counted costs of rules on networks of 128, 256 and 512 units.
 
-    >>> print(costs_of(["frozen"]).splitlines()[2][:27])
-    | gru-128, 75 % | `frozen` |
+    >>> print(costs_of(["frozen"]).splitlines()[2])
+    | `frozen` | gru-128, 75 % | 15,360 | 0.35 | 0 B |
     """
-    lines = [
-        "| network | rule | multiply-adds a step | × BPTT | kept, a lane | memory grows as | time grows as |",
-        "|---|---|--:|--:|--:|---|---|",
+    counts = [
+        "| rule | network, sparsity | multiply-adds a step | × BPTT | kept, a lane |",
+        "|---|---|--:|--:|--:|",
     ]
+    orders = ["| rule | memory grows as | time grows as |", "|---|---|---|"]
     for rule in rules:
-        for row in _counted(rule, cell, layers).itertuples():
+        counted = _counted(rule, cell, layers)
+        for row in counted.itertuples():
             network = f"{cell}-{row.units}, {100 * row.sparsity:g} %"
-            numbers = f"{row.macs:,} | {row.macs_to_bptt:.2f} | {in_units(row.state_bytes)}"
-            orders = f"{row.memory_order} | {row.time_order}"
-            lines.append(f"| {network} | `{rule}` | {numbers} | {orders} |")
-    return "\n".join(lines) + "\n"
+            kept = in_units(row.state_bytes)
+            counts.append(f"| `{rule}` | {network} | {row.macs:,} | {row.macs_to_bptt:.2f} | {kept} |")
+        first = counted.iloc[0]
+        orders.append(f"| `{rule}` | {first.memory_order} | {first.time_order} |")
+    return "\n".join([*counts, "", *orders]) + "\n"
 
 
 @cache
