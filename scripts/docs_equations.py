@@ -20,8 +20,8 @@ TIGHT = re.compile(r"<mo>(&#x000(?:2F|7C);)</mo>")  # / and |, which browsers se
 def with_mathml(html: str) -> str:
     r"""Return a page in which the equations that arithmatex has found are MathML.
 
-    >>> with_mathml(r'<span class="arithmatex">\(x\)</span>')[-26:]
-    '<mrow><mi>x</mi></mrow></math>'[-26:]
+    >>> with_mathml(r'<span class="arithmatex">\(x\)</span>')[-30:]
+    '<mrow><mi>x</mi></mrow></math>'
     """
     return BLOCK.sub(_block, INLINE.sub(lambda found: _mathml(found[1], "inline"), html))
 
@@ -45,11 +45,11 @@ class _Equations(Postprocessor):
 class Equations(Extension):
     """Turns what arithmatex has found into MathML, once raw HTML stands in its place."""
 
-    def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802
+    def extendMarkdown(self, md: Markdown) -> None:
         """Register the postprocessor."""
         md.postprocessors.register(_Equations(md), "mathml", priority=0)
 
 
-def makeExtension(**options: object) -> Extension:  # noqa: N802
+def makeExtension(**options: object) -> Extension:
     """Return the extension, as Python-Markdown asks for it."""
     return Equations(**options)

@@ -105,7 +105,7 @@ def _resolved(page: str, link: str) -> str:
 
 
 def _rendered(notebook: Path, place: Path, run: bool) -> str:
-    """Return a notebook as a page, with its outputs if it is run; figures are written to `place`."""
+    """Return a notebook as a page; if it is run, with its outputs and figures beside `place`."""
     contents = nbformat.read(notebook, as_version=4)
     if run:
         _run(contents)

@@ -71,7 +71,9 @@ def costs_of(rules: Sequence[str], cell: str = "gru", layers: int = 1) -> str:
         for row in counted.itertuples():
             network = f"{cell}-{row.units}, {100 * row.sparsity:g} %"
             kept = in_units(row.state_bytes)
-            counts.append(f"| `{rule}` | {network} | {row.macs:,} | {row.macs_to_bptt:.2f} | {kept} |")
+            counts.append(
+                f"| `{rule}` | {network} | {row.macs:,} | {row.macs_to_bptt:.2f} | {kept} |"
+            )
         first = counted.iloc[0]
         orders.append(f"| `{rule}` | {first.memory_order} | {first.time_order} |")
     return "\n".join([*counts, "", *orders]) + "\n"

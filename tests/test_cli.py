@@ -172,7 +172,8 @@ def test_a_run_without_an_update_says_so(here, capfd):
 
 def test_the_commands_of_the_documentation_are_shell(here):
     root = Path(__file__).parent.parent
-    texts = [root / "README.md", *root.glob("conf/*.yaml"), *root.glob("conf/experiment/*.yaml")]
+    texts = [root / "README.md", *root.glob("docs/**/*.md")]
+    texts += [*root.glob("conf/*.yaml"), *root.glob("conf/experiment/*.yaml")]
     lines = [
         line.strip(" #")
         for text in texts

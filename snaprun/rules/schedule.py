@@ -131,8 +131,8 @@ class Schedule:
     than the other two. Where its table would have over CELLS entries or LONGEST steps, mixed is
     the better of those two. `forwards` has the recurrences.
 
-    Gruslys et al. 2016, arXiv 1606.03401, on whose patent docs/rules/bptt.md has a word; Griewank & Walther
-    2000, Algorithm 799.
+    Gruslys et al. 2016, arXiv 1606.03401, on whose patent docs/rules/bptt.md has a word; Griewank
+    & Walther 2000, Algorithm 799.
 
     `hidden`, `internal` and `budget` are bytes. Raises ValueError where budget < `least`.
 
