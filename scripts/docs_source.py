@@ -39,7 +39,7 @@ def gather(folder: Path, run: bool) -> None:
     """Write all pages into `folder`, which is emptied first; `run`: run the notebooks."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(DOCS, folder)
-    pages = {page: (ROOT / page).read_text(encoding="utf-8") for page in written()}
+    pages = {page: with_figures(page) for page in written()}
     shown = sorted(set(_shown(pages)))
     for path in shown:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +59,18 @@ def written() -> list[str]:
     """Return the paths of all pages that the repository holds, from its root."""
     files = [*DOCS.rglob("*.md"), *ROOT.glob("results/*.md"), *ROOT.glob("results/*/README.md")]
     return [*INCLUDED, *sorted(str(file.relative_to(ROOT)) for file in files)]
+
+
+def with_figures(page: str) -> str:
+    """Return a page as it is written; that of a panel with those of its figures that it lacks."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    if not page.startswith("results/"):
+        return text
+    figures = (
+        f"figures/{file.name}" for file in sorted((ROOT / page).parent.glob("figures/*.png"))
+    )
+    more = [f"![{Path(figure).stem}]({figure})\n" for figure in figures if figure not in text]
+    return "\n".join([text, *more])
 
 
 def filled(markdown: str) -> str:

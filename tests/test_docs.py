@@ -82,9 +82,13 @@ def test_the_python_of_a_page_runs(page, shown):
 
 
 def commands_of(page):
-    """Return the words of every snaprun command that stands on a line of its own."""
-    lines = (line.strip() for line in page.read_text(encoding="utf-8").splitlines())
-    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("snaprun ")]
+    """Return the words of every snaprun command in a block of a page."""
+    text = page.read_text(encoding="utf-8")
+    lines = re.findall(r"^ {4,}(snaprun .*)", text, re.M)
+    for language, _, fenced in FENCED.findall(text):
+        if language == "bash":
+            lines += re.findall(r"^snaprun .*", fenced, re.M)
+    return [shlex.split(line, comments=True)[1:] for line in lines]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands_of(page)], ids=page_name)
@@ -129,8 +133,9 @@ def test_every_key_of_a_command_and_a_group_is_on_its_page():
     for name in COMMANDS:
         own = pages[f"snaprun-{name}"]
         page = docs_tables.MANUAL.page(name)
-        assert all(f"| `{key.path}` |" in own for key in page.keys)
-        assert all(f"({group.path}.md)" in own and group.path in pages for group in page.groups)
+        groups = {group.path for group in page.groups}
+        assert all(f"({group}.md)" in own and group in pages for group in groups)
+        assert all(f"| `{x.path}` |" in own for x in page.keys if x.path not in groups)
     for group in ("cell", "optim", "readout", "rule", "sparsity", "task"):
         for choice in docs_tables.MANUAL.choices(group):
             said = pages[group].partition(f"## {group}={choice}\n")[2].partition("\n## ")[0]

@@ -30,9 +30,9 @@ class Cell(ABC):
     constructor takes the keys of the cell's YAML file as keyword arguments.
     """
 
-    slots: tuple[Slot, ...]
-    components: ClassVar[int] = 1
-    read: ClassVar[int] = 0
+    slots: tuple[Slot, ...]  # m of each unit
+    components: ClassVar[int] = 1  # c of a unit's state
+    read: ClassVar[int] = 0  # the component that the readout sees
     spikes: ClassVar[bool] = False  # whether h is a spike, which the unit has sent and forgets
     averages: ClassVar[bool] = False  # whether the readout sees the mean of h since the beginning
     self_connections: bool = True  # whether a unit may see its own h

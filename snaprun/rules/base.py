@@ -98,8 +98,8 @@ class LearningRule(ABC, Generic[State]):
     True
     """
 
-    claim: Literal["exact", "masked", "unbiased", "biased"]
-    state_type: ClassVar[type[Any]]
+    claim: Literal["exact", "masked", "unbiased", "biased"]  # what the gradient is
+    state_type: ClassVar[type[Any]]  # the frozen dataclass of the state
     moves: ClassVar[bool] = True  # False: the optimiser leaves the recurrent parameters alone
     taped: ClassVar[bool] = False  # whether credit goes back over a tape of the window
     once_a_sequence: ClassVar[bool] = False  # whether it needs train.update_every=sequence
