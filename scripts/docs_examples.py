@@ -14,7 +14,7 @@ class Examples(Extension):
     def on_object(self, *, obj: Object, **_: object) -> None:
         """Change the docstring of a module, class, function or attribute."""
         if obj.is_attribute and not obj.docstring and (said := COMMENT.search(obj.source)):
-            obj.docstring = Docstring(f"{said[1][:1].upper()}{said[1][1:]}.", parent=obj)
+            obj.docstring = Docstring(f"{said[1]}.", parent=obj)
         if obj.docstring:
             # Markdown would take the examples for quotes.
             obj.docstring.value = EXAMPLE.sub(

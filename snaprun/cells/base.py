@@ -30,8 +30,8 @@ class Cell(ABC):
     constructor takes the keys of the cell's YAML file as keyword arguments.
     """
 
-    slots: tuple[Slot, ...]  # m of each unit
-    components: ClassVar[int] = 1  # c of a unit's state
+    slots: tuple[Slot, ...]  # the pre-activations of a unit, m in number
+    components: ClassVar[int] = 1  # the components of a unit's state, c in number
     read: ClassVar[int] = 0  # the component that the readout sees
     spikes: ClassVar[bool] = False  # whether h is a spike, which the unit has sent and forgets
     averages: ClassVar[bool] = False  # whether the readout sees the mean of h since the beginning
