@@ -127,6 +127,7 @@ def _rendered(notebook: Path, place: Path, run: bool) -> str:
     for name, content in resources["outputs"].items():
         (place.parent / name).parent.mkdir(exist_ok=True)
         (place.parent / name).write_bytes(content)
+    text = text.replace('<table border="1" class="dataframe">', "<table>")  # as the site's own
     title, _, rest = text.strip().partition("\n")
     note = f"*A notebook, which ran when this site was built: [download it]({notebook.name}).*"
     return f"{title}\n\n{note}\n{rest}\n"

@@ -148,11 +148,9 @@ def _group(group: str) -> str:
 
 
 def _of_launcher(page: Page) -> Page:
-    """Return the page with the paths of keys as they are typed, such as hydra.launcher.n_jobs."""
-    prefix, typed = f"{LAUNCHER}.", f"{LAUNCHER.replace('/', '.')}."
-    return Page(
-        page.head, [key._replace(path=key.path.replace(prefix, typed)) for key in page.keys]
-    )
+    """Return the page with the user's keys, as they are typed, such as hydra.launcher.n_jobs."""
+    own = [key for key in page.keys if not key.path.endswith("._target_")]
+    return Page(page.head, [key._replace(path=key.path.replace("/", ".")) for key in own])
 
 
 def _prose(page: Page) -> str:

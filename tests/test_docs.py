@@ -130,6 +130,9 @@ def test_the_numbers_of_equations_in_the_code_are_those_of_the_page():
 
 def test_every_key_of_a_command_and_a_group_is_on_its_page():
     pages = dict(docs_tables.pages())
+    index = (docs_source.DOCS / "reference" / "index.md").read_text(encoding="utf-8")
+    assert all(f"(keys/{name}.md)" in index for name in pages)
+    assert "`hydra.launcher.n_jobs`" in pages["hydra-launcher"]
     for name in COMMANDS:
         own = pages[f"snaprun-{name}"]
         page = docs_tables.MANUAL.page(name)
