@@ -22,6 +22,7 @@ from nbconvert import MarkdownExporter
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 INCLUDED = ("CONTRIBUTING.md", "CHANGELOG.md", "snaprun/native/README.md")
+PANEL = re.compile(r"results/[^/]+/README\.md")
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 TABLE = re.compile(r"^<!-- ((?:keys|cost|api) .*?) -->$", re.M)
 
@@ -64,7 +65,7 @@ def written() -> list[str]:
 def with_figures(page: str) -> str:
     """Return a page as it is written; that of a panel with those of its figures that it lacks."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    if not page.startswith("results/"):
+    if not PANEL.fullmatch(page):
         return text
     figures = (
         f"figures/{file.name}" for file in sorted((ROOT / page).parent.glob("figures/*.png"))

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from functools import cache
 
+import yaml
+
 from snaprun import config, costs
 from snaprun.cells import CELLS
 from snaprun.commands import COMMANDS
@@ -28,11 +30,10 @@ REGISTRIES = {
     "sparsities": SPARSITIES,
     "tasks": TASKS,
 }
-SIZES = ("128@0.75", "256@0.9375", "512@0.984375")  # units@sparsity
 
 
 def groups() -> list[str]:
-    """Return the groups of all commands, in the order in which commands name them."""
+    """Return the groups of all commands, and that of the launchers."""
     named = {group.path for name in COMMANDS for group in MANUAL.page(name).groups}
     return [*sorted(named), LAUNCHER]
 
@@ -56,7 +57,7 @@ def keys_of(choice: str) -> str:
 
 
 def costs_of(rules: Sequence[str], cell: str = "gru", layers: int = 1) -> str:
-    """Return tables of the counted costs of rules on networks of 128, 256 and 512 units.
+    """Return tables of the counted costs of rules on networks of the sizes in conf/cost.yaml.
 
     >>> print(costs_of(["frozen"]).splitlines()[2])
     | `frozen` | gru-128, 75 % | 15,360 | 0.35 | 0 B |
@@ -85,7 +86,7 @@ def _counted(rule: str, cell: str, layers: int):
     keys = {key.path: key.default for key in MANUAL.page("cost").keys}
     return costs.count(
         {cell: CELLS[cell]()},
-        [costs.Size.read(size) for size in SIZES],
+        [costs.Size.read(size) for size in yaml.safe_load(keys["sizes"])],
         {rule: config.counted(rule)},
         layers=layers,
         inputs=int(keys["inputs"]),
@@ -161,7 +162,7 @@ def _prose(page: Page) -> str:
 def _keys(keys: Sequence[Key]) -> str:
     if not keys:
         return ""
-    rows = (f"| `{key.path}` | `{_cell(key.default)}` | {_cell(key.comment)} |" for key in keys)
+    rows = (f"| `{key.path}` | `{key.default}` | {_cell(key.comment)} |" for key in keys)
     return "\n".join(["| key | default | meaning |", "|---|---|---|", *rows]) + "\n"
 
 
