@@ -1,11 +1,11 @@
 """The launchers of a sweep stand here because Hydra looks for launchers only in this package."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.singleton import Singleton
@@ -25,7 +25,16 @@ for _name in ("basic", "joblib", "ray", "submitit_slurm"):
     ConfigStore.instance().repo.get("hydra", {}).get("launcher", {}).pop(f"{_name}.yaml", None)
 
 
-class _Sweep(Launcher):
+class Share(NamedTuple):
+    """One job of a sweep: its number, its name and its overrides."""
+
+    number: int
+    name: str
+    words: Sequence[str]
+    keys: Mapping[str, Any] = {}  # more keys, past the command line
+
+
+class Spreader(Launcher):
     """Spreads the jobs over workers and tells the session how each job ended."""
 
     package: str | None = None  # the package that the workers need
@@ -40,38 +49,51 @@ class _Sweep(Launcher):
             workers.needed(self.package)  # before composing the configurations
 
     @abstractmethod
-    def _workers(self) -> workers.Workers:
+    def hands(self) -> workers.Workers:
         """Return the workers that run the jobs; raises UserError for a wrong option."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        session, names, hands = self._session, _names(job_overrides), self._workers()
-        session.begin(initial_job_idx + len(names))
-        command = replace(session.command, sweep=True)
-        state = Singleton.get_state()
-        folders: dict[int, Path | None] = {}
-
-        def make(number: int) -> workers.Job:
-            config = self._context.config_loader.load_sweep_config(
-                self._config, list(job_overrides[number])
-            )
-            with open_dict(config):
-                config.hydra.job.num = initial_job_idx + number
-                config.hydra.job.id = str(config.hydra.job.num)
-            own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-            folders[number] = command.folder(own)
-            return partial(_run, self._context, config, command, state)
-
-        def record(number: int, outcome: Outcome) -> None:
-            folder = folders.get(number)
-            known = folder if folder and folder.is_dir() else None
-            session.record(initial_job_idx + number, names[number], replace(outcome, folder=known))
-
-        jobs = [partial(make, number) for number in range(len(names))]
-        workers.dispatch(hands, jobs, record)
+        names, hands = _names(job_overrides), self.hands()
+        self._session.begin(initial_job_idx + len(names))
+        numbered = enumerate(zip(names, job_overrides, strict=True), initial_job_idx)
+        self.spread(hands, iter([[Share(number, *job) for number, job in numbered]]))
         # Report success for all: Hydra would stop at the first failure, which the session knows.
         return [JobReturn(status=JobStatus.COMPLETED) for _ in names]
+
+    def spread(self, hands: workers.Workers, rounds: Iterator[Sequence[Share]]) -> None:
+        """Run each of `rounds` when the jobs of the one before have ended and are recorded."""
+        command = replace(self._session.command, sweep=True)
+        state = Singleton.get_state()
+        given = list[Share]()
+        folders: dict[int, Path | None] = {}
+
+        def make(share: Share) -> workers.Job:
+            config = self._context.config_loader.load_sweep_config(
+                self._config, list(share.words)
+            )
+            with open_dict(config):
+                config.hydra.job.num = share.number
+                config.hydra.job.id = str(share.number)
+                for key, value in share.keys.items():
+                    OmegaConf.update(config, key, value)
+            own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+            folders[share.number] = command.folder(own)
+            return partial(_run, self._context, config, command, state)
+
+        def more() -> list[partial[workers.Job]]:
+            shares = next(rounds, ())
+            given.extend(shares)
+            return [partial(make, share) for share in shares]
+
+        def record(index: int, outcome: Outcome) -> None:
+            number, name, *_ = given[index]
+            folder = folders.get(number)
+            known = folder if folder and folder.is_dir() else None
+            self._session.record(number, name, replace(outcome, folder=known))
+
+        workers.dispatch(hands, (), record, more)
 
 
 def _names(job_overrides: Sequence[Sequence[str]]) -> list[str]:
@@ -98,14 +120,14 @@ def _run(context: HydraContext, config: DictConfig, command: Command, state: Any
     return returned.return_value
 
 
-class Basic(_Sweep):
+class Basic(Spreader):
     """hydra/launcher=basic runs one job after the other."""
 
-    def _workers(self) -> workers.Here:
+    def hands(self) -> workers.Here:
         return workers.Here()
 
 
-class Joblib(_Sweep):
+class Joblib(Spreader):
     """hydra/launcher=joblib runs several jobs at once on this machine."""
 
     package = "joblib"
@@ -113,11 +135,11 @@ class Joblib(_Sweep):
     def __init__(self, n_jobs: Any) -> None:
         self._n_jobs = n_jobs
 
-    def _workers(self) -> workers.Joblib:
+    def hands(self) -> workers.Joblib:
         return workers.Joblib(converted("hydra.launcher.n_jobs", self._n_jobs, int))
 
 
-class Ray(_Sweep):
+class Ray(Spreader):
     """hydra/launcher=ray runs the jobs on the nodes of a Ray cluster."""
 
     package = "ray"
@@ -125,7 +147,7 @@ class Ray(_Sweep):
     def __init__(self, address: Any, init: Any, remote: Any) -> None:
         self._address, self._init, self._remote = address, init, remote
 
-    def _workers(self) -> workers.Ray:
+    def hands(self) -> workers.Ray:
         return workers.Ray(
             converted("hydra.launcher.address", self._address, str),
             _mapping("hydra.launcher.init", self._init),
@@ -133,7 +155,7 @@ class Ray(_Sweep):
         )
 
 
-class Slurm(_Sweep):
+class Slurm(Spreader):
     """hydra/launcher=submitit_slurm runs the jobs as SLURM jobs."""
 
     package = "submitit"
@@ -141,7 +163,7 @@ class Slurm(_Sweep):
     def __init__(self, cluster: Any, folder: Any, parameters: Any) -> None:
         self._cluster, self._folder, self._parameters = cluster, folder, parameters
 
-    def _workers(self) -> workers.Slurm:
+    def hands(self) -> workers.Slurm:
         return workers.Slurm(
             converted("hydra.launcher.cluster", self._cluster, str),
             Path(converted("hydra.launcher.folder", self._folder, str)),

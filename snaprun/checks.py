@@ -21,6 +21,10 @@ class Stopped(Exception):
         self.signum = signum
 
 
+class Pruned(Exception):
+    """A search ended a run early, its checkpoint saved: other trials do better."""
+
+
 def refuse(what: str, value: Any, accepted: str, remedy: str = "") -> NoReturn:
     """Raises the UserError `what=value is not accepted: expected <accepted>. <remedy>`."""
     shown = repr(value) if isinstance(value, str) else " ".join(str(value).split())

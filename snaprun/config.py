@@ -290,6 +290,11 @@ def construct(group: str, registry: Mapping[str, type[T]], plain: Mapping[str, A
     return target(**arguments(group, target, rest))
 
 
+def of_run(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a trial that are those of its run: all but those of the search."""
+    return {key: value for key, value in plain.items() if key != "search"}
+
+
 def run_folder(plain: Mapping[str, Any]) -> Path:
     """Return the folder of this configuration's run, `results`/`name`/run_id; raises UserError."""
     for group in GROUPS:

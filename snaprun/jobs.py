@@ -3,6 +3,7 @@
 import signal
 import time
 import traceback
+from collections.abc import Collection
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from omegaconf import DictConfig
 
 from snaprun import checks, commands
 from snaprun.checks import Stopped, UserError
-from snaprun.config import resolve, run_folder
+from snaprun.config import of_run, resolve, run_folder
 from snaprun.files import Folder
 from snaprun.outcome import USER_MISTAKE, Outcome, Status, as_lines, best, unexpected
 from snaprun.run.signals import handled
@@ -77,8 +78,8 @@ class Command:
     def folder(self, config: DictConfig) -> Path | None:
         """Return the folder of this configuration's run; None for other commands and mistakes."""
         with suppress(UserError):
-            if self.name == "train":
-                return run_folder(resolve(config))
+            if self.name in ("train", "search"):
+                return run_folder(of_run(resolve(config)))
         return None
 
 
@@ -90,12 +91,15 @@ class Session:
         self.started = False  # whether Hydra has composed the configuration
         self.sweep = False
         self.outcomes: dict[int, tuple[str, Outcome]] = {}
-        self._jobs, self._began = 0, 0.0
+        self.end = ""  # what is to be said after all
+        self._noun, self._normal = "job", frozenset[Status]()
+        self._jobs, self._worked, self._began = 0, 0, 0.0
 
-    def begin(self, jobs: int) -> None:
-        """Begin a sweep of so many jobs."""
+    def begin(self, jobs: int, noun: str = "job", normal: Collection[Status] = ()) -> None:
+        """Begin a sweep of so many jobs, each called `noun`; an end in `normal` is no failure."""
         self.started = self.sweep = True
-        self._jobs, self._began = jobs, time.monotonic()
+        self._noun, self._normal = noun, frozenset(normal)
+        self._jobs, self._worked, self._began = jobs, 0, time.monotonic()
 
     def __call__(self, config: DictConfig) -> None:
         """Run a single job. In a sweep snaprun's launchers run the jobs and call `record`."""
@@ -114,17 +118,16 @@ class Session:
             problem = f"{outcome.problem} (the trace is in failure.log)"
             outcome = replace(outcome, problem=problem, trace="")
         self.outcomes[number] = job, outcome
+        self._worked += outcome.status is not Status.SKIPPED
         if outcome.status is not Status.NOT_STARTED:
             say(self._progress(job))
-        tell(outcome, f"job {job}: ")
+        tell(outcome, f"{self._noun} {job}: ")
 
     def _progress(self, job: str) -> str:
         """Return a line about the sweep as a whole, when one more job has ended."""
-        ended = [outcome for _, outcome in self.outcomes.values()]
-        worked = sum(outcome.status is not Status.SKIPPED for outcome in ended)
-        left = self._jobs - len(ended)
+        left, worked = self._jobs - len(self.outcomes), self._worked
         seconds = (time.monotonic() - self._began) / worked * left if worked else None
-        said = [f"job {len(ended)}/{self._jobs}", job]
+        said = [f"{self._noun} {len(self.outcomes)}/{self._jobs}", job]
         if left and seconds is not None:
             said.append(f"{duration(seconds)} left")
         return "  ".join([*filter(None, said), *filter(None, [best([*self.outcomes.values()])])])
@@ -134,14 +137,18 @@ class Session:
         """The gravest exit code: a signal outranks a user's mistake, which outranks a failure."""
         if self.sweep and not self.outcomes:
             return USER_MISTAKE
-        return max((outcome.code for _, outcome in self.outcomes.values()), default=0)
+        ends = [outcome for _, outcome in self.outcomes.values()]
+        return max((end.code for end in ends if end.status not in self._normal), default=0)
 
     def close(self) -> None:
         """Print how the single run, or the sweep as a whole, ended."""
         if self.sweep and not self.outcomes:
             complain("The sweep has no job: one of the lists or ranges is empty.")
         elif self.sweep:
-            say(as_lines([self.outcomes[number] for number in sorted(self.outcomes)]))
+            ends = [self.outcomes[number] for number in sorted(self.outcomes)]
+            say(as_lines(ends, self._noun, self._normal))
+            if self.end:
+                say(self.end)
         else:
             for _, outcome in self.outcomes.values():
                 tell(outcome)

@@ -98,6 +98,11 @@ class Metric:
         return {key: list(v) if isinstance(v, tuple) else v for key, v in kept.items()}
 
 
+def held_out_first(declared: Iterable[Metric]) -> list[Metric]:
+    """Return the metrics in the order in which they serve to compare runs."""
+    return sorted(declared, key=lambda metric: not metric.key.startswith(HELD_OUT))
+
+
 def known(declared: Iterable[Metric]) -> dict[str, Metric]:
     """Return the declared, then the built-in metrics by key; the first of equal keys counts."""
     found: dict[str, Metric] = {}

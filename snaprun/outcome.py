@@ -1,7 +1,7 @@
 """The outcome of a job has a report, a problem and an exit code; a sweep prints a table of them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +17,7 @@ class Status(StrEnum):
 
     DONE = "done"
     SKIPPED = "skipped"  # it was done before
+    PRUNED = "pruned"  # ended early by a search
     DIVERGED = "diverged"
     FAILED = "failed"  # by a mistake in snaprun, or its process died
     REFUSED = "refused"  # by a user's mistake
@@ -27,6 +28,7 @@ class Status(StrEnum):
 _CODES = {
     Status.DONE: 0,
     Status.SKIPPED: 0,
+    Status.PRUNED: 0,
     Status.DIVERGED: 1,
     Status.FAILED: 1,
     Status.REFUSED: USER_MISTAKE,
@@ -71,14 +73,20 @@ def unexpected(error: BaseException, trace: str = "") -> Outcome:
     return Outcome(Status.FAILED, problem=f"{type(error).__name__}: {said}"[:300], trace=trace)
 
 
-def as_lines(outcomes: Sequence[tuple[str, Outcome]]) -> str:
-    """Return a line for each named job that did not end well, then the count of every status."""
-    bad = [(job, o) for job, o in outcomes if o.code or o.status is Status.STOPPED]
+def as_lines(
+    outcomes: Sequence[tuple[str, Outcome]], noun: str = "job", normal: Collection[Status] = ()
+) -> str:
+    """Return a line for each named job that did not end well, then the count of every status.
+
+    An end in `normal` is well, too.
+    """
+    ended = [(job, o) for job, o in outcomes if o.status not in normal]
+    bad = [(job, o) for job, o in ended if o.code or o.status is Status.STOPPED]
     lines = [(o.status, job, (f"{o.folder}: " if o.folder else "") + o.problem) for job, o in bad]
     found = Counter(outcome.status for _, outcome in outcomes)
     always = (Status.DONE, Status.SKIPPED, Status.DIVERGED, Status.FAILED)
     counts = [f"{found[status]} {status}" for status in Status if status in always or found[status]]
-    total = f"{len(outcomes)} {'job' if len(outcomes) == 1 else 'jobs'}: {', '.join(counts)}"
+    total = f"{len(outcomes)} {noun}{'s' * (len(outcomes) != 1)}: {', '.join(counts)}"
     return "\n".join([*filter(None, [best(outcomes)]), *table(lines), total])
 
 

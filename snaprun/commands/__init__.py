@@ -14,6 +14,7 @@ from snaprun.outcome import Outcome
 
 COMMANDS = {
     "train": "train one run, or a sweep with -m",
+    "search": "the best values of some keys, by Optuna; each trial is a run",
     "align": "rules' gradients beside the exact one along a training run",
     "status": "how the runs under a folder stand, also while they run",
     "fsck": "whether the files of the runs under a folder are as they were written",

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snaprun import config
-from snaprun.metrics import HELD_OUT, losses_last
+from snaprun.metrics import held_out_first, losses_last
 from snaprun.outcome import Outcome, Score, Status
 from snaprun.store import DIVERGED, Summary, read_config, read_intact, require_own, set_aside
 from snaprun.terminal import say
 
 if TYPE_CHECKING:
-    from snaprun.run.loop import Probe
+    from snaprun.run.loop import Probe, Report
     from snaprun.run.parts import Parts
 
 
@@ -30,8 +30,12 @@ def launch(
     folder: Path,
     written: Mapping[str, Any],
     probe: "Callable[[Parts], Probe] | None" = None,
+    report: "Report | None" = None,
 ) -> Outcome:
-    """Train the run of `plain` in `folder` and write `written` there as its configuration."""
+    """Train the run of `plain` in `folder` and write `written` there as its configuration.
+
+    Raises Pruned if `report`, which hears of every validation, ends the run.
+    """
     if plain.get("dry"):
         from snaprun.run.dry import rehearse
 
@@ -50,8 +54,8 @@ def launch(
     if summary is not None and summary.complete(config.options(plain).tokens):
         config.require_named(folder, read_config(folder))
         status = Status.SKIPPED
-        report = f"{folder}: {summary.status} already, at {summary.tokens} tokens; skipped"
-        report += "".join(f"\n  {text} cannot be read, so it was not compared" for text in unread)
+        said = f"{folder}: {summary.status} already, at {summary.tokens} tokens; skipped"
+        said += "".join(f"\n  {text} cannot be read, so it was not compared" for text in unread)
     else:
         from snaprun.run.launch import run
 
@@ -65,22 +69,22 @@ def launch(
             tensorboard=plain["tensorboard"],
             bar=not sweep,
             probe=probe and probe(parts),
+            report=report,
         )
-        status, report = Status.DONE, _report(folder, summary)
+        status, said = Status.DONE, _report(folder, summary)
     if summary.status != DIVERGED:
-        return Outcome(status, report, score=_score(summary))
+        return Outcome(status, said, score=_score(summary))
     # A summary of snaprun 0.1.0 knows only one way to diverge and does not name it.
     how = summary.extras.get("diverged_because", "the loss became non-finite at")
     token, lr = summary.extras.get("diverged_at_token"), plain["optim"]["lr"]
     problem = f"{how} token {token} with optim.lr={lr}; the metrics are kept. Try a smaller "
     problem += "optim.lr, or optim.clip=1."
-    return Outcome(Status.DIVERGED, report, problem)
+    return Outcome(Status.DIVERGED, said, problem)
 
 
 def _score(summary: Summary) -> Score | None:
     """Return the first held-out metric that the run declares, or else its first metric."""
-    known = [metric for metric in summary.declared if metric.key in summary.metrics]
-    known.sort(key=lambda metric: not metric.key.startswith(HELD_OUT))
+    known = held_out_first(metric for metric in summary.declared if metric.key in summary.metrics)
     if not known or (value := summary.metrics[known[0].key]) is None:
         return None
     return Score(known[0].key, value, known[0].better)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from snaprun.figures.select import Sheet
     from snaprun.figures.spikes import Recording
+    from snaprun.metrics import Metric
 
 KINDS = ("learning", "cost", "tradeoff", "alignment")
 
@@ -91,6 +92,18 @@ def pattern(
     folder(out)
     with paper():
         return draw(network, kept, unit_P, out / "pattern")
+
+
+def searched(
+    trials: "pd.DataFrame", metric: "Metric", scales: Mapping[str, str], out: Path
+) -> list[Path]:
+    """Draw what a search tried as `out`/search.png, .pdf and .csv."""
+    from snaprun.figures.searched import draw
+    from snaprun.figures.style import paper
+
+    folder(out)
+    with paper():
+        return draw(trials, metric, scales, out / "search")
 
 
 def raster(recording: "Recording", out: Path) -> list[Path]:

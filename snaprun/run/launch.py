@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from snaprun import checks
-from snaprun.checks import Stopped, UserError
+from snaprun.checks import Pruned, Stopped, UserError
 from snaprun.engine.base import Engine
 from snaprun.run import checkpoint, memory
 from snaprun.run.build import built
-from snaprun.run.loop import Probe, Training
+from snaprun.run.loop import Probe, Report, Training
 from snaprun.run.machine import denormals_flushed
 from snaprun.run.parts import Parts
 from snaprun.run.progress import Progress
@@ -30,11 +30,13 @@ def run(
     tensorboard: bool,
     bar: bool,
     probe: Probe | None = None,
+    report: Report | None = None,
 ) -> Summary:
     """Train the run of `parts` and write it to `folder`, together with its `config`.
 
     A run that has a checkpoint continues from it; a complete run is left as it is. `tensorboard`
-    also writes the metrics for TensorBoard; `bar` shows a progress bar.
+    also writes the metrics for TensorBoard; `bar` shows a progress bar; `report` hears of every
+    validation and may end the run.
     """
     machine, options = parts.machine, parts.options
     with checks.telling_exhaustion(lambda: memory.exhausted(parts, probe)):
@@ -59,6 +61,7 @@ def run(
                 extras=extras,
                 segments=Segments(now),
                 probe=probe,
+                report=report,
             )
             summary = read_summary(folder)
             if summary is not None and summary.complete(options.tokens):
@@ -66,7 +69,7 @@ def run(
             try:
                 _start(writer, training, summary, options.strict)
                 return training.run()
-            except (UserError, Stopped):
+            except (UserError, Stopped, Pruned):
                 raise
             except Exception:
                 writer.fail(traceback.format_exc())

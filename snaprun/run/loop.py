@@ -3,14 +3,14 @@
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
 import torch
 
 from snaprun import hardware
-from snaprun.checks import Stopped
+from snaprun.checks import Pruned, Stopped
 from snaprun.core import Sizes
 from snaprun.engine.base import Begun, Engine
 from snaprun.engine.prune import Masks
@@ -31,6 +31,8 @@ from snaprun.sparsity import Sparsity
 from snaprun.store import DIVERGED, FINISHED, NON_FINITE, Mark, RunWriter, Summary, outline
 from snaprun.tasks import Task, draw
 
+# Takes the number of a validation and the newest metrics; returns whether to end the run early.
+Report = Callable[[int, Mapping[str, float]], bool]
 PIECE_SECONDS = 0.5  # the loop checks signals and the clock between pieces of this duration
 PARTS = ("run", "facts", "metrics", "course", "engine", "task", "data")  # of a checkpoint
 LATER = ("watch", "segments")  # parts that a checkpoint of snaprun 0.1.0 lacks
@@ -77,11 +79,13 @@ class Training:
         extras: Mapping[str, Any],
         segments: Segments,
         probe: Probe | None = None,
+        report: Report | None = None,
     ):
         self._task, self._sparsity = task, sparsity
         self._engine, self._options = engine, options
         self._writer, self._progress, self._stop = writer, progress, stop
-        self._extras, self._probe, self._segments = extras, probe, segments
+        self._extras, self._segments = extras, segments
+        self._probe, self._report = probe, report
         self._data = stream(seed, "data")
         self._masks = Masks(engine, sparsity, seed)
         self._first = True  # whether this process has yet to draw a batch
@@ -101,7 +105,10 @@ class Training:
         return self._course.tokens
 
     def run(self) -> Summary:
-        """Train to the end, write the summary and return it. Raises Stopped after a signal."""
+        """Train to the end, write the summary and return it.
+
+        Raises Stopped after a signal, Pruned if `report` ends the run; both keep a checkpoint.
+        """
         self._started = time.perf_counter() - self._course.seconds
         self._progress.begin(self._course.tokens)
         while True:
@@ -180,6 +187,7 @@ class Training:
                 self._save()  # the checkpoint records that the validation is due
                 raise
             course.eval_at = _next_multiple(options.eval_every, course.tokens)
+            self._report_validation()
         if not self._diverged and course.tokens >= course.probed:
             self._run_probe()
         self._progress.update(course.tokens, course.last)
@@ -203,6 +211,14 @@ class Training:
         if values:
             self._row(**values)
         self._course.validated = self._course.tokens
+
+    def _report_validation(self) -> None:
+        course, options = self._course, self._options
+        if self._report is None or self._diverged or course.tokens >= options.tokens:
+            return
+        if self._report(course.tokens // options.eval_every, course.last):
+            self._save()
+            raise Pruned
 
     def _held_out(self, network: Network) -> dict[str, float]:
         """Return the task's metrics of `network` on held-out data."""

@@ -1,6 +1,7 @@
 """The interface of workers, the loop that gives them jobs, and the simplest worker."""
 
 import importlib
+import itertools
 import math
 import signal
 from abc import ABC, abstractmethod
@@ -22,6 +23,7 @@ class Workers(ABC, Generic[J]):
     """Runs jobs, several at once; each job is identified by a number."""
 
     most: float = math.inf  # the most jobs that it takes on at once
+    width = 1  # the jobs that run side by side, as far as it is known
     stopping = 0  # the signal that stops the jobs; 0 until there is one
 
     @abstractmethod
@@ -57,11 +59,14 @@ class Here(Workers[Job]):
 
 
 def dispatch(
-    workers: Workers[J], jobs: Iterable[Callable[[], J]], record: Callable[[int, Outcome], None]
+    workers: Workers[J],
+    jobs: Iterable[Callable[[], J]],
+    record: Callable[[int, Outcome], None],
+    more: Callable[[], Iterable[Callable[[], J]]] = tuple,
 ) -> None:
     """Run `jobs`, making each one when its turn comes, and `record` how each of them ended.
 
-    After SIGINT or SIGTERM, or a UserError, no further job starts; when the running jobs have
+    Whenever all jobs have ended, `more` returns further ones, or none at the end. After SIGINT or SIGTERM, or a UserError, no further job starts; when the running jobs have
     ended, raises Stopped or that UserError. A second SIGINT raises KeyboardInterrupt at once.
 
     >>> from functools import partial
@@ -70,7 +75,8 @@ def dispatch(
     0 DONE
     1 DONE
     """
-    waiting, running = deque(enumerate(jobs)), set[int]()
+    numbers, running = itertools.count(), set[int]()
+    waiting = deque(zip(jobs, numbers))  # noqa: B905
 
     def collect() -> None:
         for number, outcome in workers.ended():
@@ -80,10 +86,14 @@ def dispatch(
     try:
         with StopSignals() as stop:
             try:
-                while waiting or running:
+                while True:
                     stop.check()
+                    if not waiting and not running:
+                        waiting.extend(zip(more(), numbers))  # noqa: B905
+                        if not waiting:
+                            break
                     if waiting and len(running) < workers.most:
-                        number, make = waiting[0]
+                        make, number = waiting[0]
                         job = make()
                         waiting.popleft()
                         running.add(number)
@@ -100,7 +110,7 @@ def dispatch(
         workers.close()
         for number in running:
             record(number, Outcome(Status.STOPPED))
-        for number, _ in waiting:
+        for _, number in waiting:
             record(number, Outcome(Status.NOT_STARTED))
 
 

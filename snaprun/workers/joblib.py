@@ -30,7 +30,7 @@ class Joblib(Workers[Job]):
         if n_jobs == 0 or n_jobs < -joblib.cpu_count():
             checks.refuse("hydra.launcher.n_jobs", n_jobs, "an integer ≥ 1, or -1 for all cores")
         self._executor = needed("joblib.externals.loky").ProcessPoolExecutor
-        self.most = joblib.effective_n_jobs(n_jobs)
+        self.most = self.width = joblib.effective_n_jobs(n_jobs)
         self._idle: list[Any] = []  # executors
         self._running: dict[Future[Outcome], tuple[int, Any, Future[int]]] = {}
 

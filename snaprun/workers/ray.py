@@ -61,6 +61,8 @@ class Ray(Workers[Job]):
             raise UserError(f"hydra.launcher.address={address}: {said}") from error
         finally:
             signal.signal(signal.SIGTERM, ours)  # Ray's handler would exit
+        cores = self._ray.cluster_resources().get("CPU", 1)
+        self.width = max(1, int(cores // (remote.get("num_cpus") or 1)))
         self._running: dict[Any, int] = {}
 
     def submit(self, number: int, job: Job) -> None:

@@ -1,0 +1,46 @@
+"""snaprun search looks for the best values of some keys; here is what one trial does.
+
+The trials are drawn by hydra_plugins.snaprun_sweeper and run by the launchers of sweeps.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from snaprun import config, search
+from snaprun.checks import Pruned, refuse
+from snaprun.commands import train
+from snaprun.outcome import Outcome, Score, Status
+from snaprun.store import read_summary
+
+
+def run(plain: Mapping[str, Any], sweep: bool) -> Outcome:
+    """Train the run of one trial, which a search may end early."""
+    group = plain.get("search")
+    if not isinstance(group, Mapping):
+        refuse("search", group, "keys under it, as in conf/search.yaml")
+    options = search.Options(**config.arguments("search", search.Options, group))
+    trained = config.of_run(plain)
+    folder = config.run_folder(trained)
+    if options.folder is None or options.trial is None:
+        return train.launch(trained, sweep, folder, trained)
+    from snaprun.search.reports import Reports
+
+    length = config.options(plain)
+    last = length.tokens // length.eval_every
+    reports = Reports(Path(options.folder), options.trial, options.pruner, last)
+    pruned = Outcome(Status.PRUNED, report=f"pruned; its checkpoint is kept\n  {folder}")
+    if reports.pruned:  # by a launch that was killed before it could say so
+        return pruned
+    try:
+        outcome = train.launch(trained, sweep, folder, trained, report=reports)
+    except Pruned:
+        return pruned
+    summary, metric = read_summary(folder), reports.metric
+    if outcome.status is Status.DIVERGED or summary is None:
+        return replace(outcome, score=None)
+    if (value := summary.metrics.get(metric.key)) is None:
+        problem = f"the run has no {metric.key}, by which search.metric judges it"
+        return replace(outcome, status=Status.FAILED, problem=problem, score=None)
+    return replace(outcome, score=Score(metric.key, value, metric.better))
