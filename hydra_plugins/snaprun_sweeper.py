@@ -1,14 +1,16 @@
 """The sweeper of `snaprun search` stands here because Hydra looks for sweepers in this package."""
 
 import dataclasses
+import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
@@ -22,6 +24,7 @@ from snaprun import search
 from snaprun.checks import UserError, refuse
 from snaprun.identity import WHEREABOUTS, run_id
 from snaprun.jobs import Session
+from snaprun.metrics import AVERAGE, Metric
 from snaprun.outcome import Outcome, Status
 
 if TYPE_CHECKING:  # Hydra imports this module for every command
@@ -55,23 +58,22 @@ class Searcher(Sweeper):
             refuse("hydra.launcher", type(launcher).__name__, "one of snaprun's own")
         HydraConfig.instance().set_config(self._config)  # Hydra itself does so for jobs alone
         parser = OverridesParser.create(self._context.config_loader)
-        overrides = parser.parse_overrides(arguments)
-        space = [self._dimension(o) for o in overrides if o.is_sweep_override()]
-        fixed = [o.input_line or "" for o in overrides if not o.is_sweep_override()]
+        parsed = parser.parse_overrides(arguments)
+        overrides = {o.get_key_element(): o for o in parsed}.values()  # the last of a key counts
+        space = [_dimension(o) for o in overrides if o.is_sweep_override()]
+        fixed = [_fixed(o) for o in overrides if not o.is_sweep_override()]
         if not space:
             example = "'optim.lr=tag(log, interval(1e-4,1e-1))'"
             raise UserError(f"There is nothing to search: give a key several values, as {example}.")
         plain = self._composed([*fixed, *(d.word(d.first) for d in space)])
-        group, plain = plain["search"], configs.of_run(plain)
-        options = search.Options(**configs.arguments("search", search.Options, group))
+        options, plain = configs.search(plain), configs.of_run(plain)
         for key in ("restart", "dry"):
             if plain[key]:
                 refuse(key, True, "false in a search", "`snaprun train` takes it.")
         root = configs.run_folder(plain).parent
         common = {"run": run_id(plain), "tokens": plain["train"]["tokens"]}
         folder = place(root, space, common, options)
-        declared = lambda: configs.parts(plain).task.declared  # noqa: E731
-        with Study(folder, space, options, declared) as study:
+        with Study(folder, space, options, partial(_metrics, plain)) as study:
             hands = launcher.hands()
             at_once = options.parallel or hands.width
             normal = (Status.DIVERGED, Status.PRUNED)
@@ -82,30 +84,6 @@ class Searcher(Sweeper):
             launcher.spread(hands, self._rounds(study, fixed, range(first, options.trials), at_once))
             self._session.end = _end(study, fixed, self._folder)
         return []
-
-    def _dimension(self, override: Override) -> "Dimension":
-        """Return the values of a key with several ones; raises UserError."""
-        from snaprun.search.space import bare, choice, numbers
-
-        key, values = override.get_key_element(), override.value()
-        name = bare(key)
-        if name.startswith(_OWN) or name in WHEREABOUTS:
-            refuse(name, override.get_value_element_as_str(), "one value: it is no key of a run")
-        if tags := {*getattr(values, "tags", ())} - {"log"}:
-            refuse(f"{name}: tag", ", ".join(sorted(tags)), "log")
-        log = "log" in getattr(values, "tags", ())
-        if isinstance(values, IntervalSweep):
-            assert values.start is not None and values.end is not None
-            return numbers(key, values.start, values.end, log=log)
-        if isinstance(values, RangeSweep):
-            every = sorted(values.range()) or [0]
-            kind = int if all(isinstance(value, int) for value in every) else float
-            return numbers(key, kind(every[0]), kind(every[-1]), kind(abs(values.step)), log=log)
-        if log:
-            refuse(name, override.get_value_element_as_str(), "tag(log, …) of an interval or range")
-        if getattr(values, "shuffle", False):
-            override = dataclasses.replace(override, _value=dataclasses.replace(values, shuffle=False))
-        return choice(key, [str(value) for value in override.sweep_string_iterator()])
 
     def _composed(self, words: list[str]) -> dict[str, Any]:
         """Return the resolved configuration of a trial; raises UserError if it is wrong."""
@@ -148,6 +126,53 @@ class Searcher(Sweeper):
                     self._session.record(trial.number, study.name(trial), told)
 
 
+def _metrics(plain: Mapping[str, Any]) -> list[Metric]:
+    """Return the metrics that a run has: those of its task, and of averaged weights if it keeps any."""
+    parts = configs.parts(plain)
+    own = {metric.key: metric for metric in parts.task.declared}
+    plainly = [metric for key, metric in own.items() if not key.endswith(AVERAGE)]
+    if parts.options.average is None:
+        return plainly
+    return [*({metric.key: metric for metric in map(Metric.averaged, plainly)} | own).values()]
+
+
+def _fixed(override: Override) -> str:
+    """Return the word of a key with one value; raises UserError if it was meant to be several."""
+    word, value = override.input_line or "", override.value()
+    if isinstance(value, str) and re.match(r"(tag|interval|range|choice)\(", value):
+        key = override.get_key_element()
+        remedy = f"Put the quotes around the whole of it: '{key}={value}'."
+        refuse(key, value, "values without quotes of their own", remedy)
+    return word
+
+
+def _dimension(override: Override) -> "Dimension":
+    """Return the values of a key with several ones; raises UserError."""
+    from snaprun.search.space import choice, numbers
+
+    key, values = override.get_key_element(), override.value()
+    written = (override.input_line or "").partition("=")[2]
+    if key.startswith(_OWN) or key in WHEREABOUTS:
+        refuse(key, written, "one value, because no trial has another")
+    tags = getattr(values, "tags", set())
+    if unknown := sorted(tags - {"log"}):
+        refuse(key, written, "no tag but log", f"Remove {', '.join(unknown)}.")
+    log = "log" in tags
+    if isinstance(values, IntervalSweep):
+        assert values.start is not None and values.end is not None
+        return numbers(key, values.start, values.end, None, log, written)
+    if isinstance(values, RangeSweep):
+        every = sorted(values.range()) or [0]
+        kind = int if isinstance(every[0], int) else float
+        ends = kind(every[0]), kind(every[-1])
+        return numbers(key, *ends, kind(abs(values.step)), log, written)
+    if log:
+        refuse(key, written, "tag(log, …) of an interval or a range")
+    if isinstance(values, ChoiceSweep):
+        values.shuffle = False  # else the same command would be another search
+    return choice(key, [str(value) for value in override.sweep_string_iterator()], written)
+
+
 def _end(study: "Study", fixed: Sequence[str], place: Callable[[list[str]], Path]) -> str:
     """Return the best run, its command and the files of the figure."""
     from snaprun import figures
@@ -160,5 +185,5 @@ def _end(study: "Study", fixed: Sequence[str], place: Callable[[list[str]], Path
     scales = {dimension.key: dimension.scale for dimension in study.space}
     files = figures.searched(study.table(), study.metric, scales, study.folder)
     command = shlex.join(["snaprun", "train", *words, *configs.search_path()])
-    said = f"best: {study.metric.key} {best.value:.6g}, trial #{best.number}"
+    said = f"best: {study.metric.key} {best.value:.6g} of trial #{best.number}"
     return "\n".join([said, f"  {place(words)}", f"  {command}", *map(str, files)])

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+from argparse import Namespace
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -24,6 +25,7 @@ from snaprun.terminal import hush
 if sys.version_info >= (3, 14):
     # argparse now wants every help text to be a str; one of Hydra 1.3's is an object of its own.
     setattr(argparse.ArgumentParser, "_check_help", lambda parser, action: None)  # noqa: B010
+_ACTIONS = ("run", "multirun", "cfg", "info", "hydra_help")  # flags of which Hydra takes only one
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -38,8 +40,11 @@ def run(command: str, arguments: list[str]) -> int:
     code = 0
     try:
         with interruptible():
-            overrides = _overrides(arguments)
+            parsed = _parsed(arguments)
+            overrides = parsed.overrides
             flags = [word for word in arguments if word not in overrides]
+            if command == "search" and not any(getattr(parsed, one) for one in _ACTIONS):
+                flags.append("--multirun")
             sys.argv[1:] = [*flags, *overrides]  # Hydra takes no flag behind an override
             main = hydra.main(config_path=str(conf_dir()), config_name=command, version_base="1.3")
             main(session)()
@@ -65,12 +70,12 @@ def run(command: str, arguments: list[str]) -> int:
     return code or session.code
 
 
-def _overrides(arguments: list[str]) -> list[str]:
-    """Return the KEY=VALUE words; raises UserError for a flag that Hydra does not know."""
+def _parsed(arguments: list[str]) -> Namespace:
+    """Return what Hydra reads in the words; raises UserError for a flag that it does not know."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return get_args_parser().parse_intermixed_args(arguments).overrides
+            return get_args_parser().parse_intermixed_args(arguments)
     except SystemExit as error:
         reason = said.getvalue().splitlines()[-1].partition("error: ")[2]
         raise UserError(f"{reason}; --hydra-help lists the flags, --help the keys.") from error

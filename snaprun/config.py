@@ -17,6 +17,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from snaprun.run.machine import Machine
     from snaprun.run.options import TrainOptions
     from snaprun.run.parts import Parts
+    from snaprun.search import Options as SearchOptions
     from snaprun.studies import Panel
 
 T = TypeVar("T")
@@ -122,7 +124,7 @@ def explanation(error: Exception, command: str, overrides: Sequence[str]) -> str
 
 def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
     """Return one line that names the accepted keys beside an unknown key."""
-    others = [word for word in overrides if word.partition("=")[0] != key]
+    others = [w for w in overrides if w.partition("=")[0] != key and not _several(w)]
     group = key.rpartition(".")[0]
     accepted, owners = list[str](), list[str]()
     with contextlib.suppress(*_WRONG), contextlib.ExitStack() as stack:
@@ -149,6 +151,13 @@ def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
             if key.rpartition(".")[2] in compose(command, [*others, f"{group}={name}"])[group]
         ]
     return no_key(key, accepted, f"It belongs to {' and '.join(owners)}." if owners else "")
+
+
+def _several(word: str) -> bool:
+    """Return whether an override gives its key several values."""
+    with contextlib.suppress(HydraException):
+        return OverridesParser.create().parse_override(word).is_sweep_override()
+    return False
 
 
 def _holds(keys: DictConfig, name: Any, key: str) -> bool:
@@ -293,6 +302,16 @@ def construct(group: str, registry: Mapping[str, type[T]], plain: Mapping[str, A
 def of_run(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of a trial that are those of its run: all but those of the search."""
     return {key: value for key, value in plain.items() if key != "search"}
+
+
+def search(plain: Mapping[str, Any]) -> "SearchOptions":
+    """Return the options under `search`."""
+    from snaprun.search import Options
+
+    group = plain.get("search")
+    if not isinstance(group, Mapping):
+        checks.refuse("search", group, "keys under it, as in conf/search.yaml")
+    return Options(**arguments("search", Options, group))
 
 
 def run_folder(plain: Mapping[str, Any]) -> Path:

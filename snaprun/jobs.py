@@ -146,9 +146,9 @@ class Session:
             complain("The sweep has no job: one of the lists or ranges is empty.")
         elif self.sweep:
             ends = [self.outcomes[number] for number in sorted(self.outcomes)]
-            say(as_lines(ends, self._noun, self._normal))
-            if self.end:
-                say(self.end)
+            lines = [as_lines(ends, self._noun, self._normal)]
+            lines = [*lines, self.end] if self.end else [best(ends), *lines]
+            say("\n".join(filter(None, lines)))
         else:
             for _, outcome in self.outcomes.values():
                 tell(outcome)

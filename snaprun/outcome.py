@@ -87,7 +87,7 @@ def as_lines(
     always = (Status.DONE, Status.SKIPPED, Status.DIVERGED, Status.FAILED)
     counts = [f"{found[status]} {status}" for status in Status if status in always or found[status]]
     total = f"{len(outcomes)} {noun}{'s' * (len(outcomes) != 1)}: {', '.join(counts)}"
-    return "\n".join([*filter(None, [best(outcomes)]), *table(lines), total])
+    return "\n".join([*table(lines), total])
 
 
 def best(outcomes: Sequence[tuple[str, Outcome]]) -> str:

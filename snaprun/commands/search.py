@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from snaprun import config, search
-from snaprun.checks import Pruned, refuse
+from snaprun import config
+from snaprun.checks import Pruned
 from snaprun.commands import train
 from snaprun.outcome import Outcome, Score, Status
 from snaprun.store import read_summary
@@ -17,11 +17,7 @@ from snaprun.store import read_summary
 
 def run(plain: Mapping[str, Any], sweep: bool) -> Outcome:
     """Train the run of one trial, which a search may end early."""
-    group = plain.get("search")
-    if not isinstance(group, Mapping):
-        refuse("search", group, "keys under it, as in conf/search.yaml")
-    options = search.Options(**config.arguments("search", search.Options, group))
-    trained = config.of_run(plain)
+    options, trained = config.search(plain), config.of_run(plain)
     folder = config.run_folder(trained)
     if options.folder is None or options.trial is None:
         return train.launch(trained, sweep, folder, trained)

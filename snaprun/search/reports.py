@@ -26,7 +26,7 @@ class Reports:
         self._storage, self._journal = opened(folder)
         self._pruner = _pruner(pruner, last)
         self._study = optuna.load_study(
-            study_name=None, storage=self._storage, pruner=self._pruner
+            study_name=folder.name, storage=self._storage, pruner=self._pruner
         )
         study_id = self._study._study_id
         self._id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)

@@ -1,6 +1,5 @@
 """The space of a search: for each searched key the values that a trial may take."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,37 +43,34 @@ class Dimension:
         return f"{self.key}={value}"
 
 
-def choice(key: str, words: Sequence[str]) -> Dimension:
-    """Return a choice between values as the command line writes them; raises UserError."""
+def choice(key: str, words: Sequence[str], written: str) -> Dimension:
+    """Return a choice between values as the command line writes them.
+
+    `written` is the whole of it. Raises UserError.
+    """
     if len(words) < 2:
         remedy = f"Write {key}={words[0]} to set it." if words else ""
-        refuse(key, f"choice({', '.join(words)})", "a choice of two or more values", remedy)
+        refuse(key, written, "two or more values", remedy)
     if len(set(words)) < len(words):
-        refuse(key, f"choice({', '.join(words)})", "each value once")
+        refuse(key, written, "each value once")
     return Dimension(key, CategoricalDistribution(list(words)))
 
 
 def numbers(
-    key: str, low: float, high: float, step: float | None = None, *, log: bool = False
+    key: str, low: float, high: float, step: float | None, log: bool, written: str
 ) -> Dimension:
     """Return the numbers from `low` to `high`, both included; integers if both are.
 
-    `step` is the distance of two of them (None: any between). Raises UserError.
+    `step` is the distance of two of them (None: any between); with `log` they are drawn on a
+    logarithmic scale. `written` is what the command line says. Raises UserError.
     """
-    shown = f"{low} to {high}"
     if not low < high:
-        refuse(key, shown, "two or more numbers, the least one first")
+        refuse(key, written, "two or more numbers, the least one first")
     if log and low <= 0:
-        refuse(key, shown, "numbers > 0 for tag(log, …)")
-    if log and step not in (None, 1):
-        refuse(key, f"{shown} by {step}", "tag(log, …) of an interval, or of a range by 1")
-    if isinstance(low, int) and isinstance(high, int):
-        return Dimension(key, IntDistribution(low, high, log, int(step or 1)))
-    if log:
-        step = None
-    return Dimension(key, FloatDistribution(float(low), float(high), log, step))
-
-
-def bare(key: str) -> str:
-    """Return a key without the sign before it or the package behind it."""
-    return re.sub(r"^\+*|@.*$", "", key)
+        refuse(key, written, "numbers > 0 under tag(log, …)")
+    whole = isinstance(low, int) and isinstance(high, int)
+    if log and step is not None and not (whole and step == 1):
+        refuse(key, written, "tag(log, …) of an interval, or of a range of integers by 1")
+    if whole:
+        return Dimension(key, IntDistribution(int(low), int(high), log, int(step or 1)))
+    return Dimension(key, FloatDistribution(low, high, log, step))

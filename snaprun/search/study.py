@@ -68,7 +68,7 @@ class Trial:
 class Study:
     """The trials of the search in `folder`, which one process at a time may lead.
 
-    `declared` returns the metrics that the task declares; it is called for a new search alone.
+    `declared` returns the metrics that trials may have; it is called for a new search alone.
     Raises UserError if another process leads the search, its journal is damaged, or
     `options.metric` is no metric of the task.
     """
@@ -99,7 +99,7 @@ class Study:
                     load_if_exists=True,
                 )
                 made.set_user_attr(_METRIC, metric.to_json())
-            self._study = optuna.load_study(study_name=None, storage=self._storage)
+            self._study = optuna.load_study(study_name=folder.name, storage=self._storage)
             self.metric = metric_of(self._study)
         except BaseException:
             self._lock.release()
@@ -231,8 +231,6 @@ def objective(declared: Sequence[Metric], key: str | None) -> Metric:
     if key is None:
         return held_out_first(declared)[0]
     known = {metric.key: metric for metric in declared}
-    for metric in declared:
-        known.setdefault(metric.averaged().key, metric.averaged())
     return known[one_of("search.metric", key, known)]
 
 
