@@ -1,7 +1,7 @@
 """The launchers of a sweep stand here because Hydra looks for launchers only in this package."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,7 @@ class Spreader(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
+        """Keep what Hydra hands over; raises UserError if a package is missing."""
         assert isinstance(task_function, Session)
         self._session = task_function
         self._context, self._config = hydra_context, config
@@ -49,30 +50,38 @@ class Spreader(Launcher):
             workers.needed(self.package)  # before composing the configurations
 
     @abstractmethod
-    def hands(self) -> workers.Workers:
+    def _workers(self) -> workers.Workers:
         """Return the workers that run the jobs; raises UserError for a wrong option."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        names, hands = _names(job_overrides), self.hands()
-        self._session.begin(initial_job_idx + len(names))
-        numbered = enumerate(zip(names, job_overrides, strict=True), initial_job_idx)
-        self.spread(hands, iter([[Share(number, *job) for number, job in numbered]]))
+        """Run the jobs of an ordinary sweep."""
+        names = _names(job_overrides)
+
+        def rounds(width: int) -> Iterator[list[Share]]:
+            self._session.begin(initial_job_idx + len(names))
+            numbered = enumerate(zip(names, job_overrides, strict=True), initial_job_idx)
+            yield [Share(number, *job) for number, job in numbered]
+
+        self.spread(rounds)
         # Report success for all: Hydra would stop at the first failure, which the session knows.
         return [JobReturn(status=JobStatus.COMPLETED) for _ in names]
 
-    def spread(self, hands: workers.Workers, rounds: Iterator[Sequence[Share]]) -> None:
-        """Run each of `rounds` when the jobs of the one before have ended and are recorded."""
+    def spread(self, rounds: Callable[[int], Iterator[Sequence[Share]]]) -> None:
+        """Run the jobs of each round when those of the one before have ended and are recorded.
+
+        `rounds` is called with the number of jobs that run side by side.
+        """
+        hands = self._workers()
+        following = rounds(hands.width)
         command = replace(self._session.command, sweep=True)
         state = Singleton.get_state()
         given = list[Share]()
         folders: dict[int, Path | None] = {}
 
         def make(share: Share) -> workers.Job:
-            config = self._context.config_loader.load_sweep_config(
-                self._config, list(share.words)
-            )
+            config = self._context.config_loader.load_sweep_config(self._config, list(share.words))
             with open_dict(config):
                 config.hydra.job.num = share.number
                 config.hydra.job.id = str(share.number)
@@ -83,7 +92,7 @@ class Spreader(Launcher):
             return partial(_run, self._context, config, command, state)
 
         def more() -> list[partial[workers.Job]]:
-            shares = next(rounds, ())
+            shares = next(following, ())
             given.extend(shares)
             return [partial(make, share) for share in shares]
 
@@ -123,7 +132,7 @@ def _run(context: HydraContext, config: DictConfig, command: Command, state: Any
 class Basic(Spreader):
     """hydra/launcher=basic runs one job after the other."""
 
-    def hands(self) -> workers.Here:
+    def _workers(self) -> workers.Here:
         return workers.Here()
 
 
@@ -135,7 +144,7 @@ class Joblib(Spreader):
     def __init__(self, n_jobs: Any) -> None:
         self._n_jobs = n_jobs
 
-    def hands(self) -> workers.Joblib:
+    def _workers(self) -> workers.Joblib:
         return workers.Joblib(converted("hydra.launcher.n_jobs", self._n_jobs, int))
 
 
@@ -147,7 +156,7 @@ class Ray(Spreader):
     def __init__(self, address: Any, init: Any, remote: Any) -> None:
         self._address, self._init, self._remote = address, init, remote
 
-    def hands(self) -> workers.Ray:
+    def _workers(self) -> workers.Ray:
         return workers.Ray(
             converted("hydra.launcher.address", self._address, str),
             _mapping("hydra.launcher.init", self._init),
@@ -163,7 +172,7 @@ class Slurm(Spreader):
     def __init__(self, cluster: Any, folder: Any, parameters: Any) -> None:
         self._cluster, self._folder, self._parameters = cluster, folder, parameters
 
-    def hands(self) -> workers.Slurm:
+    def _workers(self) -> workers.Slurm:
         return workers.Slurm(
             converted("hydra.launcher.cluster", self._cluster, str),
             Path(converted("hydra.launcher.folder", self._folder, str)),

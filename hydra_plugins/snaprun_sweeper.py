@@ -1,9 +1,9 @@
 """The sweeper of `snaprun search` stands here because Hydra looks for sweepers in this package."""
 
-import dataclasses
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ class Searcher(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
+        """Keep what Hydra hands over; raises UserError in another command."""
         assert isinstance(task_function, Session)
         self._session, self._context, self._config = task_function, hydra_context, config
         if task_function.command.name != "search":
@@ -50,6 +51,7 @@ class Searcher(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> list[Any]:
+        """Run the trials that are left; raises UserError for a mistake in the words."""
         search.needed()
         from snaprun.search.study import Study, place
 
@@ -74,14 +76,11 @@ class Searcher(Sweeper):
         common = {"run": run_id(plain), "tokens": plain["train"]["tokens"]}
         folder = place(root, space, common, options)
         with Study(folder, space, options, partial(_metrics, plain)) as study:
-            hands = launcher.hands()
-            at_once = options.parallel or hands.width
-            normal = (Status.DIVERGED, Status.PRUNED)
-            self._session.begin(options.trials, "trial", normal)
-            for trial, outcome in study.ended():
-                self._session.outcomes[trial.number] = study.name(trial), outcome
-            first = len(self._session.outcomes)
-            launcher.spread(hands, self._rounds(study, fixed, range(first, options.trials), at_once))
+            rounds = partial(self._rounds, study, options, fixed)
+            if study.done:
+                next(rounds(1), None)  # no job is left for workers
+            else:
+                launcher.spread(rounds)
             self._session.end = _end(study, fixed, self._folder)
         return []
 
@@ -98,52 +97,58 @@ class Searcher(Sweeper):
         return configs.run_folder(configs.of_run(self._composed(words)))
 
     def _rounds(
-        self, study: "Study", fixed: Sequence[str], numbers: range, at_once: int
+        self, study: "Study", options: search.Options, fixed: Sequence[str], width: int
     ) -> Iterator[list[Share]]:
         """Yield the trials that are to run at once; told in order when all of them have ended."""
-        outcomes = self._session.outcomes
-
-        def share(trial: "Trial") -> Share:
-            words = [*fixed, *study.words(trial.values)]
-            keys = {"search.folder": str(study.folder), "search.trial": trial.number}
-            return Share(trial.number, study.name(trial), words, keys)
-
-        for begin in range(numbers.start // at_once * at_once, numbers.stop, at_once):
-            drawn = range(max(begin, numbers.start), min(begin + at_once, numbers.stop))
-            trials = [study.take(number) for number in drawn]
+        session, at_once = self._session, options.parallel or width
+        session.begin(options.trials, "trial", (Status.DIVERGED, Status.PRUNED))
+        for trial, outcome in study.ended():
+            session.outcomes[trial.number] = study.name(trial), outcome
+        first = len(session.outcomes)
+        for begin in range(first // at_once * at_once, options.trials, at_once):
+            end = min(begin + at_once, options.trials)
+            trials = [study.take(number) for number in range(max(begin, first), end)]
             left = [trial for trial in trials if trial.like is None]
             for _ in range(_AGAIN):
                 if left:
-                    yield [share(trial) for trial in left]
-                left = [t for t in left if outcomes[t.number][1].status is Status.FAILED]
+                    yield [_share(study, fixed, trial) for trial in left]
+                ends = session.outcomes
+                left = [t for t in left if ends[t.number][1].status is Status.FAILED]
             for trial in trials:
                 if trial.like is None:
-                    study.tell(trial, outcomes[trial.number][1])
-                else:
-                    told = study.tell(trial, Outcome())
-                    report = f"as trial #{trial.like}, which has the same values"
-                    told = dataclasses.replace(told, report=report)
-                    self._session.record(trial.number, study.name(trial), told)
+                    study.tell(trial, session.outcomes[trial.number][1])
+                    continue
+                told = study.tell(trial, Outcome())
+                report = f"as trial #{trial.like}, which has the same values"
+                session.record(trial.number, study.name(trial), replace(told, report=report))
+
+
+def _share(study: "Study", fixed: Sequence[str], trial: "Trial") -> Share:
+    """Return the job that runs a trial."""
+    words = [*fixed, *study.words(trial.values)]
+    keys = {"search.folder": str(study.folder), "search.trial": trial.number}
+    return Share(trial.number, study.name(trial), words, keys)
 
 
 def _metrics(plain: Mapping[str, Any]) -> list[Metric]:
-    """Return the metrics that a run has: those of its task, and of averaged weights if it keeps any."""
+    """Return the metrics that a run has: of averaged weights only if it keeps an average."""
     parts = configs.parts(plain)
     own = {metric.key: metric for metric in parts.task.declared}
-    plainly = [metric for key, metric in own.items() if not key.endswith(AVERAGE)]
+    current = [metric for key, metric in own.items() if not key.endswith(AVERAGE)]
     if parts.options.average is None:
-        return plainly
-    return [*({metric.key: metric for metric in map(Metric.averaged, plainly)} | own).values()]
+        return current
+    averaged = (metric.averaged() for metric in current)
+    return [*current, *(own.get(metric.key, metric) for metric in averaged)]
 
 
 def _fixed(override: Override) -> str:
-    """Return the word of a key with one value; raises UserError if it was meant to be several."""
-    word, value = override.input_line or "", override.value()
+    """Return the word of a key with one value; raises UserError if several were meant."""
+    value = override.value()
     if isinstance(value, str) and re.match(r"(tag|interval|range|choice)\(", value):
         key = override.get_key_element()
         remedy = f"Put the quotes around the whole of it: '{key}={value}'."
         refuse(key, value, "values without quotes of their own", remedy)
-    return word
+    return override.input_line or ""
 
 
 def _dimension(override: Override) -> "Dimension":
@@ -159,7 +164,8 @@ def _dimension(override: Override) -> "Dimension":
         refuse(key, written, "no tag but log", f"Remove {', '.join(unknown)}.")
     log = "log" in tags
     if isinstance(values, IntervalSweep):
-        assert values.start is not None and values.end is not None
+        assert values.start is not None
+        assert values.end is not None
         return numbers(key, values.start, values.end, None, log, written)
     if isinstance(values, RangeSweep):
         every = sorted(values.range()) or [0]

@@ -91,7 +91,7 @@ def _kill(command: list[str], folder: Path, asked: argparse.Namespace, tell: Any
         )
         while process.poll() is None and _begun(folder) < mark:
             time.sleep(0.005)
-        time.sleep(chance.uniform(0, 0.6))
+        time.sleep(chance.uniform(0, 3))
         ended = process.poll()
         os.killpg(process.pid, signal.SIGKILL) if ended is None else None
         process.wait()

@@ -116,6 +116,11 @@ class Study:
         """All trials so far, by number."""
         return self._study.get_trials(deepcopy=False)
 
+    @property
+    def done(self) -> bool:
+        """Whether no trial is left."""
+        return len([*self.ended()]) == self._options.trials
+
     def ended(self) -> Iterator[tuple[Trial, Outcome]]:
         """Yield the trials that have ended, up to the first that has not, and how."""
         for trial in self.trials[: self._options.trials]:
@@ -176,9 +181,7 @@ class Study:
         return self.outcome(like)
 
     def _id(self, number: int) -> int:
-        return self._storage.get_trial_id_from_study_id_trial_number(
-            self._study._study_id, number
-        )
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
 
     def outcome(self, trial: FrozenTrial) -> Outcome:
         """Return how a trial that has ended did so."""

@@ -66,8 +66,9 @@ def dispatch(
 ) -> None:
     """Run `jobs`, making each one when its turn comes, and `record` how each of them ended.
 
-    Whenever all jobs have ended, `more` returns further ones, or none at the end. After SIGINT or SIGTERM, or a UserError, no further job starts; when the running jobs have
-    ended, raises Stopped or that UserError. A second SIGINT raises KeyboardInterrupt at once.
+    Whenever all jobs have ended, `more` returns further ones, or none at the end. After SIGINT or
+    SIGTERM, or a UserError, no further job starts; when the running jobs have ended, raises Stopped
+    or that UserError. A second SIGINT raises KeyboardInterrupt at once.
 
     >>> from functools import partial
     >>> done = partial(Outcome, Status.DONE)

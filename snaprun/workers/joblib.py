@@ -1,5 +1,6 @@
 """Workers that are processes on this machine, through joblib's loky."""
 
+import math
 import os
 import re
 import signal
@@ -76,6 +77,10 @@ def _begin(parent: int) -> None:
     """Make this process take signals from its `parent` only, and stop when the parent is gone."""
     os.setpgid(0, 0)  # signals of the terminal do not reach another process group
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    # loky would take the memory of torch for a leak and run the next job in a process that `stop`
+    # does not know.
+    executor: Any = needed("joblib.externals.loky.process_executor")
+    executor._MAX_MEMORY_LEAK_SIZE = math.inf
     # The lock that tqdm makes by default would outlive a process that is killed.
     tqdm.set_lock(threading.RLock())
 
