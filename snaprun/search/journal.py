@@ -26,7 +26,8 @@ class _Lock(JournalFileOpenLock):
 
     def __init__(self, file: Path) -> None:
         super().__init__(str(file))
-        self._file, self._lock = file, FileLock(f"{file}.lock")
+        # Not Optuna's name of a lock, which its tools would take for that of a dead process.
+        self._file, self._lock = file, FileLock(file.with_name(f".{file.name}.lock"))
 
     def acquire(self) -> bool:
         """Wait for the lock."""
