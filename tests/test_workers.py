@@ -105,6 +105,19 @@ def test_a_signal_stops_what_runs_and_nothing_else_starts(workers, signum, tmp_p
     assert [outcomes[n].status for n in range(2, others)] == [Status.NOT_STARTED] * (others - 2)
 
 
+def test_further_jobs_come_when_all_have_ended(workers):
+    ended: list[str] = []
+    rounds = iter([["0", "1"], ["2"], ["3"]])
+
+    def more() -> list:
+        batch = next(rounds, [])
+        assert len(ended) == int(batch[0] if batch else 4)
+        return [lambda name=name: partial(done, name) for name in batch]
+
+    dispatch(workers, (), lambda number, outcome: ended.append(outcome.report), more)
+    assert sorted(ended) == ["0", "1", "2", "3"]
+
+
 def command(code: str) -> Popen:
     return Popen([sys.executable, "-c", code])
 

@@ -98,7 +98,7 @@ def searched(
     trials: "pd.DataFrame", metric: "Metric", scales: Mapping[str, str], out: Path
 ) -> list[Path]:
     """Draw what a search tried as `out`/search.png, .pdf and .csv."""
-    from snaprun.figures.searched import draw
+    from snaprun.figures.trials import draw
     from snaprun.figures.style import paper
 
     folder(out)

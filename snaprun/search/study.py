@@ -193,7 +193,7 @@ class Study:
             return Outcome(Status.DIVERGED)
         if trial.state == TrialState.PRUNED:
             return Outcome(Status.PRUNED)
-        return Outcome(Status.FAILED, problem="failed when it was launched")
+        return Outcome(Status.FAILED, problem="the run with these values failed")
 
     def best(self) -> FrozenTrial | None:
         """Return the best trial that neither diverged nor was pruned, of equals the first."""

@@ -1,0 +1,267 @@
+"""snaprun search from the outside: its trials, its end, pauses and mistakes."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+
+from snaprun.cli import _main
+from snaprun.commands import train
+from snaprun.search.journal import JOURNAL, opened
+from tests.run.test_resume import rows
+from tests.test_sweeps import metrics
+
+SMALL = ["cell.units=8", "readout.hidden=5", "train.lanes=3", "dtype=float64"]
+SMALL += ["train.tokens=2000", "train.eval_every=400", "train.eval_tokens=200"]
+RATE = "optim.lr=tag(log, interval(1e-4,1e-1))"
+RULE = "rule=choice(snap1,frozen)"
+
+
+def search(capfd, *words: str) -> tuple[int, list[str], str]:
+    """Exit code, lines on stdout, text on stderr."""
+    code = _main(["search", *SMALL, "search.metric=bpc", *words])
+    out, err = capfd.readouterr()
+    return code, out.splitlines(), err
+
+
+def trials(root: Path) -> list[tuple]:
+    """Number, parameters, end, value and reports of each trial."""
+    (journal,) = root.glob(f"*/search-*/{JOURNAL}")
+    storage, _ = opened(journal.parent)
+    study = optuna.load_study(study_name=journal.parent.name, storage=storage)
+    return [
+        (t.number, t.params, t.state.name, t.value, t.intermediate_values) for t in study.trials
+    ]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """The results of a search that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert _main(["search", *SMALL, "search.metric=bpc", RATE, RULE, "search.trials=8"]) == 0
+    return folder / "results"
+
+
+def test_a_search_ends_with_the_best_run_its_command_and_a_figure(here, whole, capfd):
+    code, out, err = search(capfd, RATE, RULE, "search.trials=8")
+    assert (code, err) == (0, "")
+    found = trials(whole)
+    assert trials(here / "results") == found
+    assert {end for _, _, end, *_ in found} == {"COMPLETE", "PRUNED"}
+    number, params, _, value, _ = min((t for t in found if t[2] == "COMPLETE"), key=lambda t: t[3])
+    told, folder, command, *files = out[-6:]
+    assert told == f"best: bpc {value:.6g} of trial #{number}"
+    summary = json.loads((here / folder.strip() / "summary.json").read_text())
+    assert summary["metrics"]["bpc"] == value
+    words = command.split()
+    assert words[:2] == ["snaprun", "train"]
+    assert words[2 : 2 + len(SMALL)] == SMALL
+    assert words[2 + len(SMALL) :] == [f"{key}={value}" for key, value in params.items()]
+    assert _main(words[1:]) == 0
+    assert f"{folder.strip()}: finished already" in capfd.readouterr().out
+    assert all((here / file).stat().st_size > 1000 for file in files[:2])
+    table = pd.read_csv(files[2])
+    assert table["value"].tolist() == [t[3] for t in found]
+    assert [*table] == ["trial", "end", "value", "optim.lr", "rule"]
+    stands = [line.split("  ")[:2] for line in out if line.startswith("trial ")]
+    assert stands[4] == [
+        "trial 5/8",
+        f"#4 optim.lr={found[4][1]['optim.lr']:.4g} rule={found[4][1]['rule']}",
+    ]
+
+
+def test_more_trials_go_on_where_fewer_ended(here, whole, capfd):
+    for count, said in ((4, "4 trials: 4 done, 0 skipped"), (8, "4 skipped")):
+        code, out, _ = search(capfd, RATE, RULE, f"search.trials={count}")
+        assert code == 0
+        assert any(said in line for line in out)
+    assert trials(here / "results") == trials(whole)
+    code, out, _ = search(capfd, RATE, RULE, "search.trials=8")
+    assert code == 0
+    assert out[0].startswith("8 trials: 0 done, ")
+
+
+@pytest.mark.parametrize("killed", [1, 6])
+def test_a_search_that_is_killed_goes_on_with_the_same_trials(
+    killed, here, whole, capfd, monkeypatch
+):
+    """The process is gone in the middle of a run, after a report and a checkpoint of earlier."""
+
+    class Killed(BaseException):
+        pass
+
+    from snaprun.search.reports import Reports
+
+    report, reported = Reports.__call__, []
+
+    def report_and_die(self, step, values):
+        told = report(self, step, values)
+        reported.append(step)
+        if reported.count(1) == killed and step >= 1:
+            raise Killed
+        return told
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reports, "__call__", report_and_die)
+        with pytest.raises(Killed):
+            search(capfd, RATE, RULE, "search.trials=8", "train.checkpoint_every=300")
+    assert len(trials(here / "results")) < 8
+    code, *_ = search(capfd, RATE, RULE, "search.trials=8", "train.checkpoint_every=300")
+    assert code == 0
+    assert trials(here / "results") == trials(whole)
+    assert metrics(here / "results") == metrics(whole)
+
+
+def test_a_signal_stops_the_search_and_the_same_command_goes_on(here, whole, capfd):
+    def send() -> None:
+        while len(list(here.glob("results/copy/*/metrics.jsonl"))) < 3:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=send, daemon=True).start()
+    code, out, _ = search(capfd, RATE, RULE, "search.trials=8")
+    assert code == 130
+    assert "1 stopped" in out[-1]
+    assert search(capfd, RATE, RULE, "search.trials=8")[0] == 0
+    assert trials(here / "results") == trials(whole)
+    assert metrics(here / "results") == metrics(whole)
+
+
+def test_a_pruned_run_stands_as_stopped_and_train_goes_on_with_it(here, capfd):
+    code, _, _ = search(capfd, RATE, RULE, "search.trials=8")
+    assert code == 0
+    _, params, *_, reports = next(t for t in trials(here / "results") if t[2] == "PRUNED")
+    words = [*SMALL, *(f"{key}={value}" for key, value in params.items())]
+    assert _main(["status", "state=stopped", "format=json"]) == 0
+    (stopped,) = (
+        run
+        for run in json.loads(capfd.readouterr().out)
+        if run["optim.lr"] == pytest.approx(params["optim.lr"])
+    )
+    assert stopped["tokens"] >= 400 * max(reports)
+    assert stopped["tokens"] < 2000
+    assert _main(["train", *words]) == 0
+    assert _main(["train", *words, "results=afresh"]) == 0
+    (afresh,) = (here / "afresh").glob("copy/*/summary.json")
+    name = afresh.parent.name
+    assert rows(here / "results/copy" / name) == rows(afresh.parent)
+
+
+def test_trials_at_once_are_the_same_however_they_are_run(here, capfd):
+    words = [RATE, RULE, "search.trials=8", "search.parallel=2"]
+    assert search(capfd, *words)[0] == 0
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    code, out, _ = search(capfd, RATE, RULE, "search.trials=8", "results=beside", *launcher)
+    assert (code, len(out) > 8) == (0, True)
+    assert trials(here / "beside") == trials(here / "results")
+    assert metrics(here / "beside") == metrics(here / "results")
+
+
+@pytest.mark.slow
+def test_ray_runs_the_same_trials(here, whole, capfd):
+    words = ["hydra/launcher=ray", "+hydra.launcher.init.num_cpus=2", "search.parallel=1"]
+    assert search(capfd, RATE, RULE, "search.trials=8", *words)[0] == 0
+    assert trials(here / "results") == trials(whole)
+
+
+def test_equal_trials_are_one_run(here, capfd):
+    code, out, _ = search(capfd, "cell.units=choice(3,4)", "search.trials=5", "search.parallel=3")
+    assert code == 0
+    assert len(list(here.glob("results/copy/*/summary.json"))) == 2
+    assert sum("which has the same values" in line for line in out) == 3
+
+
+def test_runs_that_diverge_count_as_the_worst_and_others_go_on(here, capfd):
+    words = ["optim=sgd", "optim.lr=choice(1e-3,1e30,1e31)", "search.trials=6"]
+    code, out, err = search(capfd, *words)
+    assert code == 0
+    assert "2 diverged" in next(line for line in out if line.startswith("6 trials"))
+    assert "snaprun: trial #" in err
+    assert "optim.lr=1e-3" in out[-4]
+    ends = {params["optim.lr"]: value for _, params, _, value, _ in trials(here / "results")}
+    assert ends["1e30"] == ends["1e31"] > ends["1e-3"]
+
+
+def test_a_trial_that_fails_is_tried_once_more_and_does_not_end_the_search(
+    here, capfd, monkeypatch
+):
+    launch, tries = train.launch, []
+
+    def broken(plain, *rest, **beside):
+        tries.append(units := plain["cell"]["units"])
+        if units == 3 or (units == 4 and tries.count(4) == 1):
+            raise RuntimeError("out of order")
+        return launch(plain, *rest, **beside)
+
+    monkeypatch.setattr(train, "launch", broken)
+    space = ["cell.units=choice(3,4,5)", "search.trials=9"]
+    code, out, err = search(capfd, *space)
+    assert code == 1
+    assert [tries.count(units) for units in (3, 4, 5)] == [2, 2, 1]
+    ends = {params["cell.units"]: end for _, params, end, *_ in trials(here / "results")}
+    assert ends == {"3": "FAIL", "4": "COMPLETE", "5": "COMPLETE"}
+    assert "RuntimeError: out of order" in err
+    assert out[-6].startswith("best: ")
+
+
+def test_a_trial_that_is_refused_does_not_end_the_search(here, capfd):
+    code, out, err = search(capfd, "cell.units=choice(4,-4)", "search.trials=4")
+    assert code == 2
+    assert "cell.units=-4 is not accepted" in err
+    assert out[-6].startswith("best: ")
+
+
+def test_optuna_that_is_missing_is_named_with_its_extra(here, capfd, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    code, out, err = search(capfd, RATE)
+    assert (code, out) == (2, [])
+    assert "snaprun search needs the package optuna, which is not installed" in err
+    assert "pip install 'snaprun[search]'" in err
+    assert err.count("\n") == 1
+    assert not list(here.iterdir())
+
+
+def test_a_damaged_journal_is_refused_in_one_line(here, capfd):
+    words = ["cell.units=choice(3,4)", "search.trials=2"]
+    assert search(capfd, *words)[0] == 0
+    (journal,) = here.glob(f"results/copy/search-*/{JOURNAL}")
+    journal.write_bytes(b"nothing of Optuna\n" + journal.read_bytes())
+    code, out, err = search(capfd, *words)
+    assert (code, out, err.count("\n")) == (2, [], 1)
+    assert "Remove its folder to search afresh" in err
+
+
+def test_a_link_in_the_place_of_the_journal_is_not_followed(here, capfd):
+    words = ["cell.units=choice(3,4)", "search.trials=2"]
+    assert search(capfd, *words)[0] == 0
+    (journal,) = here.glob(f"results/copy/search-*/{JOURNAL}")
+    mine = here / "mine"
+    journal.rename(mine)
+    journal.symlink_to(mine)
+    before = mine.read_bytes()
+    code, out, _ = search(capfd, *words, "search.trials=3")
+    assert (code, out) == (2, [])
+    assert mine.read_bytes() == before
+
+
+def test_mistakes_with_blanks_end_in_one_line(here, capfd):
+    for word, said in {
+        "cell.units=tag(log, range(1,9,2))": "by 1",
+        "optim.lr=tag(log, interval(0,1))": "numbers > 0",
+        "optim.lr=tag(ln, interval(1,2))": "no tag but log",
+        "optim.lr='interval(1, 2)'": "Put the quotes around",
+        "optim.lr=tag(log, choice(1,2))": "an interval or a range",
+    }.items():
+        code, out, err = search(capfd, word)
+        assert (code, out, err.count("\n")) == (2, [], 1)
+        assert said in err
+    assert not list(here.iterdir())
