@@ -211,7 +211,7 @@ BAD = {
     "search cell.units=3,4 search.parallel=0": "≥ 1",
     "search cell.units=3,4 search.seed=-1": "≥ 0",
     "search cell.units=3,4 search.metric=leve": "Did you mean level?",
-    "search cell.units=3,4 search.metric=mastered_average": "Did you mean mastered?",
+    "search cell.units=3,4 search.metric=mastered_average": "one of level, mastered, bpc",
     "search cell.units=3,4 search.pruner=foo": "hyperband",
     "search cell.units=3,4 search=3": "keys under it",
     "search search.seed=1,2": "one value",

