@@ -77,7 +77,7 @@ def dispatch(
     1 DONE
     """
     numbers, running = itertools.count(), set[int]()
-    waiting = deque(zip(jobs, numbers))  # noqa: B905
+    waiting = deque(zip(jobs, numbers, strict=False))
 
     def collect() -> None:
         for number, outcome in workers.ended():
@@ -90,7 +90,7 @@ def dispatch(
                 while True:
                     stop.check()
                     if not waiting and not running:
-                        waiting.extend(zip(more(), numbers))  # noqa: B905
+                        waiting.extend(zip(more(), numbers, strict=False))
                         if not waiting:
                             break
                     if waiting and len(running) < workers.most:
