@@ -159,7 +159,9 @@ def test_a_pruned_run_stands_as_stopped_and_train_goes_on_with_it(here, whole, c
     assert _main(["train", *words, "results=afresh"]) == 0
     (afresh,) = (here / "afresh").glob("copy/*/summary.json")
     name = afresh.parent.name
-    assert rows(here / "results/copy" / name) == rows(afresh.parent)
+    run = here / "results/copy" / name
+    assert rows(run) == rows(afresh.parent)
+    assert json.loads((run / "summary.json").read_text())["resumed"] == 1
 
 
 def test_trials_at_once_are_the_same_however_they_are_run(here, capfd):
