@@ -200,11 +200,12 @@ def test_every_experiment_composes(experiment, here, capfd):
             "snaprun ",
             {
                 *("train", "status", "fsck", "plot", "cost", "verify", "bench", "sample"),
-                *("evaluate", "export", "reproduce"),
+                *("evaluate", "export", "reproduce", "search"),
             },
         ),
         ("snaprun train rule=r", {"rule=rtrl", "rule=rflo"}),
         ("snaprun plot ki", {"kind="}),
+        ("snaprun search search.pr", {"search.pruner="}),
     ],
 )
 def test_completion(line, expected, here, monkeypatch, capfd):

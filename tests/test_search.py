@@ -17,6 +17,7 @@ from snaprun import figures
 from snaprun.cli import _main
 from snaprun.commands import train
 from snaprun.search.journal import JOURNAL, opened
+from snaprun.store import RunWriter
 from tests.run.test_resume import rows
 from tests.test_sweeps import metrics
 
@@ -226,6 +227,24 @@ def test_a_trial_that_is_refused_does_not_end_the_search(here, capfd):
     assert code == 2
     assert "cell.units=-4 is not accepted" in err
     assert any(line.startswith("best: ") for line in out)
+
+
+def test_a_run_that_a_worker_of_an_earlier_launch_still_writes_is_waited_for(here, capfd):
+    words = ["cell.units=choice(3,4)", "search.trials=2"]
+    search(capfd, *words, "results=first")
+    name = min(file.parent.name for file in here.glob("first/copy/*/summary.json"))
+    begun = threading.Event()
+
+    def write() -> None:
+        with RunWriter(here / "results/copy" / name, {}):
+            begun.set()
+            time.sleep(2)
+
+    threading.Thread(target=write, daemon=True).start()
+    begun.wait()
+    code, _, err = search(capfd, *words)
+    assert (code, err) == (0, "")
+    assert trials(here / "results") == trials(here / "first")
 
 
 def test_optuna_that_is_missing_is_named_with_its_extra(here, capfd, monkeypatch):

@@ -3,6 +3,7 @@
 The trials are drawn by hydra_plugins.snaprun_sweeper and run by the launchers of sweeps.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,9 @@ from snaprun import config
 from snaprun.checks import Pruned
 from snaprun.commands import train
 from snaprun.outcome import Outcome, Score, Status
-from snaprun.store import read_summary
+from snaprun.store import RUNNING, read_summary, state
+
+GRACE = 60.0  # seconds
 
 
 def run(plain: Mapping[str, Any], sweep: bool) -> Outcome:
@@ -29,6 +32,7 @@ def run(plain: Mapping[str, Any], sweep: bool) -> Outcome:
     pruned = Outcome(Status.PRUNED, report=f"pruned; its checkpoint is kept\n  {folder}")
     if reports.pruned:  # by a launch that was killed before it could say so
         return pruned
+    _wait_for_its_writer(folder)
     try:
         outcome = train.launch(trained, sweep, folder, trained, report=reports)
     except Pruned:
@@ -40,3 +44,10 @@ def run(plain: Mapping[str, Any], sweep: bool) -> Outcome:
         problem = f"the run has no {metric.key}, by which search.metric judges it"
         return replace(outcome, status=Status.FAILED, problem=problem, score=None)
     return replace(outcome, score=Score(metric.key, value, metric.better))
+
+
+def _wait_for_its_writer(folder: Path) -> None:
+    """Wait at most GRACE for a process that writes the run, as a worker of a killed launch does."""
+    until = time.monotonic() + GRACE
+    while state(folder) == RUNNING and time.monotonic() < until:
+        time.sleep(0.1)
