@@ -25,6 +25,7 @@ from snaprun.terminal import hush
 if sys.version_info >= (3, 14):
     # argparse now wants every help text to be a str; one of Hydra 1.3's is an object of its own.
     setattr(argparse.ArgumentParser, "_check_help", lambda parser, action: None)  # noqa: B010
+
 _ACTIONS = ("run", "multirun", "cfg", "info", "hydra_help")  # flags of which Hydra takes only one
 
 
