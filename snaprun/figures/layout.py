@@ -3,7 +3,7 @@
 import math
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,11 +116,24 @@ def cost_axis(axes: Axes, values: Iterable[float], name: Literal["x", "y"] = "x"
     if not positive or max(positive) <= 10 * min(positive):
         linear(axis)
         return False
+    logarithmic(axes, max(positive) / min(positive), name)
+    return True
+
+
+def logarithmic(axes: Axes, span: float, name: Literal["x", "y"] = "x") -> None:
+    """Make an axis logarithmic, with ticks for values that span this factor."""
     axes.set(**{f"{name}scale": "log"})
     # Decades alone would leave one or two ticks on a short axis.
-    span = max(positive) / min(positive)
-    counts(axis, (1, 2, 5) if span < 30 else (1, 3) if span < 100 else (1,))
-    return True
+    subs = (1, 2, 5) if span < 30 else (1, 3) if span < 100 else (1,)
+    counts(getattr(axes, f"{name}axis"), subs)
+
+
+def capped(low: float, high: float, ceiling: float) -> float:
+    """Return the upper limit for values between `low` and `high`: at most `ceiling`.
+
+    The ceiling does not hold if all values lie beyond it.
+    """
+    return min(high, ceiling) if low < ceiling else high
 
 
 def wrapped(text: str, width: float, size: float) -> str:
@@ -130,26 +143,51 @@ def wrapped(text: str, width: float, size: float) -> str:
     return filled.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def named(same: Sequence[Series]) -> str:
-    """Return the label that these series share, with how many of their runs did not finish."""
+def named(same: Sequence[Series], notes: Sequence[str] = ()) -> str:
+    """Return the name that these series share, with how many of their runs did not finish.
+
+    A single series has its own label. `notes` stand beside the name, too.
+    """
     runs = sum(len(one.runs) for one in same)
     ends = {end: sum(getattr(one, end) for one in same) for end in ("diverged", "incomplete")}
-    notes = [f"{count} of {runs} {end}" for end, count in ends.items() if count]
-    label = same[0].label
-    return f"{label} ({', '.join(notes)})" if notes else label
+    counted = (f"{count} of {runs} {end}" for end, count in ends.items() if count)
+    return noted(same[0].label if len(same) == 1 else same[0].name, [*notes, *counted])
 
 
-def legend(sheet: Sheet, lines: bool = True) -> list[Line2D]:
-    """Return one handle a label, by rank; runs that did not finish are counted over all facets."""
+def noted(name: str, notes: Sequence[str]) -> str:
+    """Return a name with notes in brackets."""
+    return f"{name} ({', '.join(notes)})" if notes else name
+
+
+def legend(
+    sheet: Sheet, lines: bool = True, notes: Mapping[str, Sequence[str]] | None = None
+) -> list[Line2D]:
+    """Return one handle a name, by rank, with the `notes` of the name.
+
+    Runs that did not finish are counted over all facets.
+    """
     same: dict[int, list[Series]] = defaultdict(list)
     for facet in sheet.facets:
         for series in facet.series:
             same[series.rank].append(series)
     none: dict[str, Any] = {} if lines else {"linestyle": "none"}
     return [
-        Line2D([], [], **(alike[0].look.line_kwargs() | none), label=named(alike))
+        Line2D(
+            [],
+            [],
+            **(alike[0].look.line_kwargs() | none),
+            label=named(alike, (notes or {}).get(alike[0].name, ())),
+        )
         for _, alike in sorted(same.items())
     ]
+
+
+def pooled_caption(sheet: Sheet) -> str:
+    """Return a sentence on names with several values of a key, or "" without such a name."""
+    names = {series.name for facet in sheet.facets for series in facet.series}
+    if not any(words.PER_PANEL in name for name in names):
+        return ""
+    return f"Values with {words.PER_PANEL.strip()} between them: those of one panel after another."
 
 
 def text_caption(series: Iterable[Series]) -> str:

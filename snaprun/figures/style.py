@@ -20,6 +20,7 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = map(
 )
 GREY = (0.7, 0.7, 0.7)
 DIM = (0.5, 0.5, 0.5)
+SHORT = (0.6, 0.6, 0.6)  # TBPTT(1); a longer window is darker
 INK = (0.35, 0.35, 0.35)  # captions and ticks
 
 Colour = tuple[float, float, float]
@@ -69,7 +70,7 @@ LOOKS = {
     "BPTT": Look(BLACK, _SOLID, "o"),
     "BPTT, bounded": Look(BLACK, _LONG, "8"),
     "BPTT, cut": Look(DIM, _DASH_DOTS, "H"),
-    "TBPTT": Look(DIM, _DOTTED, "s"),
+    "TBPTT": Look(SHORT, _DOTTED, "s"),
     "SAB": Look(YELLOW, _DASH_DOTS, "*"),
     "SAB (detached bank)": Look(YELLOW, _DOTTED, "*", "none"),
     "RTRL": Look(VERMILLION, _DASH_DOT, "D"),
