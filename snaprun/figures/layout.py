@@ -18,6 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.transforms import blended_transform_factory
 
 from snaprun.figures import words
 from snaprun.figures.select import Series, Sheet
@@ -25,10 +26,12 @@ from snaprun.figures.stats import BOOTSTRAP_SEEDS
 from snaprun.figures.style import INK, compact
 from snaprun.files import atomic, write_atomically
 
+DPI = 200  # of PNG
 COLUMN, PAGE = 3.3, 7.2  # inches: the widths of one column and of two in a paper
 _EDGE = 0.06  # inches around the caption and above the legend
 _LINE = 0.12  # inches a line of the caption
 _HANDLE = 2.8  # the length of a line in the legend, in font sizes
+SMALL: dict[str, Any] = {"va": "center", "fontsize": 6, "color": INK}  # text beside a row
 _LEGEND: dict[str, Any] = dict(
     loc="lower center", frameon=False, borderpad=0.3, borderaxespad=0, columnspacing=1.4
 )
@@ -81,16 +84,22 @@ def _entry(text: Text, renderer: RendererAgg) -> float:
 
 def save(figure: Figure, table: pd.DataFrame, stem: Path) -> list[Path]:
     """Write `stem` as PNG (200 dpi), PDF and, with the plotted numbers, CSV."""
-    png, pdf, csv = (Path(f"{stem}.{kind}") for kind in ("png", "pdf", "csv"))
+    png, pdf = (Path(f"{stem}.{kind}") for kind in ("png", "pdf"))
     with atomic(png) as file:
-        figure.savefig(file, dpi=200, format="png")
+        figure.savefig(file, dpi=DPI, format="png")
     # The layout is final, and to make it again would take as long as drawing.
     figure.set_layout_engine(None)
     with atomic(pdf) as file:
         # Without the date, drawing the same runs twice gives the same bytes.
         figure.savefig(file, format="pdf", metadata={"CreationDate": None})
+    return [png, pdf, *save_table(table, stem)]
+
+
+def save_table(table: pd.DataFrame, stem: Path) -> list[Path]:
+    """Write the numbers alone, as `stem`.csv."""
+    csv = Path(f"{stem}.csv")
     write_atomically(csv, table.to_csv(index=False))
-    return [png, pdf, csv]
+    return [csv]
 
 
 def linear(axis: Axis, integer: bool = False) -> None:
@@ -128,12 +137,20 @@ def logarithmic(axes: Axes, span: float, name: Literal["x", "y"] = "x") -> None:
     counts(getattr(axes, f"{name}axis"), subs)
 
 
-def capped(low: float, high: float, ceiling: float) -> float:
-    """Return the upper limit for values between `low` and `high`: at most `ceiling`.
+def words_at_left(axes: Axes, place: float, text: str) -> None:
+    """Write a few words at the left edge of a row, in place of a number that cannot be drawn."""
+    at_edge = blended_transform_factory(axes.transAxes, axes.transData)
+    axes.text(0.02, place, text, transform=at_edge, **SMALL)
 
-    The ceiling does not hold if all values lie beyond it.
+
+def reach(values: Iterable[float], ceiling: float) -> tuple[float, float] | None:
+    """Return the least and the largest known value up to `ceiling`, or of all if none is.
+
+    Returns None without a known value.
     """
-    return min(high, ceiling) if low < ceiling else high
+    known = [value for value in values if math.isfinite(value)]
+    inside = [value for value in known if value <= ceiling] or known
+    return (min(inside), max(inside)) if inside else None
 
 
 def wrapped(text: str, width: float, size: float) -> str:

@@ -158,11 +158,10 @@ def _heights(drawn: Mapping[Axes, Panel]) -> set[str]:
     (metric,) = {panel.metric for panel in drawn.values()}
     low = min(axes.get_ylim()[0] for axes in drawn)
     high = max(axes.get_ylim()[1] for axes in drawn)
-    values = np.empty(0) if metric.holds else _fitted(drawn.values())
-    if values.size:
-        low, high = values.min(), layout.capped(values.min(), values.max(), metric.ceiling)
-        margin = 0.05 * max(high - low, 0.1)
-        low, high = low - margin, high + margin
+    fitted = None if metric.holds else layout.reach(_fitted(drawn.values()), metric.ceiling)
+    if fitted:
+        margin = 0.05 * max(fitted[1] - fitted[0], 0.1)
+        low, high = fitted[0] - margin, fitted[1] + margin
     beyond = set[str]()
     for axes, panel in drawn.items():
         axes.set_ylim(low, max(high, low + 1e-3))
@@ -189,13 +188,12 @@ def _fitted(panels: Iterable[Panel]) -> Array:
             late_G = points.at >= _DESCENT * max(lasted, default=max(panel.ends))
             if not series.diverged:
                 values += [points.median[late_G], points.low[late_G], points.high[late_G]]
-            elif 2 * series.diverged < len(series.runs):
+            elif series.lasted:
                 values.append(points.median[late_G])
             else:
                 others.append(points.median)
     found = np.concatenate(values)
-    found = found if np.isfinite(found).any() else np.concatenate(others)
-    return found[np.isfinite(found)]
+    return found if np.isfinite(found).any() else np.concatenate(others)
 
 
 def _last(points: Curve) -> tuple[Array, Array]:

@@ -32,12 +32,11 @@ def line(
     """Draw a line whose markers stand where those of lines with another `phase` do not.
 
     A marker stands on its line, but not at a point of it unless there is a single one; `phase` is
-    in [0, 1). The limits of the x axis and both scales are final. Solid lines lie below broken
-    ones, and markers lie above all lines.
+    in [0, 1). The limits of the x axis and both scales are final. Markers lie above all lines.
     """
     drawn: dict[str, Any] = {"color": look.colour, "linestyle": look.line}
     drawn["drawstyle"] = "steps-post" if step else "default"
-    axes.plot(x_N, y_N, **drawn, zorder=2.0 if look.line == "-" else 2.2)
+    axes.plot(x_N, y_N, **drawn, zorder=look.zorder)
     x_M, y_M = _markers(axes, x_N, y_N, phase, step)
     axes.plot(x_M, y_M, linestyle="none", **look.marker_kwargs(), zorder=3)
 

@@ -1,6 +1,7 @@
 """Which runs a figure shows, and in which facet and series.
 
-A *series* holds runs that differ in the seed alone, or in keys that change nothing that is compared. A *facet* holds the series that have one task,
+A *series* holds runs that differ in the seed alone, or in keys that change nothing that is
+compared. A *facet* holds the series that have one task,
 cell and sparsity, with equal settings of these. A *sheet* holds the facets of one task and is drawn
 as one figure.
 """
@@ -49,6 +50,11 @@ class Series:
         return sum(run.status == DIVERGED for run in self.runs)
 
     @property
+    def lasted(self) -> bool:
+        """Whether fewer than half of the runs diverged."""
+        return 2 * self.diverged < len(self.runs)
+
+    @property
     def incomplete(self) -> int:
         """How many of the runs have no summary."""
         return sum(run.status == INCOMPLETE for run in self.runs)
@@ -90,10 +96,8 @@ def load(sources: Sequence[Path], incomplete: bool) -> list[Sheet]:
         for source in sources
         for run in (read_panel(source) if is_panel(source) else map(read_run, find_runs(source)))
     ]
-    # Of two equal runs, one that is done is kept first, then the longer, then one with an alignment.
-    found.sort(
-        key=lambda run: (run.status == INCOMPLETE, -_tokens(run), ALIGNMENT not in run.config)
-    )
+    # Of two equal runs, one that is done is kept, else the longer, else one with an alignment.
+    found.sort(key=lambda run: (run.status == INCOMPLETE, -_end(run), ALIGNMENT not in run.config))
     for run in found:
         choices[run] = _choices(run)
         identity = (frozenset(choices[run].items()), run.config["seed"])
@@ -116,7 +120,7 @@ def load(sources: Sequence[Path], incomplete: bool) -> list[Sheet]:
     return [_sheet(task, tasks[task], choices, chosen) for task in sorted(tasks)]
 
 
-def _tokens(run: Run) -> int:
+def _end(run: Run) -> int:
     return int(run.columns["tokens"].max(initial=0))
 
 
@@ -255,7 +259,7 @@ def _pooled(
             key: tuple(dict.fromkeys(choices.get(key) for choices in own))
             for key in dict.fromkeys(key for choices in own for key in choices)
         }
-        merged = {key: value if len(value) > 1 else value[0] for key, value in values.items()}
+        merged = {key: value if value[1:] else next(iter(value)) for key, value in values.items()}
         names |= {s: _label(rule[s], merged, shown) for (s,) in each}
     return names
 

@@ -18,9 +18,9 @@ from matplotlib.colors import to_rgb
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = map(
     to_rgb, matplotlib.color_sequences["okabe_ito"]
 )
-GREY = (0.7, 0.7, 0.7)
+GREY = (0.74, 0.74, 0.74)
 DIM = (0.5, 0.5, 0.5)
-SHORT = (0.6, 0.6, 0.6)  # TBPTT(1); a longer window is darker
+SHORT = (0.64, 0.64, 0.64)  # TBPTT(1); a longer window is darker
 INK = (0.35, 0.35, 0.35)  # captions and ticks
 
 Colour = tuple[float, float, float]
@@ -48,6 +48,11 @@ class Look:
     def ink(self) -> Colour:
         """The colour for words in this look, dark enough to be read."""
         return _mixed(self.colour, BLACK, 0.3)
+
+    @property
+    def zorder(self) -> float:
+        """The order of a line: solid ones lie below broken ones, so that both are seen."""
+        return 2.0 if self.line == "-" else 2.2
 
     def line_kwargs(self) -> dict[str, Any]:
         """Return the arguments that draw a line with markers in this look."""
@@ -95,6 +100,8 @@ DEGREES = ("BPTT, bounded", "BPTT, cut", "TBPTT", "SnAp-n")  # families whose lo
 COUNTED: dict[str, Any] = dict(
     color=BLACK, marker="|", markersize=10, linestyle="none", clip_on=False, zorder=4
 )
+
+NONE = "none"  # in place of a zero, where an axis is logarithmic
 
 _FILLS: tuple[Fill, ...] = ("full", "none", "left", "top", "right", "bottom")
 
