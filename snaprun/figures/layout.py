@@ -18,7 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-from matplotlib.transforms import blended_transform_factory
+from matplotlib.transforms import Bbox, blended_transform_factory
 
 from snaprun.figures import words
 from snaprun.figures.select import Series, Sheet
@@ -85,14 +85,29 @@ def _entry(text: Text, renderer: RendererAgg) -> float:
 def save(figure: Figure, table: pd.DataFrame, stem: Path) -> list[Path]:
     """Write `stem` as PNG (200 dpi), PDF and, with the plotted numbers, CSV."""
     png, pdf = (Path(f"{stem}.{kind}") for kind in ("png", "pdf"))
+    _settle(figure)
     with atomic(png) as file:
         figure.savefig(file, dpi=DPI, format="png")
-    # The layout is final, and to make it again would take as long as drawing.
-    figure.set_layout_engine(None)
     with atomic(pdf) as file:
         # Without the date, drawing the same runs twice gives the same bytes.
         figure.savefig(file, format="pdf", metadata={"CreationDate": None})
     return [png, pdf, *save_table(table, stem)]
+
+
+def _settle(figure: Figure) -> None:
+    """Lay the figure out, and keep the layout for all files.
+
+    The solver of the layout may end some 1e-13 apart in two calls, which could be seen in the last
+    digits of a file.
+    """
+    figure.set_dpi(DPI)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    figure.set_layout_engine(None)
+    for axes in figure.axes:
+        place = axes.get_position(original=True)
+        axes.set_position(Bbox(np.round(place.get_points(), 5)))
 
 
 def save_table(table: pd.DataFrame, stem: Path) -> list[Path]:
