@@ -18,7 +18,8 @@ from snaprun.figures.style import BLACK, COUNTED, INK, NONE, Look, compact, look
 
 ENGINES: dict[str, dict[str, Any]] = {  # and backends
     "native": {"marker": "o", "markersize": 4.5},
-    "torch": {"marker": "o", "markersize": 4.5, "markerfacecolor": "white"},
+    # A ring, which is seen around the dot of an equal number.
+    "torch": {"marker": "o", "markersize": 6.5, "markerfacecolor": "none"},
     "torch.nn": {"marker": "x", "markersize": 4.5},
     "jax": {"marker": "+", "markersize": 6},
 }
