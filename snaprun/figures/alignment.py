@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ from matplotlib.lines import Line2D
 from snaprun.figures import aligned, curves, layout, learning, marks, words
 from snaprun.figures.aligned import Line, Lines
 from snaprun.figures.select import Facet, Series, Sheet, dotted
-from snaprun.figures.style import Look, look, varied
+from snaprun.figures.style import BAND, Look, look, varied
 from snaprun.store.schema import ALIGNMENT, LAYER, WHOLE
 
 # Title and axis of a facet; g is the gradient of a rule, g* the exact one.
@@ -34,7 +33,6 @@ STALE = {
 _WIDE, _NARROW = 3, 4  # facets a row
 _ROW = 1.75  # inches
 _ROUNDING = 1e-9  # of a cosine: a smaller distance from 1 is none
-_ALONG: dict[str, Any] = {"alpha": 0.13, "linewidth": 0, "zorder": 1}  # a band
 
 Draw = Callable[[Axes], set[str]]  # returns the rules with values beyond the axes
 Looks = Mapping[str, Look]  # of each rule, in the order of the legend
@@ -195,7 +193,7 @@ def _stale_looks(rule: str) -> dict[str, Look]:
 
 def _line(axes: Axes, line: Line, style: Look, phase: float) -> None:
     marks.line(axes, line.tokens, line.value, style, phase)
-    axes.fill_between(line.tokens, line.low, line.high, color=style.colour, **_ALONG)
+    axes.fill_between(line.tokens, line.low, line.high, color=style.colour, **BAND)
     if len(line.tokens) == 1:  # a band of one point has no width
         axes.vlines(line.tokens, line.low, line.high, color=style.colour)
 

@@ -19,6 +19,7 @@ from snaprun.figures import layout, marks
 from snaprun.figures.curves import TOKENS, UPDATES, Counter, Curve, curve, extent, rows
 from snaprun.figures.select import Facet, Series, Sheet
 from snaprun.figures.stats import Array, band_name
+from snaprun.figures.style import BAND
 from snaprun.metrics import Metric
 from snaprun.store.schema import DIVERGED
 
@@ -121,8 +122,7 @@ def _lines(axes: Axes, panel: Panel) -> None:
         phase = (number + 0.5) / len(panel.curves)
         marks.line(axes, points.at, points.median, series.look, phase, step)
         band: dict[str, Any] = {"step": "post" if step else None, "color": series.look.colour}
-        band |= {"alpha": 0.13, "linewidth": 0, "zorder": 1}
-        axes.fill_between(points.at, points.low, points.high, **band)
+        axes.fill_between(points.at, points.low, points.high, **band, **BAND)
 
 
 def _tables(panels: Iterable[Panel]) -> pd.DataFrame:

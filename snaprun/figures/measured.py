@@ -17,11 +17,11 @@ from snaprun.figures.layout import PAGE, blank, cost_axis, frame, save, words_at
 from snaprun.figures.style import BLACK, COUNTED, INK, NONE, Look, compact, look
 
 ENGINES: dict[str, dict[str, Any]] = {  # and backends
-    "native": {"marker": "o", "markersize": 4.5},
-    # A ring, which is seen around the dot of an equal number.
-    "torch": {"marker": "o", "markersize": 6.5, "markerfacecolor": "none"},
-    "torch.nn": {"marker": "x", "markersize": 4.5},
-    "jax": {"marker": "+", "markersize": 6},
+    "native": {"marker": "o", "markersize": 4, "zorder": 3.2},
+    # A ring below the others, which is seen around the dot of an equal number.
+    "torch": {"marker": "o", "markersize": 7, "markerfacecolor": "white", "zorder": 3},
+    "torch.nn": {"marker": "x", "markersize": 4.5, "zorder": 3.2},
+    "jax": {"marker": "+", "markersize": 6, "zorder": 3.2},
 }
 CAPTION = (
     "Times are medians over interleaved rounds, bars their quartiles; torch.nn and JAX are dense. "

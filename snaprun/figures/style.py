@@ -101,6 +101,8 @@ COUNTED: dict[str, Any] = dict(
     color=BLACK, marker="|", markersize=10, linestyle="none", clip_on=False, zorder=4
 )
 
+BAND: dict[str, Any] = dict(alpha=0.13, linewidth=0, zorder=1)  # around a line
+
 NONE = "none"  # in place of a zero, where an axis is logarithmic
 
 _FILLS: tuple[Fill, ...] = ("full", "none", "left", "top", "right", "bottom")

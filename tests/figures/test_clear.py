@@ -233,7 +233,7 @@ def test_a_short_line_has_a_marker_too():
 def test_a_run_on_its_way_to_divergence_flattens_no_other_and_is_marked(tmp_path, pictures):
     text(tmp_path, "snap1")
     text(tmp_path, "rtrl", shifted(0.2))
-    text(tmp_path, "uoro", [(at, 2.0 + at / 100) for at, _ in BPC[:12]], "diverged")
+    text(tmp_path, "uoro", [(at, 2.0 + at / 1600) for at, _ in BPC[:12]], "diverged")
     plot(tmp_path, "learning")
     figure = pictures["learning-charlm"]
     (axes,) = figure.axes
@@ -376,8 +376,8 @@ def test_a_zero_of_the_bench_has_a_word(tmp_path):
 
 def test_two_engines_with_one_number_are_both_seen():
     dot, ring = measured.ENGINES["native"], measured.ENGINES["torch"]
-    assert ring["markerfacecolor"] == "none"
-    assert ring["markersize"] > dot["markersize"] + 1
+    assert ring["zorder"] < dot["zorder"]
+    assert ring["markersize"] > dot["markersize"] + 2
 
 
 # A single point.
