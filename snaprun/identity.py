@@ -14,6 +14,9 @@ from typing import Any
 WHEREABOUTS = {"name": str, "results": str, "tensorboard": bool, "restart": bool, "dry": bool}
 # Keys that may change without making another run: how far it goes, and when it saves and resumes.
 EXTENT = ("train.tokens", "train.checkpoint_every", "train.strict")
+# Keys that say on what a run computes: they change its last digits and its speed, so its name, but
+# not what is compared.
+MACHINE = ("device", "threads", "engine", "influence")
 # Dotted keys, or whole groups, that were added to conf/ after the first runs, each with the value
 # that computes what runs computed before the key. Add every new key of conf/ here: then a run that
 # does not use the key keeps the name that it had without the key. `plugins` needs no entry: a

@@ -116,6 +116,7 @@ def test_a_run_writes_what_its_task_declares_and_status_shows_it(panel):
 
 def test_runs_are_drawn_by_it(panel, tmp_path):
     shutil.copytree(next(panel.glob("*-snap1-*")), tmp_path / "run")
+    shutil.copytree(next(panel.glob("*-frozen-*")), tmp_path / "other")
     assert _main(["plot", f"source={tmp_path}"]) == 0
     assert drawn(tmp_path / "figures") == {"bpc", "perplexity"}
     reached = pd.read_csv(tmp_path / "figures" / "tradeoff-parity.csv").iloc[0]

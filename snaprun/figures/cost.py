@@ -3,20 +3,16 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.transforms import blended_transform_factory
 
 from snaprun.figures import layout
 from snaprun.figures.select import Facet, Series, Sheet
 from snaprun.figures.stats import Spread, band_name, over_seeds
-from snaprun.figures.style import BLACK, COUNTED, INK, compact
-
-_SMALL: dict[str, Any] = {"va": "center", "fontsize": 6, "color": INK}
+from snaprun.figures.style import BLACK, COUNTED, INK, NONE, compact
 
 
 @dataclass(frozen=True)
@@ -107,21 +103,22 @@ def _limits(axes: Axes, positive: list[float], log: bool) -> None:
 def _dot(
     axes: Axes, place: int, series: Series, measured: Spread, analytic: float, log: bool
 ) -> None:
-    if math.isnan(measured.median):
-        at_edge = blended_transform_factory(axes.transAxes, axes.transData)
-        axes.text(0.02, place, "not known", transform=at_edge, **_SMALL)
+    # A logarithmic axis has no zero, so a word stands at its left edge.
+    word = (
+        "not known" if math.isnan(measured.median) else NONE if log and not measured.median else ""
+    )
+    if word:
+        layout.words_at_left(axes, place, word)
         return
     style = series.look
-    # A logarithmic axis has no zero: the left edge stands for it, and the number beside it says 0.
-    edge = axes.get_xlim()[0] if log else 0
     marker = {**style.marker_kwargs(), "markersize": 4.5, "clip_on": False, "zorder": 3}
-    axes.plot(measured.median or edge, place, **marker)
+    axes.plot(measured.median, place, **marker)
     if measured.low > 0:
         axes.plot([measured.low, measured.high], [place, place], color=style.colour, linewidth=1)
-    if math.isfinite(analytic):
-        axes.plot(analytic or edge, place, **COUNTED, markeredgewidth=0.9)
-    rightmost = np.nanmax([measured.median, measured.high, analytic, edge])
-    number = {"textcoords": "offset points", **_SMALL}
+    if math.isfinite(analytic) and (analytic or not log):
+        axes.plot(analytic, place, **COUNTED, markeredgewidth=0.9)
+    rightmost = np.nanmax([measured.median, measured.high, analytic])
+    number = {"textcoords": "offset points", **layout.SMALL}
     axes.annotate(compact(measured.median), (rightmost, place), (5, 0), **number)
 
 

@@ -87,7 +87,11 @@ def curve(series: Series, metric: Metric, counter: Counter = TOKENS) -> Curve | 
     if len(grid_G) > _GRID:
         grid_G = grid_G[np.linspace(0, len(grid_G) - 1, _GRID).round().astype(int)]
     values_SG = np.array([carried(track.at, track.values, grid_G) for track in tracks])
-    values_SG[grid_G > np.array([[track.end] for track in tracks])] = np.nan
+    # Seeds that finish the same data-time end less than a sequence apart, so the last value stands
+    # until the last of these ends.
+    last = {due: max(t.end for t in tracks if t.due == due) for due in {t.due for t in tracks}}
+    holds = [track.end if track.due is None else last[track.due] for track in tracks]
+    values_SG[grid_G > np.array(holds)[:, None]] = np.nan
     seeds_G = np.isfinite(values_SG).sum(axis=0)
     stops = [(track.at[-1], track.values[-1]) for track in tracks if track.diverged]
     return Curve(grid_G, *median_band(values_SG), seeds_G, stops)
@@ -99,7 +103,8 @@ class Track:
 
     at: Array  # (N,)
     values: Array  # (N,), smoothed as the metric asks
-    end: float  # up to where the last value holds
+    end: float  # the last row of the run
+    due: float | None  # the tokens that the run was to reach; None if it did not
     diverged: bool
 
 
@@ -114,13 +119,18 @@ def track(run: Run, metric: Metric, counter: Counter = TOKENS) -> Track | None:
     known = np.isfinite(values)
     if not known.any():
         return None
-    # Finished seeds end less than a sequence apart, so the last value stands until the last end.
-    end = math.inf if run.status == FINISHED else float(at[-1])
+    end = float(at[-1])
+    due = extent(run) if run.status == FINISHED else None
     width = metric.smoothing * float(tokens[-1])
     at, tokens, values = at[known], tokens[known], values[known]
     if width:
         values = smoothed(tokens, values, width)
-    return Track(at, values, end, run.status == DIVERGED)
+    return Track(at, values, end, due, run.status == DIVERGED)
+
+
+def extent(run: Run) -> float:
+    """Return the tokens that a run was to reach; infinity if its configuration does not say."""
+    return float(run.config.get("train", {}).get("tokens", math.inf))
 
 
 def _due(run: Run) -> Array:

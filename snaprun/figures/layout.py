@@ -3,7 +3,7 @@
 import math
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.transforms import Bbox, blended_transform_factory
 
 from snaprun.figures import words
 from snaprun.figures.select import Series, Sheet
@@ -25,10 +26,12 @@ from snaprun.figures.stats import BOOTSTRAP_SEEDS
 from snaprun.figures.style import INK, compact
 from snaprun.files import atomic, write_atomically
 
+DPI = 200  # of PNG
 COLUMN, PAGE = 3.3, 7.2  # inches: the widths of one column and of two in a paper
 _EDGE = 0.06  # inches around the caption and above the legend
 _LINE = 0.12  # inches a line of the caption
 _HANDLE = 2.8  # the length of a line in the legend, in font sizes
+SMALL: dict[str, Any] = {"va": "center", "fontsize": 6, "color": INK}  # text beside a row
 _LEGEND: dict[str, Any] = dict(
     loc="lower center", frameon=False, borderpad=0.3, borderaxespad=0, columnspacing=1.4
 )
@@ -81,16 +84,37 @@ def _entry(text: Text, renderer: RendererAgg) -> float:
 
 def save(figure: Figure, table: pd.DataFrame, stem: Path) -> list[Path]:
     """Write `stem` as PNG (200 dpi), PDF and, with the plotted numbers, CSV."""
-    png, pdf, csv = (Path(f"{stem}.{kind}") for kind in ("png", "pdf", "csv"))
+    png, pdf = (Path(f"{stem}.{kind}") for kind in ("png", "pdf"))
+    _settle(figure)
     with atomic(png) as file:
-        figure.savefig(file, dpi=200, format="png")
-    # The layout is final, and to make it again would take as long as drawing.
-    figure.set_layout_engine(None)
+        figure.savefig(file, dpi=DPI, format="png")
     with atomic(pdf) as file:
         # Without the date, drawing the same runs twice gives the same bytes.
         figure.savefig(file, format="pdf", metadata={"CreationDate": None})
+    return [png, pdf, *save_table(table, stem)]
+
+
+def _settle(figure: Figure) -> None:
+    """Lay the figure out, and keep the layout for all files.
+
+    The solver of the layout may end some 1e-13 apart in two calls, which could be seen in the last
+    digits of a file.
+    """
+    figure.set_dpi(DPI)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    figure.set_layout_engine(None)
+    for axes in figure.axes:
+        place = axes.get_position(original=True)
+        axes.set_position(Bbox(np.round(place.get_points(), 5)))
+
+
+def save_table(table: pd.DataFrame, stem: Path) -> list[Path]:
+    """Write the numbers alone, as `stem`.csv."""
+    csv = Path(f"{stem}.csv")
     write_atomically(csv, table.to_csv(index=False))
-    return [png, pdf, csv]
+    return [csv]
 
 
 def linear(axis: Axis, integer: bool = False) -> None:
@@ -116,11 +140,32 @@ def cost_axis(axes: Axes, values: Iterable[float], name: Literal["x", "y"] = "x"
     if not is_wide(positive):
         linear(axis)
         return False
+    logarithmic(axes, max(positive) / min(positive), name)
+    return True
+
+
+def logarithmic(axes: Axes, span: float, name: Literal["x", "y"] = "x") -> None:
+    """Make an axis logarithmic, with ticks for values that span this factor."""
     axes.set(**{f"{name}scale": "log"})
     # Decades alone would leave one or two ticks on a short axis.
-    span = max(positive) / min(positive)
-    counts(axis, (1, 2, 5) if span < 30 else (1, 3) if span < 100 else (1,))
-    return True
+    subs = (1, 2, 5) if span < 30 else (1, 3) if span < 100 else (1,)
+    counts(getattr(axes, f"{name}axis"), subs)
+
+
+def words_at_left(axes: Axes, place: float, text: str) -> None:
+    """Write a few words at the left edge of a row, in place of a number that cannot be drawn."""
+    at_edge = blended_transform_factory(axes.transAxes, axes.transData)
+    axes.text(0.02, place, text, transform=at_edge, **SMALL)
+
+
+def reach(values: Iterable[float], ceiling: float) -> tuple[float, float] | None:
+    """Return the least and the largest known value up to `ceiling`, or of all if none is.
+
+    Returns None without a known value.
+    """
+    known = [value for value in values if math.isfinite(value)]
+    inside = [value for value in known if value <= ceiling] or known
+    return (min(inside), max(inside)) if inside else None
 
 
 def is_wide(values: Iterable[float]) -> bool:
@@ -136,31 +181,56 @@ def wrapped(text: str, width: float, size: float) -> str:
     return filled.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def named(same: Sequence[Series]) -> str:
-    """Return the label that these series share, with how many of their runs did not finish."""
+def named(same: Sequence[Series], notes: Sequence[str] = ()) -> str:
+    """Return the name that these series share, with how many of their runs did not finish.
+
+    A single series has its own label. `notes` stand beside the name, too.
+    """
     runs = sum(len(one.runs) for one in same)
     ends = {end: sum(getattr(one, end) for one in same) for end in ("diverged", "incomplete")}
-    notes = [f"{count} of {runs} {end}" for end, count in ends.items() if count]
-    label = same[0].label
-    return f"{label} ({', '.join(notes)})" if notes else label
+    counted = (f"{count} of {runs} {end}" for end, count in ends.items() if count)
+    return noted(same[0].label if len(same) == 1 else same[0].name, [*notes, *counted])
 
 
-def legend(sheet: Sheet, lines: bool = True) -> list[Line2D]:
-    """Return one handle a label, by rank; runs that did not finish are counted over all facets."""
+def noted(name: str, notes: Sequence[str]) -> str:
+    """Return a name with notes in brackets."""
+    return f"{name} ({', '.join(notes)})" if notes else name
+
+
+def legend(
+    sheet: Sheet, lines: bool = True, notes: Mapping[str, Sequence[str]] | None = None
+) -> list[Line2D]:
+    """Return one handle a name, by rank, with the `notes` of the name.
+
+    Runs that did not finish are counted over all facets.
+    """
     none: dict[str, Any] = {} if lines else {"linestyle": "none"}
     return [
-        Line2D([], [], **(alike[0].look.line_kwargs() | none), label=named(alike))
+        Line2D(
+            [],
+            [],
+            **(alike[0].look.line_kwargs() | none),
+            label=named(alike, (notes or {}).get(alike[0].name, ())),
+        )
         for alike in by_rank(sheet)
     ]
 
 
 def by_rank(sheet: Sheet) -> list[list[Series]]:
-    """Return the series of all facets, those with one label together, in the legend's order."""
+    """Return the series of all facets, those with one name together, in the legend's order."""
     same: dict[int, list[Series]] = defaultdict(list)
     for facet in sheet.facets:
         for series in facet.series:
             same[series.rank].append(series)
     return [same[rank] for rank in sorted(same)]
+
+
+def pooled_caption(sheet: Sheet) -> str:
+    """Return a sentence on names with several values of a key, or "" without such a name."""
+    names = {series.name for facet in sheet.facets for series in facet.series}
+    if not any(words.PER_PANEL in name for name in names):
+        return ""
+    return f"Values with {words.PER_PANEL.strip()} between them: those of one panel after another."
 
 
 def text_caption(series: Iterable[Series]) -> str:

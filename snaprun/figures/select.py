@@ -1,6 +1,7 @@
 """Which runs a figure shows, and in which facet and series.
 
-A *series* holds runs that differ in the seed alone. A *facet* holds the series that have one task,
+A *series* holds runs that differ in the seed alone, or in keys that change nothing that is
+compared. A *facet* holds the series that have one task,
 cell and sparsity, with equal settings of these. A *sheet* holds the facets of one task and is drawn
 as one figure.
 """
@@ -16,7 +17,7 @@ from typing import Any
 from snaprun.checks import UserError, refuse
 from snaprun.figures import words
 from snaprun.figures.style import Look, look, varied
-from snaprun.identity import LATER
+from snaprun.identity import EXTENT, LATER, MACHINE, WHEREABOUTS
 from snaprun.listing import varying
 from snaprun.store.panel import is_panel, read_panel
 from snaprun.store.reader import Run, find_runs, read_run
@@ -24,11 +25,9 @@ from snaprun.store.schema import ALIGNMENT, CONFIG, DIVERGED, INCOMPLETE
 
 _log = logging.getLogger(__name__)
 
-# Keys that never change what is learned or what it costs.
-_NO_CHOICE = {
-    *("seed", "name", "results", "tensorboard", "restart"),
-    *(f"train.{key}_every" for key in ("log", "eval", "checkpoint")),
-}
+# Keys that never split a series.
+_NO_CHOICE = {"seed", "plugins", *WHEREABOUTS, *EXTENT, *MACHINE}
+_NO_CHOICE |= {"train.log_every", "train.eval_every"}
 _CHOSEN = "optim.lr"  # a panel chooses it for each series of a facet
 _NEEDED = ("task.name", "cell.name", "cell.units", "sparsity.name", "rule.name", "seed")
 
@@ -40,14 +39,20 @@ class Series:
     """Runs that differ in the seed alone."""
 
     label: str
+    name: str  # in the legend of the sheet: the label, unless another facet has it with other keys
     look: Look
-    rank: int  # the place of the label in the legend of the sheet
+    rank: int  # the place of the name in the legend of the sheet
     runs: tuple[Run, ...]  # by seed
 
     @property
     def diverged(self) -> int:
         """How many of the runs diverged."""
         return sum(run.status == DIVERGED for run in self.runs)
+
+    @property
+    def lasted(self) -> bool:
+        """Whether fewer than half of the runs diverged."""
+        return 2 * self.diverged < len(self.runs)
 
     @property
     def incomplete(self) -> int:
@@ -103,8 +108,10 @@ def distinct(found: Iterable[Run], incomplete: bool) -> tuple[dict[Run, Choices]
     runs: dict[tuple[Any, Any], Run] = {}
     kept: dict[Run, Choices] = {}
     left: dict[Run, str] = {}
-    # Of two equal runs, one that is done is kept first, then one with an alignment.
-    ordered = sorted(found, key=lambda one: (one.status == INCOMPLETE, ALIGNMENT not in one.config))
+    # Of two equal runs, one that is done is kept, else the longer, else one with an alignment.
+    ordered = sorted(
+        found, key=lambda run: (run.status == INCOMPLETE, -_end(run), ALIGNMENT not in run.config)
+    )
     for run in ordered:
         choices = chosen_by(run)
         identity = (frozenset(choices.items()), run.config["seed"])
@@ -126,6 +133,10 @@ def sheets(choices: Mapping[Run, Choices], chosen: bool) -> list[Sheet]:
     for run in sorted(choices, key=lambda run: run.folder):
         tasks[run.config["task"]["name"]].append(run)
     return [_sheet(task, tasks[task], choices, chosen) for task in sorted(tasks)]
+
+
+def _end(run: Run) -> int:
+    return int(run.columns["tokens"].max(initial=0))
 
 
 def chosen_by(run: Run) -> dict[str, Any]:
@@ -184,22 +195,25 @@ def _sheet(task: str, runs: list[Run], choices: Mapping[Run, Choices], chosen: b
     # Names first: the optimiser before its numbers.
     keys = sorted({k for s in rule for k in place[s]}, key=lambda k: (not k.endswith(".name"), k))
     order = sorted(rule, key=lambda s: _series_order(rule[s], place[s], keys))
-    ranked = list(dict.fromkeys(labels[s] for s in order))
+    titles = _titles(grouped, place, rule, titled)
+    in_order = sorted(grouped, key=lambda p: words.facet_order(place[p]))
+    names = labels | _pooled([grouped[p] for p in in_order], place, rule, shown)
+    ranked = list(dict.fromkeys(names[s] for s in order))
     variants: dict[str, list[str]] = defaultdict(list)  # of a rule
     for s in order:
-        if labels[s] not in variants[rule[s].text]:
-            variants[rule[s].text].append(labels[s])
+        if names[s] not in variants[rule[s].text]:
+            variants[rule[s].text].append(names[s])
 
-    titles = _titles(grouped, place, rule, titled)
     facets = []
-    for facet_id in sorted(grouped, key=lambda p: words.facet_order(place[p])):
+    for facet_id in in_order:
         of_facet = grouped[facet_id]
         series = []
         for s in (s for s in order if s in of_facet):
             base, variant = look(rule[s].family, rule[s].degree), variants[rule[s].text]
-            shade = varied(base, variant.index(labels[s]))
+            shade = varied(base, variant.index(names[s]))
             ordered = sorted(of_facet[s], key=lambda run: run.config["seed"])
-            series.append(Series(labels[s], shade, ranked.index(labels[s]), tuple(ordered)))
+            rank = ranked.index(names[s])
+            series.append(Series(labels[s], names[s], shade, rank, tuple(ordered)))
         facets.append(Facet(titles[facet_id], tuple(series)))
     if len(facets) > 1 and len(ranked) == 1:
         facets = [_networks(facets)]
@@ -210,7 +224,7 @@ def _networks(facets: Sequence[Facet]) -> Facet:
     """Return one facet for one rule on several networks; the networks become the series."""
     first = [(facet.title, facet.series[0]) for facet in facets]
     series = (
-        Series(title, varied(one.look, number), number, one.runs)
+        Series(title, title, varied(one.look, number), number, one.runs)
         for number, (title, one) in enumerate(first)
     )
     return Facet(facets[0].series[0].label, tuple(series))
@@ -237,6 +251,35 @@ def _labels(
             for s in alike:
                 keys[s] |= apart
     return {s: _label(rule[s], place[s], keys[s]) for s in rule}
+
+
+def _pooled(
+    facets: Sequence[Mapping[Any, Any]],
+    place: Mapping[Any, Choices],
+    rule: Mapping[Any, words.RuleWords],
+    shown: set[str],
+) -> dict[Any, str]:
+    """Return one name for all series of a rule that no facet has twice.
+
+    Where their choices differ between facets, the name has the value of each facet. So the rule
+    keeps its look in every facet.
+    """
+    of_rule: dict[str, list[list[Any]]] = defaultdict(list)
+    for of_facet in facets:
+        for text in {rule[s].text for s in of_facet}:
+            of_rule[text].append([s for s in of_facet if rule[s].text == text])
+    names = {}
+    for each in of_rule.values():
+        if any(len(alike) > 1 for alike in each):
+            continue
+        own = [place[s] for (s,) in each]
+        values = {
+            key: tuple(dict.fromkeys(choices.get(key) for choices in own))
+            for key in dict.fromkeys(key for choices in own for key in choices)
+        }
+        merged = {key: value if value[1:] else next(iter(value)) for key, value in values.items()}
+        names |= {s: _label(rule[s], merged, shown) for (s,) in each}
+    return names
 
 
 def _label(rule: words.RuleWords, choices: Choices, shown: set[str]) -> str:

@@ -18,8 +18,9 @@ from matplotlib.colors import to_rgb
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = map(
     to_rgb, matplotlib.color_sequences["okabe_ito"]
 )
-GREY = (0.7, 0.7, 0.7)
+GREY = (0.74, 0.74, 0.74)
 DIM = (0.5, 0.5, 0.5)
+SHORT = (0.64, 0.64, 0.64)  # TBPTT(1); a longer window is darker
 INK = (0.35, 0.35, 0.35)  # captions and ticks
 
 Colour = tuple[float, float, float]
@@ -48,6 +49,11 @@ class Look:
         """The colour for words in this look, dark enough to be read."""
         return _mixed(self.colour, BLACK, 0.3)
 
+    @property
+    def zorder(self) -> float:
+        """The order of a line: solid ones lie below broken ones, so that both are seen."""
+        return 2.0 if self.line == "-" else 2.2
+
     def line_kwargs(self) -> dict[str, Any]:
         """Return the arguments that draw a line with markers in this look."""
         return {"linestyle": self.line, **self.marker_kwargs()}
@@ -69,7 +75,7 @@ LOOKS = {
     "BPTT": Look(BLACK, _SOLID, "o"),
     "BPTT, bounded": Look(BLACK, _LONG, "8"),
     "BPTT, cut": Look(DIM, _DASH_DOTS, "H"),
-    "TBPTT": Look(DIM, _DOTTED, "s"),
+    "TBPTT": Look(SHORT, _DOTTED, "s"),
     "SAB": Look(YELLOW, _DASH_DOTS, "*"),
     "SAB (detached bank)": Look(YELLOW, _DOTTED, "*", "none"),
     "RTRL": Look(VERMILLION, _DASH_DOT, "D"),
@@ -94,6 +100,10 @@ DEGREES = ("BPTT, bounded", "BPTT, cut", "TBPTT", "SnAp-n")  # families whose lo
 COUNTED: dict[str, Any] = dict(
     color=BLACK, marker="|", markersize=10, linestyle="none", clip_on=False, zorder=4
 )
+
+BAND: dict[str, Any] = dict(alpha=0.13, linewidth=0, zorder=1)  # around a line
+
+NONE = "none"  # in place of a zero, where an axis is logarithmic
 
 _FILLS: tuple[Fill, ...] = ("full", "none", "left", "top", "right", "bottom")
 

@@ -13,6 +13,7 @@ SNAP1_OVER_BPTT = "SnAp-1 / BPTT, both once a sequence"  # a ratio of the bench
 # The kinds of rows of the bench's budgets, beside the policies.
 FULL_TAPE, SEGMENTS, CHECKPOINT, THEORY = "full tape", "√T segments", "checkpoint", "theory"
 CEILING_NOT_REACHED = "ceiling not reached by its own measurement"  # likewise
+PER_PANEL = " | "  # between values of a key that differ from panel to panel
 LEVELS = {"uniform": "{:.4g} % sparse", "magnitude": "pruned to {:.4g} %"}
 
 
@@ -159,6 +160,8 @@ def sortable(value: Any) -> tuple[Any, ...]:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, tuple):  # a value a facet
+        return PER_PANEL.join(map(_value, value)) if len(value) < 4 else "various"
     if isinstance(value, float):
         return f"{value:g}"
     text = "none" if value is None else str(value)

@@ -9,21 +9,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.colors import to_hex
 
-from snaprun.figures import alignment, layout, words
+from snaprun.figures import alignment, layout, learning, words
 from snaprun.figures.aligned import Line as Compared
 from snaprun.figures.aligned import lines
 from snaprun.figures.curves import (
     SECONDS,
     TOKENS,
     UPDATES,
+    Curve,
     curve,
     shown,
     track,
 )
-from snaprun.figures.learning import fitted
 from snaprun.figures.select import Series
 from snaprun.figures.stats import Array
 from snaprun.figures.style import Look
@@ -31,7 +30,7 @@ from snaprun.metrics import Metric
 from snaprun.report.arrays import Arrays, kept, most_points
 from snaprun.report.gather import Part
 from snaprun.store.reader import Run
-from snaprun.store.schema import WHOLE
+from snaprun.store.schema import DIVERGED, WHOLE
 
 COUNTERS = (TOKENS, UPDATES, SECONDS)
 MOST = 300  # points of a curve: about what a screen shows of a panel
@@ -121,19 +120,23 @@ def of_learning(part: Part) -> Iterator[Chart]:
     labels = [layout.named(alike) for alike in layout.by_rank(sheet)]
     ranks = {series: n for n, same in enumerate(layout.by_rank(sheet)) for series in same}
     for metric in shown(sheet):
-        found, threads = list[Line](), list[Thread]()
+        found, threads, drawn = list[Line](), list[Thread](), list[learning.Panel]()
         for panel, facet in enumerate(sheet.facets):
+            of_tokens = list[tuple[Series, Curve]]()
             for series in facet.series:
                 rank = ranks[series]
-                points = _points(series, metric)
-                if points:
+                curves = _curves(series, metric)
+                if curves:
+                    points = {key: _points(one) for key, one in curves.items()}
                     found.append(Line(panel, rank, labels[rank], series.look, points))
+                    of_tokens.append((series, curves[TOKENS.key]))
                 threads += [
                     thread
                     for run in series.runs
                     if (thread := _thread(run, metric, panel, rank)) is not None
                 ]
-        limits, wider = _limits(found, threads, metric)
+            drawn.append(learning.Panel(facet, metric, TOKENS, of_tokens))
+        limits, wider = _limits(drawn, threads, metric)
         panels = [
             Panel(facet.title, metric.axis, limits=limits, limits_of_runs=wider)
             for facet in sheet.facets
@@ -190,13 +193,13 @@ def dressed(look: Look) -> dict[str, str]:
     return {"colour": to_hex(look.colour), "dash": ",".join(lengths) or "solid", "symbol": symbol}
 
 
-def _points(series: Series, metric: Metric) -> dict[str, Points]:
+def _curves(series: Series, metric: Metric) -> dict[str, Curve]:
     found = {counter.key: curve(series, metric, counter) for counter in COUNTERS}
-    return {
-        key: Points(one.at, one.median, one.low, one.high, one.stops)
-        for key, one in found.items()
-        if one is not None
-    }
+    return {key: one for key, one in found.items() if one is not None}
+
+
+def _points(of: Curve) -> Points:
+    return Points(of.at, of.median, of.low, of.high, of.stops)
 
 
 def _thread(run: Run, metric: Metric, panel: int, rank: int) -> Thread | None:
@@ -209,17 +212,17 @@ def _thread(run: Run, metric: Metric, panel: int, rank: int) -> Thread | None:
 
 
 def _limits(
-    found: Sequence[Line], threads: Sequence[Thread], metric: Metric
+    drawn: Sequence[learning.Panel], threads: Sequence[Thread], metric: Metric
 ) -> tuple[Limits, Limits]:
     """Return the ends of the y axis that figures have, for lines alone and with threads."""
-    if metric.holds or not found:
+    of_lines = learning.fitted(drawn)
+    if of_lines is None:
         return None, None
-    points = [line.points[TOKENS.key] for line in found]
-    lines = [{"at": p.at, "median": p.middle, "low": p.low, "high": p.high} for p in points]
-    runs = [{"at": thread.at[TOKENS.key], "median": thread.values} for thread in threads]
-    tables = [pd.DataFrame(one).assign(end=one["at"][-1]) for one in (*lines, *runs)]
-    of_lines = fitted(pd.concat(tables[: len(lines)]), metric)
-    return of_lines, fitted(pd.concat(tables), metric)
+    lasted = [thread for thread in threads if thread.run.status != DIVERGED]
+    at = [(thread.at[TOKENS.key], thread.values) for thread in lasted]
+    values = [values[learning.late(tokens, tokens[-1])] for tokens, values in at if len(tokens)]
+    of_runs = learning.around(np.concatenate([np.empty(0), *values]), metric) or of_lines
+    return of_lines, (min(of_lines[0], of_runs[0]), max(of_lines[1], of_runs[1]))
 
 
 def _compared(title: str, drawn: Mapping[tuple[str, str, str], Compared]) -> Chart:

@@ -25,7 +25,7 @@ def test_ticks_are_compact_numbers_and_markup_is_drawn_nowhere(tmp_path, monkeyp
 def test_a_size_tells_its_layers(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(counted, "save", lambda figure, *_: drawn.append(figure) or [Path()])
-    rows = pd.DataFrame({"cell": "gru", "rule": ["bptt"], "units": 8, "sparsity": 0.75})
+    rows = pd.DataFrame({"cell": "gru", "rule": ["bptt", "rtrl"], "units": 8, "sparsity": 0.75})
     table = rows.assign(**dict.fromkeys(counted.COLUMNS, 1e3))
     for layers, words in ((1, "8\n75 %"), (3, "8 × 3\n75 %")):
         counted.draw(table.assign(layers=layers), tmp_path / "cost")

@@ -33,8 +33,10 @@ def seeds(tmp_path):
 
 
 def test_every_kind_is_written_as_png_pdf_and_csv_for_each_task(seeds, tmp_path):
-    text = config(task__name="charlm")
-    write(seeds / "text", text, [(10, {"bpc": 4.0}), (20, {"validation_bpc": 3.5})])
+    write(seeds / "other", config("bptt"), levels((10, 1), (20, 2)))
+    for rule in ("snap1", "bptt"):
+        text = config(rule, task__name="charlm")
+        write(seeds / f"text-{rule}", text, [(10, {"bpc": 4.0}), (20, {"validation_bpc": 3.5})])
     out = tmp_path / "deep" / "out"
     files = plot([seeds], out, KINDS, False)
     stems = [f"{kind}-{task}" for task in ("charlm", "copy") for kind in KINDS]
@@ -80,6 +82,7 @@ def test_the_learning_table_is_the_median_of_step_functions(seeds, tmp_path):
 
 @pytest.mark.usefixtures("only_tables")
 def test_the_cost_and_tradeoff_tables_are_medians_over_seeds(seeds, tmp_path):
+    write(seeds / "other", config("uoro"), levels((10, 1), (20, 2)))
     files = plot([seeds], tmp_path / "out", ["cost", "tradeoff"], False)
     cost = read(files, "cost-copy").iloc[0]
     assert cost["ms_per_token"] == np.median([1, 2, 6])
@@ -146,7 +149,8 @@ def test_every_line_that_coincides_with_others_is_seen(tmp_path, monkeypatch):
     assert len(markers) == len(solid) + len(broken) == len(RULES)
     assert max(map(zorder, solid)) < min(map(zorder, broken))
     assert max(map(zorder, broken)) < min(map(zorder, markers))
-    assert len({line.get_markevery() for line in markers}) == len(RULES)
+    places = [x for line in markers for x in line.get_xdata()]
+    assert len(set(places)) == len(places) >= len(RULES)
 
 
 def test_a_single_point_is_seen(tmp_path, monkeypatch):
@@ -160,7 +164,7 @@ def test_a_single_point_is_seen(tmp_path, monkeypatch):
     lines = drawn[0].axes[0].get_lines()
     markers = [line for line in lines if line.get_marker() != "None"]
     assert len(markers) == len(RULES)
-    assert all(line.get_markevery() is None for line in markers)
+    assert [line.get_xdata().tolist() for line in markers] == [[20]] * len(RULES)
 
 
 def zorder(line):
@@ -173,9 +177,11 @@ def test_a_text_shows_smoothed_training_and_plain_validation_bpc(tmp_path):
     bpc = rng.uniform(2, 3, 200)
     rows = [(10 * (i + 1), {"bpc": float(value)}) for i, value in enumerate(bpc)]
     rows += [(2000, {"validation_bpc": 2.75})]
-    source = write(tmp_path / "run", config(task__name="charlm"), rows)
-    files = plot([source], tmp_path / "out", ["learning", "tradeoff"], False)
+    for rule in ("snap1", "bptt"):
+        write(tmp_path / rule, config(rule, task__name="charlm"), rows)
+    files = plot([tmp_path], tmp_path / "out", ["learning", "tradeoff"], False)
     table = read(files, "learning-charlm")
+    table = table[(table["series"] == "SnAp-1") & (table["counter"] == "tokens")]
     training = table[table["quantity"] == "bpc"]
     # 2 % of 2000 tokens are four rows.
     expected = [bpc[max(0, i - 3) : i + 1].mean() for i in range(200)]
@@ -183,12 +189,13 @@ def test_a_text_shows_smoothed_training_and_plain_validation_bpc(tmp_path):
     validation = table[table["quantity"] == "validation_bpc"]
     assert validation[["at", "median"]].values.tolist() == [[2000, 2.75]]
     assert validation["low"].isna().all()
-    assert read(files, "tradeoff-charlm")["reached"].tolist() == [2.75]
+    assert read(files, "tradeoff-charlm")["reached"].tolist() == [2.75, 2.75]
 
 
 def test_a_long_path_of_a_text_is_told_by_its_end_and_may_have_any_letters(tmp_path):
     text = f"{'long/' * 40}书.txt"
-    source = write(tmp_path / "a", config(task__name="charlm", task__text=text), [(9, {"bpc": 3})])
+    rows = [(at, {"bpc": 3}) for at in (9, 18)]
+    source = write(tmp_path / "a", config(task__name="charlm", task__text=text), rows)
     assert plot([source], tmp_path / "out", ["learning"], False)
     assert words.short(text) == f"…{text[-39:]}"
 
@@ -199,9 +206,10 @@ def test_captions_name_the_text_where_the_task_has_one(text, tmp_path, monkeypat
     monkeypatch.setattr(
         "snaprun.figures.layout.save", lambda figure, *_: drawn.append(figure) or [Path()]
     )
-    made = config(task__name="charlm", task__text=text)
-    write(tmp_path / "a", made, [(20, {"bpc": 3.0})])
-    write(tmp_path / "b", config(), levels((10, 1), (20, 2)))
+    for rule in ("snap1", "bptt"):
+        made = config(rule, task__name="charlm", task__text=text)
+        write(tmp_path / f"a{rule}", made, [(20, {"bpc": 3.0})])
+        write(tmp_path / f"b{rule}", config(rule), levels((10, 1), (20, 2)))
     plot([tmp_path], tmp_path / "out", ["learning", "tradeoff"], False)
     captions = [" ".join(figure.texts[-1].get_text().split()) for figure in drawn]
     for figure in drawn:
@@ -254,12 +262,14 @@ def test_incomplete_runs_are_drawn_to_their_end_and_counted(tmp_path):
     source = tmp_path / "runs"
     write(source / "0", config(seed=0), levels((10, 1), (20, 2)))
     write(source / "1", config(seed=1), levels((10, 5)), status=None)
+    write(source / "other", config("uoro"), levels((10, 1), (20, 2)))
     files = plot([source], tmp_path / "out", KINDS, True)
     table = read(files, "learning-copy")
+    table = table[table["series"] == "SnAp-1"]
     assert table["median"].tolist() == [3, 2]
     assert set(table["incomplete"]) == {1}
-    assert read(files, "cost-copy")[["seeds", "incomplete"]].values.tolist() == [[1, 1]]
-    assert read(files, "tradeoff-copy")["reached"].tolist() == [3.5]
+    assert read(files, "cost-copy")[["seeds", "incomplete"]].values.tolist() == [[1, 1], [1, 0]]
+    assert read(files, "tradeoff-copy")["reached"].tolist() == [3.5, 2]
 
 
 def test_drawing_twice_gives_the_same_bytes_and_leaves_the_globals_alone(seeds, tmp_path):
@@ -319,12 +329,14 @@ def test_a_diverged_seed_is_marked_where_it_stopped(seeds):
 
 def test_a_run_that_diverged_at_once_is_drawn_without_values(tmp_path):
     made = config(task__name="charlm")
-    source = write(tmp_path / "run", made, [(10, {"bpc": None})], "diverged")
-    files = plot([source], tmp_path / "out", ["learning", "tradeoff"], False)
+    write(tmp_path / "run", made, [(10, {"bpc": None})], "diverged")
+    for rule in ("rtrl", "uoro"):
+        write(tmp_path / rule, config(rule, task__name="charlm"), [(10, {"bpc": 3.0})])
+    files = plot([tmp_path], tmp_path / "out", ["learning", "tradeoff"], False)
     assert len(files) == 6
-    tradeoff = read(files, "tradeoff-charlm")
-    assert tradeoff["reached"].isna().tolist() == [True]
-    assert tradeoff["diverged"].tolist() == [1]
+    tradeoff = read(files, "tradeoff-charlm").set_index("series")
+    assert tradeoff["reached"].isna().to_dict() == {"RTRL": False, "SnAp-1": True, "UORO": False}
+    assert tradeoff["diverged"].to_dict() == {"RTRL": 0, "SnAp-1": 1, "UORO": 0}
 
 
 def test_the_axis_of_bpc_is_fitted_to_what_follows_the_descent(tmp_path, monkeypatch):
