@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make .venv in this folder and install snaprun into it: scripts/setup.sh [EXTRA[,EXTRA]]
-# EXTRA: dev (tests and checks) | tensorboard | vision | parquet | joblib | ray | slurm | peers. PYTHON chooses the interpreter (3.11 to 3.13).
+# EXTRA: dev (tests and checks) | tensorboard | trackio | wandb | mlflow | vision | parquet | joblib | ray | slurm | peers. PYTHON chooses the interpreter (3.11 to 3.13).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

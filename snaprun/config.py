@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from snaprun.run.options import TrainOptions
     from snaprun.run.parts import Parts
     from snaprun.studies import Panel
+    from snaprun.trackers import Trackers
 
 T = TypeVar("T")
 
@@ -201,6 +202,21 @@ def parts(plain: Mapping[str, Any]) -> "Parts":
     )
 
 
+def trackers(plain: Mapping[str, Any]) -> "Trackers":
+    """Build the trackers under `logger`, and TensorBoard's if `tensorboard` is true."""
+    from snaprun.trackers import TRACKERS, Trackers
+
+    groups = dict(converted("logger", plain.get("logger", {}), dict))
+    if plain["tensorboard"]:
+        groups.setdefault("tensorboard", {})
+    made = {}
+    for name, keys in groups.items():
+        target = TRACKERS[checks.one_of("logger", name, list(TRACKERS))]
+        keys = converted(f"logger.{name}", keys, dict)
+        made[name] = target(**arguments(f"logger.{name}", target, keys))
+    return Trackers(made)
+
+
 def options(plain: Mapping[str, Any]) -> "TrainOptions":
     """Return the options under `train`."""
     from snaprun.run.options import TrainOptions
@@ -297,7 +313,8 @@ def run_folder(plain: Mapping[str, Any]) -> Path:
         if not isinstance(values, Mapping) or (group != "train" and "name" not in values):
             checks.refuse(group, values, f"a group of keys with a name, as in conf/{group}")
     for key, kind in WHEREABOUTS.items():
-        converted(key, plain.get(key, False) if kind is bool else plain[key], kind)
+        if key in plain:
+            converted(key, plain[key], kind)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", plain["name"]):
         checks.refuse("name", plain["name"], "1 to 100 letters, digits, '_', '-' and '.'")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in plain["results"]):

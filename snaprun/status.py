@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from snaprun import listing
 from snaprun.checks import UserError, one_of
 from snaprun.files import Folder, read
-from snaprun.identity import WHEREABOUTS
+from snaprun.identity import without_whereabouts
 from snaprun.store import (
     CHECKPOINT,
     COUNTERS,
@@ -114,8 +114,8 @@ def _frame(shown: Sequence[Standing], source: Path) -> tuple["pd.DataFrame", lis
     """Return the table, the keys that vary among the runs, and the names of the metrics."""
     import pandas as pd
 
-    configs = [listing.flat(_config(one.folder)) for one in shown]
-    keys = [key for key in listing.varying(configs) if key not in WHEREABOUTS]
+    configs = [listing.flat(without_whereabouts(_config(one.folder))) for one in shown]
+    keys = listing.varying(configs)
     metrics = dict.fromkeys(name for one in shown for name in one.last or {})
     rows = [
         {

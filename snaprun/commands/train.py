@@ -35,6 +35,7 @@ def launch(
     if plain.get("dry"):
         from snaprun.run.dry import rehearse
 
+        config.trackers(plain)
         parts = config.parts(plain)
         return Outcome(report=f"{folder}\n{rehearse(parts, probe and probe(parts))}")
     summary, unread = None, []
@@ -55,6 +56,7 @@ def launch(
     else:
         from snaprun.run.launch import run
 
+        trackers = config.trackers(plain)
         parts = config.parts(plain)
         if plain["restart"] and os.path.lexists(folder):
             say(f"{folder}: what was there is now {set_aside(folder)}")
@@ -62,8 +64,8 @@ def launch(
             parts,
             folder,
             written,
-            tensorboard=plain["tensorboard"],
             bar=not sweep,
+            trackers=trackers,
             probe=probe and probe(parts),
         )
         status, report = Status.DONE, _report(folder, summary)

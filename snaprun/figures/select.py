@@ -16,7 +16,7 @@ from typing import Any
 from snaprun.checks import UserError, refuse
 from snaprun.figures import words
 from snaprun.figures.style import Look, look, varied
-from snaprun.identity import LATER
+from snaprun.identity import LATER, without_whereabouts
 from snaprun.listing import varying
 from snaprun.store.panel import is_panel, read_panel
 from snaprun.store.reader import Run, find_runs, read_run
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 # Keys that never change what is learned or what it costs.
 _NO_CHOICE = {
-    *("seed", "name", "results", "tensorboard", "restart"),
+    "seed",
     *(f"train.{key}_every" for key in ("log", "eval", "checkpoint")),
 }
 _CHOSEN = "optim.lr"  # a panel chooses it for each series of a facet
@@ -117,7 +117,7 @@ def load(sources: Sequence[Path], incomplete: bool) -> list[Sheet]:
 
 def _choices(run: Run) -> dict[str, Any]:
     """Return the configuration in dotted keys, without keys that change nothing that is shown."""
-    flat = dict(dotted(run.config))
+    flat = dict(dotted(without_whereabouts(run.config)))
     for key in _NEEDED:
         if flat.get(key) is None:
             raise UserError(f"{run.folder / CONFIG} has no {key}: expected the file of a run.")
