@@ -32,7 +32,7 @@ class MLflow(Tracker):
             import mlflow
             import sqlalchemy  # noqa: F401  # without it MLflow cannot say what a database needs
             from mlflow import entities
-        for noisy in ("mlflow", "alembic"):
+        for noisy in ("mlflow", "alembic", "urllib3"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
         self._client_of, self._entities = mlflow.MlflowClient, entities
         self._uri, self._experiment = uri, experiment

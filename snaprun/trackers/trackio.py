@@ -1,5 +1,6 @@
 """Trackio's database on this machine, which `trackio show` draws and `trackio sync` publishes."""
 
+import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -20,9 +21,7 @@ class Trackio(Tracker):
     def __init__(self, project: str, group: str) -> None:
         with needing("trackio"):
             from trackio.sqlite_storage import SQLiteStorage
-        try:
-            SQLiteStorage.validate_project_name(project)
-        except ValueError:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", project):
             refuse("logger.trackio.project", project, "letters, digits, _ and -")
         self._storage, self._project, self._group = SQLiteStorage, project, group
 
