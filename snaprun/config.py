@@ -108,7 +108,8 @@ def explanation(error: Exception, command: str, overrides: Sequence[str]) -> str
     if found := re.match(r"Ambiguous value for argument '(.+?)'", said):
         return f"{found[1]} has several values: add -m to sweep over them, or quote the value."
     if "group override must be a string" in said:
-        return f"{said}: expected GROUP=CHOICE; keys of a group are set as GROUP.KEY=VALUE, and logger=[] is none."
+        how = "keys of a group are set as GROUP.KEY=VALUE, and logger=[] is none"
+        return f"{said}: expected GROUP=CHOICE; {how}."
     if found := re.match(r"Could not override '(.+?)'", said):
         return _unknown_key(found[1], command, overrides)
     if found := re.search(

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from filelock import FileLock
@@ -35,7 +36,10 @@ class MLflow(Tracker):
         for noisy in ("mlflow", "alembic", "urllib3"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
         self._client_of, self._entities = mlflow.MlflowClient, entities
-        self._uri, self._experiment = uri, experiment
+        self._file = os.path.abspath(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else ""
+        # MLflow keeps connections by their address, also when the working directory changes.
+        self._uri = f"{_SQLITE}{self._file}" if self._file else uri
+        self._experiment = experiment
 
     def open(self, run: Tracked, rows: Sequence[Row], known: str) -> str:
         """Continue the run or begin another, and log the rows that it lacks."""
@@ -55,19 +59,14 @@ class MLflow(Tracker):
 
     def _connected(self) -> tuple[Any, str]:
         """Return a client and the id of the experiment; both are made where missing."""
-        if not self._uri.startswith(_SQLITE):
+        with ExitStack() as stack:
+            if self._file:  # two processes that make its tables at once hinder each other
+                os.makedirs(os.path.dirname(self._file), exist_ok=True)
+                stack.enter_context(FileLock(f"{self._file}.lock", timeout=120))
             client = self._client_of(self._uri)
-            return client, self._experiment_id(client)
-        # Two processes that make the tables at once hinder each other.
-        file = os.path.abspath(self._uri.removeprefix(_SQLITE))
-        os.makedirs(os.path.dirname(file), exist_ok=True)
-        with FileLock(f"{file}.lock", timeout=120):
-            client = self._client_of(self._uri)
-            return client, self._experiment_id(client)
-
-    def _experiment_id(self, client: Any) -> str:
-        found = client.get_experiment_by_name(self._experiment)
-        return found.experiment_id if found else client.create_experiment(self._experiment)
+            found = client.get_experiment_by_name(self._experiment)
+            made = found.experiment_id if found else client.create_experiment(self._experiment)
+            return client, made
 
     def _held(self, known: str, rows: Sequence[Row], params: Mapping[str, str]) -> int | None:
         """Return how many of the first rows the run holds; None if it holds anything else."""

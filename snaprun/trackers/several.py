@@ -24,6 +24,7 @@ class Trackers:
 
     def __init__(self, trackers: Mapping[str, Tracker]) -> None:
         self._trackers = dict(trackers)
+        self._open: dict[str, Tracker] = {}
         self._pending: list[Row] = []
         self._written = 0.0
 
@@ -36,15 +37,16 @@ class Trackers:
         run = Tracked(folder, config, began)
         before = _known(folder)
         known = dict(before)
-        for name, tracker in self._each():
-            with self._guarded(name):
+        for name, tracker in self._trackers.items():
+            with self._guarded(name, tracker):
                 known[name] = tracker.open(run, rows, before.get(name, ""))
                 if known[name] != before.get(name, ""):
                     folder.write(KNOWN, json.dumps(known) + "\n")
+                self._open[name] = tracker
 
     def row(self, row: Row) -> None:
         """Take one more row."""
-        if not self._trackers:
+        if not self._open:
             return
         self._pending.append(row)
         if time.monotonic() - self._written >= EVERY:
@@ -53,29 +55,26 @@ class Trackers:
     def write(self) -> None:
         """Hand all rows that were taken to the trackers."""
         rows, self._pending = self._pending, []
-        for name, tracker in self._each() if rows else ():
-            with self._guarded(name):
+        for name, tracker in list(self._open.items()) if rows else ():
+            with self._guarded(name, tracker):
                 tracker.write(rows)
         self._written = time.monotonic()
 
     def close(self, summary: Mapping[str, Any] | None) -> None:
         """End the copies, with the run's summary if it has ended; may be repeated."""
         self.write()
-        for name, tracker in self._each():
-            with self._guarded(name):
+        for name, tracker in list(self._open.items()):
+            with self._guarded(name, tracker):
                 tracker.close(summary)
-        self._trackers = {}
-
-    def _each(self) -> list[tuple[str, Tracker]]:
-        return list(self._trackers.items())
+        self._open = {}
 
     @contextmanager
-    def _guarded(self, name: str) -> Iterator[None]:
+    def _guarded(self, name: str, tracker: Tracker) -> Iterator[None]:
         """Inside the block an exception leaves the tracker out."""
         try:
             yield
         except Exception as error:  # of a library, a network or a disk: it may be any
-            tracker = self._trackers.pop(name)
+            self._open.pop(name, None)
             said = " ".join(f"{type(error).__name__}: {error}".split())
             _log.warning(
                 "logger=%s fails (%s). The run continues without it; metrics.jsonl has all rows.",

@@ -65,13 +65,14 @@ class WandB(Tracker):
             init_timeout=30,
             symlink=False,
             x_disable_stats=True,
+            x_save_requirements=False,
         )
         self._run = self._wandb.init(
             **self._where,
             id=name,
             name=run.name,
             config=dict(run.config),
-            dir=run.folder.path,
+            dir=run.folder.path.absolute(),  # its process may have begun in another folder
             resume="allow" if self._online else None,
             settings=settings,
         )
