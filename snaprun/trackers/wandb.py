@@ -88,6 +88,6 @@ class WandB(Tracker):
 
     def close(self, summary: Mapping[str, Any] | None) -> None:
         """Add the summary and finish the run; one that has not ended counts as failed there."""
-        if summary is not None:
-            self._run.summary.update(dict(summary))
+        if summary is not None:  # under one key, because W&B keeps the last row's values there
+            self._run.summary["summary"] = dict(summary)
         self._run.finish(exit_code=int(summary is None))

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from typing import ClassVar
 
 import psutil
 import pytest
@@ -53,8 +54,7 @@ def test_four_at_once_are_read_back_by_their_own_code(places, capfd):
     assert wandb["run"][0].display_name == run.name
     assert readers.items(wandb["run"][0].config.update)["cell"]["units"] == 8
     kept = readers.items(pair for record in wandb["summary"] for pair in record.update)
-    assert kept["status"] == "finished"
-    assert kept["metrics"] == summary["metrics"]
+    assert kept["summary"]["metrics"] == summary["metrics"]
     assert wandb["exit"][0].exit_code == 0
     assert mlflow.data.params["cell.units"] == "8"
     assert not {"results", "logger.wandb.mode"} & mlflow.data.params.keys()
@@ -280,6 +280,58 @@ def test_where_rows_go_changes_neither_the_name_of_a_run_nor_its_table(here, cap
     capfd.readouterr()
     assert _main(["status", "source=results", "format=csv"]) == 0
     assert "logger" not in capfd.readouterr().out
+
+
+class OnServer:
+    """A run of W&B as its server holds it; with `id` and `resume` the library continues it."""
+
+    runs: ClassVar[dict[str, "OnServer"]] = {}
+
+    def __init__(self):
+        self.rows, self.summary = [], {}
+
+    @classmethod
+    def init(cls, *, id, resume, mode, **choices):
+        assert (resume, mode) == ("allow", "online")
+        return cls.runs.setdefault(id, cls())
+
+    @property
+    def step(self):
+        return len(self.rows)
+
+    def log(self, row):
+        self.rows.append(row)
+        self.summary |= row
+
+    def define_metric(self, name, step_metric):
+        assert (name, step_metric) == ("*", "tokens")
+
+    def finish(self, exit_code=0):
+        pass
+
+
+def test_online_a_run_goes_on_where_the_server_has_its_beginning(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setattr(OnServer, "runs", {})
+    monkeypatch.setattr(wandb, "init", OnServer.init)
+    monkeypatch.setattr(wandb, "login", lambda **choices: True)
+    run = tmp_path / "e" / "run"
+
+    def session(mark, *tokens):
+        online = TRACKERS["wandb"](project="p", group="g", mode="online")
+        with RunWriter(run, {}, Trackers({"wandb": online})) as writer:
+            writer.resume(mark) if mark else writer.begin()
+            for count in tokens:
+                write(writer, count)
+                mark = mark if count == 99 else writer.mark()
+        assert [*OnServer.runs.values()][-1].rows == readers.rows_of(run)
+        return mark
+
+    mark = session(None, 16, 32)
+    mark = session(mark, 48, 99)  # the last rows come after the checkpoint
+    assert len(OnServer.runs) == 1
+    session(mark, 64)
+    assert len(OnServer.runs) == 2
 
 
 def test_nothing_leaves_the_machine_where_nobody_asked_for_it(places):
