@@ -38,11 +38,11 @@ class Trackers:
         before = _known(folder)
         known = dict(before)
         for name, tracker in self._trackers.items():
+            self._open[name] = tracker
             with self._guarded(name, tracker):
                 known[name] = tracker.open(run, rows, before.get(name, ""))
                 if known[name] != before.get(name, ""):
                     folder.write(KNOWN, json.dumps(known) + "\n")
-                self._open[name] = tracker
 
     def row(self, row: Row) -> None:
         """Take one more row."""
@@ -62,11 +62,13 @@ class Trackers:
 
     def close(self, summary: Mapping[str, Any] | None) -> None:
         """End the copies, with the run's summary if it has ended; may be repeated."""
-        self.write()
-        for name, tracker in list(self._open.items()):
-            with self._guarded(name, tracker):
-                tracker.close(summary)
-        self._open = {}
+        try:
+            self.write()
+        finally:
+            while self._open:
+                name, tracker = self._open.popitem()
+                with self._guarded(name, tracker):
+                    tracker.close(summary)
 
     @contextmanager
     def _guarded(self, name: str, tracker: Tracker) -> Iterator[None]:

@@ -22,6 +22,7 @@ class TensorBoard(Tracker):
             from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore
             from tensorboard.summary.writer.record_writer import RecordWriter
         self._event, self._summary, self._records = Event, Summary, RecordWriter
+        self._file: Any = None
 
     def open(self, run: Tracked, rows: Sequence[Row], known: str) -> str:
         """Replace the event files of the run's folder with one that has these rows."""
@@ -53,4 +54,5 @@ class TensorBoard(Tracker):
 
     def close(self, summary: Mapping[str, Any] | None) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file:
+            self._file.close()
