@@ -36,6 +36,7 @@ class MLflow(Tracker):
         for noisy in ("mlflow", "alembic", "urllib3"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
         self._client_of, self._entities = mlflow.MlflowClient, entities
+        self._exception = mlflow.MlflowException
         self._file = os.path.abspath(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else ""
         # MLflow keeps connections by their address, also when the working directory changes.
         self._uri = f"{_SQLITE}{self._file}" if self._file else uri
@@ -46,9 +47,10 @@ class MLflow(Tracker):
         self._run = run
         self._client, experiment = self._connected()
         params = {key: str(value)[:_LONGEST] for key, value in flat(run.config).items()}
-        held = self._held(known, rows, params) if known else None
+        before = self._active(known)
+        held = self._held(before, rows, params) if before else None
         if held is None:
-            if known:
+            if before:
                 self._client.delete_run(known)
             self._id = self._created(experiment, params)
         else:
@@ -56,6 +58,16 @@ class MLflow(Tracker):
             self._client.update_run(known, status="RUNNING")
         self.write(rows[held or 0 :])
         return self._id
+
+    def _active(self, known: str) -> Any | None:
+        """Return the run of this id; None if there is none, or the user has deleted it."""
+        try:
+            found = self._client.get_run(known) if known else None
+        except self._exception as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # of a server that cannot answer
+                raise
+            return None
+        return found if found and found.info.lifecycle_stage == "active" else None
 
     def _connected(self) -> tuple[Any, str]:
         """Return a client and the id of the experiment; both are made where missing."""
@@ -68,14 +80,12 @@ class MLflow(Tracker):
             made = found.experiment_id if found else client.create_experiment(self._experiment)
             return client, made
 
-    def _held(self, known: str, rows: Sequence[Row], params: Mapping[str, str]) -> int | None:
+    def _held(self, before: Any, rows: Sequence[Row], params: Mapping[str, str]) -> int | None:
         """Return how many of the first rows the run holds; None if it holds anything else."""
-        held = self._client.get_run(known)
-        history = self._client.get_metric_history(known, "seconds")
+        history = self._client.get_metric_history(before.info.run_id, "seconds")
         clock = sorted((metric.step, metric.value) for metric in history)
         ours = [(row["tokens"], row["seconds"]) for row in rows[: len(clock)]]
-        same = held.info.lifecycle_stage == "active" and held.data.params == params
-        return len(clock) if same and clock == ours else None
+        return len(clock) if clock == ours and before.data.params == params else None
 
     def _created(self, experiment: str, params: Mapping[str, str]) -> str:
         began = int(1000 * self._run.began)

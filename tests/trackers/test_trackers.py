@@ -127,6 +127,20 @@ def test_rows_that_a_killed_run_no_longer_has_are_taken_back(name, places):
     read(run, *beside)
 
 
+def test_a_run_that_is_gone_from_mlflow_is_written_anew(places):
+    import mlflow
+
+    run, uri = places / "results" / "e" / "run", f"sqlite:///{places}/results/mlflow.db"
+    for gone in ("deleted", "unknown", ""):
+        with RunWriter(run, {"seed": 0}, made("mlflow", places)) as writer:
+            writer.begin()
+            write(writer, 16, 32)
+        held = readers.in_mlflow(run, uri)
+        mlflow.MlflowClient(uri).delete_run(held.info.run_id)
+        if gone == "unknown":
+            (run / "trackers.json").write_text('{"mlflow": "0123456789abcdef"}')
+
+
 class Failing(Tracker):
     """Fails in one method."""
 
