@@ -9,7 +9,7 @@ imported only where objects are built.
 import contextlib
 import re
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from snaprun.run.parts import Parts
     from snaprun.search import Options as SearchOptions
     from snaprun.studies import Panel
+    from snaprun.trackers import Trackers
 
 T = TypeVar("T")
 
@@ -109,7 +110,8 @@ def explanation(error: Exception, command: str, overrides: Sequence[str]) -> str
     if found := re.match(r"Ambiguous value for argument '(.+?)'", said):
         return f"{found[1]} has several values: add -m to sweep over them, or quote the value."
     if "group override must be a string" in said:
-        return f"{said}: expected GROUP=CHOICE; keys of a group are set as GROUP.KEY=VALUE."
+        how = "keys of a group are set as GROUP.KEY=VALUE, and logger=[] is none"
+        return f"{said}: expected GROUP=CHOICE; {how}."
     if found := re.match(r"Could not override '(.+?)'", said):
         return _unknown_key(found[1], command, overrides)
     if found := re.search(
@@ -117,9 +119,25 @@ def explanation(error: Exception, command: str, overrides: Sequence[str]) -> str
     ):
         group, choice = found[1], found[2]
         options = found[3].partition(" Config search path")[0].split()
-        said = f"{group}={choice} is not accepted: expected one of {checks.listed(options)}."
-        return f"{said} {checks.near(choice, options)}".rstrip()
+        return _no_choice(group, choice, options)
+    if found := re.match(r"In '.+?': Could not load '(.+?)/([^/]*?)'", said):  # one of a list
+        with _composing():
+            return _no_choice(found[1], found[2], choices(found[1]))
     return f"{said} (HYDRA_FULL_ERROR=1 shows the trace.)"
+
+
+def _no_choice(group: str, choice: str, options: Sequence[str]) -> str:
+    said = f"{group}={choice} is not accepted: expected one of {checks.listed(options)}."
+    return f"{said} {checks.near(choice, options)}".rstrip()
+
+
+@contextlib.contextmanager
+def _composing() -> Iterator[None]:
+    """Let Hydra find the YAML files inside the block, also before the first job."""
+    with contextlib.ExitStack() as stack:
+        if not GlobalHydra.instance().is_initialized():
+            stack.enter_context(initialize_config_dir(str(conf_dir()), version_base="1.3"))
+        yield
 
 
 def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
@@ -127,12 +145,13 @@ def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
     others = [w for w in overrides if w.partition("=")[0] != key and not _several(w)]
     group = key.rpartition(".")[0]
     accepted, owners = list[str](), list[str]()
-    with contextlib.suppress(*_WRONG), contextlib.ExitStack() as stack:
-        if not GlobalHydra.instance().is_initialized():  # before the first job
-            stack.enter_context(initialize_config_dir(str(conf_dir()), version_base="1.3"))
+    with contextlib.suppress(*_WRONG), _composing():
         composed = compose(command, others)
         keys = OmegaConf.select(composed, group) if group else composed
         if keys is None:
+            of, _, choice = group.partition(".")
+            if choice in choices(of):  # of a group with several choices at once
+                return no_key(key, [], f"It belongs to {of}={choice}.")
             groups = [
                 str(k) for k in composed if OmegaConf.is_dict(OmegaConf.select(composed, str(k)))
             ]
@@ -141,8 +160,9 @@ def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
             return f"{no_key(key, [])} {near}".rstrip()
         if not OmegaConf.is_dict(keys):
             return f"{group}={keys} is not accepted: its keys are set as {group}.KEY=VALUE."
-        accepted = [f"{group}.{name}" if group else str(name) for name in keys]
-        if meant := [f"{name}.{key}" for name in keys if not group and _holds(keys, name, key)]:
+        prefix, last = (f"{group}.", key.removeprefix(f"{group}.")) if group else ("", key)
+        accepted = [f"{prefix}{name}" for name in keys]
+        if meant := [f"{prefix}{name}.{last}" for name in keys if _holds(keys, name, last)]:
             return no_key(key, accepted, f"Did you mean {' or '.join(meant)}?")
         others = [word for word in others if not word.startswith((f"{group}=", f"{group}."))]
         owners = [
@@ -208,6 +228,21 @@ def parts(plain: Mapping[str, Any]) -> "Parts":
         options=options(plain),
         task=construct("task", TASKS, plain),  # last, because it may read or fetch a text
     )
+
+
+def trackers(plain: Mapping[str, Any]) -> "Trackers":
+    """Build the trackers under `logger`, and TensorBoard's if `tensorboard` is true."""
+    from snaprun.trackers import TRACKERS, Trackers
+
+    groups = dict(converted("logger", plain.get("logger", {}), dict))
+    if plain["tensorboard"]:
+        groups.setdefault("tensorboard", {})
+    made = {}
+    for name, keys in groups.items():
+        target = TRACKERS[checks.one_of("logger", name, list(TRACKERS))]
+        keys = converted(f"logger.{name}", keys, dict)
+        made[name] = target(**arguments(f"logger.{name}", target, keys))
+    return Trackers(made)
 
 
 def options(plain: Mapping[str, Any]) -> "TrainOptions":
@@ -321,7 +356,8 @@ def run_folder(plain: Mapping[str, Any]) -> Path:
         if not isinstance(values, Mapping) or (group != "train" and "name" not in values):
             checks.refuse(group, values, f"a group of keys with a name, as in conf/{group}")
     for key, kind in WHEREABOUTS.items():
-        converted(key, plain.get(key, False) if kind is bool else plain[key], kind)
+        if key in plain:
+            converted(key, plain[key], kind)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", plain["name"]):
         checks.refuse("name", plain["name"], "1 to 100 letters, digits, '_', '-' and '.'")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in plain["results"]):

@@ -11,7 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 # Keys that say where, how and whether a run is written; they do not change what it computes.
-WHEREABOUTS = {"name": str, "results": str, "tensorboard": bool, "restart": bool, "dry": bool}
+WHEREABOUTS = {
+    "name": str,
+    "results": str,
+    "logger": dict,
+    "tensorboard": bool,
+    "restart": bool,
+    "dry": bool,
+}
 # Keys that may change without making another run: how far it goes, and when it saves and resumes.
 EXTENT = ("train.tokens", "train.checkpoint_every", "train.strict")
 # Keys that say on what a run computes: they change its last digits and its speed, so its name, but
@@ -51,6 +58,11 @@ def run_id(plain: Mapping[str, Any]) -> str:
     ]
     # Nothing is checked yet, so this turns arbitrary words into one short, visible file name.
     return re.sub(r"[^A-Za-z0-9.-]", "", "-".join(words)).lstrip(".-")[:120] + f"-{digest}"
+
+
+def without_whereabouts(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a configuration without the keys that only say where and how its run is written."""
+    return {key: value for key, value in config.items() if key not in WHEREABOUTS}
 
 
 def sized(cell: Mapping[str, Any]) -> str:

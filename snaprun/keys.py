@@ -10,6 +10,7 @@ import yaml
 from yaml.nodes import MappingNode, Node
 
 HYDRAS = ("defaults", "hydra")  # keys that speak to Hydra
+PACKAGE = "# @package "  # begins the line that says where a file's keys stand
 GLOBAL = "_global_"  # the package of a file whose keys stand at the top, such as an experiment's
 EXAMPLE = r" *snaprun \w+( |$)"
 NAME = "name"  # of the class that a group configures; its file's name says as much
@@ -55,8 +56,8 @@ def read(file: Path, group: str = "") -> Page:
     text = file.read_text(encoding="utf-8")
     lines = text.splitlines()
     root = yaml.compose(text)
-    if lines[0].startswith(f"# @package {GLOBAL}"):
-        group = ""
+    if lines[0].startswith(PACKAGE):
+        group = lines[0].removeprefix(PACKAGE).strip().removeprefix(GLOBAL)
     page = Page(_head(lines), [], [], [])
     if not isinstance(root, MappingNode):
         return page
@@ -75,7 +76,7 @@ def _head(lines: Sequence[str]) -> list[str]:
     for line in lines:
         if not line.startswith("#"):
             break
-        if not line.startswith("# @package"):
+        if not line.startswith(PACKAGE):
             head.append(line[1:].removeprefix(" "))
     return head
 
@@ -85,7 +86,7 @@ def _groups(node: Node, lines: Sequence[str]) -> Iterator[Key]:
         if isinstance(item, MappingNode):
             ((group, choice),) = item.value
             if " " not in group.value:  # not `override hydra/…`
-                yield Key(group.value, choice.value, _comment(choice, lines))
+                yield Key(group.value, _written(choice, lines), _comment(choice, lines))
 
 
 def _keys(path: str, node: Node, lines: Sequence[str]) -> Iterator[Key]:

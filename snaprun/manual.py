@@ -32,11 +32,10 @@ class Manual:
         for group in page.groups:
             choice = said.get(group.path, group.default)
             lines += _item(f"{group.path}={choice}", self._about(group))
-            if choice != "null":
-                shown = self.chosen(group.path, choice)
-                belongs = [key for key in own if key.path.startswith(f"{group.path}.")]
-                own = [key for key in own if key not in belongs]
-                lines += self._listed([*shown.keys, *belongs], "  ")
+            shown = [key for one in _each(choice) for key in self.chosen(group.path, one).keys]
+            belongs = [key for key in own if key.path.startswith(f"{group.path}.")]
+            own = [key for key in own if key not in belongs]
+            lines += self._listed([*shown, *belongs], "  ")
             lines.append("")
         lines += self._listed(own)
         lines += ["", "Examples:", *(f"  {line}" for line in page.examples)]
@@ -125,6 +124,12 @@ class Manual:
 
 WIDTH, COLUMN = 100, 30  # of a page that is not shown on a terminal; where comments begin
 MANY = 12  # choices of a group are not listed in a line
+
+
+def _each(choice: str) -> list[str]:
+    """Return the names in a choice of a group: one, several as in [a,b], or none."""
+    names = map(str.strip, choice.strip("[]").split(","))
+    return [name for name in names if name not in ("", "null")]
 
 
 def _item(left: str, right: str, indent: str = "") -> list[str]:

@@ -18,7 +18,8 @@ Every = Literal["log_every", "eval_every"]
 EVERY: tuple[Every, ...] = get_args(Every)
 HELD_OUT, BASELINE = "validation_", "baseline_"  # the beginnings of the keys of other metrics
 AVERAGE = "_average"  # the end of the key of a metric of the averaged weights
-_COLUMNS = ("tokens", "updates", "seconds", "arm", "seed")  # of tables beside the metrics
+COUNTERS = ("tokens", "updates", "seconds")  # in every row
+_COLUMNS = (*COUNTERS, "arm", "seed")  # of tables beside the metrics
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from snaprun import listing, rule_names
 from snaprun.checks import UserError, one_of
 from snaprun.files import Folder, read
-from snaprun.identity import WHEREABOUTS
+from snaprun.identity import without_whereabouts
 from snaprun.store import (
     CHECKPOINT,
     COUNTERS,
@@ -118,8 +118,8 @@ def table_of(
     """Return a table of runs, the keys that vary among them, and the names of their metrics."""
     import pandas as pd
 
-    choices = [_with_word(listing.flat(config)) for config in configs]
-    keys = [key for key in listing.varying(choices) if key not in WHEREABOUTS]
+    choices = [_with_word(listing.flat(without_whereabouts(config))) for config in configs]
+    keys = listing.varying(choices)
     metrics = dict.fromkeys(name for one in shown for name in one.last or {})
     rows = [
         {

@@ -23,7 +23,7 @@ def keys(node: yaml.Node, path: tuple[str, ...] = ()) -> Iterator[tuple[int, str
     elif isinstance(node, yaml.SequenceNode) and path == ("defaults",):
         for entry in node.value:
             yield from keys(entry)
-    elif isinstance(node, yaml.ScalarNode):
+    elif isinstance(node, yaml.ScalarNode) or not node.value:
         yield node.start_mark.line, ".".join(path)
 
 
@@ -45,7 +45,8 @@ def command(file: Path, key: str) -> list[str]:
             return [page, *kind, f"{key}={WRONG}"]
         case ["panel", *_]:
             return ["reproduce", "panel=copy_gru128", f"panel.{key}={WRONG}"]
-    return ["train", f"{groups[0]}={page}", f"{groups[0]}.{key}={WRONG}"]
+    stands = re.match(r"# @package (?!_global_)(\S+)", file.read_text())
+    return ["train", f"{groups[0]}={page}", f"{stands[1] if stands else groups[0]}.{key}={WRONG}"]
 
 
 LISTS = [

@@ -39,6 +39,7 @@ def launch(
     if plain.get("dry"):
         from snaprun.run.dry import rehearse
 
+        config.trackers(plain)
         parts = config.parts(plain)
         return Outcome(report=f"{folder}\n{rehearse(parts, probe and probe(parts))}")
     summary, unread = None, []
@@ -59,6 +60,7 @@ def launch(
     else:
         from snaprun.run.launch import run
 
+        trackers = config.trackers(plain)
         parts = config.parts(plain)
         if plain["restart"] and os.path.lexists(folder):
             say(f"{folder}: what was there is now {set_aside(folder)}")
@@ -66,8 +68,8 @@ def launch(
             parts,
             folder,
             written,
-            tensorboard=plain["tensorboard"],
             bar=not sweep,
+            trackers=trackers,
             probe=probe and probe(parts),
             report=report,
         )

@@ -17,7 +17,7 @@ from typing import Any
 from snaprun.checks import UserError, refuse
 from snaprun.figures import words
 from snaprun.figures.style import Look, look, varied
-from snaprun.identity import EXTENT, LATER, MACHINE, WHEREABOUTS
+from snaprun.identity import EXTENT, LATER, MACHINE, without_whereabouts
 from snaprun.listing import varying
 from snaprun.store.panel import is_panel, read_panel
 from snaprun.store.reader import Run, find_runs, read_run
@@ -26,8 +26,7 @@ from snaprun.store.schema import ALIGNMENT, CONFIG, DIVERGED, INCOMPLETE
 _log = logging.getLogger(__name__)
 
 # Keys that never split a series.
-_NO_CHOICE = {"seed", "plugins", *WHEREABOUTS, *EXTENT, *MACHINE}
-_NO_CHOICE |= {"train.log_every", "train.eval_every"}
+_NO_CHOICE = {"seed", "plugins", *EXTENT, *MACHINE, "train.log_every", "train.eval_every"}
 _CHOSEN = "optim.lr"  # a panel chooses it for each series of a facet
 _NEEDED = ("task.name", "cell.name", "cell.units", "sparsity.name", "rule.name", "seed")
 
@@ -144,7 +143,7 @@ def chosen_by(run: Run) -> dict[str, Any]:
 
     Raises UserError, which names the key, if figures cannot place the run.
     """
-    flat = dict(dotted(run.config))
+    flat = dict(dotted(without_whereabouts(run.config)))
     for key in _NEEDED:
         if flat.get(key) is None:
             raise UserError(f"{run.folder / CONFIG} has no {key}: expected the file of a run.")

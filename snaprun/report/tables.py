@@ -14,7 +14,7 @@ from snaprun.figures.select import Facet, Series, Sheet
 from snaprun.figures.stats import Spread
 from snaprun.figures.style import compact
 from snaprun.figures.tradeoff import reached
-from snaprun.identity import WHEREABOUTS
+from snaprun.identity import without_whereabouts
 from snaprun.listing import flat, varying
 from snaprun.report.charts import dressed
 from snaprun.report.gather import Entry, Gathered, Part
@@ -84,9 +84,8 @@ def of_series(parts: Sequence[Part]) -> Iterator[tuple[str, Table]]:
 
 def common(runs: Sequence[Run]) -> str:
     """Return as YAML the part of the configuration that all runs share."""
-    choices = [flat(run.config) for run in runs]
-    apart = {*varying(choices), *WHEREABOUTS}
-    same = set(choices[0]).intersection(*choices) - apart
+    choices = [flat(without_whereabouts(run.config)) for run in runs]
+    same = set(choices[0]).intersection(*choices) - {*varying(choices)}
     return yaml.safe_dump(_only(runs[0].config, same), sort_keys=False, allow_unicode=True)
 
 
@@ -94,9 +93,9 @@ def apart(parts: Sequence[Part]) -> Table:
     """Return a row for each series with the keys that not all runs share."""
     places = [place for part in parts for place in _places(part.sheet)]
     runs = [run for _, series in places for run in series.runs]
-    choices = {run: flat(run.config) for run in runs}
+    choices = {run: flat(without_whereabouts(run.config)) for run in runs}
     some = set().union(*choices.values()) - set(choices[runs[0]]).intersection(*choices.values())
-    told = {*varying(choices.values()), *some} - {*WHEREABOUTS, "seed"}
+    told = {*varying(choices.values()), *some} - {"seed"}
     keys = [
         key for key in dict.fromkeys(key for run in runs for key in choices[run]) if key in told
     ]

@@ -18,6 +18,7 @@ from snaprun.run.progress import Progress
 from snaprun.run.setting import Segments, setting
 from snaprun.run.signals import StopSignals
 from snaprun.store import METRICS, RunWriter, Summary, read_summary
+from snaprun.trackers import Trackers
 
 log = logging.getLogger(__name__)
 
@@ -27,15 +28,15 @@ def run(
     folder: Path,
     config: Mapping[str, Any],
     *,
-    tensorboard: bool,
     bar: bool,
+    trackers: Trackers | None = None,
     probe: Probe | None = None,
     report: Report | None = None,
 ) -> Summary:
     """Train the run of `parts` and write it to `folder`, together with its `config`.
 
-    A run that has a checkpoint continues from it; a complete run is left as it is. `tensorboard`
-    also writes the metrics for TensorBoard; `bar` shows a progress bar; `report` hears of every
+    A run that has a checkpoint continues from it; a complete run is left as it is. `bar` shows a
+    progress bar; the `trackers` get the rows of the metrics, too; `report` hears of every
     validation and may end the run.
     """
     machine, options = parts.machine, parts.options
@@ -44,7 +45,7 @@ def run(
         now = setting(engine, machine)
         extras = {"lr": parts.optimiser.lr} | {k: now[k] for k in ("versions", "engine", "device")}
         with (
-            RunWriter(folder, config, tensorboard) as writer,
+            RunWriter(folder, config, trackers) as writer,
             Progress(folder.name, options.tokens, bar) as progress,
             StopSignals() as stop,
             denormals_flushed(),

@@ -6,7 +6,8 @@
 - `summary.json`: written last, by rename, so its presence means *done*.
 - `failure.log`: the traceback of the error that ended the last attempt, if one did.
 - `owner.json`: the host and process that write the run; removed when the process is done.
-- `events.out.tfevents.…`: the metrics for TensorBoard, if the user asked for them.
+- `events.out.tfevents.…`, `wandb/`: what the trackers TensorBoard and W&B write, if the user asked
+  for them, and `trackers.json`: the names by which trackers find the run again.
 
 Two hidden folders lie beside the folders of the runs, and a search for runs skips them: `.locks/`
 holds a lock for each run, `.replaced/` the runs that `restart=true` has set aside.
@@ -17,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from snaprun.metrics import Metric, from_json
+from snaprun.metrics import COUNTERS, Metric, from_json
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
@@ -33,8 +34,6 @@ MOST_OF_CONFIG = 2**22
 MOST_OF_SUMMARY = 2**24
 MOST_OF_METRICS = 2**30  # some millions of rows
 MOST_OF_OWNER = 2**12
-
-COUNTERS = ("tokens", "updates", "seconds")
 
 FINISHED = "finished"
 DIVERGED = "diverged"

@@ -14,11 +14,12 @@ import yaml
 
 from snaprun.checks import UserError, refuse
 from snaprun.files import writing
+from snaprun.identity import without_whereabouts
 from snaprun.store.lock import Lock
 from snaprun.store.log import Log, Mark, marked
-from snaprun.store.mirror import TensorBoard
 from snaprun.store.schema import CHECKPOINT, CONFIG, FAILURE, METRICS, SUMMARY, Summary
 from snaprun.store.seal import sealed
+from snaprun.trackers import Trackers
 
 _log = logging.getLogger(__name__)
 
@@ -28,18 +29,20 @@ class RunWriter:
 
     The constructor makes and locks `folder`; the files of a run in it stay as they are until
     `begin` or `resume`, one of which must come first. To choose between these two, look into the
-    folder after the construction. `config` is a plain nested dict. With `tensorboard`, each row is
-    also written to an event file in the same folder. Neither `folder` nor the folder above it may
-    be a link. Raises UserError if another process writes the run. The constructor and every method
-    raise UserError if the disk is full, or the folder cannot be written or was replaced.
+    folder after the construction. `config` is a plain nested dict. The `trackers` get the rows,
+    too. Neither `folder` nor the folder above it may be a link. Raises UserError if another process
+    writes the run. The constructor and every method raise UserError if the disk is full, or the
+    folder cannot be written or was replaced.
     """
 
     def __init__(
-        self, folder: Path | str, config: Mapping[str, Any], tensorboard: bool = False
+        self, folder: Path | str, config: Mapping[str, Any], trackers: Trackers | None = None
     ) -> None:
         self.folder = Path(folder)
         self._config = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-        self._mirror = TensorBoard() if tensorboard else None
+        self._choices = without_whereabouts(config)
+        self._trackers = trackers or Trackers({})
+        self._summary: Mapping[str, Any] | None = None
         self._metrics: Log | None = None
         self._lock = Lock(self.folder)
         try:
@@ -70,8 +73,7 @@ class RunWriter:
                 self.opened.remove(stale)
         self.opened.write(CONFIG, self._config)
         self._metrics = Log(self.opened, METRICS, rows)
-        if self._mirror:
-            self._mirror.open(self.opened)
+        self._trackers.open(self.opened, self._choices, rows)
 
     def row(
         self, *, tokens: int, updates: int, seconds: float, **values: float | int | None
@@ -80,8 +82,7 @@ class RunWriter:
         self._lock.require()
         row = strict({"tokens": tokens, "updates": updates, "seconds": seconds, **values})
         self._opened.append(json.dumps(row, allow_nan=False).encode() + b"\n")
-        if self._mirror:
-            self._mirror.row(row)
+        self._trackers.row(row)
 
     def mark(self) -> Mark:
         """Bring the metrics to the disk, and return their mark for a later `resume`."""
@@ -99,8 +100,11 @@ class RunWriter:
         self._lock.require()
         # The summary must not survive a power cut that its metrics do not survive.
         files = {CONFIG: zlib.crc32(self._config.encode()), METRICS: self.mark().crc32}
-        data = sealed(strict(summary.to_json()), files)
+        self._trackers.write()  # before the run counts as done, after which nobody resumes it
+        content = strict(summary.to_json())
+        data = sealed(content, files)
         self.opened.write(SUMMARY, json.dumps(data, indent=2, allow_nan=False) + "\n")
+        self._summary = content
         self.close()
 
     def fail(self, trace: str) -> None:
@@ -115,8 +119,7 @@ class RunWriter:
         try:
             if self._metrics:
                 self._metrics.close()
-            if self._mirror:
-                self._mirror.close()
+            self._trackers.close(self._summary)
         finally:
             self._lock.release()
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from snaprun import figures
 from snaprun.checks import refuse
+from snaprun.identity import without_whereabouts
 from snaprun.metrics import BUILT_IN
 from snaprun.store import DIVERGED, declared
 from snaprun.store.panel import (
@@ -101,12 +102,15 @@ def _folder(planner: Planner, folder: Path) -> Path:
 
 def _arms(panel: Panel, compared: Sequence[PlannedRun]) -> dict[str, dict[str, Any]]:
     """Return each arm's overrides, learning rate and configuration without per-seed keys."""
-    apart = ("seed", "name", "results", "tensorboard", "restart")
     return {
         job.arm: {
             "overrides": list(panel.arms[job.arm]),
             "lr": job.lr,
-            "config": {key: value for key, value in job.config.items() if key not in apart},
+            "config": {
+                key: value
+                for key, value in without_whereabouts(job.config).items()
+                if key != "seed"
+            },
         }
         for job in compared
     }

@@ -77,7 +77,7 @@ def probe(of, kind=Probe):
 
 
 def train(of, folder, probe=None):
-    run(of, folder, {}, tensorboard=False, bar=False, probe=probe)
+    run(of, folder, {}, bar=False, probe=probe)
     state = checkpoint.load(folder)
     assert state is not None
     return {key: state[key] for key in ("engine", "task", "data")}

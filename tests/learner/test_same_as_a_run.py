@@ -39,7 +39,7 @@ def both(folder, task, rule, updates, *, cell="gru", every=1, engine="auto", spa
     architecture = Architecture(CELLS[cell](), 7, sparsity, 6)
     optimiser = OPTIMISERS["adam"](lr=0.01, **more.get("optim_args", {}))
     parts = Parts(task, architecture, RULES[rule], optimiser, options, machine)
-    run(parts, folder / "run", {}, tensorboard=False, bar=False)
+    run(parts, folder / "run", {}, bar=False)
     saved = checkpoint.load(folder / "run")
     made = learner(
         cell=cell,

@@ -243,7 +243,7 @@ def test_what_runs_out_of_memory_all_the_same_is_told_with_the_prediction(left, 
     parts = parts_of("rule=snap2")
     monkeypatch.setattr(build, "build_engine", without_memory)
     with pytest.raises(UserError, match=r"this needs about .*B of memory, .* and memory ran out"):
-        run.run(parts, here / "x", {}, tensorboard=False, bar=False)
+        run.run(parts, here / "x", {}, bar=False)
     assert list(here.iterdir()) == []
 
 

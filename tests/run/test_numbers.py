@@ -49,7 +49,7 @@ def test_a_broken_run_equals_the_whole_one(rule, engine, task, tmp_path, monkeyp
 def test_a_run_learns_and_its_rows_are_what_its_task_names(engine, tmp_path):
     parts = resume.parts(task="echo", rule="snap 2", engine=engine, tokens=6000, log_every=900)
     parts = replace(parts, optimiser=Adam(0.02))
-    summary = running.run(parts, tmp_path, {}, tensorboard=False, bar=False)
+    summary = running.run(parts, tmp_path, {}, bar=False)
     found = rows(tmp_path)
     train = [row for row in found if "mse" in row]
     held_out = [row for row in found if "validation_mse" in row]
@@ -205,7 +205,7 @@ def test_align_and_a_dry_run_take_numbers(task, rule, tmp_path):
     assert "parameters: " in rehearse(parts)
     options = AlignOptions(["rtrl", "uoro"], points=3, draws=8)
     probe = Probe(options, parts, candidates(options.rules, rule_of), "own")
-    running.run(parts, tmp_path, {}, tensorboard=False, bar=False, probe=probe)
+    running.run(parts, tmp_path, {}, bar=False, probe=probe)
     looks = [row for row in rows(tmp_path) if any(key.startswith("align") for key in row)]
     assert len(looks) == 3
     exact = [value for row in looks for key, value in row.items() if "rtrl" in key and "cos" in key]

@@ -105,7 +105,7 @@ class StopAfter:
 
 
 def launch(folder, **choices):
-    return running.run(parts(**choices), folder, {}, tensorboard=False, bar=False)
+    return running.run(parts(**choices), folder, {}, bar=False)
 
 
 def broken(folder, monkeypatch, looks, **choices):
