@@ -28,6 +28,9 @@ LATER: dict[str, Any] = {
     "task.code": "grey",
     "task.neurons": 80,
     "task.steps": 16,
+    "optim.warmup": 0,
+    "optim.cosine": None,
+    "optim.floor": 0,
 }
 
 
