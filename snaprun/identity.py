@@ -13,7 +13,10 @@ from typing import Any
 # Keys that say where, how and whether a run is written; they do not change what it computes.
 WHEREABOUTS = {"name": str, "results": str, "tensorboard": bool, "restart": bool, "dry": bool}
 # Keys that may change without making another run: how far it goes, and when it saves and resumes.
-EXTENT = ("train.tokens", "train.checkpoint_every", "train.strict")
+EXTENT = (
+    *("train.tokens", "train.time", "train.patience"),
+    *("train.checkpoint_every", "train.strict"),
+)
 # Dotted keys, or whole groups, that were added to conf/ after the first runs, each with the value
 # that computes what runs computed before the key. Add every new key of conf/ here: then a run that
 # does not use the key keeps the name that it had without the key. `plugins` needs no entry: a

@@ -109,7 +109,7 @@ class Adam(Optimiser):
 
 
 class AdamW(Adam):
-    """Adam whose weights decay apart from the gradient (Loshchilov & Hutter 2019, arXiv 1711.05101).
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101): weights decay apart from the gradient.
 
         θ ← (1 − rate · weight_decay) θ,   then Adam's step
 

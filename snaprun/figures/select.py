@@ -16,7 +16,7 @@ from typing import Any
 from snaprun.checks import UserError, refuse
 from snaprun.figures import words
 from snaprun.figures.style import Look, look, varied
-from snaprun.identity import LATER
+from snaprun.identity import EXTENT, LATER
 from snaprun.listing import varying
 from snaprun.store.panel import is_panel, read_panel
 from snaprun.store.reader import Run, find_runs, read_run
@@ -27,7 +27,8 @@ _log = logging.getLogger(__name__)
 # Keys that never change what is learned or what it costs.
 _NO_CHOICE = {
     *("seed", "name", "results", "tensorboard", "restart"),
-    *(f"train.{key}_every" for key in ("log", "eval", "checkpoint")),
+    *(f"train.{key}_every" for key in ("log", "eval")),
+    *(key for key in EXTENT if key != "train.tokens"),
 }
 _CHOSEN = "optim.lr"  # a panel chooses it for each series of a facet
 _NEEDED = ("task.name", "cell.name", "cell.units", "sparsity.name", "rule.name", "seed")
