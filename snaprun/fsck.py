@@ -43,9 +43,9 @@ class Found:
 def fsck(source: Path, require_named: RequireNamed, tell: Callable[[str], None]) -> Found:
     """Verify the runs under `source`, and `tell` one line for each run and one for all.
 
-    Verifies the sha256 of every checkpoint, last and best, and that the metrics begin as it says; of a done run
-    also the crc32 of configuration, metrics and summary. A folder with only a part of a run counts
-    as a damaged run. Raises UserError if there are no runs.
+    Verifies the sha256 of the last and the best checkpoint, and that the metrics begin as the last
+    one says; of a done run also the crc32 of configuration, metrics and summary. A folder with only
+    a part of a run counts as a damaged run. Raises UserError if there are no runs.
     """
     source = chosen(source)
     found: Counter[str] = Counter()

@@ -13,7 +13,7 @@ from snaprun.run.machine import DTYPES
 from snaprun.store import chosen, read_config
 
 
-def trained(run: str, which: Which, task: str = "") -> tuple[Path, Network]:
+def trained(run: str, which: Which = "last", task: str = "") -> tuple[Path, Network]:
     """Return the folder of a run and the network of one of its checkpoints, on the CPU.
 
     Raises UserError if there is no such run, or if it is one of another task than `task`.

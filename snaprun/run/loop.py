@@ -107,7 +107,8 @@ class Training:
         self._started = time.perf_counter() - self._course.seconds
         self._progress.begin(self._course.tokens)
         if self._best.is_at(self._course):
-            self._keep_best()  # the last process may have died between the two checkpoints
+            # The last process may have died between the two checkpoints.
+            self._keep_best(self.state_dict())
         while True:
             self._write_what_is_due()
             if (ended := self._ended_by()) or self._diverged:
@@ -190,8 +191,8 @@ class Training:
                 raise
             course.eval_at = _next_multiple(options.eval_every, course.tokens)
             if improved and not self._diverged:
-                self._save()  # first, so that the run never resumes before its best
-                self._keep_best()
+                # The checkpoint first, so that the run never resumes before its best.
+                self._keep_best(self._save())
         if not self._diverged and course.tokens >= course.probed:
             self._run_probe()
         self._progress.update(course.tokens, course.last)
@@ -308,17 +309,19 @@ class Training:
         self._writer.finish(summary)
         return summary
 
-    def _save(self) -> None:
+    def _save(self) -> dict[str, Any]:
+        """Write a checkpoint and return its contents."""
         self._course.seconds = time.perf_counter() - self._started
         contents = self.state_dict()
         with self._writer.checkpoint() as file:
             checkpoint.write(file, contents)
         self._due.begin(self._course.tokens)
+        return contents
 
-    def _keep_best(self) -> None:
-        """Write the network as the best so far."""
+    def _keep_best(self, contents: Mapping[str, Any]) -> None:
+        """Write the network of a checkpoint's `contents` as the best one so far."""
         with self._writer.checkpoint(BEST) as file:
-            checkpoint.write(file, checkpoint.of_network(self.state_dict()))
+            checkpoint.write(file, checkpoint.of_network(contents))
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the rest of the run depends on, and the mark of its metrics."""
