@@ -51,9 +51,7 @@ Checksums = Mapping[str, int]  # crc32 by name of the file; empty if the run is 
 
 _REMEDY = "Repair the file, or run it afresh with restart=true."
 _OWN = "Remove it, or set results= to where it leads."
-_PIECES = frozenset(
-    (METRICS, SUMMARY, CHECKPOINT)
-)  # files that a run alone has, whole or not
+_PIECES = frozenset((METRICS, SUMMARY, CHECKPOINT))  # files that a run alone has, whole or not
 # libyaml is 8 times faster where PyYAML was built with it.
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
