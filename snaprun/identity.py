@@ -14,8 +14,11 @@ from typing import Any
 WHEREABOUTS = {"name": str, "results": str, "tensorboard": bool, "restart": bool, "dry": bool}
 # Keys that may change without making another run: how far it goes, and when it saves and resumes.
 EXTENT = (
-    *("train.tokens", "train.time", "train.patience"),
-    *("train.checkpoint_every", "train.strict"),
+    "train.tokens",
+    "train.time",
+    "train.patience",
+    "train.checkpoint_every",
+    "train.strict",
 )
 # Dotted keys, or whole groups, that were added to conf/ after the first runs, each with the value
 # that computes what runs computed before the key. Add every new key of conf/ here: then a run that

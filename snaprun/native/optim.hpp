@@ -118,7 +118,7 @@ const auto& optimisers() {
     return all;
 }
 
-// The parts that all optimisers share: the schedule of the learning rate, moments, average of parameters.
+// The parts that all optimisers share: the learning rate, moments, average of parameters.
 template <class T>
 class Optimiser {
 public:

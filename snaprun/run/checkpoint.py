@@ -1,5 +1,7 @@
 """A checkpoint stores a run between two time steps: parameters, optimiser, rule, data, counters.
 
+best.pt holds of it what those need who do not continue the training (`of_network`).
+
 The file checkpoint.pt holds the bytes of torch.save followed by their sha256 (32 bytes), because
 torch.load does not notice a changed byte. snaprun.store.outline reads the file: it runs no code
 from the file, and refuses content that snaprun never writes before that content takes memory.
