@@ -1,5 +1,6 @@
 """The errors that end a command, and one wording for every refusal of a value."""
 
+import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,6 +8,8 @@ from difflib import get_close_matches
 from typing import Any, NoReturn
 
 LISTED = 20  # names in a message
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_DURATION = rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?"
 
 
 class UserError(ValueError):
@@ -62,6 +65,26 @@ def within(
         interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
         refuse(what, value, f"a number in {interval}")
     return float(value)
+
+
+def seconds(what: str, value: float | str, accepted: str) -> float:
+    """Returns seconds from a number of them, or from words such as `90s`, `30m` or `1h30m`.
+
+    Raises UserError, which says what is `accepted`, unless they are more than 0 and finite.
+
+    >>> seconds("train.time", "1h30m", "a duration")
+    5400.0
+    """
+    total = 0.0
+    if not isinstance(value, str):
+        total = float(value)
+    elif found := re.fullmatch(_DURATION, value):
+        total = sum(
+            float(n) * unit for n, unit in zip(found.groups("0"), (3600, 60, 1), strict=True)
+        )
+    if not 0 < total < math.inf:
+        refuse(what, value, accepted)
+    return total
 
 
 def one_of(what: str, value: Any, choices: Collection[Any]) -> Any:

@@ -2,7 +2,8 @@
 
 import stat
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from snaprun.checks import UserError
 from snaprun.files import Folder
 from snaprun.store import (
+    BEST,
     CHECKPOINT,
     METRICS,
     chosen,
@@ -41,9 +43,9 @@ class Found:
 def fsck(source: Path, require_named: RequireNamed, tell: Callable[[str], None]) -> Found:
     """Verify the runs under `source`, and `tell` one line for each run and one for all.
 
-    Verifies the sha256 of every checkpoint, and that the metrics begin as it says; of a done run
-    also the crc32 of configuration, metrics and summary. A folder with only a part of a run counts
-    as a damaged run. Raises UserError if there are no runs.
+    Verifies the sha256 of the last and the best checkpoint, and that the metrics begin as the last
+    one says; of a done run also the crc32 of configuration, metrics and summary. A folder with only
+    a part of a run counts as a damaged run. Raises UserError if there are no runs.
     """
     source = chosen(source)
     found: Counter[str] = Counter()
@@ -70,25 +72,40 @@ def verify(folder: Path, require_named: RequireNamed) -> tuple[str, str]:
 
 def _verify(folder: Path, require_named: RequireNamed) -> tuple[str, str]:
     require_named(folder, read_config(folder))
-    try:
-        with Folder.open(folder) as opened:
-            for name in (FAILURE, OWNER):
-                if (found := opened.stat(name)) and not stat.S_ISREG(found.st_mode):
-                    raise UserError(f"{folder / name}: it is no file.")
-            # Read the checkpoint before the metrics: the metrics only grow while the run continues.
-            with outline.opened(opened) as saved:
-                mark = None if saved is None else outline.mark(saved.tree)
-                if saved is not None and saved.tree.get("run") != folder.name:
-                    raise ValueError("it is that of another run")
-            if mark is not None:
-                marked(opened, METRICS, mark)
-    except UserError:
-        raise
-    except (OSError, ValueError) as error:
-        said = error.strerror if isinstance(error, OSError) else str(error)
-        raise UserError(f"{folder / CHECKPOINT}: {said}.") from error
+    with _naming(folder / CHECKPOINT), Folder.open(folder) as opened:
+        for name in (FAILURE, OWNER):
+            if (found := opened.stat(name)) and not stat.S_ISREG(found.st_mode):
+                raise UserError(f"{folder / name}: it is no file.")
+        with _naming(folder / BEST):
+            _tree(opened, BEST)
+        # Read the checkpoint before the metrics: the metrics only grow while the run continues.
+        tree = _tree(opened, CHECKPOINT)
+        if tree is not None:
+            marked(opened, METRICS, outline.mark(tree))
     if read_intact(folder) is not None:
         return OK, ""
     rows = len(read_run(folder).metrics)
     noun = "row" if rows == 1 else "rows"
-    return UNFINISHED, f"{rows} {noun}, {'no' if mark is None else 'a whole'} checkpoint"
+    return UNFINISHED, f"{rows} {noun}, {'no' if tree is None else 'a whole'} checkpoint"
+
+
+def _tree(folder: Folder, name: str) -> Any:
+    """Return the content of the checkpoint `name`, verified; None if there is no such file."""
+    with outline.opened(folder, name) as saved:
+        if saved is None:
+            return None
+        if not isinstance(saved.tree, dict) or saved.tree.get("run") != folder.path.name:
+            raise ValueError("it is that of another run")
+        return saved.tree
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn an OSError or a ValueError inside the block into a UserError that names `path`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        raise UserError(f"{path}: {said}.") from error

@@ -20,7 +20,13 @@ WHEREABOUTS = {
     "dry": bool,
 }
 # Keys that may change without making another run: how far it goes, and when it saves and resumes.
-EXTENT = ("train.tokens", "train.checkpoint_every", "train.strict")
+EXTENT = (
+    "train.tokens",
+    "train.time",
+    "train.patience",
+    "train.checkpoint_every",
+    "train.strict",
+)
 # Keys that say on what a run computes: they change its last digits and its speed, so its name, but
 # not what is compared.
 MACHINE = ("device", "threads", "engine", "influence")
@@ -38,6 +44,9 @@ LATER: dict[str, Any] = {
     "task.code": "grey",
     "task.neurons": 80,
     "task.steps": 16,
+    "optim.warmup": 0,
+    "optim.cosine": None,
+    "optim.floor": 0,
 }
 
 

@@ -7,7 +7,7 @@ run take them from there. If a run declares nothing, the built-in metrics apply.
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -99,17 +99,20 @@ class Metric:
         return {key: list(v) if isinstance(v, tuple) else v for key, v in kept.items()}
 
 
-def held_out_first(declared: Iterable[Metric]) -> list[Metric]:
-    """Return the metrics in the order in which they serve to compare runs."""
-    return sorted(declared, key=lambda metric: not metric.key.startswith(HELD_OUT))
-
-
 def known(declared: Iterable[Metric]) -> dict[str, Metric]:
     """Return the declared, then the built-in metrics by key; the first of equal keys counts."""
     found: dict[str, Metric] = {}
     for metric in (*declared, *BUILT_IN.values()):
         found.setdefault(metric.key, metric)
     return found
+
+
+def judged_by(declared: Iterable[Metric], found: Collection[str]) -> Metric | None:
+    """Return the metric that says which of two networks is better, or None.
+
+    That is the first declared one on held-out data whose key was `found`.
+    """
+    return next((m for m in declared if m.every == "eval_every" and m.key in found), None)
 
 
 def from_json(data: Any) -> tuple[Metric, ...]:

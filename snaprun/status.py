@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from snaprun import listing, rule_names
+from snaprun import checks, listing, rule_names
 from snaprun.checks import UserError, one_of
 from snaprun.files import Folder, read
 from snaprun.identity import without_whereabouts
@@ -56,13 +56,15 @@ class Standing:
     speed: float | None = None  # tokens per second
     last: Mapping[str, float | None] | None = None  # the newest value of each metric
     mixed: bool = False  # the run goes on or is done, and went through several settings
+    time_left: float | None = None  # seconds until train.time ends the run
 
     @property
     def seconds_left(self) -> float | None:
         """The seconds until the run ends; None if it is not running or its speed is unknown."""
         if self.state != RUNNING or self.tokens is None or not (self.total and self.speed):
             return None
-        return max(self.total - self.tokens, 0) / self.speed
+        left = max(self.total - self.tokens, 0) / self.speed
+        return left if self.time_left is None else min(left, max(self.time_left, 0))
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,9 @@ def standing(folder: Path) -> Standing:
     last = {name: value for row in rows for name, value in row.items() if value is not None}
     tokens = last["tokens"]
     values = {name: value for name, value in last.items() if name not in COUNTERS}
-    return Standing(folder, now, tokens, total, _speed(rows), values, mixed)
+    time = _time(folder)
+    left = None if time is None else time - last["seconds"]
+    return Standing(folder, now, tokens, total, _speed(rows), values, mixed, left)
 
 
 def _mixed(record: Mapping[str, Any]) -> bool:
@@ -222,12 +226,28 @@ def _checkpoint(folder: Path) -> Mapping[str, Any]:
 
 def _total(folder: Path) -> int | None:
     """Return `train.tokens` of the run's configuration."""
+    found = _of_train(folder, "tokens")
+    return int(found) if found.isdecimal() else None
+
+
+def _time(folder: Path) -> float | None:
+    """Return the seconds of `train.time` of the run's configuration."""
+    found = _of_train(folder, "time")
+    with suppress(ValueError):
+        return float(found)
+    with suppress(UserError):
+        return checks.seconds("train.time", found, "")
+    return None
+
+
+def _of_train(folder: Path, key: str) -> str:
+    """Return the value of a key under `train` in the run's configuration as text, or ""."""
     # PyYAML would take a millisecond a run, and the writer lays out all mappings in one way.
     with suppress(OSError, ValueError):
         text = read(folder / CONFIG, MOST_OF_CONFIG).decode()
-        if found := re.search(r"^train:\n(?:  .*\n)*?  tokens: (\d+)$", text, re.MULTILINE):
-            return int(found[1])
-    return None
+        if found := re.search(rf"^train:\n(?:  .*\n)*?  {key}: (.+)$", text, re.MULTILINE):
+            return found[1]
+    return ""
 
 
 def _last_rows(metrics: Path) -> list[dict[str, Any]]:

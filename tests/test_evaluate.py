@@ -134,6 +134,36 @@ def test_the_last_checkpoint_of_a_run_that_is_not_done_counts(here, capfd):
     assert "diverged; its last checkpoint, at token" in capfd.readouterr().out
 
 
+def test_the_best_checkpoint_gives_the_best_of_the_runs_validations(here, capfd):
+    (here / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 9)
+    line = ["train", *SMALL, "task=charlm", "task.text=text.txt", "task.crop=7", "optim=sgd"]
+    line += ["optim.lr=1", "train.eval_every=70", "dtype=float64", "train.tokens=2000"]
+    assert _main(line) == 0
+    folder = only_run(here / "results")
+    run = read_run(folder)
+    assert run.summary is not None
+    best = run.columns["validation_bpc"][run.columns["validation_bpc"] > 0].min()
+    assert run.summary.extras["best"]["value"] == best < own(folder)["validation_bpc"]
+    assert metrics(folder, "checkpoint=best") == {"validation_bpc": best}
+    assert metrics(folder) == own(folder)
+    said = capfd.readouterr().out
+    assert f"its best checkpoint, at token {run.summary.extras['best']['tokens']}" in said
+    assert _main(["export", f"run={folder}", "checkpoint=best", "out=best.pt"]) == 0
+    assert _main(["export", f"run={folder}", "out=last.pt"]) == 0
+    exported = [torch.load(here / f"{name}.pt")["readout"]["0.bias"] for name in ("best", "last")]
+    assert not torch.equal(*exported)
+    assert _main(["sample", f"run={folder}", "checkpoint=best", "length=5"]) == 0
+
+    (folder / "best.pt").unlink()
+    assert "expected last, as" in refused(capfd, folder, "checkpoint=best")
+    assert "expected one of last, best" in refused(capfd, folder, "checkpoint=first")
+    # A validation that comes only at the end finds its network in the last checkpoint.
+    assert _main([*line, "train.eval_every=99999", "results=once"]) == 0
+    once = only_run(here / "once")
+    assert not (once / "best.pt").exists()
+    assert metrics(once, "checkpoint=best") == own(once)
+
+
 def test_both_engines_agree_and_a_sweep_writes_a_file_each(here, capfd):
     assert _main(["train", *SHORT, "task=adding", "task.length=5", "dtype=float64"]) == 0
     folder = only_run(here / "results")

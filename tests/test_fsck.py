@@ -66,7 +66,21 @@ def test_every_damage_is_found_and_named(runs, run, name, monkeypatch, capfd):
     assert err == "snaprun: 1 of 2 runs are damaged.\n"
 
 
-@pytest.mark.parametrize("name", [*FILES, "failure.log", "owner.json"])
+def test_a_damaged_or_foreign_best_checkpoint_is_found(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        launch(folder)
+    assert fsck.verify(one, anything) == ("ok", "")
+    content = bytearray((one / "best.pt").read_bytes())
+    (one / "best.pt").write_bytes((two / "best.pt").read_bytes())
+    assert "best.pt: it is that of another run" in fsck.verify(one, anything)[1]
+    content[len(content) // 2] ^= 1
+    (one / "best.pt").write_bytes(content)
+    verdict, why = fsck.verify(one, anything)
+    assert (verdict, "best.pt" in why) == ("damaged", True)
+
+
+@pytest.mark.parametrize("name", [*FILES, "best.pt", "failure.log", "owner.json"])
 def test_a_link_is_found(runs, name, tmp_path):
     path = runs / "copy" / "done" / name
     if path.exists():

@@ -139,7 +139,7 @@ INVALID = [
     "train.eval_every=0",
     "task=charlm task.text=missing.txt",
     "task=charlm task.text=empty.txt",
-    "task=charlm task.text=.",
+    "task=series task.data=.",
     "task=charlm task.text=null",
     "task=charlm task.text=text.txt task.crop=0",
     "task=charlm task.text=text.txt task.crop=100000",

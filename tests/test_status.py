@@ -209,6 +209,11 @@ def test_the_speed_is_the_latest_and_the_newest_value_of_each_metric_is_kept(tmp
         found = standing(tmp_path)
         assert found.speed == pytest.approx(1000, rel=0.05)
         assert found.seconds_left == pytest.approx(90, rel=0.05)
+        config = tmp_path / "config.yaml"
+        before = config.read_text()
+        for time, left in (("15m1s", 0.98), ("910.02", 10), ("2h", 90), ("3s", 0), ("null", 90)):
+            config.write_text(before.replace("train:\n", f"train:\n  time: {time}\n"))
+            assert standing(tmp_path).seconds_left == pytest.approx(left, rel=0.05)
         assert found.last == {"bpc": 1000.0, "validation_bpc": 1.5}
 
 

@@ -65,9 +65,9 @@ def test_each_end_says_where_the_sweep_stands(here, capfd):
     values = {}
     for file in (here / "results").rglob("summary.json"):
         summary = json.loads(file.read_text())
-        values[file.parent.name] = summary["metrics"]["level"]
+        values[file.parent.name] = summary["metrics"]["mastered"]
     shown = out[-2].split()
-    assert shown[:2] == ["best:", "level"]
+    assert shown[:2] == ["best:", "mastered"]
     assert float(shown[2].rstrip(",")) == max(values.values())
 
 

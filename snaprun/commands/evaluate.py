@@ -16,8 +16,7 @@ from snaprun.metrics import AVERAGE, known, losses_last
 from snaprun.model.network import Network
 from snaprun.outcome import Outcome
 from snaprun.rules import RULES
-from snaprun.run import checkpoint
-from snaprun.run.checkpoint import Trained
+from snaprun.run.checkpoint import Trained, Which, load_trained, restore
 from snaprun.run.machine import denormals_flushed, engine_kind
 from snaprun.run.validate import of_average, validate
 from snaprun.store import read_run, state
@@ -36,6 +35,7 @@ def run(
     device: str | None = None,
     threads: int | None = None,
     json: str | None = None,
+    checkpoint: Which = "last",
 ) -> Outcome:
     """Print the held-out metrics of frozen weights, and write them to the file `json` if given.
 
@@ -68,7 +68,7 @@ def run(
     ):
         built = config.construct("task", TASKS, {"task": setting})
         restored = restoring(plain, device=machine.device, loss=built.loss)
-        trained = checkpoint.load_trained(folder, restored)
+        trained = load_trained(folder, restored, checkpoint)
         _require_same_files({k: v for k, v in own.items() if k not in task}, built, folder, trained)
         _require_widths(built, folder, trained, changes)
         if changes:
@@ -76,7 +76,7 @@ def run(
             with suppress(ValueError):
                 built.load_state_dict(trained.task)
         else:
-            checkpoint.restore(folder, built, trained.task)
+            restore(folder, built, trained.task)
         in_core = engine_kind(machine, trained.network, rule, optimiser).in_core
         values = _values(built, trained, limit, in_core)
     if not values:
@@ -86,11 +86,13 @@ def run(
     status = state(folder)
     if file is not None:
         finite = {key: value if math.isfinite(value) else None for key, value in values.items()}
-        content = {"run": str(folder), "status": status, "tokens": trained.tokens}
+        content = {"run": str(folder), "status": status, "checkpoint": checkpoint}
+        content |= {"tokens": trained.tokens}
         content |= {"task": setting, "eval_tokens": limit, "metrics": finite}
         write_atomically(file, as_json.dumps(content, indent=1) + "\n")
     report = [
-        f"{folder}: {status}; its last checkpoint, at token {trained.tokens}, on {_words(changes)}",
+        f"{folder}: {status}; its {checkpoint} checkpoint, at token {trained.tokens}, "
+        f"on {_words(changes)}",
         *_table(values, built, folder),
         *([] if file is None else [str(file)]),
     ]

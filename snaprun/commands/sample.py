@@ -5,18 +5,21 @@ import sys
 from snaprun import checks
 from snaprun.commands.trained import trained
 from snaprun.outcome import Outcome
+from snaprun.run.checkpoint import Which
 from snaprun.run.sample import sample
 from snaprun.tasks import CharLM
 from snaprun.terminal import say
 
 
-def run(run: str, length: int, temperature: float, prompt: str, seed: int) -> Outcome:
+def run(
+    run: str, length: int, temperature: float, prompt: str, seed: int, checkpoint: Which = "last"
+) -> Outcome:
     """Write the prompt and the text that follows it to stdout."""
     checks.at_least("length", length, 1)
     checks.within("temperature", temperature, 0.0, float("inf"), open_high=True)
     if not prompt:
         checks.refuse("prompt", prompt, "at least one character")
-    folder, network = trained(run, task="charlm")
+    folder, network = trained(run, checkpoint, task="charlm")
     widths = network.core.inputs, network.readout.parameters[-1].numel()
     if widths != (CharLM.inputs, CharLM.outputs):
         checks.refuse("run", str(folder), "a network that reads and writes bytes")

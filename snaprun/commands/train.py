@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snaprun import config
-from snaprun.metrics import held_out_first, losses_last
+from snaprun.metrics import judged_by, losses_last
 from snaprun.outcome import Outcome, Score, Status
 from snaprun.store import DIVERGED, Summary, read_config, read_intact, require_own, set_aside
+from snaprun.store.extent import PATIENCE, TIME
 from snaprun.terminal import say
 
 if TYPE_CHECKING:
@@ -52,10 +53,11 @@ def launch(
 
         task = plain["task"]
         unread = require_same(TASKS.get(task["name"], Task), task, folder, summary.extras)
-    if summary is not None and summary.complete(config.options(plain).tokens):
+    if summary is not None and summary.complete(config.options(plain).extent):
         config.require_named(folder, read_config(folder))
         status = Status.SKIPPED
-        said = f"{folder}: {summary.status} already, at {summary.tokens} tokens; skipped"
+        said = f"{summary.status} already{_cause(summary)}, at {summary.tokens} tokens"
+        said = f"{folder}: {said}; skipped"
         said += "".join(f"\n  {text} cannot be read, so it was not compared" for text in unread)
     else:
         from snaprun.run.launch import run
@@ -85,11 +87,18 @@ def launch(
 
 
 def _score(summary: Summary) -> Score | None:
-    """Return the first held-out metric that the run declares, or else its first metric."""
-    known = held_out_first(metric for metric in summary.declared if metric.key in summary.metrics)
-    if not known or (value := summary.metrics[known[0].key]) is None:
+    """Return the last value of the metric by which networks are judged, or else of the first."""
+    found, declared = summary.metrics, summary.declared
+    metric = judged_by(declared, found) or next((m for m in declared if m.key in found), None)
+    if metric is None or (value := found[metric.key]) is None:
         return None
-    return Score(known[0].key, value, known[0].better)
+    return Score(metric.key, value, metric.better)
+
+
+def _cause(summary: Summary) -> str:
+    """Return in words what has ended a run before it had all its tokens, or ""."""
+    ended = summary.extras.get("ended_by")
+    return f" by train.{ended}" if ended in (TIME, PATIENCE) else ""
 
 
 def _report(folder: Path, summary: Summary) -> str:
@@ -99,8 +108,8 @@ def _report(folder: Path, summary: Summary) -> str:
     parameters, cost = summary.extras["parameters"], summary.cost
     counted = " and ".join(f"{count} {part}" for part, count in parameters.items())
     return (
-        f"{summary.status}: {reached} after {summary.tokens} tokens, {summary.updates} updates, "
-        f"{summary.seconds:.1f} s\n"
+        f"{summary.status}{_cause(summary)}: {reached} after {summary.tokens} tokens, "
+        f"{summary.updates} updates, {summary.seconds:.1f} s\n"
         f"  {counted} parameters; "
         f"{cost['ms_per_token']:.3g} ms and {cost['macs_per_token']:,} multiply-adds a token; "
         f"rule state {cost['state_bytes']:,} bytes\n"

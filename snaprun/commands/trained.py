@@ -8,19 +8,20 @@ from typing import Any
 from snaprun import checks, config
 from snaprun.model.network import Network
 from snaprun.run import checkpoint
+from snaprun.run.checkpoint import Which
 from snaprun.run.machine import DTYPES
 from snaprun.store import chosen, read_config
 
 
-def trained(run: str, task: str = "") -> tuple[Path, Network]:
-    """Return the folder of a run and its trained network, on the CPU.
+def trained(run: str, which: Which = "last", task: str = "") -> tuple[Path, Network]:
+    """Return the folder of a run and the network of one of its checkpoints, on the CPU.
 
     Raises UserError if there is no such run, or if it is one of another task than `task`.
     """
     folder, plain = configured(run)
     if task and plain["task"]["name"] != task:
         checks.refuse("run", str(folder), f"a run of task={task}", "It is one of another task.")
-    return folder, checkpoint.load_network(folder, restoring(plain))
+    return folder, checkpoint.load_network(folder, restoring(plain), which)
 
 
 def configured(run: str) -> tuple[Path, dict[str, Any]]:

@@ -12,7 +12,7 @@ from snaprun.cells import CELLS, Cell
 from snaprun.checks import UserError
 from snaprun.engine.adapters import adapter, fill, lanes_first
 from snaprun.engine.base import SEQUENCE, Begun, Engine, require_new
-from snaprun.engine.optim import OPTIMISERS, Optimiser
+from snaprun.engine.optim import OPTIMISERS, SHARED, Optimiser
 from snaprun.engine.saved import copied
 from snaprun.influence.native import _native, isa, layout_fields
 from snaprun.losses import LOSSES, Loss
@@ -117,7 +117,6 @@ class NativeEngine(Engine):
             **self._adapter.fields(),
             "optimiser": named,
             **_constants("optimisers", named, optimiser),
-            "lr": optimiser.lr,
             "loss": LOSSES.name_of(network.readout.loss),
             "outputs": outputs,
             "hidden": readout[0].shape[0] if len(readout) > 2 else 0,
@@ -125,7 +124,7 @@ class NativeEngine(Engine):
             "threads": self.threads,
             "update_every": 0 if self.update_every == SEQUENCE else self.update_every,
         }
-        given = {"clip": optimiser.clip, "half_life": optimiser.half_life, "average": self.decay}
+        given = {key: getattr(optimiser, key) for key in SHARED} | {"average": self.decay}
         config |= {key: value for key, value in given.items() if value is not None}
         if core.cell.rate_cost:
             config |= {"rate_cost": core.cell.rate_cost, "rate_target": core.cell.rate_target}

@@ -4,6 +4,8 @@
 // sources [h; x; 1], P live recurrent parameters, O outputs.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -59,6 +61,24 @@ struct Entry : Info {
     }
 };
 
+// The learning rate as a function of the updates so far (Optimiser.rate in Python).
+struct Schedule {
+    static constexpr double kNever = std::numeric_limits<double>::infinity();
+    double lr = 1e-3, warmup = 0, half_life = kNever, cosine = kNever, floor = 0;
+
+    double rate(double updates) const {
+        const double warm = updates + 1 < warmup ? (updates + 1) / warmup : 1;
+        const double after = std::max(0.0, updates - warmup);
+        const double share = std::min(1.0, after / (cosine - warmup));
+        // Without a half-life or without a cosine, its factor is exactly 1.
+        const double fall = std::exp2(-after / half_life) * ((1 + std::cos(kPi * share)) / 2);
+        return lr * warm * (floor + (1 - floor) * fall);
+    }
+
+private:
+    static constexpr double kPi = 3.14159265358979323846;
+};
+
 struct EngineConfig {
     std::string cell, rule, optimiser, loss;
     std::vector<double> cell_constants, optimiser_constants;  // in the order of the tables
@@ -75,10 +95,9 @@ struct EngineConfig {
     double feedback_decay = -1;    // of feedback that follows the readout's weights; < 0: it is fixed
     bool drop_spikes = false;      // whether the h of a step acts on nothing in RFLO's traces
     double rate_cost = 0, rate_target = 0;  // c and f0 of c Σ_u (mean h_u − f0)²
-    double lr = 1e-3;
+    Schedule schedule;
     double clip = -1.0;  // < 0: none
     double average = 0.0;  // decay of the average of the parameters; 0: none is kept
-    double half_life = std::numeric_limits<double>::infinity();  // of lr, in updates
 
     // The width of what the readout sees: h of the uppermost layer, or [h; s].
     int seen() const { return pattern.layers.back() * (k_att ? 2 : 1); }

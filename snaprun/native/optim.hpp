@@ -1,4 +1,4 @@
-// Adam and SGD with momentum, as torch.optim computes them, in one pass over the parameters.
+// Adam, AdamW and SGD with momentum, as torch.optim computes them, in one pass over the parameters.
 #pragma once
 
 #include <cmath>
@@ -35,14 +35,20 @@ public:
 };
 constexpr int kMostKept = 2;
 
-template <class T>
+// With kDecays it is AdamW: the weights decay before the step, apart from the gradient.
+template <class T, bool kDecays = false>
 class Adam final : public Update<T> {
 public:
-    static OptimiserInfo info() { return {"adam", {"beta1", "beta2", "eps"}}; }
-    explicit Adam(const std::vector<double>& c) : beta1_(c[0]), beta2_(c[1]), eps_(c[2]) {}
+    static OptimiserInfo info() {
+        if constexpr (kDecays) return {"adamw", {"beta1", "beta2", "eps", "weight_decay"}};
+        return {"adam", {"beta1", "beta2", "eps"}};
+    }
+    explicit Adam(const std::vector<double>& c)
+        : beta1_(c[0]), beta2_(c[1]), eps_(c[2]), weight_decay_(kDecays ? c[3] : 0) {}
     int kept() const override { return 2; }
 
     void begin(double rate, double step) override {
+        stays_ = T(1 - rate * weight_decay_);
         rate_ = T(rate / (1 - std::pow(beta1_, step)));
         root_scale_ = T(1 / std::sqrt(1 - std::pow(beta2_, step)));
     }
@@ -60,19 +66,22 @@ public:
             const Vec<T> v_t = beta2 * load(v + j) + one_less_beta2 * g * g;
             store(m + j, m_t);
             store(v + j, v_t);
-            store(value + j, load(value + j) - rate_ * m_t / (root(v_t) * root_scale_ + eps));
+            Vec<T> theta = load(value + j);
+            if constexpr (kDecays) theta *= stays_;
+            store(value + j, theta - rate_ * m_t / (root(v_t) * root_scale_ + eps));
         }
         for (; j < count; ++j) {
             const T g = gradient[j] * scale;
             m[j] += one_less_beta1 * (g - m[j]);
             v[j] = beta2 * v[j] + one_less_beta2 * g * g;
+            if constexpr (kDecays) value[j] *= stays_;
             value[j] -= rate_ * m[j] / (std::sqrt(v[j]) * root_scale_ + eps);
         }
     }
 
 private:
-    double beta1_, beta2_, eps_;
-    T rate_ = 0, root_scale_ = 0;
+    double beta1_, beta2_, eps_, weight_decay_;
+    T rate_ = 0, root_scale_ = 0, stays_ = 1;
 };
 
 template <class T>
@@ -104,16 +113,17 @@ private:
 template <class T>
 const auto& optimisers() {
     using E = Entry<OptimiserInfo, Update<T>, std::vector<double>>;
-    static const std::vector<E> all{E::template of<Adam<T>>(), E::template of<SGD<T>>()};
+    static const std::vector<E> all{E::template of<Adam<T>>(), E::template of<Adam<T, true>>(),
+                                    E::template of<SGD<T>>()};
     return all;
 }
 
-// The parts that all optimisers share: decaying learning rate, moments, average of parameters.
+// The parts that all optimisers share: the learning rate, moments, average of parameters.
 template <class T>
 class Optimiser {
 public:
     Optimiser(const EngineConfig& c, const std::vector<size_t>& sizes)
-        : lr_(c.lr), half_life_(c.half_life), decay_(c.average),
+        : schedule_(c.schedule), decay_(c.average),
           update_(find(optimisers<T>(), c.optimiser)->make(c.optimiser_constants)) {
         for (size_t size : sizes) {
             for (int which = 0; which < update_->kept(); ++which) {
@@ -125,7 +135,7 @@ public:
 
     // Begins the next step; `apply` then updates any parts of the parameters.
     void begin() {
-        const double rate = lr_ * std::exp2(-double(step_) / half_life_);
+        const double rate = schedule_.rate(double(step_));
         update_->begin(rate, double(++step_));
     }
 
@@ -166,7 +176,8 @@ public:
     }
 
 private:
-    double lr_, half_life_, decay_;
+    Schedule schedule_;
+    double decay_;
     std::unique_ptr<Update<T>> update_;
     int64_t step_ = 0;
     std::vector<std::unique_ptr<Buffer<T>>> kept_, average_;

@@ -158,8 +158,11 @@ EngineConfig read_config(nb::dict d) {
     };
     number("rate_cost", c.rate_cost);
     number("rate_target", c.rate_target);
-    number("lr", c.lr);
-    number("half_life", c.half_life);
+    number("lr", c.schedule.lr);
+    number("warmup", c.schedule.warmup);
+    number("half_life", c.schedule.half_life);
+    number("cosine", c.schedule.cosine);
+    number("floor", c.schedule.floor);
     number("average", c.average);
     require(c.average >= 0 && c.average < 1, "average must lie in [0, 1)");
     number("clip", c.clip);

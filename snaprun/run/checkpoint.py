@@ -1,5 +1,7 @@
 """A checkpoint stores a run between two time steps: parameters, optimiser, rule, data, counters.
 
+best.pt holds of it what those need who do not continue the training (`of_network`).
+
 The file checkpoint.pt holds the bytes of torch.save followed by their sha256 (32 bytes), because
 torch.load does not notice a changed byte. snaprun.store.outline reads the file: it runs no code
 from the file, and refuses content that snaprun never writes before that content takes memory.
@@ -11,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NoReturn, cast
+from typing import IO, Any, BinaryIO, Literal, NoReturn, cast, get_args
 
 import torch
 from torch import Tensor
@@ -20,11 +22,12 @@ from snaprun import checks
 from snaprun.files import Folder
 from snaprun.model.network import Network
 from snaprun.require import require_count, require_like
-from snaprun.store import CHECKPOINT
+from snaprun.store import BEST, CHECKPOINT, read_summary
 from snaprun.store.outline import Outline, Stored, opened
 from snaprun.terminal import visible
 
 VERSION = 2
+Which = Literal["last", "best"]
 RESTART = "Set restart=true to start the run afresh; what is there is kept aside."
 
 
@@ -53,8 +56,16 @@ def write(file: BinaryIO, contents: Mapping[str, Any]) -> None:
     file.write(hashed.sha256.digest())
 
 
-def load(folder: Path | Folder) -> dict[str, Any] | None:
-    """Return the contents of the checkpoint in `folder`, on the CPU, or None if there is none.
+def of_network(contents: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a run's `contents` that those need who do not continue the training."""
+    engine = contents["engine"]
+    kept = {name: engine[name] for name in ("network", "average", "updates") if name in engine}
+    own = {name: contents[name] for name in ("run", "facts", "task")}
+    return {**own, "course": {"tokens": contents["course"]["tokens"]}, "engine": kept}
+
+
+def load(folder: Path | Folder, name: str = CHECKPOINT) -> dict[str, Any] | None:
+    """Return the contents of the checkpoint `name`, on the CPU, or None if there is none.
 
     Raises UserError if the file is damaged or of another version.
     """
@@ -62,22 +73,22 @@ def load(folder: Path | Folder) -> dict[str, Any] | None:
     try:
         if isinstance(folder, Path):
             with Folder.open(folder) as held:
-                return load(held)
-        if (saved := tree(folder, CHECKPOINT)) is None:
+                return load(held, name)
+        if (saved := tree(folder, name)) is None:
             return None
     except FileNotFoundError:
         return None
     except (ValueError, OSError, RecursionError, MemoryError) as error:
         if isinstance(error, checks.UserError):
             raise
-        _refuse(path / CHECKPOINT, one_line(error))
+        _refuse(path / name, one_line(error))
     if not isinstance(saved, dict):
-        _refuse(path / CHECKPOINT, "it holds no dict")
+        _refuse(path / name, "it holds no dict")
     version = saved.pop("version", None)
     if type(version) is not int or version != VERSION:
         remedy = f"Use the snaprun that wrote it. {RESTART}"
         shown = version if type(version) is int else type(version).__name__
-        checks.refuse(f"version of {path / CHECKPOINT}", shown, f"{VERSION}", remedy)
+        checks.refuse(f"version of {path / name}", shown, f"{VERSION}", remedy)
     return saved
 
 
@@ -92,17 +103,19 @@ def tree(folder: Folder, name: str) -> Any:
 
 def restore(folder: Path, target: Any, saved: Any) -> None:
     """Call `target.load_state_dict(saved)`; raises UserError if `saved` does not fit."""
-    with _refusing(folder):
+    with _refusing(folder / CHECKPOINT):
         target.load_state_dict(saved)
 
 
-def load_network(folder: Path, restored: Callable[[Any], Network]) -> Network:
-    """Return what `restored` makes of the network in the checkpoint of `folder`.
+def load_network(
+    folder: Path, restored: Callable[[Any], Network], which: Which = "last"
+) -> Network:
+    """Return what `restored` makes of the network in a checkpoint of `folder`.
 
-    Raises UserError if `folder` has no checkpoint or `restored` raises ValueError.
+    Raises UserError if `folder` has no such checkpoint or `restored` raises ValueError.
     """
-    saved = _of_trained(folder)
-    with _refusing(folder):
+    path, saved = _of_trained(folder, which)
+    with _refusing(path):
         return restored(_entries(saved, "engine").get("network"))
 
 
@@ -117,13 +130,15 @@ class Trained:
     task: Any  # the state of the task
 
 
-def load_trained(folder: Path, restored: Callable[[Any], Network]) -> Trained:
-    """Return what the checkpoint of `folder` holds, its network as `load_network` returns it.
+def load_trained(
+    folder: Path, restored: Callable[[Any], Network], which: Which = "last"
+) -> Trained:
+    """Return what a checkpoint of `folder` holds, its network as `load_network` returns it.
 
     Raises UserError if `load_network` does, or the average does not fit the network.
     """
-    saved = _of_trained(folder)
-    with _refusing(folder):
+    path, saved = _of_trained(folder, which)
+    with _refusing(path):
         engine, course = _entries(saved, "engine"), _entries(saved, "course")
         network, average = restored(engine.get("network")), engine.get("average")
         require_count("course.tokens", course.get("tokens"))
@@ -140,12 +155,26 @@ def load_trained(folder: Path, restored: Callable[[Any], Network]) -> Trained:
         )
 
 
-def _of_trained(folder: Path) -> dict[str, Any]:
-    saved = load(folder)
-    if saved is None:
-        remedy = "Train the run first: `snaprun train` writes the checkpoint."
-        checks.refuse("run", str(folder), f"a folder that holds {CHECKPOINT}", remedy)
-    return saved
+def _of_trained(folder: Path, which: Which) -> tuple[Path, dict[str, Any]]:
+    """Return the path of a checkpoint and what it holds."""
+    checks.one_of("checkpoint", which, get_args(Which))
+    name = BEST if which == "best" and not _ends_at_best(folder) else CHECKPOINT
+    if (saved := load(folder, name)) is not None:
+        return folder / name, saved
+    if name == BEST:
+        remedy = (
+            "A run writes it after the first of its validations, every train.eval_every tokens."
+        )
+        checks.refuse("checkpoint", which, f"last, as {folder} holds no {BEST}", remedy)
+    remedy = "Train the run first: `snaprun train` writes the checkpoint."
+    checks.refuse("run", str(folder), f"a folder that holds {CHECKPOINT}", remedy)
+
+
+def _ends_at_best(folder: Path) -> bool:
+    """Return whether a run is done and its last network is its best one, which is kept once."""
+    summary = read_summary(folder)
+    best = summary.extras.get("best") if summary else None
+    return summary is not None and isinstance(best, dict) and best.get("tokens") == summary.tokens
 
 
 def _entries(saved: dict[str, Any], name: str) -> dict[str, Any]:
@@ -154,12 +183,12 @@ def _entries(saved: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _refusing(folder: Path) -> Iterator[None]:
+def _refusing(path: Path) -> Iterator[None]:
     """Turn a ValueError inside the block into a UserError that names the checkpoint."""
     try:
         yield
     except ValueError as error:
-        _refuse(folder / CHECKPOINT, one_line(error))
+        _refuse(path, one_line(error))
 
 
 def _with_tensors(outline: Outline, value: Any) -> Any:

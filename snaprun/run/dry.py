@@ -44,12 +44,14 @@ def rehearse(parts: Parts, probe: Probe | None = None) -> str:
         units, inputs = layer.shape[1], layer.shape[2] - layer.shape[1] - 1
         dense += sum(core.cell.dense(units, inputs))
     training = per_step * options.tokens / options.lanes
+    stops = f", or until train.time={options.time:g} s" if options.time is not None else ""
     lines = [
         f"parameters: {weights:,} live of {dense:,} recurrent ({100 * weights / dense:.3g} %), "
         f"and {counts.readout:,} of the readout"
         + (f" and {counts.attention:,} of the attention" if counts.attention else ""),
         f"memory: about {in_units(needed.total)} ({', '.join(left)}): {listed}",
         f"time: {bound or 'about '}{_duration(training + validation)} for {options.tokens:,} tokens"
+        + stops
         + (f", {bound}{_duration(validation)} of it to validate" if validation else "")
         + f"; {1e3 * per_step:.3g} ms a step of {options.lanes} lanes, measured over {steps:,} "
         f"steps ({name})",

@@ -11,6 +11,7 @@ from snaprun.checks import Pruned, Stopped, UserError
 from snaprun.engine.base import Engine
 from snaprun.run import checkpoint, memory
 from snaprun.run.build import built
+from snaprun.run.ending import require_judged
 from snaprun.run.loop import Probe, Report, Training
 from snaprun.run.machine import denormals_flushed
 from snaprun.run.parts import Parts
@@ -65,7 +66,7 @@ def run(
                 report=report,
             )
             summary = read_summary(folder)
-            if summary is not None and summary.complete(options.tokens):
+            if summary is not None and summary.complete(options.extent):
                 return summary  # another process has finished the run in the meantime
             try:
                 _start(writer, training, summary, options.strict)
@@ -84,6 +85,7 @@ def build(parts: Parts, probe: Probe | None = None) -> Engine:
     """
     parts.machine.start()
     parts.task.prepare(parts.options.lanes)
+    require_judged(parts.task, parts.options)
     return built(parts, probe)
 
 

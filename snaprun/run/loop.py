@@ -4,38 +4,40 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 import torch
 
-from snaprun import hardware
 from snaprun.checks import Pruned, Stopped
 from snaprun.core import Sizes
 from snaprun.engine.base import Begun, Engine
 from snaprun.engine.prune import Masks
 from snaprun.engine.saved import require_planned, set_noise
 from snaprun.losses import Columns
+from snaprun.metrics import judged_by
 from snaprun.model.network import Network
 from snaprun.require import MOST, require_count, require_entries, require_equal
 from snaprun.run import checkpoint
 from snaprun.run.course import Course
 from snaprun.run.divergence import Diverged, Watch, non_finite
+from snaprun.run.ending import Best
 from snaprun.run.options import TrainOptions
 from snaprun.run.progress import Progress
 from snaprun.run.setting import Segments
 from snaprun.run.signals import StopSignals
+from snaprun.run.spent import cost, parameters
 from snaprun.run.validate import of_average, validate
 from snaprun.seeding import stream
 from snaprun.sparsity import Sparsity
-from snaprun.store import DIVERGED, FINISHED, NON_FINITE, Mark, RunWriter, Summary, outline
+from snaprun.store import BEST, DIVERGED, FINISHED, NON_FINITE, Mark, RunWriter, Summary, outline
 from snaprun.tasks import Task, draw
 
 # Takes the number of a validation and the newest metrics; returns whether to end the run early.
 Report = Callable[[int, Mapping[str, float]], bool]
 PIECE_SECONDS = 0.5  # the loop checks signals and the clock between pieces of this duration
 PARTS = ("run", "facts", "metrics", "course", "engine", "task", "data")  # of a checkpoint
-LATER = ("watch", "segments")  # parts that a checkpoint of snaprun 0.1.0 lacks
+LATER = ("watch", "segments", "best")  # parts that one of an older snaprun lacks
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ class Probe(Protocol):
 
 
 class Training:
-    """Trains a run for `options.tokens` of data-time.
+    """Trains a run as far as `options.extent` says.
 
     The loss of a step is computed before the update of that step. A non-finite loss or parameter
     ends the run at once as diverged; a run that has blown up (snaprun.run.divergence) counts as
@@ -93,7 +95,7 @@ class Training:
         self._course = Course(log_at=options.log_every, eval_at=options.eval_every)
         self._due = checkpoint.Due(options.checkpoint_every)
         self._steps_per_second = 0.0  # in the last piece
-        self._watch = Watch()
+        self._watch, self._best = Watch(), Best()
         self._diverged: Diverged | None = None
         self.mark = Mark(0, 0)  # where the metrics of a resumed run continue
         self.changed = ""  # how the setting differs from the checkpoint's, in words
@@ -111,13 +113,21 @@ class Training:
         """
         self._started = time.perf_counter() - self._course.seconds
         self._progress.begin(self._course.tokens)
+        if self._best.is_at(self._course):
+            # The last process may have died between the two checkpoints.
+            self._keep_best(self.state_dict())
         while True:
             self._write_what_is_due()
-            if self._diverged or self._course.tokens >= self._options.tokens:
-                return self._finish()
+            if (ended := self._ended_by()) or self._diverged:
+                return self._finish(ended)
             batch = self._batch_in_progress()
             self._train_on_what_is_left(batch)
             self._account_for(batch)
+
+    def _ended_by(self) -> str:
+        """Return what ends the run here, between two batches, or ""."""
+        seconds = time.perf_counter() - self._started
+        return self._options.extent.ended_by(self._course.tokens, seconds, self._best.stale)
 
     def _batch_in_progress(self) -> Begun:
         """Return the batch in progress, or the next batch if none is."""
@@ -182,11 +192,14 @@ class Training:
             course.log_at = _next_multiple(options.log_every, course.tokens)
         if course.tokens >= course.eval_at:
             try:
-                self._validate()
+                improved = self._validate(self._best)
             except Stopped:
                 self._save()  # the checkpoint records that the validation is due
                 raise
             course.eval_at = _next_multiple(options.eval_every, course.tokens)
+            if improved and not self._diverged:
+                # The checkpoint first, so that the run never resumes before its best.
+                self._keep_best(self._save())
             self._report_validation()
         if not self._diverged and course.tokens >= course.probed:
             self._run_probe()
@@ -200,7 +213,8 @@ class Training:
         course.loss, course.targets, course.measured = 0.0, 0, {}
         course.logged = course.tokens
 
-    def _validate(self) -> None:
+    def _validate(self, best: Best) -> bool:
+        """Write the metrics on held-out data, and return whether `best` has improved."""
         values = self._held_out(self._engine.network)
         if not all(map(math.isfinite, values.values())):
             words = "the held-out loss was non-finite at"
@@ -211,10 +225,11 @@ class Training:
         if values:
             self._row(**values)
         self._course.validated = self._course.tokens
+        return best.take(judged_by(self._task.declared, values), values, self._course.tokens)
 
     def _report_validation(self) -> None:
         course, options = self._course, self._options
-        if self._report is None or self._diverged or course.tokens >= options.tokens:
+        if self._report is None or self._diverged or self._ended_by():
             return
         if self._report(course.tokens // options.eval_every, course.last):
             self._save()
@@ -253,15 +268,18 @@ class Training:
             tokens=course.tokens, updates=self._engine.updates, seconds=course.seconds, **values
         )
 
-    def _finish(self) -> Summary:
-        """Write the last checkpoint, the last rows and the summary; return the summary."""
-        course, engine = self._course, self._engine
+    def _finish(self, ended: str) -> Summary:
+        """Write the last checkpoint, the last rows and the summary; return the summary.
+
+        `ended` says what has ended the run, unless it has diverged.
+        """
+        course, engine, best = self._course, self._engine, replace(self._best)
         if not self._diverged:
             self._save()  # before the last rows, which a run with more tokens does not have
             if course.logged < course.tokens:
                 self._write_training_row()
             if course.validated < course.tokens:
-                self._validate()
+                self._validate(best)
             self._diverged = self._diverged or self._watch.verdict(
                 engine.updates, self._task.chance, self._task.loss
             )
@@ -282,11 +300,6 @@ class Training:
             )
         engine.measure()
         how = vars(self._diverged) if self._diverged else {}
-        network = engine.network
-        counted = {"recurrent": network.core.layout.size}
-        counted["readout"] = sum(p.numel() for p in network.readout.parameters)
-        if network.attention:
-            counted["attention"] = sum(p.numel() for p in network.attention)
         summary = Summary(
             status=DIVERGED if self._diverged else FINISHED,
             tokens=course.tokens,
@@ -294,14 +307,17 @@ class Training:
             seconds=time.perf_counter() - self._started,
             metrics=course.last,
             declared=self._task.declared,
-            cost=_cost(
+            cost=cost(
                 engine, self._options.lanes, course.tokens, 1e3 * course.in_engine / course.tokens
             ),
             extras={
                 **{f"diverged_{name}": value for name, value in how.items()},
+                **({} if self._diverged else {"ended_by": ended}),
+                "stale": self._best.stale,
+                **best.told(),
                 "resumed": course.resumed,
                 "segments": self._segments.to_list(),
-                "parameters": counted,
+                "parameters": parameters(engine.network),
                 **self._task.facts(),
                 **self._extras,
             },
@@ -309,12 +325,19 @@ class Training:
         self._writer.finish(summary)
         return summary
 
-    def _save(self) -> None:
+    def _save(self) -> dict[str, Any]:
+        """Write a checkpoint and return its contents."""
         self._course.seconds = time.perf_counter() - self._started
         contents = self.state_dict()
         with self._writer.checkpoint() as file:
             checkpoint.write(file, contents)
         self._due.begin(self._course.tokens)
+        return contents
+
+    def _keep_best(self, contents: Mapping[str, Any]) -> None:
+        """Write the network of a checkpoint's `contents` as the best one so far."""
+        with self._writer.checkpoint(BEST) as file:
+            checkpoint.write(file, checkpoint.of_network(contents))
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the rest of the run depends on, and the mark of its metrics."""
@@ -328,6 +351,7 @@ class Training:
             "data": self._data.get_state(),
             "watch": self._watch.state_dict(),
             "segments": self._segments.to_list(),
+            "best": self._best.state_dict(),
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -352,6 +376,7 @@ class Training:
         self._course = course
         self._course.resumed += 1
         self._watch = Watch.from_state_dict(saved.get("watch"), course.tokens, self._engine.updates)
+        self._best = Best.from_state_dict(saved.get("best"), course.tokens)
         begun = course.begun.steps * lanes if course.begun else 0
         self.changed = self._segments.resume(saved.get("segments"), course.tokens + begun)
         self._due.begin(self._course.tokens)
@@ -370,22 +395,3 @@ class Training:
 
 def _next_multiple(every: int, tokens: int) -> int:
     return (tokens // every + 1) * every
-
-
-def _cost(engine: Engine, lanes: int, tokens: int, ms_per_token: float) -> dict[str, float]:
-    """Return measured and analytic costs of core and rule, with the readout's counted apart."""
-    number = engine.number_bytes
-    counted = engine.rule.in_numbers(number).cost(engine.network.core, engine.longest_window)
-    forwards = engine.forwards
-    replayed = {}
-    if forwards is not None:
-        replayed = {"forwards": forwards * lanes / tokens, "forwards_analytic": counted.forwards}
-    return {
-        "ms_per_token": ms_per_token,
-        "macs_per_token": counted.macs,
-        "readout_macs_per_token": engine.network.readout.macs,
-        **replayed,  # forward steps a step
-        "state_bytes": engine.rule_bytes,
-        "state_bytes_analytic": counted.state * number,
-        "peak_bytes": hardware.peak_bytes(),  # of the whole process
-    }

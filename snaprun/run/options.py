@@ -1,9 +1,9 @@
 """The options are the keys under `train` and under `readout` in the configuration."""
 
-import re
 from typing import Literal, get_args
 
 from snaprun import checks
+from snaprun.store.extent import Extent
 
 
 class TrainOptions:
@@ -13,8 +13,11 @@ class TrainOptions:
     `update_every` counts time steps, or is "sequence". `log_every`, `eval_every` and `eval_tokens`
     are in tokens; `eval_tokens` is the size of the held-out part that is used (None: all of it).
     `average` is the decay a of an exponential average of the weights (None: none is kept).
-    `checkpoint_every` is in tokens, or in seconds as in "60s" (None: only at the end). With
-    `strict` a run is not resumed in a setting (snaprun.run.setting) other than its checkpoint's.
+    `checkpoint_every` is in tokens, or in seconds as in "60s" (None: only at the end). `time` is a
+    number of seconds, or "1h30m": the run ends with the first batch that ends after so long a
+    training. `patience` is the number of validations in a row without an improvement that end the
+    run (snaprun.run.ending). With `strict` a run is not resumed in a setting (snaprun.run.setting)
+    other than its checkpoint's.
     Raises UserError for a value out of range.
 
     >>> options = TrainOptions(tokens=1_000, update_every="sequence", checkpoint_every="30s")
@@ -33,6 +36,8 @@ class TrainOptions:
         checkpoint_every: int | str | None = "60s",
         average: float | None = None,
         strict: bool = False,
+        time: float | str | None = None,
+        patience: int | None = None,
     ):
         self.tokens = checks.at_least("train.tokens", tokens, 1)
         self.lanes = checks.at_least("train.lanes", lanes, 1)
@@ -49,19 +54,30 @@ class TrainOptions:
         )
         self.checkpoint_every = _interval(checkpoint_every)
         self.strict = strict
+        accepted = "seconds, a duration such as 90s, 30m or 1h30m, or null"
+        self.time = None if time is None else checks.seconds("train.time", time, accepted)
+        if patience is not None:
+            checks.at_least("train.patience", patience, 1)
+            if self.eval_every >= self.tokens:
+                accepted = f"null beside train.eval_every={eval_every}"
+                remedy = "No validation comes before the end: take a smaller train.eval_every."
+                checks.refuse("train.patience", patience, accepted, remedy)
+        self.patience = patience
         if average is not None:
             checks.within("train.average", average, 0.0, 1.0, open_low=True, open_high=True)
         self.average = average
+
+    @property
+    def extent(self) -> Extent:
+        """How far the run goes."""
+        return Extent(self.tokens, self.time, self.patience)
 
 
 def _interval(every: int | str | None) -> int | float | None:
     """Return tokens as an int, seconds as a float."""
     if isinstance(every, str):
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)s", every)
-        if not found or not float(found[1]):
-            accepted = "a number of tokens, seconds such as 60s, or null"
-            checks.refuse("train.checkpoint_every", every, accepted)
-        return float(found[1])
+        accepted = "a number of tokens, a duration such as 60s or 5m, or null"
+        return checks.seconds("train.checkpoint_every", every, accepted)
     return None if every is None else checks.at_least("train.checkpoint_every", every, 1)
 
 

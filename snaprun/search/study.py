@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from snaprun.checks import one_of
 from snaprun.files import writing
-from snaprun.metrics import Metric, from_json, held_out_first
+from snaprun.metrics import Metric, from_json, judged_by
 from snaprun.outcome import Outcome, Score, Status
 from snaprun.search.journal import JOURNAL, opened
 from snaprun.search.options import Options
@@ -230,10 +230,10 @@ def metric_of(study: optuna.Study) -> Metric:
 
 
 def objective(declared: Sequence[Metric], key: str | None) -> Metric:
-    """Return the metric called `key`, or else the first one of held-out data; raises UserError."""
-    if key is None:
-        return held_out_first(declared)[0]
+    """Return the metric called `key`, or else the one that judges networks; raises UserError."""
     known = {metric.key: metric for metric in declared}
+    if key is None:
+        return judged_by(declared, known) or declared[0]
     return known[one_of("search.metric", key, known)]
 
 

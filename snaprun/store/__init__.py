@@ -15,6 +15,7 @@ from snaprun.store.reader import (
     state,
 )
 from snaprun.store.schema import (
+    BEST,
     BLOW_UP,
     CHECKPOINT,
     COUNTERS,
@@ -31,6 +32,7 @@ from snaprun.store.schema import (
 from snaprun.store.writer import RunWriter
 
 __all__ = [
+    "BEST",
     "BLOW_UP",
     "CHECKPOINT",
     "COUNTERS",

@@ -3,6 +3,7 @@
 - `config.yaml`: the resolved configuration, a nested dict.
 - `metrics.jsonl`: one JSON object a row, each with the three `COUNTERS`.
 - `checkpoint.pt`: all that the run needs to go on, and how far its metrics went by then.
+- `best.pt`: the network where the task's own metric on held-out data was best.
 - `summary.json`: written last, by rename, so its presence means *done*.
 - `failure.log`: the traceback of the error that ended the last attempt, if one did.
 - `owner.json`: the host and process that write the run; removed when the process is done.
@@ -19,11 +20,13 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from snaprun.metrics import COUNTERS, Metric, from_json
+from snaprun.store.extent import Extent
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
 CHECKPOINT = "checkpoint.pt"
+BEST = "best.pt"
 FAILURE = "failure.log"
 OWNER = "owner.json"
 LOCKS = ".locks"  # in the folder of the experiment
@@ -62,11 +65,16 @@ class Summary:
     extras: Mapping[str, Any] = field(default_factory=dict)  # versions, text_sha256, parameters, …
     declared: tuple[Metric, ...] = ()  # by the task; none in runs of snaprun 0.1.0
 
-    def complete(self, tokens: int) -> bool:
-        """Return whether nothing is left to do for a run of `tokens` of data-time."""
-        # A run that has blown up might recover, so a larger `tokens` continues it.
+    def complete(self, extent: Extent) -> bool:
+        """Return whether nothing is left to do for a run that goes as far as `extent`."""
+        # A run that has blown up might recover, so a larger extent continues it.
         ended = self.status == DIVERGED and self.extras.get("diverged_by") != BLOW_UP
-        return ended or self.tokens >= tokens
+        return ended or bool(extent.ended_by(self.tokens, self.seconds, self._stale))
+
+    @property
+    def _stale(self) -> int:
+        stale = self.extras.get("stale")
+        return stale if type(stale) is int else 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the object of `summary.json`: the fields, and each extra as a key of its own."""

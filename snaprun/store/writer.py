@@ -17,7 +17,7 @@ from snaprun.files import writing
 from snaprun.identity import without_whereabouts
 from snaprun.store.lock import Lock
 from snaprun.store.log import Log, Mark, marked
-from snaprun.store.schema import CHECKPOINT, CONFIG, FAILURE, METRICS, SUMMARY, Summary
+from snaprun.store.schema import BEST, CHECKPOINT, CONFIG, FAILURE, METRICS, SUMMARY, Summary
 from snaprun.store.seal import sealed
 from snaprun.trackers import Trackers
 
@@ -56,6 +56,8 @@ class RunWriter:
         if self.opened.stat(SUMMARY):
             remedy = "Set restart=true to run it again."
             refuse("run folder", str(self.folder), "one without a finished run", remedy)
+        with writing(self.folder):
+            self.opened.remove(BEST)
         self._start(b"")
 
     def resume(self, mark: Mark, tokens: int | None = None) -> None:
@@ -89,10 +91,10 @@ class RunWriter:
         return self._opened.mark()
 
     @contextmanager
-    def checkpoint(self) -> Iterator[BinaryIO]:
-        """Yield a binary file that replaces the last checkpoint when the block ends."""
+    def checkpoint(self, name: str = CHECKPOINT) -> Iterator[BinaryIO]:
+        """Yield a binary file that replaces the checkpoint `name` when the block ends."""
         self._lock.require()
-        with self.opened.atomic(CHECKPOINT) as file:
+        with self.opened.atomic(name) as file:
             yield file
 
     def finish(self, summary: Summary) -> None:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from snaprun.arguments import arguments
 from snaprun.checks import refuse
+from snaprun.run.options import TrainOptions
 from snaprun.store import read_summary
 from snaprun.store.panel import FINAL
 from snaprun.studies.panel import Panel
@@ -40,7 +42,8 @@ class PlannedRun:
     def done(self) -> bool:
         """Whether the run is on disk, finished or diverged; raises UserError if it is damaged."""
         summary = read_summary(self.folder)
-        return summary is not None and summary.complete(self.tokens)
+        options = TrainOptions(**arguments("train", TrainOptions, self.config["train"]))
+        return summary is not None and summary.complete(options.extent)
 
     def __str__(self) -> str:
         return f"{self.arm}, lr={self.lr:g}, seed={self.seed}"

@@ -27,8 +27,8 @@ class CharLM(Task):
 
     The held-out text is `valid_text`, else the corpus's own validation part, else the last
     `valid_fraction` of the text (0: none); it is read in the mode of the training text. `text` and
-    `valid_text` are `pydoc`, `wikitext103` or a path (snaprun.tasks.text). Raises UserError if a
-    text has fewer than crop + 1 bytes.
+    `valid_text` are `pydoc`, `wikitext103` or the path of a file or a folder (snaprun.tasks.text).
+    Raises UserError if a text has fewer than crop + 1 bytes.
 
     >>> import torch
     >>> from snaprun.tasks import CharLM

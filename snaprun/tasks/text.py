@@ -1,4 +1,4 @@
-"""The sources of a text's bytes: the standard library, a file, or WikiText-103."""
+"""The sources of a text's bytes: the standard library, a file or a folder, or WikiText-103."""
 
 import hashlib
 import logging
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from snaprun.checks import refuse
+from snaprun.checks import listed, refuse
 from snaprun.tasks import local
 from snaprun.tasks.archive import texts
 from snaprun.tasks.download import Asked, WebFile
@@ -24,7 +24,7 @@ class Corpus:
 
     train: Bytes
     valid: Bytes | None  # None: the corpus has no validation part of its own
-    sha256: str  # of the file, the archive, or the joined topics
+    sha256: str  # of the file, of all files of a folder, of the archive, or of the joined topics
     source: str
 
 
@@ -34,20 +34,21 @@ WIKITEXT103 = WebFile(
     sha256="91c00ae287f0d699e18605c84afc9e45c192bc6b7797ff8837e5474655a33794",
 )
 WIKITEXT103_TEXTS = ("wikitext-103-raw/wiki.train.raw", "wikitext-103-raw/wiki.valid.raw")
-ACCEPTED = "pydoc, wikitext103 or the path of a text file"
+ACCEPTED = "pydoc, wikitext103 or the path of a text file or of a folder of them"
 
 
 def load_text(name: str, what: str = "task.text") -> Corpus:
-    """Return the corpus called `name`: `pydoc`, `wikitext103` or the path of a file, as raw bytes.
+    """Return the corpus called `name`: `pydoc`, `wikitext103` or a path, as raw bytes.
 
-    `what` is the key that the user typed. Raises UserError if the file cannot be read or is empty,
+    The path is that of a file, or of a folder whose files are joined (snaprun.tasks.local). `what`
+    is the key that the user typed. Raises UserError if a file cannot be read, if there is no text,
     or if WikiText-103 is not in the cache and cannot be downloaded.
     """
     if name == "pydoc":
         return _pydoc()
     if name == "wikitext103":
         return _wikitext103(what)
-    return _file(name, what)
+    return _path(name, what)
 
 
 def sha256(name: str) -> str | None:
@@ -64,13 +65,17 @@ def _pydoc() -> Corpus:
     return _corpus(text, f"pydoc_data.topics of Python {platform.python_version()}")
 
 
-def _file(name: str, what: str) -> Corpus:
-    text = local.read_file(name, what, ACCEPTED, lambda path: path.read_bytes())
+def _path(name: str, what: str) -> Corpus:
+    if not name:
+        refuse(what, name, ACCEPTED)  # the empty path would be that of the present folder
+    read = local.read_all(name, what, ACCEPTED, lambda path: path.read_bytes())
+    text = b"".join(read.values())
     if not text:
         remedy = f"{str(local.path_of(name))!r} is empty: name a file with text in it."
         refuse(what, name, ACCEPTED, remedy)
-    if b"\0" in text:
-        log.warning("%s=%s holds bytes that no text has: it is learned as it is.", what, name)
+    if binary := [str(file) for file, content in read.items() if b"\0" in content]:
+        where = listed(binary)
+        log.warning("%s=%s: bytes that no text has are learned as they are: %s", what, name, where)
     return _corpus(text, name)
 
 

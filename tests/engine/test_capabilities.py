@@ -6,7 +6,7 @@ import pytest
 
 from snaprun.cells import CELLS
 from snaprun.engine.adapters import adapter
-from snaprun.engine.optim import OPTIMISERS
+from snaprun.engine.optim import OPTIMISERS, SHARED
 from snaprun.losses import LOSSES
 from snaprun.rules import BPTT, RULES, SnAp
 
@@ -25,7 +25,7 @@ def test_a_cell_is_the_same_in_both(name):
 @pytest.mark.parametrize("name", KNOWN["optimisers"])
 def test_an_optimiser_has_the_same_constants_in_both(name):
     keys = inspect.signature(OPTIMISERS[name]).parameters
-    assert set(keys) - {"lr", "clip", "half_life"} == set(KNOWN["optimisers"][name]["constants"])
+    assert set(keys) - {*SHARED} == set(KNOWN["optimisers"][name]["constants"])
 
 
 @pytest.mark.parametrize("name", KNOWN["losses"])

@@ -1,13 +1,17 @@
 """The online engine against training loops written out with autograd and torch's optimisers."""
 
+import inspect
+import re
 from functools import partial
 
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.optim import lr_scheduler
 
 from snaprun.cells import GRU, LSTM, Vanilla
-from snaprun.engine.optim import SGD, Adam, RMSprop
+from snaprun.checks import UserError
+from snaprun.engine.optim import SGD, Adam, AdamW, RMSprop
 from snaprun.engine.torch import TorchEngine
 from snaprun.influence import choose
 from snaprun.model.network import Architecture
@@ -56,17 +60,31 @@ def engine(built, rule, optimiser, update_every):
     )
 
 
+def scheduled(optimiser, *, half_life=None, warmup=0, cosine=None, floor=0.0):
+    """The same schedule from torch's own parts."""
+    lr = optimiser.param_groups[0]["lr"]
+    parts, at = [lr_scheduler.ConstantLR(optimiser, 1.0)], []
+    if half_life:
+        parts = [lr_scheduler.ExponentialLR(optimiser, 0.5 ** (1 / half_life))]
+    if cosine:  # torch's goes up again
+        falls = lr_scheduler.CosineAnnealingLR(optimiser, cosine - warmup, floor * lr)
+        parts, at = [falls, lr_scheduler.LambdaLR(optimiser, lambda _: floor)], [cosine]
+    if warmup:
+        rises = lr_scheduler.LinearLR(optimiser, 1 / warmup, total_iters=max(1, warmup - 1))
+        parts, at = [rises, *parts], [warmup, *at]
+    return lr_scheduler.SequentialLR(optimiser, parts, at)
+
+
 class Unrolled:
     """Truncated BPTT of the dense masked network by autograd: training written out."""
 
-    def __init__(self, built, optimiser, update_every, clip=None, half_life=None):
+    def __init__(self, built, optimiser, update_every, clip=None, **schedule):
         self.cell, self.live_MKJ = built.core.cell, built.core.layout.live_MKJ
         self.weights_MKJ = built.weights().clone().requires_grad_()
         self.readout = [p.detach().clone().requires_grad_() for p in built.readout.parameters]
         self.parameters = [self.weights_MKJ, *self.readout]
         self.optimiser = optimiser(self.parameters)
-        gamma = 0.5 ** (1 / half_life) if half_life else 1.0
-        self.scheduler = torch.optim.lr_scheduler.ExponentialLR(self.optimiser, gamma)
+        self.scheduler = scheduled(self.optimiser, **schedule)
         self.update_every, self.clip, self.updates = update_every, clip, 0
         self.state_BCK = built.core.initial_state(B, torch.float64)
         self.total, self.targets, self.steps = torch.zeros(()), 0, 0
@@ -115,15 +133,29 @@ OPTIMISERS = {
     "sgd": (SGD(lr=0.5, momentum=0.9), partial(torch.optim.SGD, lr=0.5, momentum=0.9)),
     "adam": (Adam(lr=0.05), partial(torch.optim.Adam, lr=0.05)),
     "rmsprop": (RMSprop(lr=0.02), partial(torch.optim.RMSprop, lr=0.02)),
+    "adamw": (
+        AdamW(lr=0.05, weight_decay=0.2),
+        partial(torch.optim.AdamW, lr=0.05, weight_decay=0.2),
+    ),
 }
+SCHEDULES = [
+    {"half_life": 0.5},
+    {"half_life": 7.3},
+    {"half_life": 1e6},
+    {"warmup": 1},
+    {"warmup": 4},
+    {"warmup": 3, "half_life": 5},
+    {"cosine": 11},
+    {"warmup": 5, "cosine": 9, "floor": 0.1},
+]
 
 
-def compare(rule, built, update_every, data, optimiser="sgd", clip=None, half_life=None):
+def compare(rule, built, update_every, data, optimiser="sgd", **more):
     ours, theirs = OPTIMISERS[optimiser]
-    if clip or half_life:
-        ours = SGD(lr=0.5, momentum=0.9, clip=clip, half_life=half_life)
+    own = {key: getattr(ours, key) for key in inspect.signature(type(ours)).parameters}
+    ours = type(ours)(**{**own, **more})
     before = built.weights().clone()
-    reference = Unrolled(built, theirs, update_every, clip, half_life)
+    reference = Unrolled(built, theirs, update_every, **more)
     trained = engine(built, rule, ours, update_every)
     for batch in data:
         close(trained.run(batch), reference.run(batch), BOUND)
@@ -151,14 +183,26 @@ def test_optimisers_and_readouts(optimiser, hidden):
     compare(BPTT(), network(GRU(), hidden), 3, batches(), optimiser)
 
 
-@pytest.mark.parametrize("half_life", [0.5, 7.3, 1e6])
-def test_a_learning_rate_falls_to_its_half_in_so_many_updates(half_life):
-    compare(BPTT(), network(GRU()), 3, batches((9, 40)), half_life=half_life)
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_a_learning_rate_follows_its_schedule(optimiser, schedule):
+    compare(BPTT(), network(GRU()), 3, batches((9, 40)), optimiser, **schedule)
 
 
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 @pytest.mark.parametrize("clip", [1e-2, 0.3, 100.0])
-def test_clipping_is_of_the_norm_of_all_gradients(clip):
-    compare(BPTT(), network(GRU()), 3, batches((9, 40)), clip=clip)
+def test_clipping_is_of_the_norm_of_all_gradients(clip, optimiser):
+    compare(BPTT(), network(GRU()), 3, batches((9, 40)), optimiser, clip=clip)
+
+
+def test_a_schedule_that_contradicts_itself_is_refused():
+    for wrong, said in (
+        ({"half_life": 5, "cosine": 9}, "optim.cosine=9 is not accepted: expected null beside"),
+        ({"warmup": 9, "cosine": 9}, "optim.cosine=9 is not accepted: expected an integer ≥ 10"),
+        ({"floor": 0.1}, "optim.floor=0.1 is not accepted: expected 0"),
+    ):
+        with pytest.raises(UserError, match=re.escape(said)):
+            Adam(**wrong)
 
 
 @pytest.mark.parametrize("rule", [RTRL(), SnAp(12)], ids=["rtrl", "snap"])
@@ -218,7 +262,7 @@ def test_snap_online_keeps_its_stale_influence(n, update_every):
         close(got.detach(), want, BOUND)
 
 
-@pytest.mark.parametrize("optimiser", [SGD(lr=0.5, momentum=0.9), Adam(), RMSprop()])
+@pytest.mark.parametrize("optimiser", [SGD(lr=0.5, momentum=0.9), Adam(), AdamW(), RMSprop()])
 def test_frozen_moves_the_readout_alone(optimiser):
     built = network(GRU())
     theta_P, W_OK = built.theta.clone(), built.readout.parameters[0].clone()

@@ -11,7 +11,7 @@ from snaprun.cells import GRU, LSTM, Vanilla
 from snaprun.engine.adapters import adapter
 from snaprun.engine.native import NativeEngine
 from snaprun.engine.optim import OPTIMISERS as OPTIMISER_TYPES
-from snaprun.engine.optim import SGD, Adam
+from snaprun.engine.optim import SGD, Adam, AdamW
 from snaprun.engine.torch import TorchEngine
 from snaprun.influence import choose
 from snaprun.model.network import Architecture
@@ -21,6 +21,7 @@ from snaprun.tasks import Batch
 from tests import cases
 from tests.cases import close, in_pairs, rng
 from tests.engine.engines import hidden_units
+from tests.engine.test_engine import SCHEDULES
 
 native = pytest.importorskip("snaprun._native")
 KNOWN = native.capabilities()
@@ -159,11 +160,12 @@ def test_clipping(rule, clip, every):
     compare(ours, theirs, batches(3, 20, every))
 
 
-@pytest.mark.parametrize("half_life", [0.5, 7.3])
-@pytest.mark.parametrize("kind", [Adam, SGD, partial(SGD, momentum=0.9)])
-def test_a_falling_learning_rate(kind, half_life):
-    optimiser = kind(lr=0.05, half_life=half_life)
-    ours, theirs = engines(lambda: network(GRU(), 9), RULES["snap 1"], optimiser, 1, 3)
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+@pytest.mark.parametrize("kind", [Adam, AdamW, SGD, partial(SGD, momentum=0.9)])
+def test_a_learning_rate_follows_its_schedule(kind, schedule):
+    ours, theirs = engines(
+        lambda: network(GRU(), 9), RULES["snap 1"], kind(lr=0.05, **schedule), 1, 3
+    )
     compare(ours, theirs, batches(3, 20, 1))
 
 

@@ -90,7 +90,11 @@ def test_after_many_updates(engine, updates, rule, every, tmp_path):
     [("mse", "lstm", "snap1"), ("sigmoid", "lstm", "snap1"), ("sigmoid", "alif", "eprop")],
 )
 def test_on_numbers(engine, loss, cell, rule, tmp_path):
-    more = {"dtype": "float64", "optim_args": {"clip": 0.1}, "average": 0.9}
+    more = {
+        "dtype": "float64",
+        "optim_args": {"clip": 0.1, "warmup": 7, "cosine": 60},
+        "average": 0.9,
+    }
     task = Noise(loss, indices=False)
     saved, made = both(tmp_path, task, rule, 100, cell=cell, engine=engine, **more)
     assert_same(saved, made)

@@ -12,6 +12,7 @@ from snaprun.checks import UserError
 from snaprun.files import atomic
 from snaprun.status import status
 from snaprun.store import (
+    BEST,
     CHECKPOINT,
     Mark,
     RunWriter,
@@ -31,6 +32,7 @@ READ = ("config.yaml", "metrics.jsonl", "summary.json")
 WRITTEN = (
     *READ,
     CHECKPOINT,
+    BEST,
     "owner.json",
     "failure.log",
     ".metrics.jsonl.tmp",
@@ -45,8 +47,9 @@ def session(folder: Path, mark: Mark | None = None) -> Mark:
         if mark is None:
             writer.row(tokens=16, updates=1, seconds=0.5, bpc=1.0)
             mark = writer.mark()
-            with writer.checkpoint() as file:
-                file.write(b"checkpoint")
+            for name in (CHECKPOINT, BEST):
+                with writer.checkpoint(name) as file:
+                    file.write(b"checkpoint")
             writer.fail("trace")
         writer.row(tokens=32, updates=2, seconds=1.0, bpc=0.5)
         writer.finish(SUMMARY)

@@ -74,12 +74,40 @@ def test_the_key_that_was_typed_is_named():
     refusal("no/such/file", "task.valid_text")
 
 
-def test_a_folder_is_refused(tmp_path):
-    assert f"'{tmp_path}' is a folder: name a file." in refusal(str(tmp_path))
+def test_a_folder_is_its_files_in_the_order_of_their_paths(tmp_path, caplog):
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"not ours")
+    folder = tmp_path / "texts"
+    for name in ("b/2.txt", "b/10.txt", "a.txt", "b.txt", ".hidden", ".git/c.txt", "b/.d.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode() + b"\n")
+    (folder / "link").symlink_to(outside)
+    (folder / "a.link").symlink_to(folder / "a.txt")
+    (folder / "folder").symlink_to(folder / "b")
+    (folder / "void").touch()
+    corpus, joined = load_text(str(folder)), b"a.txt\nb.txt\nb/10.txt\nb/2.txt\n"
+    assert corpus.train.tobytes() == joined
+    assert corpus.sha256 == hashlib.sha256(joined).hexdigest()
+    assert changed(str(folder), corpus.sha256) == ""
+    assert not caplog.records
+    (folder / "b" / "c.bin").write_bytes(b"\0\1")
+    assert "task.text=" in changed(str(folder), corpus.sha256)
+    assert load_text(str(folder)).train.tobytes() == joined + b"\0\1"
+    (record,) = caplog.records
+    assert record.getMessage().endswith(f"are learned as they are: {folder / 'b' / 'c.bin'}")
+
+
+def test_a_folder_without_text_is_refused(tmp_path):
+    (tmp_path / ".hidden").write_bytes(b"words")
+    assert f"'{tmp_path}' has no file in or under it" in refusal(str(tmp_path))
+    (tmp_path / "void").touch()
+    assert f"'{tmp_path}' is empty" in refusal(str(tmp_path))
+    os.mkfifo(tmp_path / "pipe")
+    assert f"'{tmp_path / 'pipe'}' is not a regular file" in refusal(str(tmp_path))
 
 
 def test_no_name_is_refused():
-    assert "is a folder" in refusal("")
+    refusal("")
 
 
 def test_an_empty_file_is_refused(tmp_path):
@@ -117,7 +145,8 @@ def test_an_unreadable_file_is_refused(tmp_path, monkeypatch):
             raise PermissionError(13, "Permission denied", str(self))
 
         monkeypatch.setattr(Path, "read_bytes", read_bytes)
-    assert f"'{path}' cannot be read (Permission denied)" in refusal(str(path))
+    for name in (path, tmp_path):
+        assert f"'{path}' cannot be read (Permission denied)" in refusal(str(name))
 
 
 def same(folder: Path, facts: dict) -> list[str]:
