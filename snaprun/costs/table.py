@@ -3,9 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import pandas as pd
 from torch import Generator
 
 from snaprun import checks, hardware
@@ -16,6 +15,9 @@ from snaprun.costs.memory import drawn_bytes, in_units
 from snaprun.rules import BPTT, LearningRule
 from snaprun.rules.bptt import bounded, stored_numbers
 from snaprun.sparsity import Uniform
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Size(NamedTuple):
@@ -50,7 +52,7 @@ def count(
     moments: int,
     bytes_per_number: int,
     generator: Generator,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Count what each rule costs on each cell and size; one row each.
 
     Per lane and step, zeros skipped: parameters (live, recurrent core), influence_sparsity
@@ -72,6 +74,8 @@ def count(
     >>> costs[["rule", "parameters", "state_bytes"]].values.tolist()
     [['snap1', 176, 704], ['bptt', 176, 31232]]
     """
+    import pandas as pd  # here, because a run imports this package too, and pandas takes long
+
     rows, number = [], lanes * bytes_per_number  # of bytes in all lanes
     for cell_name, cell in cells.items():
         for size in sizes:
@@ -130,8 +134,10 @@ def _require_memory(cell: Cell, size: Size, stack: Sequence[int], inputs: int) -
         )
 
 
-def as_text(costs: pd.DataFrame) -> str:
+def as_text(costs: "pd.DataFrame") -> str:
     """Format the table for a terminal, with one block for each cell and size."""
+    import pandas as pd
+
     blocks = []
     for _, block in costs.groupby(["cell", "units", "sparsity"], sort=False):
         first = block.iloc[0]
