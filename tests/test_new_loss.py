@@ -3,8 +3,6 @@
 import importlib
 import json
 import shlex
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -14,13 +12,13 @@ from omegaconf import OmegaConf
 import snaprun
 from snaprun import config
 from snaprun.cli import _main
-from snaprun.losses import LOSSES
 from snaprun.registry import load
 from snaprun.rules import RULES as KINDS
 from snaprun.run import checkpoint
 from snaprun.seeding import stream
 from snaprun.tasks import TASKS
 from tests.cases import APART
+from tests.plugged import forgotten
 
 MODULE = '''
 """A loss and a task of the user's."""
@@ -110,27 +108,18 @@ def outside(tmp_path_factory):
         file = folder / "conf" / f"{name}.yaml"
         file.parent.mkdir(parents=True)
         file.write_text(text)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, forgotten("outside"):
         patch.chdir(folder)
         patch.syspath_prepend(folder)
         yield folder
-    sys.modules.pop("outside", None)
-    for registry, name in ((TASKS, "swing"), (LOSSES, "huber")):
-        if name in registry:
-            del registry[name]
 
 
 @pytest.fixture(scope="module")
 def runs(outside):
-    """The runs of every rule, in one sweep of a process of its own."""
+    """The runs of every rule."""
     for rules, window in ((ONLINE, 1), (OFFLINE, "sequence")):
         every = f"train.update_every={window}"
-        words = ("train", "-m", *OURS, *SMALL, every, f"rule={','.join(rules)}")
-        command = [sys.executable, "-m", "snaprun", *words]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert ended.returncode == 0, ended.stderr
-        if rules is ONLINE:
-            assert "it does not know the loss Huber" in ended.stderr  # the C++ core
+        assert _main(["train", "-m", *OURS, *SMALL, every, f"rule={','.join(rules)}"]) == 0
     return sorted((outside / "results" / "swing").glob("*/summary.json"))
 
 
@@ -188,7 +177,9 @@ def test_it_is_listed_and_drawn(runs, outside, capfd):
 
 def test_a_dry_run_and_align_take_it(outside, capfd):
     assert _main(["train", *OURS, *SMALL, "dry=true"]) == 0
-    assert "parameters: " in capfd.readouterr().out
+    out, err = capfd.readouterr()
+    assert "parameters: " in out
+    assert "it does not know the loss Huber" in err  # the C++ core
     words = ("align.rules=[rtrl,uoro]", "align.points=2", "align.draws=8", "results=aligned")
     assert _main(["align", *OURS, *SMALL, *words]) == 0
 

@@ -10,7 +10,9 @@ import pytest
 from snaprun import registry
 from snaprun.cells import CELLS, GRU, Cell, Vanilla
 from snaprun.checks import UserError
+from snaprun.cli import _main
 from snaprun.registry import Registry
+from tests.plugged import forgotten
 
 MODULE = '''
 """A cell, a rule and an optimiser of the user's, in the user's own folder."""
@@ -93,42 +95,50 @@ def outside(here):
     return here
 
 
-def snaprun(*words):
+@pytest.fixture
+def snaprun(capfd):
+    """A command's exit code, stdout and stderr; the command knows of no module of the user's yet."""
+
+    def run(*words):
+        with forgotten("outside", "broken", "taken", "stranger"):
+            code = _main(list(words))
+        return (code, *capfd.readouterr())
+
+    return run
+
+
+def test_a_module_of_the_users_works_from_the_command_line(outside, snaprun):
+    code, out, err = snaprun("verify", *OURS)
+    assert code == 0, err
+    assert "softsign-7, second" in out  # conf/verify.yaml sets the units
+    words = ["train", *OURS, "optim=plain", "train.tokens=2000", "train.lanes=4"]
     command = [sys.executable, "-m", "snaprun", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def test_a_module_of_the_users_works_from_the_command_line(outside):
-    verified = snaprun("verify", *OURS)
-    assert verified.returncode == 0, verified.stderr
-    assert "softsign-7, second" in verified.stdout  # conf/verify.yaml sets the units
-    words = (*OURS, "optim=plain", "train.tokens=2000", "train.lanes=4")
-    trained = snaprun("train", *words)
+    trained = subprocess.run(command, capture_output=True, text=True, check=False)
     assert trained.returncode == 0, trained.stderr
     assert "does not know the cell Softsign" in trained.stderr  # of the C++ core
     (folder,) = (f for f in (outside / "results" / "copy").iterdir() if f.name != ".locks")
     assert folder.name.startswith("copy-softsign8-uniform0.75-second-every1-seed0-")
-    assert "skipped" in snaprun("train", *words).stdout
-    for command in (("status",), ("fsck",), ("plot",)):
-        ended = snaprun(*command, "source=results/copy")
-        assert ended.returncode == 0, ended.stderr
-    evaluated = snaprun("evaluate", OURS[2], f"run={folder}")
-    assert evaluated.returncode == 0, evaluated.stderr
-    assert "mastered" in evaluated.stdout
+    assert "skipped" in snaprun(*words)[1]
+    for command in ("status", "fsck", "plot"):
+        code, _, err = snaprun(command, "source=results/copy")
+        assert code == 0, err
+    code, out, err = snaprun("evaluate", OURS[2], f"run={folder}")
+    assert code == 0, err
+    assert "mastered" in out
     panel = outside / "conf" / "panel" / "mine.yaml"
     panel.parent.mkdir()
     panel.write_text(PANEL)
-    planned = snaprun("reproduce", *OURS[:3], "panel=mine", "dry=true")
-    assert planned.returncode == 0, planned.stderr
-    assert "'plugins=[outside]'" in planned.stdout  # every command finds the classes
-    counted = snaprun("cost", "plugins=[outside]", "cells=[softsign]", "sizes=[8@0.5]")
-    assert counted.returncode == 0, counted.stderr
+    code, out, err = snaprun("reproduce", *OURS[:3], "panel=mine", "dry=true")
+    assert code == 0, err
+    assert "'plugins=[outside]'" in out  # every command finds the classes
+    code, _, err = snaprun("cost", "plugins=[outside]", "cells=[softsign]", "sizes=[8@0.5]")
+    assert code == 0, err
 
 
-def test_without_its_module_the_name_is_refused(outside):
-    ended = snaprun("train", "--config-dir", "conf", "cell=softsign")
-    assert ended.returncode == 2
-    assert ended.stderr.startswith("snaprun: cell.name='softsign' is not accepted")
+def test_without_its_module_the_name_is_refused(outside, snaprun):
+    code, _, err = snaprun("train", "--config-dir", "conf", "cell=softsign")
+    assert code == 2
+    assert err.startswith("snaprun: cell.name='softsign' is not accepted")
 
 
 @pytest.mark.parametrize(
@@ -141,15 +151,15 @@ def test_without_its_module_the_name_is_refused(outside):
         ("outside", "plugins='outside' is not accepted: expected a list of modules"),
     ],
 )
-def test_a_plug_in_that_cannot_be_used_is_refused_in_one_line(here, plugins, said):
+def test_a_plug_in_that_cannot_be_used_is_refused_in_one_line(here, snaprun, plugins, said):
     (here / "broken.py").write_text("1 / 0\n")
     enter = "from snaprun.cells import CELLS, Vanilla\n"
     (here / "taken.py").write_text(f"{enter}CELLS['gru'] = type('Mine', (Vanilla,), {{}})\n")
     (here / "stranger.py").write_text(f"{enter}CELLS['stranger'] = int\n")
-    ended = snaprun("train", f"plugins={plugins}")
-    assert ended.returncode == 2
-    assert ended.stderr.startswith(f"snaprun: {said}")
-    assert ended.stderr.count("\n") == 1
+    code, _, err = snaprun("train", f"plugins={plugins}")
+    assert code == 2
+    assert err.startswith(f"snaprun: {said}")
+    assert err.count("\n") == 1
     assert not (here / "results").exists()
 
 
