@@ -51,3 +51,11 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     return tmp_path
+
+
+@pytest.fixture
+def only_tables(monkeypatch):
+    """Empty files in place of the pictures, which take most of the time of a figure."""
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(Figure, "savefig", lambda self, file, **_: None)

@@ -97,7 +97,7 @@ def outside(here):
 
 @pytest.fixture
 def snaprun(capfd):
-    """A command's exit code, stdout and stderr; the command knows of no module of the user's yet."""
+    """Gives the exit code, stdout and stderr of a command that knows of no plug-in yet."""
 
     def run(*words):
         with forgotten("outside", "broken", "taken", "stranger"):

@@ -1,17 +1,10 @@
-"""Pictures that no test looks at are not drawn."""
+"""Figures as objects, for the tests that look at what they show."""
 
 from pathlib import Path
 
 import pytest
-from matplotlib.figure import Figure
 
 from snaprun.figures import counted, layout
-
-
-@pytest.fixture
-def only_tables(monkeypatch):
-    """Empty files in place of the pictures, which take most of the time."""
-    monkeypatch.setattr(Figure, "savefig", lambda self, file, **_: None)
 
 
 @pytest.fixture
