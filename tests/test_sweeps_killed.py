@@ -32,7 +32,7 @@ class Size(NamedTuple):
         return [*words, f"seed=range(0,{self.runs})"]
 
 
-SHORT, LONG = Size(4, 60_000), Size(8, 150_000)
+SHORT, LONG = Size(3, 60_000), Size(8, 150_000)
 LAUNCHERS = {
     "basic": [],
     "joblib": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],

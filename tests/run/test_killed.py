@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from snaprun.cli import _main
 from snaprun.engine import native
 from snaprun.run import checkpoint
 from tests.engine.engines import NEEDS_CORE
@@ -69,6 +70,15 @@ def finish(process: subprocess.Popen) -> str:
         process.kill()
     assert process.returncode == 0, err
     return out
+
+
+def in_this_process(folder: Path, *words: str) -> None:
+    """The same run, to its end."""
+    folder.mkdir(exist_ok=True)
+    command, *others = words
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert _main([command, *SMALL, *others, "train.checkpoint_every=null"]) == 0
 
 
 def the_run(folder: Path) -> Path:
@@ -180,7 +190,7 @@ def test_a_resume_under_another_instruction_set_says_so(tmp_path):
 def test_a_signal_stops_the_run_within_seconds(signum, code, tmp_path):
     words = [*CASES["copy snap2"][0], "train.tokens=90000"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    finish(start(whole, *words, every="null"))
+    in_this_process(whole, *words)
     before = cpu_seconds(resource.getrusage(resource.RUSAGE_CHILDREN))
     process = start(stopped, *words, every="null")
     begun(stopped, process, 0)
@@ -193,5 +203,5 @@ def test_a_signal_stops_the_run_within_seconds(signum, code, tmp_path):
     assert "Traceback" not in err
     assert (the_run(stopped) / "checkpoint.pt").exists()
     assert not (the_run(stopped) / "summary.json").exists()
-    finish(start(stopped, *words, every="null"))
+    in_this_process(stopped, *words)
     assert_equal(whole, stopped)
