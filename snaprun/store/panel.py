@@ -23,7 +23,7 @@ from snaprun.checks import refuse
 from snaprun.files import Folder, writing
 from snaprun.metrics import Metric, from_json, known
 from snaprun.store.parse import as_columns
-from snaprun.store.reader import Run, runs_under
+from snaprun.store.reader import YAML, Run, runs_under
 from snaprun.store.schema import DIVERGED, FINISHED, Summary
 from snaprun.store.writer import strict
 
@@ -129,7 +129,7 @@ def read_summaries(folder: Path) -> pd.DataFrame:
 def _read_yaml(folder: Path) -> tuple[dict[str, Any], str, tuple[Metric, ...]]:
     """Return the arms (each config has an `optim`), the metric, and the declared metrics."""
     try:
-        panel = yaml.safe_load((folder / PANEL).read_text(encoding="utf-8"))
+        panel = yaml.load((folder / PANEL).read_text(encoding="utf-8"), YAML)
         arms, metric = panel["arms"], str(panel["metric"])
         declared = from_json(panel.get("declared", []))
         for arm in arms:

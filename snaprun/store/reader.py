@@ -53,7 +53,7 @@ _REMEDY = "Repair the file, or run it afresh with restart=true."
 _OWN = "Remove it, or set results= to where it leads."
 _PIECES = frozenset((METRICS, SUMMARY, CHECKPOINT))  # files that a run alone has, whole or not
 # libyaml is 8 times faster where PyYAML was built with it.
-_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,10 +248,10 @@ def _read_config(folder: Path, checksums: Checksums) -> dict[str, Any]:
 def _load(content: bytes) -> Any:
     """Return the value of a YAML text without aliases: a few can stand for billions of values."""
     if b"&" in content:  # the sign of the anchor that an alias needs, or a part of a string
-        for event in yaml.parse(content, _YAML):
+        for event in yaml.parse(content, YAML):
             if getattr(event, "anchor", None) is not None:
                 raise ValueError("it holds anchors or aliases")
-    return yaml.load(content, _YAML)
+    return yaml.load(content, YAML)
 
 
 def _content(path: Path, most: int | None = None) -> bytes:

@@ -53,7 +53,7 @@ def due(run: Run, every: Every = "log_every") -> Array:
 
 def _known(run: Run, metric: Metric) -> tuple[Array, Array]:
     """Return the data-times at which values were due, and at each the last recorded value."""
-    values_N = np.array(run.metrics.get(metric.key, []), float)
+    values_N = np.array(run.columns.get(metric.key, []), float)
     known_N = np.isfinite(values_N)
     if not known_N.any():
         return np.empty(0), np.empty(0)

@@ -79,7 +79,7 @@ def _difference(one: Run, two: Run, metric: Metric, equal: str) -> float:
     # A diverged run counts as worst from beginning to end, so where it broke off does not matter.
     whole = [run for run in (one, two) if run.status != DIVERGED]
     if equal == "updates":
-        updates = min((run.metrics["updates"].iloc[-1] for run in whole), default=0)
+        updates = min((run.columns["updates"][-1] for run in whole), default=0)
         ends = [_window_of(run, updates) for run in (one, two)]
     else:
         last = min(map(end, whole), default=0.0)
@@ -95,7 +95,7 @@ def _window_of(run: Run, updates: int) -> float:
     A thinned run lacks some rows; the updates between two rows are taken as evenly spread.
     """
     at_N = np.append(due(run)[:-1], end(run))
-    at = float(np.interp(updates, run.metrics["updates"].to_numpy(float), at_N))
+    at = float(np.interp(updates, run.columns["updates"].astype(float), at_N))
     every = run.config.get("train", {}).get("log_every", 1)
     return min(round(at / every) * every, at_N[-1]) if at < at_N[-1] else at
 

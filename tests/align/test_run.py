@@ -173,6 +173,7 @@ def test_points_are_spread_evenly_up_to_the_end(points, marks):
     assert found.marks == marks
 
 
+@pytest.mark.usefixtures("only_tables")
 def test_a_frozen_core_is_no_candidate_and_has_nothing_stale(here):
     line = ["align", *SMALL, "rule=frozen", "align.points=1"]
     assert _main([*line, "align.rules=[snap1]"]) == 0
@@ -201,6 +202,7 @@ def test_comparisons_that_do_not_fit_are_refused_before_the_run(here, monkeypatc
     assert _main(["align", *words, "align.rules=[uoro]", "align.draws=8", "dry=true"]) == 0
 
 
+@pytest.mark.usefixtures("only_tables")
 def test_a_run_too_short_for_a_row_is_drawn(here):
     line = ["align", "task=store_recall", "cell=alif", "cell.units=5", "sparsity=dense"]
     line += ["train.tokens=400", "train.lanes=2", "readout=linear", "align.points=2"]

@@ -16,15 +16,22 @@ from snaprun.influence import BACKENDS
 from snaprun.model.network import Architecture
 from snaprun.seeding import stream
 from snaprun.sparsity import Uniform
+from tests.cases import in_pairs
 
 peers.limit(1)
 jax = pytest.importorskip("jax")
 
 
-@pytest.mark.parametrize("cell", ["vanilla", "gru", "lstm"])
 @pytest.mark.parametrize(
-    ("rule", "task", "hidden"),
-    [("snap1", CHARACTERS, 0), ("snap1", COPY, 3), ("bptt", CHARACTERS, 3)],
+    ("cell", "rule", "task", "hidden"),
+    in_pairs(
+        (
+            (cell, *case)
+            for case in (("bptt", CHARACTERS, 3), ("snap1", CHARACTERS, 0), ("snap1", COPY, 3))
+            for cell in ("lstm", "gru", "vanilla")
+        ),
+        of=2,
+    ),
 )
 def test_a_peer_is_the_rule_on_a_dense_network(cell, rule, task, hidden):
     from snaprun.bench import in_jax

@@ -111,6 +111,7 @@ def test_every_part_gives_its_table_text_and_picture(tmp_path):
     assert len(found["growth"]) == len(results.tables["growth"])
 
 
+@pytest.mark.usefixtures("only_tables")
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_runs_alone(part, tmp_path):
     results = run(BenchOptions([part]), threads=1, seed=0, tell=len, say=len, sizes=SIZES)

@@ -210,12 +210,15 @@ def at(tree, way):
 
 
 def changed(tree, way, value):
-    tree = copy.deepcopy(tree)
-    at(tree, way[:-1])[way[-1]] = value
-    return tree
+    """The tree with another value there; all else is shared with the tree."""
+    if not way:
+        return value
+    other = tree.copy()
+    other[way[0]] = changed(tree[way[0]], way[1:], value)
+    return other
 
 
 def without(tree, way):
-    tree = copy.deepcopy(tree)
-    del at(tree, way[:-1])[way[-1]]
-    return tree
+    branch = at(tree, way[:-1]).copy()
+    del branch[way[-1]]
+    return changed(tree, way[:-1], branch)

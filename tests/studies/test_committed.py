@@ -9,7 +9,7 @@ from hydra import initialize_config_dir
 
 from snaprun import config, studies
 from snaprun.paths import conf_dir
-from snaprun.store import DIVERGED
+from snaprun.store import DIVERGED, Run
 from snaprun.store.panel import read_arms, read_metrics, read_rates, read_summaries, write_derived
 from snaprun.studies import paired, report
 from snaprun.studies.metric import final
@@ -27,6 +27,12 @@ def composed(name: str) -> dict[str, Any]:
         return config.composed("reproduce", [f"panel={name}"])["panel"]
 
 
+@cache
+def arms_of(name: str) -> dict[str, dict[int, Run]]:
+    """The committed runs of a panel, which no test changes."""
+    return read_arms(RESULTS / name)
+
+
 def named(name: str, phase: str) -> dict[tuple[str, int, float], str]:
     """The hashes at the ends of the names of a panel's runs, by arm, seed and learning rate."""
     table: Any = read_summaries(RESULTS / name)
@@ -38,7 +44,7 @@ def named(name: str, phase: str) -> dict[tuple[str, int, float], str]:
 def test_the_committed_configurations_have_the_committed_names(name):
     runs = named(name, "final")
     assert runs
-    for arm, of_seeds in read_arms(RESULTS / name).items():
+    for arm, of_seeds in arms_of(name).items():
         for seed, run in of_seeds.items():
             lr = run.config["optim"]["lr"]
             assert config.run_id(run.config).rpartition("-")[2] == runs[arm, seed, lr]
@@ -63,7 +69,7 @@ def test_the_panels_of_today_find_the_committed_runs(name):
 
 @pytest.mark.parametrize("name", sorted({*PANELS} - {"copy_gru256"}))  # whose trials log otherwise
 def test_runs_of_before_there_was_an_average_keep_their_names(name):
-    arms, trials = read_arms(RESULTS / name), named(name, SELECTION)
+    arms, trials = arms_of(name), named(name, SELECTION)
     for arm, seed, lr in trials:
         plain = next(iter(arms[arm].values())).config
         plain = {**plain, "seed": seed, "optim": {**plain["optim"], "lr": lr}}
@@ -74,7 +80,7 @@ def test_runs_of_before_there_was_an_average_keep_their_names(name):
 @pytest.mark.parametrize("name", PANELS)
 def test_tests_and_readme_follow_from_the_committed_tables(name, tmp_path):
     panel, folder = config.panel(composed(name), "small"), RESULTS / name
-    arms = read_arms(folder)
+    arms = arms_of(name)
     readme = report.readme(panel, "small", read_rates(folder), read_summaries(folder), arms)
     for file in write_derived(tmp_path, paired.compare(arms, panel.metric, panel.planned), readme):
         assert file.read_text(encoding="utf-8") == (folder / file.name).read_text(encoding="utf-8")
@@ -85,10 +91,9 @@ def test_final_values_follow_from_the_committed_curves(name):
     summaries: Any = read_summaries(RESULTS / name)
     runs = summaries[summaries["phase"] == "final"].set_index(["arm", "seed"])
     metrics = read_metrics(RESULTS / name)
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        metric = metrics[config.composed("reproduce", [f"panel={name}"])["panel"]["metric"]]
+    metric = metrics[composed(name)["metric"]]
     found = 0
-    for arm, of_seeds in read_arms(RESULTS / name).items():
+    for arm, of_seeds in arms_of(name).items():
         for seed, run in of_seeds.items():
             if run.status == DIVERGED:
                 continue

@@ -149,7 +149,7 @@ def test_equal_curves_of_the_copy_task_do_not_differ(growth, lanes):
 def test_what_is_compared_beside_the_metric_stands_below_it():
     one, two = flat(7), flat(4)
     for made, mastered in ((one, 3), (two, 1)):
-        made.metrics["mastered"] = float(mastered)
+        made.columns["mastered"] = np.full(len(made.columns["tokens"]), float(mastered))
     frame = compare({"a": {0: one}, "b": {0: two}}, LEVEL).set_index(["metric", "equal"])
     assert frame["difference"].to_dict() == {
         **{("level", equal): 3 for equal in ("tokens", "tokens/10", "updates")},

@@ -137,7 +137,10 @@ def test_a_biased_estimate_by_all_signs(cell, rule):
 
 
 @pytest.mark.parametrize("rule", BIASED, ids=lambda r: type(r).__name__)
-@pytest.mark.parametrize("kind", ["lif", "alif", "deep_lif"])
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param("lif", marks=pytest.mark.slow), "alif", "deep_lif"],  # alif is lif, and more
+)
 def test_a_biased_estimate_on_spiking_cells_as_they_are_by_default(kind, rule):
     for units, seed in ((5, 0), (5, 1), ((4, 3), 0)):
         found = failed(CELL_TYPES[kind](), rule, units=units, draws=100, seed=seed)
