@@ -7,4 +7,5 @@ ruff check .
 ruff format --check .
 pyright --pythonpath .venv/bin/python
 lint-imports
-pytest -n "${TEST_WORKERS:-2}" "$@"
+# A file to a worker, so that what its tests share is made once; the files in order.
+pytest -n "${TEST_WORKERS:-2}" --dist loadfile --no-loadscope-reorder "$@"
