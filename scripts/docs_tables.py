@@ -18,6 +18,7 @@ from snaprun.rules import RULES
 from snaprun.seeding import stream
 from snaprun.sparsity import SPARSITIES
 from snaprun.tasks import TASKS
+from snaprun.trackers import TRACKERS
 
 MANUAL = Manual([conf_dir()], COMMANDS)
 LISTS = ("experiment", "panel")  # groups whose files set keys of others, and have none of their own
@@ -29,6 +30,7 @@ REGISTRIES = {
     "rules": RULES,
     "sparsities": SPARSITIES,
     "tasks": TASKS,
+    "trackers": TRACKERS,
 }
 
 
