@@ -2,10 +2,8 @@
 
 import copy
 import io
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,8 +15,6 @@ from snaprun.rules import BPTT, SnAp
 from snaprun.sparsity import Diagonal, Magnitude
 from tests.cases import rng
 from tests.nn.test_step import graded, refused
-
-README = Path(__file__).parents[2] / "README.md"
 
 
 def outputs(rnn: snaprun.nn.Recurrent, steps: int = 4) -> torch.Tensor:
@@ -248,15 +244,6 @@ def test_a_wrong_batch_or_dtype_is_told_in_a_line():
 def test_torch_is_imported_when_a_module_is_asked_for():
     code = "import sys, snaprun; a = 'torch' in sys.modules; snaprun.nn.GRU; sys.exit(a)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_what_the_readme_shows_runs():
-    (section,) = re.findall(r"## Inside a PyTorch program\n(.*?)\n## ", README.read_text(), re.S)
-    lines = re.findall(r"^    (.*)$", section, re.M)
-    torch.manual_seed(0)
-    scope = {"stream": [(torch.randn(16, 3), torch.randn(16, 1)) for _ in range(3)]}
-    exec("\n".join(lines), scope)
-    assert isinstance(scope["theirs"], nn.GRU)
 
 
 def test_a_program_that_ends_before_backward_says_nothing():
