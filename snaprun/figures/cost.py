@@ -132,5 +132,6 @@ def _caption(sheet: Sheet) -> str:
     series = [series for facet in sheet.facets for series in facet.series]
     return (
         f"{layout.seeds_caption(series, 'the dot', 'the bar')} MACs skip zeros; "
-        "bytes are those of all lanes. Times are those of the runs, whatever else ran beside them."
+        "bytes are those of all lanes. Times are those of the runs; "
+        "other programs may have slowed them."
     )

@@ -59,8 +59,8 @@ def fetched(files: Sequence[WebFile], asked: Asked, folder: str = "") -> Iterato
             yield [_fetch(file, cache, asked) for file in files]
     except OSError as error:
         size = sum(file.size for file in files)
-        accepted = f"a cache folder {cache} with room for {size} bytes"
-        remedy = f"make room there, or {asked.instead}."
+        accepted = f"a cache folder {cache} with {size} free bytes"
+        remedy = f"free space there, or {asked.instead}."
         refuse(
             asked.key,
             asked.value,

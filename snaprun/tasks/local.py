@@ -33,7 +33,7 @@ def read_all(name: str, what: str, accepted: str, read: Callable[[Path], T]) -> 
         files = files_in(path) if path.is_dir() else [path]
     except OSError as error:
         where = f"{error.filename!r} cannot be read ({error.strerror})"
-        refuse(what, name, accepted, f"{where}: mend the folder.")
+        refuse(what, name, accepted, f"{where}: repair the folder.")
     if not files:
         rest = "hidden files and links do not count"
         refuse(what, name, accepted, f"{str(path)!r} has no file in or under it ({rest}).")
@@ -67,7 +67,7 @@ def _read(path: Path, name: str, what: str, accepted: str, read: Callable[[Path]
         raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        refuse(what, name, accepted, f"{str(path)!r} cannot be read ({reason}): mend the path.")
+        refuse(what, name, accepted, f"{str(path)!r} cannot be read ({reason}): correct the path.")
     kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
     refuse(what, name, accepted, f"{str(path)!r} is {kind}: name a file.")
 

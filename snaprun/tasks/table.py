@@ -165,7 +165,7 @@ def _described(field: str) -> str:
 
 
 def _wrong(name: str, found: str) -> NoReturn:
-    remedy = "mend the file, or choose other columns with task.columns=[…]."
+    remedy = "repair the file, or choose other columns with task.columns=[…]."
     refuse(KEY, name, NUMBERS, f"{found}: {remedy}")
 
 

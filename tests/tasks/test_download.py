@@ -178,7 +178,7 @@ def test_offline_says_what_to_do(cache, monkeypatch):
 def test_a_cache_that_cannot_be_written_is_named(server, cache):
     cache.parent.mkdir()
     cache.write_bytes(b"a file where the folder should be")
-    with pytest.raises(UserError, match=r"expected a cache folder .*: make room there"):
+    with pytest.raises(UserError, match=r"expected a cache folder .*: free space there"):
         load_text("wikitext103")
 
 
@@ -190,7 +190,7 @@ def test_the_key_that_was_typed_is_named(server):
 
 def member(name: str, link: bool = False) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name)
-    info.filename = name  # as it is, where ZipInfo would mend it
+    info.filename = name  # as it is, where ZipInfo would correct it
     info.external_attr = (stat.S_IFLNK if link else stat.S_IFREG) << 16
     return info
 

@@ -200,7 +200,7 @@ def test_parquet_of_another_type_or_cut_off_is_refused(tmp_path):
     pytest.importorskip("pyarrow")
     path = tmp_path / "t"
     frame().to_parquet(path)
-    with pytest.raises(UserError, match=r"The column 'word' has the type (large_)?string: mend"):
+    with pytest.raises(UserError, match=r"The column 'word' has the type (large_)?string: repair"):
         read_table(str(path), "a file", None, None)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"that is whole. It cannot be read \(.*\)\.$"):
