@@ -67,14 +67,14 @@ public:
             store(m + j, m_t);
             store(v + j, v_t);
             Vec<T> theta = load(value + j);
-            if constexpr (kDecays) theta *= stays_;
+            if constexpr (kDecays) theta = rounded(theta * stays_);
             store(value + j, theta - rate_ * m_t / (root(v_t) * root_scale_ + eps));
         }
         for (; j < count; ++j) {
             const T g = gradient[j] * scale;
             m[j] += one_less_beta1 * (g - m[j]);
             v[j] = beta2 * v[j] + one_less_beta2 * g * g;
-            if constexpr (kDecays) value[j] *= stays_;
+            if constexpr (kDecays) value[j] = rounded(value[j] * stays_);
             value[j] -= rate_ * m[j] / (std::sqrt(v[j]) * root_scale_ + eps);
         }
     }
