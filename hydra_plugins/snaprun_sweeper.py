@@ -64,11 +64,11 @@ class Searcher(Sweeper):
         overrides = {o.get_key_element(): o for o in parsed}.values()  # the last of a key counts
         space = [_dimension(o) for o in overrides if o.is_sweep_override()]
         fixed = [_fixed(o) for o in overrides if not o.is_sweep_override()]
+        plain = self._composed([*fixed, *(d.word(d.first) for d in space)])
+        options, plain = configs.search(plain), configs.of_run(plain)
         if not space:
             example = "'optim.lr=tag(log, interval(1e-4,1e-1))'"
             raise UserError(f"There is nothing to search: give a key several values, as {example}.")
-        plain = self._composed([*fixed, *(d.word(d.first) for d in space)])
-        options, plain = configs.search(plain), configs.of_run(plain)
         for key in ("restart", "dry"):
             if plain[key]:
                 refuse(key, True, "false in a search", "`snaprun train` takes it.")

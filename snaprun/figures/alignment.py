@@ -80,12 +80,14 @@ def _figure(sheet: Sheet, facet: Facet, drawn: Lines, stem: Path) -> list[Path]:
         for slot in slots
         if _several(_shown(drawn, looks, "cosine", slot))
     ]
-    if not wide:
-        return []
-    figure, (first, *others) = _axes(1 + len(wide), len(narrow))
     metrics = curves.shown(sheet)
     often = [metric for metric in metrics if metric.every == "log_every"]
-    learned = learning.alone(first, facet, [*often, *metrics][0])
+    learned = learning.panel_of(facet, [*often, *metrics][0])
+    table = _table(learned, drawn)
+    if not wide:
+        return layout.save_table(table, stem)
+    figure, (first, *others) = _axes(1 + len(wide), len(narrow))
+    learning.alone(first, learned)
     first.set_title("learning", loc="left")
     beyond = set[str]()
     for ax, shown in zip(others, [*wide, *narrow], strict=True):
@@ -96,10 +98,15 @@ def _figure(sheet: Sheet, facet: Facet, drawn: Lines, stem: Path) -> list[Path]:
         ax.set_xlabel("data-time (tokens)")
     handles = _legend(drawn, looks, stale, beyond)
     layout.frame(figure, handles, _caption(facet, noisy, bool(stale), bool(beyond)))
-    learned = learned.rename(columns={"median": "value", "at": "tokens"})
+    return layout.save(figure, table, stem)
+
+
+def _table(learned: learning.Panel, drawn: Lines) -> pd.DataFrame:
+    """Return the plotted numbers, of the curve and of the comparisons."""
+    of_curve = learning.tables([learned]).rename(columns={"median": "value", "at": "tokens"})
     columns = ["tokens", "rule", "slot", "quantity", "value", "low", "high"]
-    table = pd.concat([learned, aligned.as_rows(drawn)], ignore_index=True)
-    return layout.save(figure, table.reindex(columns=columns), stem)
+    table = pd.concat([of_curve, aligned.as_rows(drawn)], ignore_index=True)
+    return table.reindex(columns=columns)
 
 
 def _axes(wide: int, narrow: int) -> tuple[Figure, list[Axes]]:

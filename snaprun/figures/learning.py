@@ -54,7 +54,7 @@ class Panel:
 
 def draw(sheet: Sheet, stem: Path) -> list[Path]:
     """Draw the learning curves of a task and write the three files; [] for a single point."""
-    found = [[_panel(facet, *row) for facet in sheet.facets] for row in rows(sheet)]
+    found = [[panel_of(facet, *row) for facet in sheet.facets] for row in rows(sheet)]
     shown = [panels for panels in found if any(panel.several for panel in panels)]
     if not shown:
         return []
@@ -90,19 +90,18 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
     panels = [panel for row in found for panel in row]
     handles = layout.legend(sheet, notes=_notes(panels, beyond))
     layout.frame(figure, handles, _caption(sheet, shown, bool(beyond)))
-    return layout.save(figure, _tables(panels), stem)
+    return layout.save(figure, tables(panels), stem)
 
 
-def alone(axes: Axes, facet: Facet, metric: Metric) -> pd.DataFrame:
-    """Draw one facet against data-time in another figure, and return the plotted numbers."""
-    panel = _panel(facet, metric, TOKENS)
+def alone(axes: Axes, panel: Panel) -> None:
+    """Draw one panel in another figure."""
     _lines(axes, panel)
     _heights({axes: panel})
-    axes.set_ylabel(layout.wrapped(metric.axis, _HEIGHT, 7.5))
-    return _tables([panel])
+    axes.set_ylabel(layout.wrapped(panel.metric.axis, _HEIGHT, 7.5))
 
 
-def _panel(facet: Facet, metric: Metric, counter: Counter) -> Panel:
+def panel_of(facet: Facet, metric: Metric, counter: Counter = TOKENS) -> Panel:
+    """Return the curves of a facet, of one metric against one counter."""
     found = [(series, curve(series, metric, counter)) for series in facet.series]
     known = [(series, points) for series, points in found if points is not None]
     return Panel(facet, metric, counter, known)
@@ -126,9 +125,10 @@ def _lines(axes: Axes, panel: Panel) -> None:
         axes.fill_between(points.at, points.low, points.high, **band, **BAND)
 
 
-def _tables(panels: Iterable[Panel]) -> pd.DataFrame:
-    tables = [_table(panel, *one) for panel in panels for one in panel.curves]
-    return pd.concat([pd.DataFrame(), *tables], ignore_index=True)
+def tables(panels: Iterable[Panel]) -> pd.DataFrame:
+    """Return the plotted numbers of panels."""
+    found = [_table(panel, *one) for panel in panels for one in panel.curves]
+    return pd.concat([pd.DataFrame(), *found], ignore_index=True)
 
 
 def _table(panel: Panel, series: Series, points: Curve) -> pd.DataFrame:

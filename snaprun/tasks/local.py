@@ -1,5 +1,6 @@
 """The files on the user's own disk that tasks read."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -12,6 +13,7 @@ from snaprun.checks import UserError, refuse
 
 T = TypeVar("T")
 CHUNK = 2**20  # bytes of a file that are hashed at once
+MOST_FILES = 100_000  # of a folder: more are hardly meant, as those under / are not
 
 
 def read_file(name: str, what: str, accepted: str, read: Callable[[Path], T]) -> T:
@@ -33,7 +35,7 @@ def read_all(name: str, what: str, accepted: str, read: Callable[[Path], T]) -> 
         files = files_in(path) if path.is_dir() else [path]
     except OSError as error:
         where = f"{error.filename!r} cannot be read ({error.strerror})"
-        refuse(what, name, accepted, f"{where}: repair the folder.")
+        refuse(what, name, accepted, f"{where}: repair the folder, or name another.")
     if not files:
         rest = "hidden files and links do not count"
         refuse(what, name, accepted, f"{str(path)!r} has no file in or under it ({rest}).")
@@ -44,13 +46,16 @@ def files_in(folder: Path) -> list[Path]:
     """Return the files in and under a folder, sorted by their paths in it.
 
     Hidden files, those in hidden folders, and links are left out: what lies behind a link could be
-    outside of the folder, or come twice. Raises OSError if a folder cannot be read.
+    outside of the folder, or come twice. Raises OSError if a folder cannot be read, or if there are
+    more than `MOST_FILES`.
     """
     found: dict[str, Path] = {}
     for here, below, names in os.walk(folder, onerror=_raised):
         below[:] = [name for name in below if not name.startswith(".")]
         paths = (Path(here, name) for name in names if not name.startswith("."))
         found |= {str(path.relative_to(folder)): path for path in paths if not path.is_symlink()}
+        if len(found) > MOST_FILES:
+            raise OSError(errno.EFBIG, f"it has more than {MOST_FILES:,} files", str(folder))
     return [found[name] for name in sorted(found)]
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 
 from snaprun.checks import UserError
-from snaprun.tasks import TASKS, CharLM
+from snaprun.tasks import TASKS, CharLM, local
 from snaprun.tasks.text import WIKITEXT103, load_text
 from snaprun.tasks.unchanged import require_same
 
@@ -114,6 +114,13 @@ def test_an_empty_file_is_refused(tmp_path):
     path = tmp_path / "empty"
     path.touch()
     assert f"'{path}' is empty" in refusal(str(path))
+
+
+def test_a_folder_of_too_many_files_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "MOST_FILES", 2)
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+    assert "it has more than 2 files" in refusal(str(tmp_path))
 
 
 def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
