@@ -166,6 +166,7 @@ def test_a_learner_learns_the_same_from_it(rule, outside):
     assert all(value.equal(ours[name]) for name, value in saved["network"].items())
 
 
+@pytest.mark.usefixtures("only_tables")
 def test_it_is_listed_and_drawn(runs, outside, capfd):
     words = ["source=results/swing", 'where="validation_nrmse > 0"', "columns=[run]"]
     assert _main(["status", *words, "format=csv"]) == 0
@@ -175,6 +176,7 @@ def test_it_is_listed_and_drawn(runs, outside, capfd):
     assert set(table["quantity"]) == {"validation_nrmse", "nrmse"}
 
 
+@pytest.mark.usefixtures("only_tables")
 def test_a_dry_run_and_align_take_it(outside, capfd):
     assert _main(["train", *OURS, *SMALL, "dry=true"]) == 0
     out, err = capfd.readouterr()
@@ -184,6 +186,7 @@ def test_a_dry_run_and_align_take_it(outside, capfd):
     assert _main(["align", *OURS, *SMALL, *words]) == 0
 
 
+@pytest.mark.usefixtures("only_tables")
 def test_it_is_compared_in_a_panel(outside, capfd):
     words = ("reproduce", *OURS[:3], "panel=mine", "results=panels")
     assert _main([*words, "dry=true"]) == 0

@@ -116,11 +116,14 @@ def test_a_stack_goes_on_bit_by_bit(engine, rule, cell, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("engine", "rule", "cell", "every", "units"),
+    ("engine", "rule", "every", "units", "cell"),
     in_pairs(
-        (*case, *window)
-        for case in crossed(["native"], rule=RULES, cell=CELLS)[1]
-        for window in ((1, 7), (7, 7), ("sequence", 7), (7, STACK))
+        (
+            (engine, rule, *window, cell)
+            for engine, rule, cell in crossed(["native"], rule=RULES, cell=CELLS)[1]
+            for window in ((1, 7), (7, 7), ("sequence", 7), (7, STACK))
+        ),
+        of=4,
     ),
 )
 def test_one_engine_goes_on_where_another_stopped(engine, rule, every, units, cell, tmp_path):

@@ -1,5 +1,7 @@
 """Every backend against `naive` on random records: odd sizes, resets, steps without credit."""
 
+from itertools import product
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from snaprun.checks import UserError
 from snaprun.core import Record
 from snaprun.influence import BACKENDS, blocks, naive
 from snaprun.sparsity import Dense, Diagonal, Uniform
-from tests.cases import CELLS, FAST_BACKENDS, STACKS, Lopsided, close, core, rng
+from tests.cases import CELLS, FAST_BACKENDS, STACKS, Lopsided, close, core, in_pairs, rng
 
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-14}
 
@@ -120,11 +122,11 @@ def test_however_blocks_are_put_together(monkeypatch, backend, cell, entries, pa
     compare(backend, core(CELLS[cell], Uniform(level=0.7), (4, 6)), None, 3, torch.float64)
 
 
-@pytest.mark.parametrize("lanes", [1, 3, 17])
-@pytest.mark.parametrize("n", [1, 2, None])
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize("units", [11, (5, 3, 4)], ids=str)
+@pytest.mark.parametrize(
+    ("units", "dtype", "cell", "n", "lanes"),
+    in_pairs(product([11, (5, 3, 4)], TOLERANCE, CELLS, [1, 2, None], [1, 3, 17])),
+    ids=str,
+)
 def test_entries_go_from_any_backend_to_any(backend, cell, n, lanes, dtype, units):
     built = core(CELLS[cell], Uniform(level=0.7), units)
     pattern = built.pattern(n)

@@ -18,7 +18,7 @@ from tests.run import test_resume
 from tests.run.test_resume import launch, stopped
 
 RULES = [name for name in test_resume.RULES if name not in ("rtrl", "rflo random")]
-TREES, BYTES = 28, 12  # mutations a case, of what is pickled and of its bytes
+TREES, BYTES = 14, 6  # mutations a case, of what is pickled and of its bytes
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ from snaprun.run.validate import validate
 from snaprun.sparsity import Uniform
 from snaprun.store import read_run
 from snaprun.tasks import Copy, checked
-from tests.cases import rng
+from tests.cases import in_pairs, rng
 from tests.engine.engines import EITHER, crossed
 from tests.of_numbers import Bits, Echo, Sign
 from tests.run import test_resume as resume
@@ -34,8 +34,12 @@ from tests.run.test_resume import assert_equal, broken, launch, rows, stopped
 TASKS = {"echo": Echo, "bits": Bits, "sign": Sign}
 
 
-@pytest.mark.parametrize("task", ["echo", "bits"])
-@pytest.mark.parametrize(*crossed(rule=resume.RULES))
+@pytest.mark.parametrize(
+    ("engine", "rule", "task"),
+    in_pairs(
+        ((*case, task) for case in crossed(rule=resume.RULES)[1] for task in ("echo", "bits")), of=3
+    ),
+)
 def test_a_broken_run_equals_the_whole_one(rule, engine, task, tmp_path, monkeypatch):
     choices = {"rule": rule, "engine": engine, "task": task, "every": 2, "average": 0.9}
     choices["dtype"] = "float32"
