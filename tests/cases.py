@@ -63,11 +63,22 @@ def in_pairs(cases, of=None):
     Pairs are those of the first `of` arguments (None: of all) that some case has; the other
     arguments are drawn. scripts/test_slow.sh runs the other cases.
     """
-    met, chosen, cases = set(), [], list(cases)
-    for case in cases if of is None else Random(0).sample(cases, len(cases)):
-        pairs = set(combinations(enumerate(case[:of]), 2))
-        chosen.append(pytest.param(*case, marks=pytest.mark.slow if pairs <= met else ()))
-        met |= pairs
+    cases = list(cases)
+    return _covering(cases if of is None else Random(0).sample(cases, len(cases)), 2, of)
+
+
+def each_once(cases):
+    """As `in_pairs`, but of drawn cases that have every argument, as most pairs meet elsewhere."""
+    cases = list(cases)
+    return _covering(Random(0).sample(cases, len(cases)), 1)
+
+
+def _covering(cases, together, of=None):
+    met, chosen = set(), []
+    for case in cases:
+        found = set(combinations(enumerate(case[:of]), together))
+        chosen.append(pytest.param(*case, marks=pytest.mark.slow if found <= met else ()))
+        met |= found
     return chosen
 
 

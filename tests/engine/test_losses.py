@@ -15,7 +15,7 @@ from snaprun.losses import LOSSES
 from snaprun.model.network import Architecture
 from snaprun.rules import Frozen, SnAp
 from snaprun.sparsity import Uniform
-from tests.cases import close, rng
+from tests.cases import close, each_once, rng
 from tests.engine import test_native_engine as of_softmax
 from tests.engine.engines import EITHER, build, hidden_units
 from tests.engine.test_native_engine import RULES, O, compare, engines
@@ -44,8 +44,7 @@ def batches(loss, lanes, updates, every=1, one_hot=False):
 LANES, HIDDEN = itertools.cycle((3, 1, 17)), itertools.cycle((9, 0))
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("loss", KNOWN)
+@pytest.mark.parametrize(("loss", "rule"), each_once(itertools.product(KNOWN, RULES)))
 def test_the_core_agrees_after_two_hundred_updates(loss, rule):
     hidden, lanes = next(HIDDEN), next(LANES)
     hidden = hidden_units(RULES[rule], hidden)

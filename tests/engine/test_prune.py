@@ -119,8 +119,15 @@ def influence(engine):
     return J_BSX.unflatten(2, layout.live_MKJ.shape)
 
 
-@pytest.mark.parametrize("units", [6, (4, 3)], ids=str)
-@pytest.mark.parametrize(*crossed(cell=CELLS, rule=["snap 1", "snap 2", "snap 3", "rtrl"]))
+@pytest.mark.parametrize(
+    ("engine", "cell", "rule", "units"),
+    in_pairs(
+        (*case, units)
+        for case in crossed(cell=CELLS, rule=["snap 1", "snap 2", "snap 3", "rtrl"])[1]
+        for units in (6, (4, 3))
+    ),
+    ids=str,
+)
 def test_influence_goes_on_in_the_new_pattern(engine, cell, rule, units):
     """Equation (5) by jacrev on dense arrays, J masked anew by hand within a sequence."""
     trained = build(engine, RULES[rule], HELD, "sequence", cell, units=units)
@@ -192,11 +199,14 @@ def test_what_stays_is_kept_bit_by_bit(engine, rule, every):
 
 
 @pytest.mark.parametrize(
-    ("engine", "rule", "cell", "every", "units"),
+    ("engine", "rule", "every", "units", "cell"),
     in_pairs(
-        (*case, *window)
-        for case in crossed(["native"], rule=RULES, cell=CELLS)[1]
-        for window in ((1, 6), (7, 6), ("sequence", 6), (3, (4, 3, 5)))
+        (
+            (engine, rule, *window, cell)
+            for engine, rule, cell in crossed(["native"], rule=RULES, cell=CELLS)[1]
+            for window in ((1, 6), (7, 6), ("sequence", 6), (3, (4, 3, 5)))
+        ),
+        of=4,
     ),
 )
 def test_both_engines_go_the_same_way(engine, rule, cell, every, units):

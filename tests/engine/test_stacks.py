@@ -8,6 +8,7 @@ import pytest
 from snaprun.cells import GRU
 from snaprun.engine.optim import SGD, Adam
 from snaprun.sparsity import Diagonal, Uniform
+from tests.cases import each_once
 from tests.engine.engines import hidden_units
 from tests.engine.test_native_engine import (
     CELLS,
@@ -21,15 +22,14 @@ from tests.engine.test_native_engine import (
     network,
 )
 
+UNITS = {"leaky": (5, 7), "gru": (4, 4, 4), "lstm": (6, 1, 5)}
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize(
-    ("cell", "units"), [("leaky", (5, 7)), ("gru", (4, 4, 4)), ("lstm", (6, 1, 5))]
-)
-def test_a_stack_agrees_after_two_hundred_updates(cell, units, rule):
+
+@pytest.mark.parametrize(("cell", "rule"), each_once(itertools.product(UNITS, RULES)))
+def test_a_stack_agrees_after_two_hundred_updates(cell, rule):
     hidden = hidden_units(RULES[rule], 9)
     ours, theirs = engines(
-        lambda: network(CELLS[cell], hidden, units), RULES[rule], Adam(lr=3e-3), 1, 3
+        lambda: network(CELLS[cell], hidden, UNITS[cell]), RULES[rule], Adam(lr=3e-3), 1, 3
     )
     compare(ours, theirs, batches(3, 240, 1))
     assert ours.updates >= 200

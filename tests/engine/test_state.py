@@ -101,7 +101,9 @@ def assert_close(got, want, where="state"):
         assert_equal(got, want)
 
 
-@pytest.mark.parametrize(("engine", "rule", "cell"), in_pairs(crossed(rule=RULES, cell=CELLS)[1]))
+@pytest.mark.parametrize(
+    ("engine", "rule", "cell"), in_pairs(crossed(rule=RULES, cell=CELLS)[1], 2)
+)
 def test_a_stack_goes_on_bit_by_bit(engine, rule, cell, tmp_path):
     parts = (engine, rule, 7, cell, "adam", 3, torch.float32, "copy")
     before, after = cut(batches("copy", 3, 2, tmp_path), [26])

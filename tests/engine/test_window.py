@@ -2,6 +2,7 @@
 
 import gc
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from snaprun.nn.forms import torch_weights
 from snaprun.rules import BPTT
 from snaprun.sparsity import Dense, Uniform
 from snaprun.tasks import Batch
-from tests.cases import CELLS, STACKS, close, rng
+from tests.cases import CELLS, STACKS, close, in_pairs, rng
 from tests.engine.test_state import assert_equal, changed, through_a_file
 
 BUDGETS = {"least": 1e-9, "odd": 0.237, "full": 1.0}
@@ -90,9 +91,11 @@ def test_trains_as_the_full_tape(policy, memory, every):
     same_run(BPTT(BUDGETS[memory], policy), BPTT(), every, batches())
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("units", [5, *STACKS.values()], ids=str)
-@pytest.mark.parametrize("every", [3, 17, SEQUENCE])
+@pytest.mark.parametrize(
+    ("cell", "units", "every"),
+    in_pairs(product(CELLS, [5, *STACKS.values()], [3, 17, SEQUENCE])),
+    ids=str,
+)
 def test_trains_as_the_full_tape_in_every_cell_and_stack(cell, units, every):
     same_run(BPTT(0.3), BPTT(), every, batches(), cell=cell, units=units)
 

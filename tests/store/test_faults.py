@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import zlib
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from snaprun.store import (
 )
 from snaprun.store.schema import LOCKS, METRICS
 from snaprun.trackers import TRACKERS, Trackers
+from tests.cases import in_pairs
 from tests.store.faults import KINDS, Faults, Killed
 
 LAST = 6  # rows in all
@@ -105,9 +107,10 @@ def assert_one_line(error: UserError, folder: Path) -> None:
     assert str(error).startswith((f"{folder}", *(f"{place} cannot" for place in above)))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("stage", ["fresh", "resumed", "raised"])
-@pytest.mark.parametrize("tensorboard", [False, True], ids=["", "tensorboard"])
+@pytest.mark.parametrize(
+    ("kind", "stage", "tensorboard"),
+    in_pairs(product(KINDS, ["fresh", "resumed", "raised"], [False, True])),
+)
 def test_whatever_fails_is_one_line_and_the_next_launch_ends_as_if_nothing_had(
     tmp_path, stage, kind, tensorboard
 ):

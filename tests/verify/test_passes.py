@@ -1,5 +1,7 @@
 """verify() passes for what is right: every cell × rule, odd networks, and a new cell."""
 
+from itertools import product
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from snaprun.checks import UserError
 from snaprun.sparsity import Dense, Diagonal, Uniform
 from snaprun.verify import Check, verify
 from snaprun.verify.check import as_text, equal
-from tests.cases import CELLS, RULES, SPARSITIES, STACKS, LeakyReLU, Lopsided, suits
+from tests.cases import CELLS, RULES, SPARSITIES, STACKS, LeakyReLU, Lopsided, in_pairs, suits
 
 SIZES = {"inputs": 3, "outputs": 4, "lanes": 3, "steps": 7, "draws": 1024, "seed": 0}
 
@@ -27,21 +29,17 @@ def failures(checks):
     return [check for check in checks if not check.passed]
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_every_cell_and_rule(cell, rule):
+@pytest.mark.parametrize(("cell", "name", "sparsity"), in_pairs(product(CELLS, RULES, SPARSITIES)))
+def test_every_cell_rule_and_sparsity(cell, name, sparsity):
+    rule, units = RULES[name], 5 if isinstance(CELLS[cell], LSTM) else 7
     if not suits(rule, CELLS[cell]):
         with pytest.raises(UserError, match="a cell whose readout sees h"):
             run(CELLS[cell], rule)
         return
-    checks = run(CELLS[cell], rule)
+    checks = run(CELLS[cell], rule, units, SPARSITIES[sparsity])
     assert failures(checks) == []
     of_the_rule = [check for check in checks if "gradient" in check.what or "draws" in check.what]
     assert of_the_rule != []
-
-
-@pytest.mark.parametrize("sparsity", SPARSITIES)
-def test_every_sparsity(sparsity, rule):
-    assert failures(run(LSTM(), rule, units=5, sparsity=SPARSITIES[sparsity])) == []
 
 
 @pytest.mark.parametrize("units", [1, 2])
