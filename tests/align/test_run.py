@@ -2,6 +2,7 @@
 
 import json
 import signal
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -23,7 +24,7 @@ from snaprun.run.options import TrainOptions
 from snaprun.run.parts import Parts
 from snaprun.sparsity import Uniform
 from snaprun.tasks import CharLM, Copy
-from tests.cases import CELLS, RULES
+from tests.cases import CELLS, RULES, in_pairs
 
 SMALL = ["cell.units=6", "readout.hidden=5", "train.tokens=600", "train.lanes=3"]
 SMALL += ["train.log_every=100", "optim.lr=0.01"]
@@ -83,9 +84,9 @@ def train(of, folder, probe=None):
     return {key: state[key] for key in ("engine", "task", "data")}
 
 
-@pytest.mark.parametrize("task", ["copy", "stream"])
-@pytest.mark.parametrize("rule", RULES_THAT_TRAIN)
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("engine", "rule", "task"), in_pairs(product(ENGINES, RULES_THAT_TRAIN, ["copy", "stream"]))
+)
 def test_training_is_not_disturbed(here, engine, rule, task):
     plain, watched = (
         parts(rule, Copy() if task == "copy" else CharLM("text", mode="stream", crop=7), engine)

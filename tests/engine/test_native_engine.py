@@ -19,7 +19,7 @@ from snaprun.rules import BPTT, RFLO, RTRL, Frozen, SnAp
 from snaprun.sparsity import Dense, Uniform
 from snaprun.tasks import Batch
 from tests import cases
-from tests.cases import close, in_pairs, rng
+from tests.cases import close, each_once, in_pairs, rng
 from tests.engine.engines import hidden_units
 from tests.engine.test_engine import SCHEDULES
 
@@ -116,8 +116,7 @@ def test_trains_as_the_torch_engine(cell, rule, optimiser, every, lanes, hidden,
     compare(ours, theirs, batches(lanes, 25, every, one_hot))
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize(("cell", "rule"), each_once(itertools.product(["gru", "lstm"], RULES)))
 def test_agrees_after_two_hundred_updates(cell, rule):
     ours, theirs = engines(
         partial(network, CELLS[cell], hidden_units(RULES[rule], 9)),

@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import pickle
+from itertools import product
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from snaprun.losses import LOSSES, SoftmaxCrossEntropy
 from snaprun.rules import BPTT, RULES
 from snaprun.run import checkpoint
 from snaprun.sparsity import SPARSITIES, Magnitude
-from tests.cases import LeakyReLU
+from tests.cases import LeakyReLU, each_once
 from tests.engine.engines import EITHER
 from tests.learner.streams import INPUTS, Noise, equal, feed, learner
 
@@ -37,9 +38,9 @@ CASES = [
 
 
 @pytest.mark.parametrize("engine", EITHER)
-@pytest.mark.parametrize("lanes", [1, 3])
-@pytest.mark.parametrize("choices", CASES, ids=lambda choices: str(choices["rule"])[:9])
-def test_goes_on_bit_by_bit_from_every_point(choices, lanes, engine, tmp_path):
+@pytest.mark.parametrize(("case", "lanes"), each_once(product(range(len(CASES)), [1, 3])))
+def test_goes_on_bit_by_bit_from_every_point(case, lanes, engine, tmp_path):
+    choices = CASES[case]
     batch = Noise(choices.get("loss", "softmax"), indices=lanes == 3).batch(
         lanes, torch.Generator()
     )

@@ -117,7 +117,7 @@ def broken(folder, monkeypatch, looks, **choices):
         try:
             return count, launch(folder, **choices)
         except Stopped:
-            looks += 1
+            looks += 2
 
 
 def rows(folder):

@@ -10,7 +10,17 @@ from snaprun.checks import UserError
 from snaprun.sparsity import Dense, Diagonal, Uniform
 from snaprun.verify import Check, verify
 from snaprun.verify.check import as_text, equal
-from tests.cases import CELLS, RULES, SPARSITIES, STACKS, LeakyReLU, Lopsided, in_pairs, suits
+from tests.cases import (
+    CELLS,
+    RULES,
+    SPARSITIES,
+    STACKS,
+    LeakyReLU,
+    Lopsided,
+    each_once,
+    in_pairs,
+    suits,
+)
 
 SIZES = {"inputs": 3, "outputs": 4, "lanes": 3, "steps": 7, "draws": 1024, "seed": 0}
 
@@ -60,14 +70,17 @@ def test_a_new_cell(rule, cell):
 QUICK = {"vanilla": "3 layers", "gru": "2 layers", "lstm": "layers of 1 unit"}
 
 
-@pytest.mark.parametrize("cell", QUICK)
-def test_stacks(cell, rule):
-    assert failures(run(CELLS[cell], rule, units=STACKS[QUICK[cell]], steps=5)) == []
+@pytest.mark.parametrize(("cell", "name"), each_once(product(QUICK, RULES)))
+def test_stacks(cell, name):
+    assert failures(run(CELLS[cell], RULES[name], units=STACKS[QUICK[cell]], steps=5)) == []
 
 
-@pytest.mark.parametrize("sparsity", [Dense(), Diagonal(0.3), Uniform(0.9, share_slots=True)])
-def test_a_stack_of_a_new_cell(rule, sparsity):
-    assert failures(run(Lopsided(), rule, (3, 4, 2), sparsity, steps=5)) == []
+MASKS = {"dense": Dense(), "diagonal": Diagonal(0.3), "sparse": Uniform(0.9, share_slots=True)}
+
+
+@pytest.mark.parametrize(("name", "mask"), each_once(product(RULES, MASKS)))
+def test_a_stack_of_a_new_cell(name, mask):
+    assert failures(run(Lopsided(), RULES[name], (3, 4, 2), MASKS[mask], steps=5)) == []
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """verify() fails where it should: the mistakes that public implementations made, and others."""
 
 from dataclasses import replace
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,7 @@ from snaprun.losses import LOSSES, MeanSquaredError
 from snaprun.rules import BPTT, RFLO, RTRL, SAB, UORO, Frozen, SnAp
 from snaprun.verify import expected
 from snaprun.verify.problem import Problem
-from tests.cases import CELLS
+from tests.cases import CELLS, each_once
 from tests.verify.test_passes import failures, run
 
 
@@ -131,8 +132,11 @@ class WithoutAComponent(UORO):
 BIASED = [WithoutDynamics(), WithoutScale(), WithoutReset(), WhereThereIsATarget()]
 
 
-@pytest.mark.parametrize("rule", [*BIASED, WithoutAComponent()], ids=lambda r: type(r).__name__)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    ("cell", "rule"),
+    each_once(product(CELLS, [*BIASED, WithoutAComponent()])),
+    ids=lambda x: x if isinstance(x, str) else type(x).__name__,
+)
 def test_a_biased_estimate_by_all_signs(cell, rule):
     assert any("all signs" in what for what in failed(CELLS[cell], rule, draws=100))
 
