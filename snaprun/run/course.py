@@ -40,6 +40,11 @@ class Course:
     begun: Begun | None = None
     measured: Sums = field(default_factory=dict)  # since the last row
 
+    @property
+    def at_validation(self) -> bool:
+        """Whether nothing was done since the last validation."""
+        return self.begun is None and 0 < self.validated == self.tokens
+
     def state_dict(self) -> dict[str, Any]:
         """Return all fields as numbers, dicts and tensors."""
         saved = stored(vars(self))

@@ -8,7 +8,7 @@ from typing import Any
 from snaprun import checks
 from snaprun.metrics import Metric, judged_by
 from snaprun.require import mismatch, require_count, require_number
-from snaprun.run.course import Course, stored, taken
+from snaprun.run.course import stored, taken
 from snaprun.run.options import TrainOptions
 from snaprun.tasks import Batch, Task
 
@@ -37,10 +37,6 @@ class Best:
             return False
         self.metric, self.value, self.tokens, self.stale = metric.key, float(value), tokens, 0
         return True
-
-    def is_at(self, course: Course) -> bool:
-        """Return whether the network of a run is now the best one."""
-        return self.value is not None and self.tokens == course.tokens and course.begun is None
 
     def told(self) -> dict[str, Any]:
         """Return the entry of a summary's extras, if there is a best value."""

@@ -113,9 +113,10 @@ class Training:
         """
         self._started = time.perf_counter() - self._course.seconds
         self._progress.begin(self._course.tokens)
-        if self._best.is_at(self._course):
-            # The last process may have died between the two checkpoints.
-            self._keep_best(self.state_dict())
+        if self._course.at_validation:  # the last process may have died before these two
+            if self._best.tokens == self._course.tokens:
+                self._keep_best(self.state_dict())
+            self._report_validation()
         while True:
             self._write_what_is_due()
             if (ended := self._ended_by()) or self._diverged:
@@ -197,7 +198,7 @@ class Training:
                 self._save()  # the checkpoint records that the validation is due
                 raise
             course.eval_at = _next_multiple(options.eval_every, course.tokens)
-            if improved and not self._diverged:
+            if improved:
                 # The checkpoint first, so that the run never resumes before its best.
                 self._keep_best(self._save())
             self._report_validation()
@@ -225,7 +226,8 @@ class Training:
         if values:
             self._row(**values)
         self._course.validated = self._course.tokens
-        return best.take(judged_by(self._task.declared, values), values, self._course.tokens)
+        metric = judged_by(self._task.declared, values)
+        return not self._diverged and best.take(metric, values, self._course.tokens)
 
     def _report_validation(self) -> None:
         course, options = self._course, self._options
@@ -295,7 +297,7 @@ class Training:
         if not self._diverged and self._sparsity.due(course.tokens, MOST):
             log.warning(
                 "The run ended after %d tokens, before the network was pruned to sparsity.level: "
-                "train.tokens lies short of sparsity.end.",
+                "train.tokens is less than sparsity.end.",
                 course.tokens,
             )
         engine.measure()

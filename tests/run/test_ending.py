@@ -9,7 +9,7 @@ from snaprun.metrics import judged_by
 from snaprun.run import checkpoint, loop
 from snaprun.run.ending import Best
 from snaprun.run.loop import Training
-from snaprun.store import BEST
+from snaprun.store import BEST, DIVERGED
 from snaprun.tasks import Copy
 from tests.run import test_resume
 from tests.run.test_resume import assert_equal, broken, rows, same
@@ -132,6 +132,21 @@ def test_a_run_that_dies_at_its_best_keeps_no_best_of_a_future(dies_in, launch, 
     assert len(died) > 4
     assert_equal(whole, folder)
     same(checkpoint.load(whole, BEST), checkpoint.load(folder, BEST))
+
+
+def test_a_validation_at_which_the_run_diverges_is_not_its_best(launch, monkeypatch):
+    """The loss improves, but another value is not finite: no checkpoint of this moment exists."""
+    held_out = iter([(2.0, 1.0), (1.0, float("inf"))])
+
+    def validate(*of):
+        bpc, other = next(held_out)
+        return {"validation_bpc": bpc, "other": other}
+
+    monkeypatch.setattr(loop, "validate", validate)
+    folder, summary = launch("diverged")
+    assert summary.status == DIVERGED
+    assert summary.extras["best"]["value"] == 2.0
+    assert summary.extras["best"]["tokens"] == checkpoint.load(folder, BEST)["course"]["tokens"]
 
 
 def test_an_equal_or_infinite_value_is_no_improvement():
