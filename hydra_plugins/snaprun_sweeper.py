@@ -21,8 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 from hydra_plugins.snaprun_launchers import Share, Spreader
 from snaprun import config as configs
 from snaprun import search
-from snaprun.checks import UserError, refuse
-from snaprun.identity import WHEREABOUTS, run_id
+from snaprun.checks import Stopped, UserError, refuse
+from snaprun.identity import EXTENT, WHEREABOUTS, run_id
 from snaprun.jobs import Session
 from snaprun.metrics import AVERAGE, Metric
 from snaprun.outcome import Outcome, Status
@@ -32,7 +32,8 @@ if TYPE_CHECKING:  # Hydra imports this module for every command
     from snaprun.search.study import Study, Trial
 
 _OWN = "search."  # the beginning of the search's own keys
-_AGAIN = 2  # times that a trial is run whose process died or raised an error
+_BOUNDS = ("tokens", "time", "patience")  # keys of `train` that the name of a run leaves out
+_AGAIN = 2  # times that a trial is run whose process died, was stopped or raised an error
 
 
 class Searcher(Sweeper):
@@ -73,7 +74,8 @@ class Searcher(Sweeper):
             if plain[key]:
                 refuse(key, True, "false in a search", "`snaprun train` takes it.")
         root = configs.run_folder(plain).parent
-        common = {"run": run_id(plain), "tokens": plain["train"]["tokens"]}
+        bounds = {key: plain["train"][key] for key in _BOUNDS if plain["train"][key] is not None}
+        common = {"run": run_id(plain), **bounds}
         folder = place(root, space, common, options)
         with Study(folder, space, options, partial(_metrics, plain)) as study:
             rounds = partial(self._rounds, study, options, fixed)
@@ -113,10 +115,14 @@ class Searcher(Sweeper):
                 if left:
                     yield [_share(study, fixed, trial) for trial in left]
                 ends = session.outcomes
-                left = [t for t in left if ends[t.number][1].status is Status.FAILED]
+                again = (Status.FAILED, Status.STOPPED)
+                left = [t for t in left if ends[t.number][1].status in again]
             for trial in trials:
                 if trial.like is None:
-                    study.tell(trial, session.outcomes[trial.number][1])
+                    outcome = session.outcomes[trial.number][1]
+                    if outcome.status is Status.STOPPED:  # its checkpoint waits for another launch
+                        raise Stopped(outcome.signum)
+                    study.tell(trial, outcome)
                     continue
                 told = study.tell(trial, Outcome())
                 report = f"as trial #{trial.like}, which has the same values"
@@ -157,8 +163,8 @@ def _dimension(override: Override) -> "Dimension":
 
     key, values = override.get_key_element(), override.value()
     written = (override.input_line or "").partition("=")[2]
-    if key.startswith(_OWN) or key in WHEREABOUTS:
-        refuse(key, written, "one value, because no trial has another")
+    if key.startswith(_OWN) or key in (*WHEREABOUTS, *EXTENT):
+        refuse(key, written, "one value, because another value would not make another run")
     tags = getattr(values, "tags", set())
     if unknown := sorted(tags - {"log"}):
         refuse(key, written, "no tag but log", f"Remove {', '.join(unknown)}.")

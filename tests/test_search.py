@@ -13,11 +13,13 @@ import optuna
 import pandas as pd
 import pytest
 
-from snaprun import figures
+from snaprun import figures, workers
+from snaprun.checks import Stopped
 from snaprun.cli import _main
 from snaprun.commands import train
 from snaprun.search.journal import JOURNAL, opened
 from snaprun.store import RunWriter
+from snaprun.workers import Here
 from tests.run.test_resume import rows
 from tests.test_sweeps import metrics
 
@@ -129,6 +131,31 @@ def test_a_search_that_is_killed_goes_on_with_the_same_trials(here, whole, capfd
     assert metrics(here / "results") == metrics(whole)
 
 
+def test_a_search_that_is_killed_between_a_checkpoint_and_a_report_reports(
+    here, capfd, monkeypatch
+):
+    """The first validation of a run is its best one so far, at which it writes a checkpoint."""
+
+    class Killed(BaseException):
+        pass
+
+    from snaprun.search.reports import Reports
+
+    def die(self, step, values):
+        raise Killed
+
+    words = ["cell.units=choice(3,4)", "search.trials=1", "train.log_every=400"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Reports, "__call__", die)
+        with pytest.raises(Killed):
+            search(capfd, *words)
+    for more in ([], ["results=whole"]):
+        assert search(capfd, *words, *more)[0] == 0
+    (found,) = trials(here / "results")
+    assert [found] == trials(here / "whole")
+    assert list(found[-1]) == [1, 2, 3, 4]
+
+
 def test_a_signal_stops_the_search_and_the_same_command_goes_on(here, whole, capfd):
     def send() -> None:
         while len(list(here.glob("results/copy/*/metrics.jsonl"))) < 3:
@@ -222,6 +249,39 @@ def test_a_trial_that_fails_is_tried_once_more_and_does_not_end_the_search(
     assert any(line.startswith("best: ") for line in out)
 
 
+class Beside(Here):
+    """Workers of which one may be stopped by a signal that the search itself does not get."""
+
+    def ended(self):
+        number, job = self._next
+        yield number, job()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_trial_whose_worker_is_stopped_is_not_told_as_failed(times, here, capfd, monkeypatch):
+    launch, tries = train.launch, []
+
+    def stopped(plain, *rest, **beside):
+        tries.append(units := plain["cell"]["units"])
+        if units == 4 and tries.count(4) <= times:
+            raise Stopped(signal.SIGTERM)
+        return launch(plain, *rest, **beside)
+
+    monkeypatch.setattr(train, "launch", stopped)
+    monkeypatch.setattr(workers, "Here", Beside)
+    space = ["cell.units=choice(3,4)", "search.trials=4"]
+    codes = [search(capfd, *space)[0] for _ in range(times)]
+    assert codes == [0] if times == 1 else [128 + signal.SIGTERM, 0]
+    assert {end for _, _, end, *_ in trials(here / "results")} == {"COMPLETE"}
+
+
+def test_a_search_within_another_bound_is_another_search(here, capfd):
+    space = ["cell.units=choice(3,4)", "search.trials=1"]
+    for bound in ([], ["train.patience=1"], ["train.time=1h"]):
+        assert search(capfd, *space, *bound)[0] == 0
+    assert len(list(here.glob("results/copy/search-*"))) == 3
+
+
 def test_a_trial_that_is_refused_does_not_end_the_search(here, capfd):
     code, out, err = search(capfd, "cell.units=choice(4,-4)", "search.trials=4")
     assert code == 2
@@ -287,6 +347,7 @@ def test_mistakes_with_blanks_end_in_one_line(here, capfd):
         "optim.lr=tag(ln, interval(1,2))": "no tag but log",
         "optim.lr='interval(1, 2)'": "Put the quotes around",
         "optim.lr=tag(log, choice(1,2))": "an interval or a range",
+        "train.tokens=choice(1000, 2000)": "would not make another run",
     }.items():
         code, out, err = search(capfd, word)
         assert (code, out, err.count("\n")) == (2, [], 1)
