@@ -1,6 +1,7 @@
 """Weights & Biases, offline unless the user asks for its server."""
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,8 @@ class WandB(Tracker):
 
     def open(self, run: Tracked, rows: Sequence[Row], known: str) -> str:
         """Begin the run, or continue it on the server, and log the rows that it lacks."""
+        if not re.fullmatch(r"[0-9a-f]{8}", known):  # else it could lead out of the folder
+            known = ""
         if not self._online and known:
             for earlier in run.folder.path.glob(f"{_FOLDER}/offline-run-*-{known}"):
                 shutil.rmtree(earlier)

@@ -349,6 +349,19 @@ def test_online_a_run_goes_on_where_the_server_has_its_beginning(tmp_path, monke
     assert len(OnServer.runs) == 2
 
 
+def test_a_name_that_is_not_ours_leads_out_of_no_folder(places):
+    run, mine = places / "results" / "e" / "run", places / "results" / "e" / "mine"
+    for folder in (run / "wandb" / "offline-run-1-x", mine):
+        folder.mkdir(parents=True)
+    (run / "trackers.json").write_text('{"wandb": "x/../../../mine"}')
+    with RunWriter(run, {"seed": 0}, made("wandb", places)) as writer:
+        writer.begin()
+        write(writer, 16)
+    assert mine.is_dir()
+    (known,) = json.loads((run / "trackers.json").read_text()).values()
+    assert len(list((run / "wandb").glob(f"offline-run-*-{known}"))) == 1
+
+
 def test_nothing_leaves_the_machine_where_nobody_asked_for_it(places):
     assert train("logger=[trackio,wandb,mlflow]", "train.tokens=200") == 0
     cores = [
