@@ -87,6 +87,22 @@ def seconds(what: str, value: float | str, accepted: str) -> float:
     return total
 
 
+@contextmanager
+def needing(what: str, extra: str, instead: str = "") -> Iterator[None]:
+    """Turns an ImportError inside the block into a UserError: `what` needs the extra `extra`.
+
+    `instead` is another remedy.
+    """
+    try:
+        yield
+    except ImportError as error:
+        remedy = f", or {instead}" if instead else ""
+        raise UserError(
+            f"{what} needs the package {error.name}, which is not installed: "
+            f"pip install 'snaprun[{extra}]'{remedy}."
+        ) from error
+
+
 def one_of(what: str, value: Any, choices: Collection[Any]) -> Any:
     """Returns `value`; raises UserError, naming a near miss, unless it is one of `choices`."""
     if value not in choices:

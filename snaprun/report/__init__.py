@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from snaprun.checks import UserError, refuse
+from snaprun.checks import needing, refuse
 from snaprun.files import writable, write_atomically
 
 PACKAGES = ("plotly", "itables", "jinja2")  # of the extra `report`
@@ -23,16 +23,16 @@ def report(sources: Sequence[Path], output: Path | None = None) -> Path:
     if not sources:
         refuse("source", [], "at least one folder of runs")
     if output is None and len(sources) > 1:
-        refuse("output", None, "a file", "There is no telling in which of source to write.")
+        refuse(
+            "output",
+            None,
+            "a file",
+            "It is not clear which folder of source is to hold the report.",
+        )
     file = output or sources[0] / NAME
-    for package in PACKAGES:
-        try:
+    with needing("snaprun report", "report"):
+        for package in PACKAGES:
             import_module(package)
-        except ImportError as error:
-            raise UserError(
-                f"snaprun report needs the package {package}, which is not installed: "
-                "pip install 'snaprun[report]'."
-            ) from error
     from snaprun.report import page
     from snaprun.report.gather import gather
 

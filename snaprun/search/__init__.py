@@ -2,7 +2,7 @@
 
 import importlib
 
-from snaprun.checks import UserError
+from snaprun.checks import needing
 from snaprun.search.options import Options
 
 __all__ = ["Options", "needed"]
@@ -10,10 +10,5 @@ __all__ = ["Options", "needed"]
 
 def needed() -> None:
     """Raise UserError if Optuna is not installed."""
-    try:
+    with needing("snaprun search", "search"):
         importlib.import_module("optuna")
-    except ImportError as error:
-        raise UserError(
-            "snaprun search needs the package optuna, which is not installed: "
-            "pip install 'snaprun[search]'."
-        ) from error

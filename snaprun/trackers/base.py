@@ -1,12 +1,12 @@
 """What a tracker offers: a copy of a run's rows where its user looks at them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from snaprun.checks import UserError
+from snaprun import checks
 from snaprun.files import Folder
 
 Row = Mapping[str, Any]  # a row of metrics.jsonl: numbers by name, None for those not finite
@@ -57,13 +57,6 @@ class Tracker(ABC):
         """End the copy with the content of summary.json, or None if the run has not ended."""
 
 
-@contextmanager
-def needing(name: str) -> Iterator[None]:
+def needing(name: str) -> AbstractContextManager[None]:
     """Turn an ImportError inside the block into a UserError that names the extra `name`."""
-    try:
-        yield
-    except ImportError as error:
-        raise UserError(
-            f"logger={name} needs the package {error.name or name}, which is not installed: "
-            f"pip install 'snaprun[{name}]', or leave out the logger {name}."
-        ) from error
+    return checks.needing(f"logger={name}", name, f"leave out the logger {name}")

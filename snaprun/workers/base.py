@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Generic, TypeVar
 
-from snaprun.checks import Stopped, UserError
+from snaprun.checks import Stopped, UserError, needing
 from snaprun.outcome import Outcome, Status
 from snaprun.run.signals import StopSignals
 
@@ -125,11 +125,6 @@ _OPTIONAL = {
 
 def needed(package: str) -> ModuleType:
     """Import an optional package or module of one; raises UserError if it is not installed."""
-    try:
+    extra, launcher = _OPTIONAL[package.partition(".")[0]]
+    with needing(f"hydra/launcher={launcher}", extra):
         return importlib.import_module(package)
-    except ImportError as error:
-        extra, launcher = _OPTIONAL[package.partition(".")[0]]
-        raise UserError(
-            f"hydra/launcher={launcher} needs the package {package}, which is not installed: "
-            f"pip install 'snaprun[{extra}]'."
-        ) from error

@@ -172,7 +172,7 @@ def test_a_report_replaces_a_report_and_nothing_else(here, capfd):
         "output=no/where.html": "expected a file in a folder that exists",
         "source=nothing": "source='nothing' is not accepted: expected an existing folder.",
         "source=[]": "expected at least one folder of runs",
-        "source=[results,results]": "expected a file. There is no telling",
+        "source=[results,results]": "expected a file. It is not clear which",
     }.items():
         capfd.readouterr()
         assert _main(["report", word]) == 2
