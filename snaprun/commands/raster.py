@@ -9,8 +9,8 @@ from snaprun import checks, config, figures
 from snaprun.cells.alif import ALIF
 from snaprun.commands.trained import configured, restoring
 from snaprun.figures import words
-from snaprun.figures.select import dotted
 from snaprun.figures.spikes import Recording
+from snaprun.listing import flat
 from snaprun.model.network import Network
 from snaprun.run import checkpoint
 from snaprun.tasks import TASKS, Batch
@@ -33,8 +33,8 @@ def draw(out: Path | None, run: str | None) -> list[Path]:
     batches = task.validation(1)
     if batches is None:
         checks.refuse("run", str(folder), "a run whose task holds out data")
-    flat = dict(dotted(plain))
-    title = f"{words.network(flat).text}, {words.rule(flat).text}, {plain['task']['name']}"
+    choices = flat(plain)
+    title = f"{words.network(choices).text}, {words.rule(choices).text}, {plain['task']['name']}"
     made = recorded(network, next(iter(batches)), title)
     return figures.raster(made, out or folder / "figures")
 

@@ -13,8 +13,9 @@ from matplotlib.lines import Line2D
 
 from snaprun.figures import aligned, curves, layout, learning, marks, words
 from snaprun.figures.aligned import Line, Lines
-from snaprun.figures.select import Facet, Series, Sheet, dotted
+from snaprun.figures.select import Facet, Series, Sheet
 from snaprun.figures.style import BAND, Look, look, varied
+from snaprun.listing import flat
 from snaprun.store.schema import ALIGNMENT, LAYER, WHOLE
 
 # Title and axis of a facet; g is the gradient of a rule, g* the exact one.
@@ -58,7 +59,7 @@ def draw(sheet: Sheet, stem: Path) -> list[Path]:
 
 def _in_own_look(series: Series) -> Series:
     """Return a series in the look of its rule, which the figure draws in other panels, too."""
-    rule = words.rule(dict(dotted(series.runs[0].config)))
+    rule = words.rule(flat(series.runs[0].config))
     return replace(series, look=look(rule.family, rule.degree))
 
 

@@ -18,7 +18,7 @@ from snaprun.checks import UserError, refuse
 from snaprun.figures import words
 from snaprun.figures.style import Look, look, varied
 from snaprun.identity import EXTENT, LATER, MACHINE, without_whereabouts
-from snaprun.listing import varying
+from snaprun.listing import flat, varying
 from snaprun.store.panel import is_panel, read_panel
 from snaprun.store.reader import Run, find_runs, read_run
 from snaprun.store.schema import ALIGNMENT, CONFIG, DIVERGED, INCOMPLETE
@@ -143,31 +143,22 @@ def chosen_by(run: Run) -> dict[str, Any]:
 
     Raises UserError, which names the key, if figures cannot place the run.
     """
-    flat = dict(dotted(without_whereabouts(run.config)))
+    own = flat(without_whereabouts(run.config))
     for key in _NEEDED:
-        if flat.get(key) is None:
+        if own.get(key) is None:
             raise UserError(f"{run.folder / CONFIG} has no {key}: expected the file of a run.")
-    if type(flat["seed"]) is not int:
-        refuse(f"{run.folder / CONFIG} seed", flat["seed"], "an integer")
-    if not re.fullmatch(r"\d+|\[\d+(, \d+)*\]", str(flat["cell.units"])):
-        refuse(f"{run.folder / CONFIG} cell.units", flat["cell.units"], "an integer or integers")
-    if not isinstance(flat.get("sparsity.level", 0), int | float):
-        refuse(f"{run.folder / CONFIG} sparsity.level", flat["sparsity.level"], "a number")
+    if type(own["seed"]) is not int:
+        refuse(f"{run.folder / CONFIG} seed", own["seed"], "an integer")
+    if not re.fullmatch(r"\d+|\[\d+(, \d+)*\]", str(own["cell.units"])):
+        refuse(f"{run.folder / CONFIG} cell.units", own["cell.units"], "an integer or integers")
+    if not isinstance(own.get("sparsity.level", 0), int | float):
+        refuse(f"{run.folder / CONFIG} sparsity.level", own["sparsity.level"], "a number")
     # The name becomes a part of the figures' file names.
-    if not re.fullmatch(r"[A-Za-z0-9_]+", str(flat["task.name"])):
-        refuse(f"{run.folder / CONFIG} task.name", flat["task.name"], "the name of a task")
-    kept = (key for key in flat if not key.startswith(f"{ALIGNMENT}."))
-    unused = {key for key, value in LATER.items() if flat.get(key, value) == value}
-    return {key: flat[key] for key in kept if key not in _NO_CHOICE | unused}
-
-
-def dotted(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Yield the values of a configuration by dotted keys, lists in words."""
-    for key, value in config.items():
-        if isinstance(value, dict):
-            yield from dotted(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", str(value) if isinstance(value, list) else value
+    if not re.fullmatch(r"[A-Za-z0-9_]+", str(own["task.name"])):
+        refuse(f"{run.folder / CONFIG} task.name", own["task.name"], "the name of a task")
+    kept = (key for key in own if not key.startswith(f"{ALIGNMENT}."))
+    unused = {key for key, value in LATER.items() if own.get(key, value) == value}
+    return {key: own[key] for key in kept if key not in _NO_CHOICE | unused}
 
 
 def _sheet(task: str, runs: list[Run], choices: Mapping[Run, Choices], chosen: bool) -> Sheet:

@@ -70,9 +70,7 @@ def _scaled(axes: Axes, values: Sequence[Any], scale: str) -> list[float]:
         axes.set_xlim(-0.6, len(places) - 0.4)
         return [places[value] for value in values]
     if scale == "log":
-        axes.set_xscale("log")
-        wide = max(values) / min(values)
-        layout.counts(axes.xaxis, (1, 2, 5) if wide < 30 else (1, 3) if wide < 100 else (1,))
+        layout.logarithmic(axes, max(values) / min(values))
     else:
         layout.linear(axes.xaxis, integer=all(isinstance(value, int) for value in values))
     return list(values)
