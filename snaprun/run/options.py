@@ -13,11 +13,11 @@ class TrainOptions:
     `update_every` counts time steps, or is "sequence". `log_every`, `eval_every` and `eval_tokens`
     are in tokens; `eval_tokens` is the size of the held-out part that is used (None: all of it).
     `average` is the decay a of an exponential average of the weights (None: none is kept).
-    `checkpoint_every` is in tokens, or in seconds as in "60s" (None: only at the end). `time` is a
-    number of seconds, or "1h30m": the run ends with the first batch that ends after so long a
-    training. `patience` is the number of validations in a row without an improvement that end the
-    run (snaprun.run.ending). With `strict` a run is not resumed in a setting (snaprun.run.setting)
-    other than its checkpoint's.
+    `checkpoint_every` is in tokens, or in seconds as in "60s" (None: only at the end and at each
+    best validation). `time` is a number of seconds, or "1h30m": the run ends with the first batch
+    that ends after so long a training. `patience` is the number of validations in a row without an
+    improvement that end the run (snaprun.run.ending). With `strict` a run is not resumed in a
+    setting (snaprun.run.setting) other than its checkpoint's.
     Raises UserError for a value out of range.
 
     >>> options = TrainOptions(tokens=1_000, update_every="sequence", checkpoint_every="30s")
