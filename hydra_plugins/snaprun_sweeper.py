@@ -137,10 +137,22 @@ def _share(study: "Study", fixed: Sequence[str], trial: "Trial") -> Share:
 
 
 def _metrics(plain: Mapping[str, Any]) -> list[Metric]:
-    """Return the metrics that a run has: of averaged weights only if it keeps an average."""
+    """Return the metrics that a run has.
+
+    Those of held-out data only if the task holds out data, and those of averaged weights only if
+    the run keeps an average.
+    """
+    from snaprun.run.ending import held_out
+
     parts = configs.parts(plain)
+    parts.task.prepare(parts.options.lanes)
+    found = held_out(parts.task, parts.options)
     own = {metric.key: metric for metric in parts.task.declared}
-    current = [metric for key, metric in own.items() if not key.endswith(AVERAGE)]
+    current = [
+        metric
+        for key, metric in own.items()
+        if not key.endswith(AVERAGE) and (metric.every == "log_every" or key in found)
+    ]
     if parts.options.average is None:
         return current
     averaged = (metric.averaged() for metric in current)

@@ -282,6 +282,18 @@ def test_a_search_within_another_bound_is_another_search(here, capfd):
     assert len(list(here.glob("results/copy/search-*"))) == 3
 
 
+def test_a_task_that_holds_out_nothing_is_judged_by_what_it_measures(here, capfd):
+    (here / "text").write_text("the quick brown fox jumps over the lazy dog. " * 9)
+    words = ["task=charlm", "task.text=text", "task.crop=11", "task.valid_fraction=0"]
+    words += ["cell.units=choice(3,4)", "search.trials=1", "search.metric=null"]
+    code, out, _ = search(capfd, *words)
+    assert code == 0
+    assert any(line.startswith("best: bpc ") for line in out)
+    code, _, err = search(capfd, *words, "search.metric=validation_bpc")
+    assert code == 2
+    assert "search.metric='validation_bpc' is not accepted: expected one of bpc" in err
+
+
 def test_a_trial_that_is_refused_does_not_end_the_search(here, capfd):
     code, out, err = search(capfd, "cell.units=choice(4,-4)", "search.trials=4")
     assert code == 2

@@ -65,12 +65,16 @@ class Best:
         return cls(**saved)
 
 
+def held_out(task: Task, options: TrainOptions) -> set[str]:
+    """Return the keys of the held-out metrics that a run of a prepared task has."""
+    return set(task.held_out(_Unasked(task), options.eval_tokens))
+
+
 def require_judged(task: Task, options: TrainOptions) -> None:
     """Raise UserError if `options` ask for patience and no held-out metric can be judged."""
     if options.patience is None:
         return
-    found = task.held_out(_Unasked(task), options.eval_tokens)
-    if judged_by(task.declared, found) is None:
+    if judged_by(task.declared, held_out(task, options)) is None:
         accepted = "null for a task that declares and holds out no metric"
         checks.refuse("train.patience", options.patience, accepted)
 
