@@ -10,8 +10,9 @@ from snaprun.losses import LOSSES
 from snaprun.rules import RULES
 from snaprun.sparsity import SPARSITIES
 from snaprun.tasks import TASKS
+from snaprun.trackers import TRACKERS
 
-REGISTRIES = (CELLS, LOSSES, OPTIMISERS, RULES, SPARSITIES, TASKS)
+REGISTRIES = (CELLS, LOSSES, OPTIMISERS, RULES, SPARSITIES, TASKS, TRACKERS)
 
 
 @contextmanager

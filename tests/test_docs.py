@@ -16,15 +16,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import snaprun
-from snaprun.cells import CELLS
 from snaprun.cli import _main
 from snaprun.commands import COMMANDS
-from snaprun.engine.optim import OPTIMISERS
-from snaprun.losses import LOSSES
 from snaprun.paths import conf_dir
-from snaprun.rules import RULES
-from snaprun.sparsity import SPARSITIES
-from snaprun.tasks import TASKS
 
 PACKAGE = Path(snaprun.__file__).parent
 MODULES = sorted(
@@ -33,7 +27,7 @@ MODULES = sorted(
 )
 PAGES = sorted(docs_source.DOCS.rglob("*.md"))
 FENCED = re.compile(r'^```(\w+)(?: title="(.*?)")?\n(.*?)^```', re.M | re.S)
-REGISTRIES = (CELLS, LOSSES, OPTIMISERS, RULES, SPARSITIES, TASKS)
+REGISTRIES = tuple(docs_tables.REGISTRIES.values())
 USED = sorted(
     {kind for registry in REGISTRIES for kind in registry.values()}, key=lambda kind: kind.__name__
 )

@@ -3,6 +3,7 @@
 The trials are drawn by hydra_plugins.snaprun_sweeper and run by the launchers of sweeps.
 """
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +16,7 @@ from snaprun.commands import train
 from snaprun.outcome import Outcome, Score, Status
 from snaprun.store import RUNNING, read_summary, state
 
-GRACE = 60.0  # seconds
+_log = logging.getLogger(__name__)
 
 
 def run(plain: Mapping[str, Any], sweep: bool) -> Outcome:
@@ -47,7 +48,8 @@ def run(plain: Mapping[str, Any], sweep: bool) -> Outcome:
 
 
 def _wait_for_its_writer(folder: Path) -> None:
-    """Wait at most GRACE for a process that writes the run, as a worker of a killed launch does."""
-    until = time.monotonic() + GRACE
-    while state(folder) == RUNNING and time.monotonic() < until:
+    """Wait for a process that writes the run, as a worker of a killed launch may do."""
+    if state(folder) == RUNNING:
+        _log.warning("%s: another process writes this run; the trial waits for it.", folder)
+    while state(folder) == RUNNING:
         time.sleep(0.1)

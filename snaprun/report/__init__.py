@@ -44,6 +44,8 @@ def report(sources: Sequence[Path], output: Path | None = None) -> Path:
 
 def _require_own(file: Path) -> None:
     """Raise UserError if `file` exists and is no report."""
+    if file.exists() and not file.is_file():
+        refuse("output", str(file), "a regular file")
     try:
         with file.open("rb") as opened:
             found = opened.read(len(BEGINNING))

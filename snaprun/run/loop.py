@@ -271,11 +271,9 @@ class Training:
         )
 
     def _finish(self, ended: str) -> Summary:
-        """Write the last checkpoint, the last rows and the summary; return the summary.
-
-        `ended` says what has ended the run, unless it has diverged.
-        """
+        """Write the last checkpoint, the last rows and the summary of a run `ended` by a bound."""
         course, engine, best = self._course, self._engine, replace(self._best)
+        trained = time.perf_counter() - self._started
         if not self._diverged:
             self._save()  # before the last rows, which a run with more tokens does not have
             if course.logged < course.tokens:
@@ -316,6 +314,7 @@ class Training:
                 **{f"diverged_{name}": value for name, value in how.items()},
                 **({} if self._diverged else {"ended_by": ended}),
                 "stale": self._best.stale,
+                "trained_seconds": trained,  # without the last validation
                 **best.told(),
                 "resumed": course.resumed,
                 "segments": self._segments.to_list(),

@@ -69,7 +69,12 @@ class Summary:
         """Return whether nothing is left to do for a run that goes as far as `extent`."""
         # A run that has blown up might recover, so a larger extent continues it.
         ended = self.status == DIVERGED and self.extras.get("diverged_by") != BLOW_UP
-        return ended or bool(extent.ended_by(self.tokens, self.seconds, self._stale))
+        return ended or bool(extent.ended_by(self.tokens, self._trained, self._stale))
+
+    @property
+    def _trained(self) -> float:
+        seconds = self.extras.get("trained_seconds")
+        return seconds if isinstance(seconds, int | float) else self.seconds
 
     @property
     def _stale(self) -> int:

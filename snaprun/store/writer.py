@@ -56,6 +56,7 @@ class RunWriter:
         if self.opened.stat(SUMMARY):
             remedy = "Set restart=true to run it again."
             refuse("run folder", str(self.folder), "one without a finished run", remedy)
+        self._lock.require()
         with writing(self.folder):
             self.opened.remove(BEST)
         self._start(b"")
