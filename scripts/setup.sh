@@ -21,7 +21,7 @@ else
 fi
 
 extras=${1:+[$1]}
-echo "Installing snaprun${extras} and building its C++ core; this takes a minute or two."
+echo "Installing snaprun${extras} and building its C++ core; this takes a few minutes."
 .venv/bin/python -m pip install --quiet --disable-pip-version-check \
     --constraint scripts/constraints.txt --editable ".$extras"
 if .venv/bin/python -c 'import snaprun._native' 2>/dev/null; then

@@ -75,7 +75,7 @@ def _path(name: str, what: str) -> Corpus:
         refuse(what, name, ACCEPTED, remedy)
     if binary := [str(file) for file, content in read.items() if b"\0" in content]:
         where = listed(binary)
-        log.warning("%s=%s: bytes that no text has are learned as they are: %s", what, name, where)
+        log.warning("%s=%s: zero bytes, which no text has, are learned too: %s", what, name, where)
     return _corpus(text, name)
 
 

@@ -94,7 +94,7 @@ def test_a_folder_is_its_files_in_the_order_of_their_paths(tmp_path, caplog):
     assert "task.text=" in changed(str(folder), corpus.sha256)
     assert load_text(str(folder)).train.tobytes() == joined + b"\0\1"
     (record,) = caplog.records
-    assert record.getMessage().endswith(f"are learned as they are: {folder / 'b' / 'c.bin'}")
+    assert record.getMessage().endswith(f"are learned too: {folder / 'b' / 'c.bin'}")
 
 
 def test_a_folder_without_text_is_refused(tmp_path):
