@@ -22,6 +22,8 @@ class MLflow(Tracker):
     MLflow appends, so `open` continues a run that holds a beginning of the rows under the same
     parameters; else it deletes the run, which `mlflow gc` makes final, and begins another.
     `uri` is that of a server (http://…) or of a database (sqlite:///file).
+
+    >>> tracker = MLflow(uri="sqlite:///mlflow.db", experiment="copy")  # as logger=mlflow makes it
     """
 
     def __init__(self, uri: str, experiment: str) -> None:

@@ -13,7 +13,10 @@ _PREFIX = "events.out.tfevents."
 
 
 class TensorBoard(Tracker):
-    """Replaces the event file on every `open`, since TensorBoard draws two files as two runs."""
+    """Replaces the event file on every `open`, since TensorBoard draws two files as two runs.
+
+    >>> tracker = TensorBoard()  # as logger=tensorboard makes it
+    """
 
     def __init__(self) -> None:
         with needing("tensorboard"):

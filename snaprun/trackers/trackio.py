@@ -16,6 +16,8 @@ class Trackio(Tracker):
     It calls Trackio's storage, as Trackio's own importers do: `trackio.init` asks a server for the
     user's name where the machine has a token, and its thread hides errors. A project's name is
     letters, digits, `_` and `-`; runs with one `group` are shown together.
+
+    >>> tracker = Trackio(project="snaprun", group="copy")  # as logger=trackio makes it
     """
 
     def __init__(self, project: str, group: str) -> None:

@@ -19,6 +19,8 @@ class WandB(Tracker):
     Offline, `open` replaces the files of an earlier attempt. Online, it continues the run on the
     server if the server holds a beginning of the rows, and else begins another run. Raises
     UserError if `mode` is online and there is no API key.
+
+    >>> tracker = WandB(project="snaprun", group="copy")  # as logger=wandb makes it
     """
 
     def __init__(
