@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from snaprun import workers
 from snaprun.checks import refuse
-from snaprun.config import converted
+from snaprun.config import WRONG, converted, explanation
 from snaprun.jobs import Command, Session
 from snaprun.outcome import Outcome, Status
 
@@ -81,7 +81,12 @@ class Spreader(Launcher):
         folders: dict[int, Path | None] = {}
 
         def make(share: Share) -> workers.Job:
-            config = self._context.config_loader.load_sweep_config(self._config, list(share.words))
+            words = list(share.words)
+            try:
+                config = self._context.config_loader.load_sweep_config(self._config, words)
+            except WRONG as error:  # of a trial: Hydra checks the jobs of a sweep beforehand
+                problem = explanation(error, command.name, words)
+                return partial(Outcome, Status.REFUSED, problem=problem)
             with open_dict(config):
                 config.hydra.job.num = share.number
                 config.hydra.job.id = str(share.number)

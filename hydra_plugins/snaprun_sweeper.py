@@ -12,11 +12,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.snaprun_launchers import Share, Spreader
 from snaprun import config as configs
@@ -92,7 +90,7 @@ class Searcher(Sweeper):
             composed = self._context.config_loader.load_sweep_config(self._config, words)
             own = [str(key) for key in composed if key != "hydra"]
             return configs.resolve(OmegaConf.masked_copy(composed, own))
-        except (HydraException, OmegaConfBaseException) as error:
+        except configs.WRONG as error:
             raise UserError(configs.explanation(error, "search", words)) from error
 
     def _folder(self, words: list[str]) -> Path:

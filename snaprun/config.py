@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_WRONG = (HydraException, OmegaConfBaseException)  # raised by a wrong configuration
+WRONG = (HydraException, OmegaConfBaseException)  # raised by a wrong configuration
 PLUGINS = "plugins"  # the key that lists the user's own modules
 GROUPS = ("task", "cell", "sparsity", "rule", "readout", "optim", "train")
 # conf/evaluate.yaml composes a task that takes any key, because only the run knows its keys.
@@ -94,7 +94,7 @@ def composed(command: str, overrides: Sequence[str]) -> dict[str, Any]:
     """
     try:
         return resolve(compose(command, list(overrides)))
-    except _WRONG as error:
+    except WRONG as error:
         why = explanation(error, command, overrides)
         raise checks.UserError(f"snaprun {command} {' '.join(overrides)}: {why}") from error
 
@@ -145,7 +145,7 @@ def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
     others = [w for w in overrides if w.partition("=")[0] != key and not _several(w)]
     group = key.rpartition(".")[0]
     accepted, owners = list[str](), list[str]()
-    with contextlib.suppress(*_WRONG), _composing():
+    with contextlib.suppress(*WRONG), _composing():
         composed = compose(command, others)
         keys = OmegaConf.select(composed, group) if group else composed
         if keys is None:

@@ -301,6 +301,17 @@ def test_a_trial_that_is_refused_does_not_end_the_search(here, capfd):
     assert any(line.startswith("best: ") for line in out)
 
 
+def test_a_trial_that_cannot_be_composed_does_not_end_the_search(here, capfd):
+    code, out, err = search(capfd, "rule=snap1,bptt", "rule.n=choice(1,2)", "search.trials=6")
+    ends = {(params["rule"], end) for _, params, end, *_ in trials(here / "results")}
+    assert (code, ends) == (2, {("snap1", "COMPLETE"), ("bptt", "FAIL")})
+    first, *_ = err.splitlines()
+    assert "rule.n is not a key here" in first
+    assert "It belongs to rule=snap and" in first
+    assert "Traceback" not in err
+    assert any(line.startswith("best: ") for line in out)
+
+
 def test_a_run_that_a_worker_of_an_earlier_launch_still_writes_is_waited_for(here, capfd):
     words = ["cell.units=choice(3,4)", "search.trials=2"]
     search(capfd, *words, "results=first")
