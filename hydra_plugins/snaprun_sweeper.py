@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
+from hydra.errors import MissingConfigException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -63,6 +64,7 @@ class Searcher(Sweeper):
         overrides = {o.get_key_element(): o for o in parsed}.values()  # the last of a key counts
         space = [_dimension(o) for o in overrides if o.is_sweep_override()]
         fixed = [_fixed(o) for o in overrides if not o.is_sweep_override()]
+        self._require_choices(space, fixed)
         plain = self._composed([*fixed, *(d.word(d.first) for d in space)])
         options, plain = configs.search(plain), configs.of_run(plain)
         if not space:
@@ -92,6 +94,19 @@ class Searcher(Sweeper):
             return configs.resolve(OmegaConf.masked_copy(composed, own))
         except configs.WRONG as error:
             raise UserError(configs.explanation(error, "search", words)) from error
+
+    def _require_choices(self, space: Sequence["Dimension"], fixed: Sequence[str]) -> None:
+        """Raise UserError if a searched group has no YAML file of one of its choices."""
+        for dimension in space:
+            group = dimension.key.lstrip("+").partition("@")[0]
+            if not self._context.config_loader.get_group_options(group):
+                continue
+            for value in getattr(dimension.values, "choices", ()):
+                try:
+                    self._composed([*fixed, dimension.word(value)])
+                except UserError as error:  # another mistake may be none beside other values
+                    if isinstance(error.__cause__, MissingConfigException):
+                        raise
 
     def _folder(self, words: list[str]) -> Path:
         return configs.run_folder(configs.of_run(self._composed(words)))

@@ -301,6 +301,14 @@ def test_a_trial_that_is_refused_does_not_end_the_search(here, capfd):
     assert any(line.startswith("best: ") for line in out)
 
 
+def test_a_choice_that_does_not_exist_is_refused_before_the_first_trial(here, capfd):
+    code, out, err = search(capfd, "optim.lr=1e-3,1e-2", "rule=choice(snap1,snap9)")
+    assert (code, out, err.count("\n")) == (2, [], 1)
+    assert err.startswith("snaprun: rule=snap9 is not accepted: expected one of bptt, ")
+    assert "Did you mean snap?" in err
+    assert not list(here.iterdir())
+
+
 def test_a_trial_that_cannot_be_composed_does_not_end_the_search(here, capfd):
     code, out, err = search(capfd, "rule=snap1,bptt", "rule.n=choice(1,2)", "search.trials=6")
     ends = {(params["rule"], end) for _, params, end, *_ in trials(here / "results")}
