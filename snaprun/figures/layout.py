@@ -188,13 +188,15 @@ def named(same: Sequence[Series], notes: Sequence[str] = ()) -> str:
     """
     runs = sum(len(one.runs) for one in same)
     ends = {end: sum(getattr(one, end) for one in same) for end in ("diverged", "incomplete")}
-    counted = (f"{count} of {runs} {end}" for end, count in ends.items() if count)
-    return noted(same[0].label if len(same) == 1 else same[0].name, [*notes, *counted])
+    counted = ", ".join(f"{count} of {runs} {end}" for end, count in ends.items() if count)
+    return noted(
+        same[0].label if len(same) == 1 else same[0].name, [*filter(None, [counted]), *notes]
+    )
 
 
 def noted(name: str, notes: Sequence[str]) -> str:
     """Return a name with notes in brackets."""
-    return f"{name} ({', '.join(notes)})" if notes else name
+    return f"{name} ({'; '.join(notes)})" if notes else name
 
 
 def legend(

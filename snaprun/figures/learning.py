@@ -251,7 +251,9 @@ def _caption(sheet: Sheet, shown: Sequence[Sequence[Panel]], beyond: bool) -> st
     if not all(metric.holds for metric in metrics):
         parts.append(f"Axes are fitted to what follows the first {100 * _DESCENT:g} %.")
     if any(one.diverged for one in series):
-        parts.append("A cross: a seed diverged here, and the line goes on without it.")
+        rest = any(0 < one.diverged < len(one.runs) for one in series)
+        line = ", and the line goes on with the seeds that are left" * rest
+        parts.append(f"A cross: a seed diverged here{line}.")
     if any(len(set(map(extent, one.runs))) > 1 for one in series):
         parts.append("Seeds differ in length: beyond the end of one, the line goes on without it.")
     if beyond:

@@ -240,9 +240,11 @@ def test_a_run_on_its_way_to_divergence_flattens_no_other_and_is_marked(tmp_path
     low, high = axes.get_ylim()
     assert low < 2
     assert high < 5
-    assert "UORO (beyond the axis, 1 of 1 diverged)" in legend(figure)
+    assert "UORO (1 of 1 diverged; beyond the axis)" in legend(figure)
     ((colour, marker, _, y),) = edges(axes)
     assert (colour, marker, y) == (style.LOOKS["UORO"].colour, CARETUP, 1)
+    (caption,) = [written.get_text() for written in figure.texts]
+    assert "A cross: a seed diverged here." in " ".join(caption.split())  # no line is left to go on
     (cross,) = [line for line in axes.get_lines() if line.get_marker() == "x"]
     assert low <= cross.get_ydata()[0] <= high
     assert not cross.get_clip_on()
