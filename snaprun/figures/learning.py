@@ -161,8 +161,9 @@ def _heights(drawn: Mapping[Axes, Panel]) -> set[str]:
     high = max(axes.get_ylim()[1] for axes in drawn)
     low, high = fitted([*drawn.values()]) or (low, high)
     beyond = set[str]()
+    short = max(0.0, (1.0 if metric.jumps else 1e-3) - (high - low))
     for axes, panel in drawn.items():
-        axes.set_ylim(low, max(high, low + 1e-3))
+        axes.set_ylim(low - short / 2, high + short / 2)
         layout.linear(axes.yaxis, integer=metric.jumps)
         ends = [(*_last(points), series.look) for series, points in panel.curves]
         at_edge = marks.at_edges(axes, ends)

@@ -252,6 +252,13 @@ def test_a_run_on_its_way_to_divergence_flattens_no_other_and_is_marked(tmp_path
     assert_legible(figure)
 
 
+def test_an_axis_of_whole_numbers_spans_one_at_least(tmp_path, pictures):
+    write(tmp_path / "run", config(), levels(*((at, 1) for at in range(10, 200, 10))))
+    plot(tmp_path, "learning")
+    low, high = pictures["learning-copy"].axes[0].get_ylim()
+    assert (low, high) == pytest.approx((0.5, 1.5))
+
+
 def test_a_short_run_is_in_view(tmp_path, pictures):
     text(tmp_path, "snap1")
     text(tmp_path, "rtrl", [(100, 6.0), (1000, 5.5), (2000, 5.0)])  # within the first tenth
