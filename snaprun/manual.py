@@ -48,7 +48,10 @@ class Manual:
         Raises UserError for a key that no file has.
         """
         lines = list[str]()
-        groups = {group.path: group for name in self.commands for group in self.page(name).groups}
+        groups: dict[str, Key] = {}  # as the first command that has them, train, explains them
+        for name in self.commands:
+            for group in self.page(name).groups:
+                groups.setdefault(group.path, group)
         if wanted in groups:
             lines += [*_item(wanted, groups[wanted].comment.partition(":")[0]), ""]
             for choice in self.choices(wanted):

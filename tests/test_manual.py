@@ -71,6 +71,14 @@ def test_a_group_is_told_with_its_choices(capfd):
         assert f"  rule={file.stem} " in said
 
 
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_is_explained_as_for_train(group, capfd):
+    assert _main(["help", group]) == 0
+    (own,) = [one for one in keys.read(conf_dir() / "train.yaml").groups if one.path == group]
+    head = " ".join(capfd.readouterr().out.split())
+    assert head.startswith(f"{group} {own.comment.partition(':')[0]} ")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
