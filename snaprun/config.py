@@ -107,8 +107,13 @@ def explanation(error: Exception, command: str, overrides: Sequence[str]) -> str
             f"{error.override!r} cannot be read: expected KEY=VALUE. "
             "Quote a value that holds blanks, brackets or commas: KEY='\"…\"'."
         )
-    if found := re.match(r"Ambiguous value for argument '(.+?)'", said):
+    if found := re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'", said):
+        if found[1].startswith("logger="):
+            together = f"logger=[{found[1].removeprefix('logger=')}]"
+            return f"{found[1]} has several values: several trackers at once are {together}."
         return f"{found[1]} has several values: add -m to sweep over them, or quote the value."
+    if "group override must be a string" in said and "logger=null" in overrides:
+        return "logger=null is not accepted: no tracker is logger=[]."
     if "group override must be a string" in said:
         how = "keys of a group are set as GROUP.KEY=VALUE, and logger=[] is none"
         return f"{said}: expected GROUP=CHOICE; {how}."
