@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from snaprun import workers
 from snaprun.checks import refuse
-from snaprun.config import WRONG, converted, explanation
+from snaprun.config import converted
+from snaprun.explain import WRONG, explanation
 from snaprun.jobs import Command, Session
 from snaprun.outcome import Outcome, Status
 

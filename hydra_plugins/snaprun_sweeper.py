@@ -21,6 +21,7 @@ from hydra_plugins.snaprun_launchers import Share, Spreader
 from snaprun import config as configs
 from snaprun import search
 from snaprun.checks import Stopped, UserError, refuse
+from snaprun.explain import WRONG, explanation
 from snaprun.identity import EXTENT, WHEREABOUTS, run_id
 from snaprun.jobs import Session
 from snaprun.metrics import AVERAGE, Metric
@@ -92,8 +93,8 @@ class Searcher(Sweeper):
             composed = self._context.config_loader.load_sweep_config(self._config, words)
             own = [str(key) for key in composed if key != "hydra"]
             return configs.resolve(OmegaConf.masked_copy(composed, own))
-        except configs.WRONG as error:
-            raise UserError(configs.explanation(error, "search", words)) from error
+        except WRONG as error:
+            raise UserError(explanation(error, "search", words)) from error
 
     def _require_choices(self, space: Sequence["Dimension"], fixed: Sequence[str]) -> None:
         """Raise UserError if a searched group has no YAML file of one of its choices."""

@@ -15,7 +15,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import OmegaConf
 
-from snaprun import config
+from snaprun import explain
 from snaprun.checks import Stopped, UserError
 from snaprun.jobs import Command, Session, interruptible, stopped, tell
 from snaprun.outcome import refused
@@ -64,7 +64,7 @@ def run(command: str, arguments: list[str]) -> int:
         # Before the first job only the user's configuration can be wrong.
         if session.started or wants_trace:
             raise
-        code = refused(config.explanation(error, command, overrides))
+        code = refused(explain.explanation(error, command, overrides))
     finally:
         os.environ["HYDRA_FULL_ERROR"] = full_error
     session.close()

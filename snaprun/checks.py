@@ -122,8 +122,12 @@ def listed(names: Sequence[str]) -> str:
 
 
 def near(word: str, choices: Collection[str]) -> str:
-    """Returns the question whether a near miss was meant, or "" if no choice is near."""
-    found = get_close_matches(word, choices, n=1, cutoff=0.7)
+    """Returns the question whether a near miss was meant, or "" if no choice is near.
+
+    The only choice that begins with the word is near, too.
+    """
+    begun = [choice for choice in choices if len(word) > 2 and choice.startswith(word)]
+    found = get_close_matches(word, choices, n=1, cutoff=0.7) or (begun if len(begun) == 1 else [])
     return f"Did you mean {found[0]}?" if found else ""
 
 

@@ -6,24 +6,21 @@ refuses keys that the class does not take, including those added past Hydra by `
 imported only where objects are built.
 """
 
-import contextlib
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from snaprun import checks, registry, rule_names
-from snaprun.arguments import arguments, converted, no_key
+from snaprun.arguments import arguments, converted
+from snaprun.explain import WRONG, explanation
 from snaprun.identity import WHEREABOUTS, canonical, run_id, stack
 from snaprun.keys import read
 from snaprun.paths import conf_dir
@@ -41,7 +38,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-WRONG = (HydraException, OmegaConfBaseException)  # raised by a wrong configuration
 PLUGINS = "plugins"  # the key that lists the user's own modules
 GROUPS = ("task", "cell", "sparsity", "rule", "readout", "optim", "train")
 # conf/evaluate.yaml composes a task that takes any key, because only the run knows its keys.
@@ -97,102 +93,6 @@ def composed(command: str, overrides: Sequence[str]) -> dict[str, Any]:
     except WRONG as error:
         why = explanation(error, command, overrides)
         raise checks.UserError(f"snaprun {command} {' '.join(overrides)}: {why}") from error
-
-
-def explanation(error: Exception, command: str, overrides: Sequence[str]) -> str:
-    """Return in one line what Hydra and OmegaConf say in paragraphs about a configuration."""
-    said = " ".join(str(error).split())
-    if isinstance(error, OverrideParseException):
-        return (
-            f"{error.override!r} cannot be read: expected KEY=VALUE. "
-            "Quote a value that holds blanks, brackets or commas: KEY='\"…\"'."
-        )
-    if found := re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'", said):
-        if found[1].startswith("logger="):
-            together = f"logger=[{found[1].removeprefix('logger=')}]"
-            return f"{found[1]} has several values: several trackers at once are {together}."
-        return f"{found[1]} has several values: add -m to sweep over them, or quote the value."
-    if "group override must be a string" in said and "logger=null" in overrides:
-        return "logger=null is not accepted: no tracker is logger=[]."
-    if "group override must be a string" in said:
-        how = "keys of a group are set as GROUP.KEY=VALUE, and logger=[] is none"
-        return f"{said}: expected GROUP=CHOICE; {how}."
-    if found := re.match(r"Could not override '(.+?)'", said):
-        return _unknown_key(found[1], command, overrides)
-    if found := re.search(
-        r"Could not find '(.+?)/([^/]*?)' Available options in '.+?': (.+)", said
-    ):
-        group, choice = found[1], found[2]
-        options = found[3].partition(" Config search path")[0].split()
-        return _no_choice(group, choice, options)
-    if found := re.match(r"In '.+?': Could not load '(.+?)/([^/]*?)'", said):  # one of a list
-        with _composing():
-            return _no_choice(found[1], found[2], choices(found[1]))
-    return f"{said} (HYDRA_FULL_ERROR=1 shows the trace.)"
-
-
-def _no_choice(group: str, choice: str, options: Sequence[str]) -> str:
-    said = f"{group}={choice} is not accepted: expected one of {checks.listed(options)}."
-    return f"{said} {checks.near(choice, options)}".rstrip()
-
-
-@contextlib.contextmanager
-def _composing() -> Iterator[None]:
-    """Let Hydra find the YAML files inside the block, also before the first job."""
-    with contextlib.ExitStack() as stack:
-        if not GlobalHydra.instance().is_initialized():
-            stack.enter_context(initialize_config_dir(str(conf_dir()), version_base="1.3"))
-        yield
-
-
-def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> str:
-    """Return one line that names the accepted keys beside an unknown key."""
-    others = [w for w in overrides if w.partition("=")[0] != key and not _several(w)]
-    group = key.rpartition(".")[0]
-    accepted, owners = list[str](), list[str]()
-    with contextlib.suppress(*WRONG), _composing():
-        composed = compose(command, others)
-        keys = OmegaConf.select(composed, group) if group else composed
-        if keys is None:
-            of, _, choice = group.partition(".")
-            if choice in choices(of):  # of a group with several choices at once
-                return no_key(key, [], f"It belongs to {of}={choice}.")
-            groups = [
-                str(k) for k in composed if OmegaConf.is_dict(OmegaConf.select(composed, str(k)))
-            ]
-            meant = [".".join([group, *key.split(".")[1:]]) for group in groups]
-            near = checks.near(key, meant)
-            return f"{no_key(key, [])} {near}".rstrip()
-        if not OmegaConf.is_dict(keys):
-            return f"{group}={keys} is not accepted: its keys are set as {group}.KEY=VALUE."
-        prefix, last = (f"{group}.", key.removeprefix(f"{group}.")) if group else ("", key)
-        accepted = [f"{prefix}{name}" for name in keys]
-        if meant := [f"{prefix}{name}.{last}" for name in keys if _holds(keys, name, last)]:
-            return no_key(key, accepted, f"Did you mean {' or '.join(meant)}?")
-        others = [word for word in others if not word.startswith((f"{group}=", f"{group}."))]
-        owners = [
-            f"{group}={name}"
-            for name in (choices(group) if group else [])
-            if key.rpartition(".")[2] in compose(command, [*others, f"{group}={name}"])[group]
-        ]
-    return no_key(key, accepted, f"It belongs to {' and '.join(owners)}." if owners else "")
-
-
-def _several(word: str) -> bool:
-    """Return whether an override gives its key several values."""
-    with contextlib.suppress(HydraException):
-        return OverridesParser.create().parse_override(word).is_sweep_override()
-    return False
-
-
-def _holds(keys: DictConfig, name: Any, key: str) -> bool:
-    under = OmegaConf.select(keys, str(name))
-    return OmegaConf.is_dict(under) and key in under
-
-
-def choices(group: str) -> list[str]:
-    """Return the names of a group's YAML files, the user's own included; only inside a command."""
-    return GlobalHydra.instance().config_loader().get_group_options(group)
 
 
 def search_path() -> list[str]:

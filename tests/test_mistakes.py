@@ -7,6 +7,12 @@ from snaprun.cli import _main
 BAD = {
     "trian": "train",
     "train cell.unitz=3": "cell.units",
+    "train loger=wandb": "logger, experiment. Did you mean logger?",
+    "train exp=copy_small": "experiment. Did you mean experiment?",
+    "train train.lr=0.1": "Did you mean optim.lr?",
+    "train loggers.wandb.mode=x": "loggers.wandb.mode is not a key here. Did you mean logger?",
+    "train logger.wandb.mode=x": "It belongs to logger=wandb.",
+    "train -m rule=snap1,bptt rule.n=1,2": "rule.truncate. rule=bptt has no rule.n. It belongs",
     "train foo.bar=3": "foo.bar",
     "train +foo=3": "foo",
     "train +cell.foo=3": "cell.foo",

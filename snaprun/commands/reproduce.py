@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from snaprun import checks, config, hardware, studies
+from snaprun import checks, config, explain, hardware, studies
 from snaprun.outcome import Outcome, Status
 from snaprun.terminal import note, say
 
@@ -49,7 +49,7 @@ def _planners(
     All panels are read before any runs, so a mistake in one is reported at once.
     """
     if panel is None:
-        names = config.choices("panel")
+        names = explain.choices("panel")
         chosen = [config.composed("reproduce", [f"panel={name}"])["panel"] for name in names]
     else:
         chosen = [panel]
