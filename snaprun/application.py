@@ -43,6 +43,7 @@ def run(command: str, arguments: list[str]) -> int:
         with interruptible():
             parsed = _parsed(arguments)
             overrides = parsed.overrides
+            explain.refuse_deletions(command, overrides)
             flags = [word for word in arguments if word not in overrides]
             if command == "search" and not any(getattr(parsed, one) for one in _ACTIONS):
                 flags.append("--multirun")

@@ -18,9 +18,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from snaprun import checks, registry, rule_names
+from snaprun import checks, explain, registry, rule_names
 from snaprun.arguments import arguments, converted
-from snaprun.explain import WRONG, explanation
 from snaprun.identity import WHEREABOUTS, canonical, run_id, stack
 from snaprun.keys import read
 from snaprun.paths import conf_dir
@@ -88,10 +87,11 @@ def composed(command: str, overrides: Sequence[str]) -> dict[str, Any]:
 
     Works only inside a command, where Hydra is initialised. Raises UserError if it is wrong.
     """
+    explain.refuse_deletions(command, overrides)
     try:
         return resolve(compose(command, list(overrides)))
-    except WRONG as error:
-        why = explanation(error, command, overrides)
+    except explain.WRONG as error:
+        why = explain.explanation(error, command, overrides)
         raise checks.UserError(f"snaprun {command} {' '.join(overrides)}: {why}") from error
 
 

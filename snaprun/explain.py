@@ -140,9 +140,29 @@ def _takes(composed: DictConfig, key: str) -> bool:
     """Return whether a dotted key is there, or may be added to its group."""
     group, _, last = key.rpartition(".")
     with contextlib.suppress(OmegaConfBaseException):  # a value stands where a group would
-        under = OmegaConf.select(composed, group)
+        under = OmegaConf.select(composed, group) if group else composed
         return OmegaConf.is_dict(under) and (last in under or not OmegaConf.is_struct(under))
     return False
+
+
+def refuse_deletions(command: str, overrides: Sequence[str]) -> None:
+    """Raise UserError for `~KEY` if the choices have the key, whose default would fill its place.
+
+    A key that only an experiment adds, and keys of panels, which hold more than arguments, may go.
+    """
+    deletions = [w for w in overrides if w.startswith("~") and not w.startswith("~panel")]
+    if not deletions:
+        return
+    others = [w for w in overrides if not w.startswith(("~", "experiment=")) and not _several(w)]
+    composed = DictConfig({}, flags={"struct": True})
+    with contextlib.suppress(*WRONG), _composing():
+        composed = compose(command, others)
+    for word in deletions:
+        key = word[1:].partition("=")[0]
+        if key in _groups(command) or _takes(composed, key):
+            raise checks.UserError(
+                f"{word} is not accepted: keys are set, not deleted: {key}=VALUE."
+            )
 
 
 def _several(word: str) -> bool:

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from snaprun import config, identity
+from snaprun import config, explain, identity
 from snaprun.checks import UserError
 from snaprun.paths import conf_dir
 from snaprun.rules import RULES
@@ -173,3 +173,9 @@ def test_every_key_of_a_contents_page_has_a_comment(app):
 def test_a_quoted_text_is_read_as_that_text(text):
     word = f"results={config.quoted(text)}"
     assert OverridesParser.create().parse_override(word).value() == text
+
+
+def test_a_key_that_an_experiment_adds_to_another_choice_may_be_deleted():
+    explain.refuse_deletions("train", ["cell=gru", "~cell.tau_m"])
+    with pytest.raises(UserError, match=r"cell.tau_m=VALUE"):
+        explain.refuse_deletions("train", ["cell=alif", "~cell.tau_m"])
