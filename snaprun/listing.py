@@ -2,10 +2,10 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from snaprun.checks import UserError, near, refuse
+from snaprun.checks import UserError, listed, near, refuse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,6 +14,7 @@ Format = Literal["table", "csv", "json", "markdown"]
 SPREAD = "_sd"  # ends the name of a column of standard deviations
 RUNS = "runs"  # the column that counts the runs of a group
 _WORDS = {"and", "or", "not", "in", "True", "False", "None"}
+_OPERATORS = {"=", "==", "!=", "<", ">", "<=", ">="}
 _TOKEN = re.compile(r"""'[^']*'|"[^"]*"|\d[\w.+]*|[A-Za-z_][\w./-]*|[<>!=]=|=|.""")
 
 
@@ -54,17 +55,59 @@ def where(frame: "pd.DataFrame", condition: str) -> "pd.DataFrame":
             said.append(repr(token))
         else:
             said.append("==" if token == "=" else token)
+    if why := _no_column(frame, condition):
+        raise UserError(f"where={condition!r}: {why}")
     try:
         met: Any = frame.eval("".join(said), engine="python")
         if str(getattr(met, "dtype", "")) not in ("bool", "boolean"):
-            raise TypeError("it is neither true nor false of a run")
+            raise TypeError
         return frame.loc[met.fillna(False).astype(bool)]
     except Exception as error:  # of the many types that pandas raises
-        accepted = f"a condition on {', '.join(frame.columns)}"
-        why = " ".join(str(error).split())
-        raise UserError(
-            f"where={condition!r} is not accepted: expected {accepted} ({why})."
-        ) from error
+        why = _no_order(frame, condition) or (
+            "cannot be read: expected COLUMN OPERATOR VALUE, several of them joined by and or or; "
+            f"the columns are {', '.join(frame.columns)}."
+        )
+        raise UserError(f"where={condition!r}: {why}") from error
+
+
+def matched(frame: "pd.DataFrame", found: int, condition: str) -> str:
+    """Return how many rows meet a condition; of none, also the values that its columns have."""
+    said = [f"{found} of {len(frame)} runs match where={condition!r}"]
+    for name in dict.fromkeys(_TOKEN.findall(condition)):
+        if not found and name in frame.columns:
+            values = [str(value) for value in frame[name].dropna().unique()]
+            said.append(f"{name} has {listed(values) or 'no value'}")
+    return "; ".join(said)
+
+
+def _comparisons(condition: str) -> Iterator[tuple[str, str, str]]:
+    """Yield what stands left of each operator of a condition, the operator, and what is right."""
+    tokens = [token for token in _TOKEN.findall(condition) if not token.isspace()]
+    for left, operator, right in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        if operator in _OPERATORS:
+            yield left, operator, right
+
+
+def _no_column(frame: "pd.DataFrame", condition: str) -> str:
+    """Return in words which word of a condition ought to be a column and is none, or ""."""
+    for left, _, right in _comparisons(condition):
+        word = re.match(r"[A-Za-z_]", left) and left not in _WORDS
+        if word and not {left, right} & {*frame.columns}:
+            known = f"expected one of {', '.join(frame.columns)}. {near(left, frame.columns)}"
+            return f"{left} is no column: {known}".rstrip()
+    return ""
+
+
+def _no_order(frame: "pd.DataFrame", condition: str) -> str:
+    """Return in words which comparison of a condition mixes words and numbers, or ""."""
+    for left, operator, right in _comparisons(condition):
+        if operator not in ("<", ">", "<=", ">=") or left not in frame.columns:
+            continue
+        if frame[left].dtype.kind not in "iufb":
+            return f"{left} holds words, and {operator} compares numbers."
+        if re.match(r"[A-Za-z_'\"]", right) and right not in frame.columns:
+            return f"{left} holds numbers, and {right} is none."
+    return ""
 
 
 def ordered(frame: "pd.DataFrame", by: Sequence[str]) -> "pd.DataFrame":

@@ -94,8 +94,11 @@ def status(source: Path, asked: Question | None = None) -> str:
     shown = [one for one in standings if asked.state in ("all", one.state)]
     configs = [readable(one.folder) for one in shown]
     frame, keys, metrics = table_of(shown, configs, source)
+    matched = ""
     if asked.where:
-        frame = listing.where(frame, asked.where)
+        found = listing.where(frame, asked.where)
+        matched = "\n" + listing.matched(frame, len(found), asked.where)
+        frame = found
     if asked.group:
         frame = listing.grouped(frame, asked.group, keys, metrics)
     if asked.sort:
@@ -111,7 +114,7 @@ def status(source: Path, asked: Question | None = None) -> str:
     if asked.form == "markdown":
         rules = ["---:" if n in right else "---" for n in range(len(rows[0]))]
         return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rules, *rows[1:]))
-    return "\n".join([*table(rows, right=right), _totals(standings)])
+    return "\n".join([*table(rows, right=right), _totals(standings) + matched])
 
 
 def table_of(

@@ -116,6 +116,18 @@ def test_a_condition_chooses_runs(swept, where, runs):
     assert len(read(swept, where=where)) == runs
 
 
+def test_the_foot_of_the_table_counts_the_runs_that_match(swept):
+    assert status(swept, Question(where="seed = 0")).endswith("2 of 6 runs match where='seed = 0'")
+    none = status(swept, Question(where="state = stopped and seed = 7"))
+    assert none.endswith("; state has finished; seed has 0, 1, 2")
+    assert "0 of 6 runs match" in none
+
+
+def test_a_single_column_needs_no_brackets(swept, capfd):
+    assert _main(["status", f"source={swept}", "columns=seed", "format=csv"]) == 0
+    assert capfd.readouterr().out.split() == ["seed", *"012012"]
+
+
 def test_runs_are_sorted(swept):
     found = read(swept, sort=["-optim.lr", "bpc"], columns=["optim.lr", "seed"])
     assert found.values.tolist() == [[lr, seed] for lr in (0.1, 0.01) for seed in range(3)]
@@ -150,8 +162,13 @@ def test_every_format_holds_the_same(swept):
         (["columns=[nothing]"], "columns='nothing' is not accepted"),
         (["group=seeds"], "group='seeds' is not accepted"),
         (["format=xml"], "expected one of table, csv, json, markdown"),
-        (['where="seed <"'], "where='seed <' is not accepted: expected a condition on run, state"),
-        (['where="seed"'], "where='seed' is not accepted"),
+        (['where="seed <"'], "where='seed <': cannot be read: expected COLUMN OPERATOR VALUE"),
+        (['where="seed"'], "where='seed': cannot be read"),
+        (['where="seed = 0 and"'], "cannot be read: expected COLUMN OPERATOR VALUE"),
+        (['where="sed = 1"'], "sed is no column: expected one of run, state"),
+        (['where="seed = 0 or foo = bar"'], "foo is no column"),
+        (['where="run < 3"'], "run holds words, and < compares numbers."),
+        (['where="bpc < low"'], "bpc holds numbers, and low is none."),
     ],
 )
 def test_a_wrong_question_is_refused_in_one_line(swept, words, said, capfd):

@@ -15,7 +15,7 @@ def run(
     where: str | None,
     sort: str | list | None,
     group: str | list | None,
-    columns: list | None,
+    columns: str | list | None,
     format: Format,
 ) -> Outcome:
     """Print a line for every run, or for every group of runs."""
@@ -24,7 +24,7 @@ def run(
         where,
         _listed(sort),
         _listed(group),
-        columns,
+        None if columns is None else _listed(columns),
         format,
         short=sys.stdout.isatty(),
     )
