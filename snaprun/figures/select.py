@@ -20,7 +20,7 @@ from snaprun.figures.style import Look, look, varied
 from snaprun.identity import EXTENT, LATER, MACHINE, without_whereabouts
 from snaprun.listing import flat, varying
 from snaprun.store.panel import is_panel, read_panel
-from snaprun.store.reader import Run, find_runs, read_run
+from snaprun.store.reader import Run, find_runs, read_run, said_within
 from snaprun.store.schema import ALIGNMENT, CONFIG, DIVERGED, INCOMPLETE
 
 _log = logging.getLogger(__name__)
@@ -84,22 +84,43 @@ class Sheet:
 def load(sources: Sequence[Path], incomplete: bool) -> list[Sheet]:
     """Return the sheets, by task, of the runs in `sources`: panels, or folders with runs in them.
 
-    Left out, and logged by folder, are runs without a row, runs that repeat the configuration and
-    seed of another run and, unless `incomplete`, runs without a summary. Raises UserError if no run
-    is left.
+    Left out, and logged by folder, are damaged runs, runs without a row, runs that repeat the
+    configuration and seed of another run and, unless `incomplete`, runs without a summary. Raises
+    UserError if no run is left.
     """
-    found = [
-        run
-        for source in sources
-        for run in (read_panel(source) if is_panel(source) else map(read_run, find_runs(source)))
-    ]
+    found, faults = list[Run](), dict[Path, UserError]()
+    for source in sources:
+        if is_panel(source):
+            found += read_panel(source)
+            continue
+        for folder in find_runs(source):
+            run, fault = placed(folder)
+            if fault:
+                faults[folder] = fault
+            elif run:
+                found.append(run)
     runs, left = distinct(found, incomplete)
+    if faults and not found:
+        raise next(iter(faults.values()))
+    for folder, fault in faults.items():
+        _log.warning("left out (damaged: %s): %s", said_within(folder, fault), folder)
     for run, why in left.items():
         _log.warning("left out (%s): %s", why, run.folder)
     if not runs:
         remedy = "Wait for the runs to end, or set incomplete=true."
         refuse("source", ", ".join(map(str, sources)), "a folder with a finished run in it", remedy)
     return sheets(runs, all(map(is_panel, sources)))
+
+
+def placed(folder: Path) -> tuple[Run | None, UserError | None]:
+    """Return the run in `folder` if it can be read, and what keeps figures from showing it."""
+    run = None
+    try:
+        run = read_run(folder)
+        chosen_by(run)
+    except UserError as fault:
+        return run, fault
+    return run, None
 
 
 def distinct(found: Iterable[Run], incomplete: bool) -> tuple[dict[Run, Choices], dict[Run, str]]:

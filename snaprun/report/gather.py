@@ -11,7 +11,7 @@ from snaprun.figures import curves, select
 from snaprun.figures.select import Sheet
 from snaprun.status import DAMAGED, Standing, readable, standing
 from snaprun.store.panel import is_panel, panels_in, read_panel
-from snaprun.store.reader import Run, chosen, find_runs, read_run
+from snaprun.store.reader import Run, chosen, find_runs
 
 
 @dataclass
@@ -116,12 +116,8 @@ def _of_panel(run: Run) -> Entry:
 
 def _of_folder(folder: Path) -> Entry:
     stands = standing(folder)
-    try:
-        run = read_run(folder)
-    except UserError as error:
-        return Entry(replace(stands, state=DAMAGED), readable(folder), None, str(error))
-    try:
-        select.chosen_by(run)
-    except UserError as error:
-        return Entry(stands, run.config, run, str(error))
-    return Entry(stands, run.config, run)
+    run, fault = select.placed(folder)
+    why = str(fault) if fault else ""
+    if run is None:
+        return Entry(replace(stands, state=DAMAGED), readable(folder), None, why)
+    return Entry(stands, run.config, run, why)

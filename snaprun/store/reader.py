@@ -185,6 +185,11 @@ def read_summary(folder: Path | str) -> Summary | None:
     return _read_summary(Path(folder))[0]
 
 
+def said_within(folder: Path, error: UserError) -> str:
+    """Return what is wrong with a run, without the path of its folder and the last full stop."""
+    return str(error).replace(f"{folder}{os.sep}", "").removesuffix(".")
+
+
 def state(folder: Path) -> str:
     """Return the state of the run in `folder`: finished, diverged, running, failed or stopped.
 

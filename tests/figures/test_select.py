@@ -177,6 +177,23 @@ def test_incomplete_runs_are_named_and_left_out_or_kept(tmp_path, caplog):
     assert caplog.messages == []
 
 
+def test_damaged_runs_are_named_and_left_out(tmp_path, caplog):
+    for seed, name in enumerate(("done", "metrics", "summary")):
+        write(tmp_path / name, config(seed=seed), ROWS)
+    for name, file in (("metrics", "metrics.jsonl"), ("summary", "summary.json")):
+        with (tmp_path / name / file).open("a") as opened:
+            opened.write("{")
+    write(tmp_path / "words", config(seed=3) | {"cell": {"name": "gru", "units": "many"}}, ROWS)
+    (only,) = load([tmp_path], incomplete=False)
+    assert [run.folder.name for run in only.runs] == ["done"]
+    for name, message in zip(("metrics", "summary", "words"), caplog.messages, strict=True):
+        assert message.startswith("left out (damaged: ")
+        assert message.endswith(f"): {tmp_path / name}")
+        assert message.count(str(tmp_path)) == 1
+    with pytest.raises(UserError, match=r"metrics\.jsonl"):
+        load([tmp_path / "metrics"], incomplete=False)
+
+
 def test_the_same_run_twice_is_no_second_seed(tmp_path, caplog):
     write(tmp_path / "a", config(), ROWS, status=None)
     write(tmp_path / "b", config(), ROWS)
