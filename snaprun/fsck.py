@@ -22,6 +22,7 @@ from snaprun.store import (
     read_run,
 )
 from snaprun.store.log import marked
+from snaprun.store.reader import said_within
 from snaprun.store.schema import FAILURE, OWNER
 
 OK = "ok"  # done, and all checksums match
@@ -67,7 +68,7 @@ def verify(folder: Path, require_named: RequireNamed) -> tuple[str, str]:
         try:
             return _verify(folder, require_named)
         except UserError as error:
-            return DAMAGED, str(error)
+            return DAMAGED, said_within(folder, error)
 
 
 def _verify(folder: Path, require_named: RequireNamed) -> tuple[str, str]:

@@ -234,7 +234,7 @@ def _read_summary(folder: Path) -> tuple[Summary | None, Checksums]:
     except FileNotFoundError:
         return None, {}
     except (OSError, ValueError, RecursionError) as error:
-        refuse(str(path), _one_line(error), "the summary of a run", _REMEDY)
+        raise UserError(f"{path} is no summary of a run ({_one_line(error)}). {_REMEDY}") from error
 
 
 def _read_config(folder: Path, checksums: Checksums) -> dict[str, Any]:
@@ -243,7 +243,7 @@ def _read_config(folder: Path, checksums: Checksums) -> dict[str, Any]:
     try:
         config = parse.mapping(content, _load)
     except Exception as error:  # PyYAML raises many types for a damaged file
-        refuse(str(path), _one_line(error), "readable YAML", _REMEDY)
+        raise UserError(f"{path} is no readable YAML ({_one_line(error)}). {_REMEDY}") from error
     if not isinstance(config, dict):
         refuse(str(path), config, "a mapping of configuration keys", _REMEDY)
     _check(path, content, checksums)
@@ -268,8 +268,8 @@ def _content(path: Path, most: int | None = None) -> bytes:
 
 def _check(path: Path, content: bytes, checksums: Checksums) -> None:
     found = zlib.crc32(content)
-    if (expected := checksums.get(path.name, found)) != found:
-        refuse(f"crc32 of {path}", found, f"{expected}, as when the run was done", _REMEDY)
+    if checksums.get(path.name, found) != found:
+        raise UserError(f"{path} was changed or damaged after the run was done. {_REMEDY}")
 
 
 def _read_metrics(path: Path, checksums: Checksums) -> Columns:
@@ -317,4 +317,5 @@ def _by_line(content: bytes, path: Path) -> Columns:
 
 def _one_line(error: Exception) -> str:
     said = error.strerror if isinstance(error, OSError) else None
-    return " ".join((said or str(error)).split())
+    line = " ".join((said or str(error)).split())
+    return line if len(line) <= 120 else f"{line[:117]}..."

@@ -48,7 +48,7 @@ def test_what_has_no_curve_says_why(runs):
     write(runs / "alone", config("bptt", 8, task__name="other"), [(10, {"unheard": 1.0})])
     gathered = gather([runs])
     why = {gathered.named(e.standing.folder): gathered.told(e.why) for e in gathered.entries}
-    assert why["damaged"].startswith("crc32 of damaged/metrics.jsonl=")
+    assert why["damaged"].startswith("damaged/metrics.jsonl was changed or damaged")
     assert why["again"] + why["bptt-0"] == "same configuration and seed as again"
     assert why["empty"] == "no rows"
     assert "a column of" in why["alone"]

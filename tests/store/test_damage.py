@@ -84,6 +84,7 @@ def told(summary: Summary | None) -> tuple[Summary, int]:
 
 def one_line(error: UserError, folder: Path) -> None:
     assert "\n" not in str(error)
+    assert len(str(error)) < 400
     assert str(folder) in str(error)
 
 
