@@ -148,6 +148,7 @@ def test_the_best_checkpoint_gives_the_best_of_the_runs_validations(here, capfd)
     assert metrics(folder) == own(folder)
     said = capfd.readouterr().out
     assert f"its best checkpoint, at token {run.summary.extras['best']['tokens']}" in said
+    assert f"validation_bpc  {best:.4g}       {best:.4g}" in said
     assert _main(["export", f"run={folder}", "checkpoint=best", "out=best.pt"]) == 0
     assert _main(["export", f"run={folder}", "out=last.pt"]) == 0
     exported = [torch.load(here / f"{name}.pt")["readout"]["0.bias"] for name in ("best", "last")]

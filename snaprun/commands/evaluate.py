@@ -93,7 +93,7 @@ def run(
     report = [
         f"{folder}: {status}; its {checkpoint} checkpoint, at token {trained.tokens}, "
         f"on {_words(changes)}",
-        *_table(values, built, folder),
+        *_table(values, built, folder, trained.tokens),
         *([] if file is None else [str(file)]),
     ]
     return Outcome(report="\n".join(report))
@@ -134,17 +134,17 @@ def _require_widths(task: Task, folder: Path, trained: Trained, changes: Mapping
         raise checks.UserError(f"{line} Train a run on that setting.")
 
 
-def _table(values: Mapping[str, float], task: Task, folder: Path) -> list[str]:
-    """Return a line a metric: its name, its value, the run's own last value, and its unit."""
+def _table(values: Mapping[str, float], task: Task, folder: Path, tokens: int) -> list[str]:
+    """Return a line a metric: its name, its value, the run's own up to `tokens`, and its unit."""
     columns, found = read_run(folder).columns, known(task.declared)
+    until_N = columns["tokens"] <= tokens
     rows = [("metric", "now", "in the run", "")]
     for key, value in values.items():
         metric = found.get(key)
         if metric is None and key.endswith(AVERAGE) and key.removesuffix(AVERAGE) in found:
             metric = found[key.removesuffix(AVERAGE)].averaged()
-        rows.append(
-            (key, f"{value:.4g}", _last(columns.get(key, ())), metric.axis if metric else "")
-        )
+        own = _last(columns[key][until_N] if key in columns else ())
+        rows.append((key, f"{value:.4g}", own, metric.axis if metric else ""))
     return table(rows, right=(1, 2))
 
 
