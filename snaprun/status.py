@@ -195,10 +195,14 @@ def standing(folder: Path) -> Standing:
             # Read again, so that a run that ends in between does not count as stopped.
             summary = read_summary(folder)
         rows = [] if summary else _last_rows(folder / METRICS)
+        torn = summary is not None and _end_early(folder / METRICS, summary.tokens)
+        if torn and read_summary(folder) != summary:  # the run continues, without its last rows
+            return standing(folder)
     except (UserError, ValueError):
         return Standing(folder, DAMAGED, total=total)
     if summary is not None:
-        now, tokens, mixed = summary.status, summary.tokens, _mixed(summary.extras)
+        now = DAMAGED if torn else summary.status
+        tokens, mixed = summary.tokens, _mixed(summary.extras)
         speed = tokens / summary.seconds if summary.seconds else None
         return Standing(folder, now, tokens, total, speed, summary.metrics, mixed)
     # Not of stopped runs: there may be thousands, and to read a checkpoint takes milliseconds.
@@ -253,13 +257,22 @@ def _of_train(folder: Path, key: str) -> str:
     return ""
 
 
-def _last_rows(metrics: Path) -> list[dict[str, Any]]:
-    """Return the whole rows at the end of the metrics, without one that is being written."""
+def _end_early(metrics: Path, tokens: int) -> bool:
+    """Return whether the metrics of a run that was done after `tokens` tokens lack a last row."""
+    with suppress(OSError, ValueError):
+        if rows := _last_rows(metrics, 1):
+            return rows[-1]["tokens"] < tokens
+        return metrics.lstat().st_size <= TAIL  # else the last row is longer than TAIL
+    return True
+
+
+def _last_rows(metrics: Path, most: int = TAIL) -> list[dict[str, Any]]:
+    """Return up to `most` whole rows at the end of the metrics, without one being written."""
     with suppress(OSError), Folder.open(metrics.parent) as folder, folder.file(METRICS) as file:
         size = file.seek(0, os.SEEK_END)
         start = file.seek(max(0, size - TAIL))
         lines = file.read(TAIL).split(b"\n")[1 if start else 0 : -1]
-        rows = [json.loads(line) for line in lines]
+        rows = [json.loads(line) for line in lines[-most:]]
         for row in rows:
             check_counters(row)
         return rows

@@ -35,9 +35,9 @@ def begun(folder: Path, total: int = 1000) -> RunWriter:
 @pytest.fixture
 def runs(tmp_path):
     """A run in each state; the running one is held open by this very process."""
-    with rows(begun(tmp_path / "done"), 500) as writer:
+    with rows(begun(tmp_path / "done"), 500, 1000) as writer:
         writer.finish(SUMMARY)
-    with rows(begun(tmp_path / "bad"), 500) as writer:
+    with rows(begun(tmp_path / "bad"), 500, 600) as writer:
         writer.finish(Summary("diverged", 600, 6, 6.0, {"bpc": None, "level": 2}, {}))
     with rows(begun(tmp_path / "killed"), 200, 300):
         pass
@@ -71,6 +71,7 @@ def swept(tmp_path):
         folder = tmp_path / f"lr{lr}-{seed}"
         with RunWriter(folder, config(train__tokens=1000, optim__lr=lr, seed=seed)) as writer:
             writer.begin()
+            rows(writer, 1000)
             values = {"bpc": 100 * lr + seed / 1000, "level": None}
             writer.finish(Summary("finished", 1000, 10, 20.0, values, {}))
     return tmp_path
@@ -182,7 +183,7 @@ def test_a_run_that_was_resumed_in_another_setting_is_marked(tmp_path):
     for name, count in (("one", 1), ("two", 2)):
         segments = [{"tokens": 500 * n, "threads": n} for n in range(count)]
         extras = {"segments": segments}
-        with rows(begun(tmp_path / name), 500) as writer:
+        with rows(begun(tmp_path / name), 500, 1000) as writer:
             writer.finish(Summary("finished", 1000, 10, 20.0, {"bpc": 0.25}, {}, extras))
     _, one, two, _, last = status(tmp_path).splitlines()
     assert one.split()[:3] == ["one", "finished", "1,000"]
@@ -232,6 +233,26 @@ def test_the_speed_is_the_latest_and_the_newest_value_of_each_metric_is_kept(tmp
             config.write_text(before.replace("train:\n", f"train:\n  time: {time}\n"))
             assert standing(tmp_path).seconds_left == pytest.approx(left, rel=0.05)
         assert found.last == {"bpc": 1000.0, "validation_bpc": 1.5}
+
+
+@pytest.mark.parametrize("kept", [None, 0, 1])
+def test_a_done_run_without_its_last_row_is_damaged(tmp_path, kept):
+    with rows(begun(tmp_path / "run"), 500, 1000) as writer:
+        writer.finish(SUMMARY)
+    path = tmp_path / "run" / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.unlink()
+    if kept is not None:
+        path.write_bytes(b"".join(lines[:kept]))
+    assert standing(tmp_path / "run").state == "damaged"
+
+
+def test_a_done_run_may_have_a_last_row_of_any_length(tmp_path):
+    with rows(begun(tmp_path / "run"), 500) as writer:
+        more = {f"quantity_{n}": 0.5 for n in range(400)}
+        writer.row(tokens=1000, updates=1000, seconds=10.0, **more)
+        writer.finish(SUMMARY)
+    assert standing(tmp_path / "run").state == "finished"
 
 
 def test_a_run_without_a_row_has_begun(tmp_path):
