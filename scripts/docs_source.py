@@ -82,6 +82,7 @@ def filled(markdown: str) -> str:
 def linked(markdown: str, page: str, copied: Container[str]) -> str:
     """Return a page whose links lead to what the site has.
 
+    A link to a notebook leads to its page, except from that page, which offers the notebook itself.
     A link to a file that only the repository has becomes text; one to no file stays as it is, for
     the builder to refuse.
     """
@@ -93,6 +94,8 @@ def linked(markdown: str, page: str, copied: Container[str]) -> str:
             return found[0]
         if to not in copied and not to.startswith("docs/"):
             return found[2]
+        if to != page and to.endswith(".ipynb"):
+            to = f"{to.removesuffix('.ipynb')}.md"
         there = posixpath.relpath(_place(to), posixpath.dirname(_place(page)) or ".")
         return f"{found[1]}[{found[2]}]({there}{mark}{anchor})"
 

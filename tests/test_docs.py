@@ -148,6 +148,9 @@ def test_links_lead_to_what_the_site_has():
         return docs_source.linked(text, page, {"results/README.md", "CONTRIBUTING.md"})
 
     assert linked("[a](../../results/README.md#c1)") == "[a](../results/README.md#c1)"
+    assert linked("[a](../tutorial/python.ipynb#b)") == "[a](../tutorial/python.md#b)"
+    itself = "[a](python.ipynb)"
+    assert linked(itself, "docs/tutorial/python.ipynb") == itself
     assert linked("![a](../../results/README.md)") == "![a](../results/README.md)"
     assert linked("[a](resume.md)") == "[a](resume.md)"
     assert linked("[a](https://x.org) [b](#c)") == "[a](https://x.org) [b](#c)"
