@@ -66,9 +66,6 @@ def edges(axes):
     ]
 
 
-# A rule keeps its colour and marker.
-
-
 def test_a_rule_has_one_look_in_panels_with_different_rules_and_rates(tmp_path, pictures):
     panels = {"gru": ("bptt", "rtrl", "snap2"), "lstm": ("snap2", "uoro"), "vanilla": ("snap1",)}
     for number, (cell, rules) in enumerate(panels.items()):
@@ -106,9 +103,6 @@ def test_the_learning_curve_beside_an_alignment_has_the_look_of_its_rule(tmp_pat
     plot(tmp_path, "alignment")
     for name in ("alignment-copy-1", "alignment-copy-2"):
         assert looks(pictures[name].axes[0]) == {of("SnAp-1")}
-
-
-# No key that is equal in all runs, and none of the machine.
 
 
 @pytest.mark.parametrize("key", [*MACHINE, "train__tokens", "train__strict", "dry", "plugins"])
@@ -387,9 +381,6 @@ def test_two_engines_with_one_number_are_both_seen():
     dot, ring = measured.ENGINES["native"], measured.ENGINES["torch"]
     assert ring["zorder"] < dot["zorder"]
     assert ring["markersize"] > dot["markersize"] + 2
-
-
-# The files.
 
 
 def test_pngs_have_200_dots_an_inch(tmp_path, monkeypatch):
