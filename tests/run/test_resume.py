@@ -331,7 +331,7 @@ def test_a_finished_run_that_was_damaged_is_not_skipped(tmp_path, monkeypatch, c
     assert _main(small) == 2
     path.unlink()
     assert _main(small) == 2
-    for line, found in zip(capsys.readouterr().err.splitlines(), ("crc32", "file"), strict=True):
+    for line, found in zip(capsys.readouterr().err.splitlines(), ("changed", "file"), strict=True):
         assert "metrics.jsonl" in line
         assert found in line
 
