@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from hydra import initialize_config_dir
 
 from snaprun import registry
 from snaprun.cells import CELLS, GRU, Cell, Vanilla
@@ -166,7 +167,7 @@ def test_a_plug_in_that_cannot_be_used_is_refused_in_one_line(here, snaprun, plu
 def test_a_run_without_plug_ins_is_named_as_if_there_were_no_such_key(here):
     from snaprun import config
 
-    with config.initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
+    with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
         assert config.PLUGINS not in config.composed("train", [])
 
 

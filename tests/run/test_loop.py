@@ -120,7 +120,7 @@ def test_the_mask_follows_its_schedule_and_the_summary_the_last_mask(tmp_path, c
         folder, options = tmp_path / str(tokens), TrainOptions(tokens, 2, log_every=10)
         caplog.clear()
         summary, rows, net = launch(folder, Losses(), SnAp(2), options, sparsity=sparsity)
-        assert ("short of sparsity.end" in caplog.text) == (level < 0.8)
+        assert ("less than sparsity.end" in caplog.text) == (level < 0.8)
         assert rows[-1]["sparsity"] == pytest.approx(level, abs=1e-15)
         live_MKJ = net.core.layout.live_MKJ
         for slot, has in enumerate(((1, 1), (1, 1), (0, 1), (1, 0))):

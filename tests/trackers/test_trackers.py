@@ -221,7 +221,7 @@ def test_a_package_that_is_missing_is_named_before_anything_is_written(
     ("words", "said"),
     [
         (["logger=[wandb,mlfow]"], "logger=mlfow is not accepted: expected one of mlflow, tens"),
-        (["logger=null"], "and logger=[] is none."),
+        (["logger=null"], "no tracker is logger=[]."),
         (["logger.wandb.mode=online"], "It belongs to logger=wandb."),
         (["logger=wandb", "logger.mode=online"], "Did you mean logger.wandb.mode?"),
         (["logger=wandb", "logger.wandb.mode=onlin"], "expected one of offline, online."),
