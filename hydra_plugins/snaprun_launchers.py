@@ -74,8 +74,8 @@ class Spreader(Launcher):
 
         `rounds` is called with the number of jobs that run side by side.
         """
-        hands = self._workers()
-        following = rounds(hands.width)
+        team = self._workers()
+        following = rounds(team.width)
         command = replace(self._session.command, sweep=True)
         state = Singleton.get_state()
         given = list[Share]()
@@ -108,7 +108,7 @@ class Spreader(Launcher):
             known = folder if folder and folder.is_dir() else None
             self._session.record(number, name, replace(outcome, folder=known))
 
-        workers.dispatch(hands, (), record, more)
+        workers.dispatch(team, (), record, more)
 
 
 def _names(job_overrides: Sequence[Sequence[str]]) -> list[str]:

@@ -1,9 +1,9 @@
-"""The sweeper of `snaprun search` stands here because Hydra looks for sweepers in this package."""
+"""The sweeper of `snaprun search` is here because Hydra looks for sweepers in this package."""
 
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,6 @@ if TYPE_CHECKING:  # Hydra imports this module for every command
     from snaprun.search.study import Study, Trial
 
 _OWN = "search."  # the beginning of the search's own keys
-_BOUNDS = ("tokens", "time", "patience")  # keys of `train` that the name of a run leaves out
 _AGAIN = 2  # times that a trial is run whose process died, was stopped or raised an error
 
 
@@ -55,6 +54,7 @@ class Searcher(Sweeper):
         """Run the trials that are left; raises UserError for a mistake in the words."""
         search.needed()
         from snaprun.search.study import Study, place
+        from snaprun.store.extent import Extent
 
         launcher = self._launcher
         if not isinstance(launcher, Spreader):
@@ -75,8 +75,10 @@ class Searcher(Sweeper):
             if plain[key]:
                 refuse(key, True, "false in a search", "`snaprun train` takes it.")
         root = configs.run_folder(plain).parent
-        bounds = {key: plain["train"][key] for key in _BOUNDS if plain["train"][key] is not None}
-        common = {"run": run_id(plain), **bounds}
+        # The name of a run leaves its bounds out.
+        bounds = {bound.name: plain["train"][bound.name] for bound in fields(Extent)}
+        given = {key: value for key, value in bounds.items() if value is not None}
+        common = {"run": run_id(plain), **given}
         folder = place(root, space, common, options)
         with Study(folder, space, options, partial(_metrics, plain)) as study:
             rounds = partial(self._rounds, study, options, fixed)

@@ -43,7 +43,7 @@ class _Equations(Postprocessor):
 
 
 class Equations(Extension):
-    """Turns what arithmatex has found into MathML, once raw HTML stands in its place."""
+    """Turns what arithmatex has found into MathML, after Markdown has put raw HTML back."""
 
     def extendMarkdown(self, md: Markdown) -> None:
         """Register the postprocessor."""

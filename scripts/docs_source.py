@@ -28,7 +28,7 @@ TABLE = re.compile(r"^<!-- ((?:keys|cost|api) .*?) -->$", re.M)
 
 
 def main() -> None:
-    """Write the folder anew."""
+    """Write the folder from nothing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "build" / "docs")
     parser.add_argument("--no-notebooks", action="store_true", help="do not run the notebooks")
@@ -112,7 +112,7 @@ def _shown(pages: Mapping[str, str]) -> Iterator[str]:
 
 
 def _place(path: str) -> str:
-    """Return where a file of the repository stands in the site."""
+    """Return the place of a repository's file in the site."""
     return path.removeprefix("docs/")
 
 

@@ -108,7 +108,7 @@ def classes_of(kind: str) -> str:
 
 
 def expanded(directive: str) -> str:
-    """Return what stands in the place of `<!-- keys rule=snap -->`, `cost snap1` or `api cells`."""
+    """Return what replaces `<!-- keys rule=snap -->`, `cost snap1` or `api cells`."""
     what, *words = directive.split()
     if what == "keys":
         return keys_of(*words)

@@ -139,7 +139,7 @@ def _meant_group(key: str, composed: DictConfig, command: str) -> str:
 def _takes(composed: DictConfig, key: str) -> bool:
     """Return whether a dotted key is there, or may be added to its group."""
     group, _, last = key.rpartition(".")
-    with contextlib.suppress(OmegaConfBaseException):  # a value stands where a group would
+    with contextlib.suppress(OmegaConfBaseException):  # a value is there instead of a group
         under = OmegaConf.select(composed, group) if group else composed
         return OmegaConf.is_dict(under) and (last in under or not OmegaConf.is_struct(under))
     return False

@@ -218,6 +218,11 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
+def paths(named: str | list) -> list[Path]:
+    """Return the paths of a key that takes one path or a list of them."""
+    return [Path(str(each)) for each in (named if isinstance(named, list) else [named])]
+
+
 def writable(key: str, path: str) -> Path:
     """Return `path`, the value of `key`; raises UserError unless it can be the path of a file."""
     file = Path(path)

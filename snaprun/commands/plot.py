@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from snaprun import checks, config, figures
+from snaprun.files import paths
 from snaprun.outcome import Outcome
 from snaprun.store.panel import panels_in
 from snaprun.terminal import say
@@ -32,7 +33,7 @@ def run(
         say("\n".join(map(str, raster.draw(chosen, run))))
         return Outcome()
     kinds = figures.KINDS if kind == "all" else (kind,)
-    sources = [Path(str(each)) for each in (source if isinstance(source, list) else [source])]
+    sources = paths(source)
     if not sources:
         checks.refuse("source", source, "at least one folder of runs")
     if chosen is None and len(sources) > 1:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from snaprun.files import paths
 from snaprun.outcome import Outcome
 from snaprun.report import report
 from snaprun.terminal import say
@@ -9,6 +10,6 @@ from snaprun.terminal import say
 
 def run(source: str | list, output: str | None) -> Outcome:
     """Write the report, and print its path."""
-    sources = [Path(str(each)) for each in (source if isinstance(source, list) else [source])]
+    sources = paths(source)
     say(report(sources, None if output is None else Path(output)))
     return Outcome()

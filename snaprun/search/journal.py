@@ -41,7 +41,7 @@ class _Lock(JournalFileOpenLock):
 
 
 def cut_torn_line(file: Path) -> None:
-    """Remove what stands behind the last newline of `file`: a process was killed while writing."""
+    """Remove what follows the last newline of `file`: a process was killed while writing."""
     with open(file, "r+b") as opened:
         end = size = opened.seek(0, os.SEEK_END)
         while end:

@@ -18,7 +18,7 @@ _PRUNED = "pruned"  # attribute of a trial
 class Reports:
     """The reports of trial `number` of the search in `folder`; `last` is that of its last one.
 
-    A report and the pruner's answer enter the journal together. A run that was killed and goes on
+    A report and the pruner's answer enter the journal together. A run that was killed and continues
     from its checkpoint repeats reports, which change nothing.
     """
 

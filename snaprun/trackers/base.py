@@ -43,9 +43,9 @@ class Tracker(ABC):
     def open(self, run: Tracked, rows: Sequence[Row], known: str) -> str:
         """Make the tracker hold `rows`, those that the run has so far, and no others.
 
-        A run that was killed goes on from its last checkpoint, so a tracker may hold rows that the
-        run no longer has. `known` is what `open` returned for an earlier attempt, or "". Returns
-        the name by which the tracker finds the run again, or "".
+        A run that was killed continues from its last checkpoint, so a tracker may hold rows that
+        the run no longer has. `known` is what `open` returned for an earlier attempt, or "".
+        Returns the name by which the tracker finds the run again, or "".
         """
 
     @abstractmethod
